@@ -1,0 +1,200 @@
+//! The messages of a session, as values. The wire form stands in the `proto` crate; hub and spoke engines speak
+//! these, so that both run in a simulation without a network.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cursor::{Cursor, Page};
+use crate::envelope::Mutation;
+use crate::ids::{CommitNumber, Digest, LogId, MutationId, Revision, Writer};
+use crate::outcome::{DotOutcome, Outcome, Transient};
+
+/// Version of the session protocol.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Most mutations of one writer that are dotted and unanswered (W).
+pub const UNANSWERED_MAX: u64 = 256;
+/// Largest message, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bodies and patches in one push, bytes.
+pub const PUSH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most changes in one page.
+pub const PAGE_CHANGES_MAX: usize = 1000;
+/// Target weight of a page, bytes; one change may pass it.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where a writer's stream stands, as its replica remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamState {
+    /// The replica's epoch.
+    pub epoch: u32,
+    /// Last counter given to a mutation; 0 = none.
+    pub last_n: u64,
+    /// Digest of the mutation (or withdrawal) with that counter.
+    pub last_digest: Option<Digest>,
+    /// Last counter whose outcome is known here.
+    pub answered_n: u64,
+}
+
+/// Opens a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version of the protocol the spoke speaks.
+    pub protocol: u32,
+    /// The stream; `None` asks for a first epoch.
+    pub stream: Option<StreamState>,
+    /// Where the confirmed layer stands; `None` = empty replica.
+    pub cursor: Option<Cursor>,
+    /// Where an unfinished catch-up stands; opaque, given by the hub.
+    pub resume: Option<Vec<u8>>,
+    /// Bytes of changes the spoke takes before it grants more.
+    pub credit_bytes: u64,
+}
+
+/// Accepts a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the protocol in use.
+    pub protocol: u32,
+    /// The log.
+    pub log_id: LogId,
+    /// The stream's writer.
+    pub writer: Writer,
+    /// Last counter of it that the hub consumed.
+    pub last_n: u64,
+    /// The hub's time, milliseconds since 1970-01-01 UTC.
+    pub hub_time_ms: u64,
+    /// The hub's bounds.
+    pub limits: Limits,
+    /// Up to which revision backups hold the log; `None` = no backup schedule.
+    pub backup_watermark: Option<Revision>,
+}
+
+/// Bounds the hub applies. Zero never means unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest body, bytes.
+    pub body_bytes_max: u64,
+    /// Largest message, bytes.
+    pub message_bytes_max: u64,
+    /// Most bodies and patches in one push, bytes.
+    pub push_bytes_max: u64,
+    /// Most dotted and unanswered mutations of one writer.
+    pub unanswered_max: u64,
+    /// Most mutations in one group.
+    pub group_mutations_max: u64,
+    /// Largest group, bytes.
+    pub group_bytes_max: u64,
+    /// How far a stamp may be ahead of the hub's time, milliseconds.
+    pub clock_ahead_ms_max: u64,
+}
+
+/// One element of a writer's stream; elements come strictly in counter order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PushItem {
+    /// A mutation.
+    Mutation(Box<Mutation>),
+    /// Takes the place of a mutation that was dotted and not yet answered.
+    Withdraw {
+        /// Its counter.
+        n: u64,
+        /// Its mutation id.
+        mutation: MutationId,
+        /// Its digest.
+        digest: Digest,
+    },
+}
+
+/// Part of a writer's stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// Whose stream.
+    pub writer: Writer,
+    /// Outcomes up to this counter have been received and persisted: the hub may forget them.
+    pub confirmed_n: u64,
+    /// The elements, at most [`UNANSWERED_MAX`] and [`PUSH_BYTES_MAX`].
+    pub items: Vec<PushItem>,
+}
+
+/// Answer to a [`Push`]: one outcome for each element up to where the stream waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results {
+    /// Whose stream.
+    pub writer: Writer,
+    /// Outcomes in counter order.
+    pub outcomes: Vec<DotResult>,
+    /// Where and why the stream waits, when it does.
+    pub waits: Option<Transient>,
+}
+
+/// Outcome of one dot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DotResult {
+    /// The counter.
+    pub n: u64,
+    /// What became of it; `None` = ALREADY_CONFIRMED: it was answered before, and the answer confirmed.
+    pub outcome: Option<Outcome>,
+}
+
+/// From spoke to hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// First message of a session.
+    Hello(Hello),
+    /// Mutations.
+    Push(Push),
+    /// The spoke takes so many bytes of changes more.
+    Credit {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Everything up to here is durable in the replica.
+    Ack {
+        /// A cut the replica applied.
+        cursor: Cursor,
+    },
+    /// Asks for a pong with the same number.
+    Ping {
+        /// Echoed.
+        nonce: u64,
+    },
+}
+
+/// From hub to spoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage {
+    /// First message of a session.
+    Welcome(Welcome),
+    /// Answer to a push.
+    Results(Results),
+    /// Changes.
+    Changes(Page),
+    /// Answer to a ping.
+    Pong {
+        /// From the ping.
+        nonce: u64,
+        /// The hub's time, milliseconds since 1970-01-01 UTC.
+        hub_time_ms: u64,
+    },
+    /// The session ends after this message.
+    Goodbye(crate::reason::Refusal),
+}
+
+/// Asks for a page of reconciliation: what became of this node's dots above what a replica had confirmed, in all
+/// its epochs. With the last page comes a new epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconcile {
+    /// The replica's cursor; `None` = it never had one: then from the log's start.
+    pub cursor: Option<Cursor>,
+    /// Scan goes on after this commit.
+    pub after: CommitNumber,
+}
+
+/// A page of reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciliation {
+    /// Outcomes of this node's dots, in log order.
+    pub outcomes: Vec<DotOutcome>,
+    /// Ask again after this commit; `None` = that was all and `epoch` holds.
+    pub next: Option<CommitNumber>,
+    /// The new epoch, with the last page.
+    pub epoch: Option<u32>,
+}
