@@ -135,6 +135,13 @@ name_type!(
     Subject, "subject", RECORD_ID_BYTES_MAX, |_| true
 );
 
+impl From<Digest> for RecordId {
+    /// The digest in hexadecimal.
+    fn from(digest: Digest) -> Self {
+        Self(digest.to_string())
+    }
+}
+
 impl Domain {
     /// The domain of a node that names none.
     #[must_use]

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical;
+use crate::envelope::{FIELD_NAME_BYTES_MAX, FIELDS_MAX};
 use crate::ids::{Facet, Kind, Revision};
+use crate::reason::{Reason, Refusal};
+use crate::schema::CompiledSchema;
+
+/// Most bytes of a declaration's defaults, as canonical JSON.
+pub const DEFAULTS_BYTES_MAX: usize = 16 * 1024;
 
 /// How concurrent changes of one record are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +45,54 @@ pub struct Declaration {
     /// Whether each mutation must carry a signature.
     #[serde(default)]
     pub signed: bool,
+}
+
+impl Declaration {
+    /// Whether it may be applied: its schema compiles, everything is within its bound, and the name is not one
+    /// of the hub's own kinds.
+    ///
+    /// # Errors
+    /// `CONTROL_KIND` for a control kind or `conflict`, otherwise `MALFORMED`, `TOO_LARGE` or `UNSAFE_NUMBER`.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if !is_pushable(&self.name) {
+            return Err(Refusal::new(Reason::ControlKind, format!("{} is the hub's own kind", self.name)));
+        }
+        canonical::to_canonical(&self.schema)?;
+        CompiledSchema::compile(&self.schema)?;
+        if let Some(field) = &self.facet_field {
+            check_field_name(field)?;
+        }
+        if self.defaults.len() > FIELDS_MAX {
+            let detail = format!("{} defaults, at most {FIELDS_MAX} are allowed", self.defaults.len());
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        self.defaults.keys().try_for_each(|name| check_field_name(name))?;
+        let defaults = self.defaults.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let bytes = canonical::object_to_canonical(&defaults)?.len();
+        if bytes > DEFAULTS_BYTES_MAX {
+            let detail = format!("defaults have {bytes} bytes, at most {DEFAULTS_BYTES_MAX} are allowed");
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        Ok(())
+    }
+
+    /// What `decide` needs of it, from the revision that declared it.
+    #[must_use]
+    pub fn rule(&self, version: Revision) -> Rule {
+        Rule { policy: self.policy, facet_field: self.facet_field.clone(), version }
+    }
+}
+
+fn check_field_name(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() {
+        return Err(Refusal::new(Reason::Malformed, "a field name is empty"));
+    }
+    if name.len() > FIELD_NAME_BYTES_MAX {
+        let detail =
+            format!("a field name has {} bytes, at most {FIELD_NAME_BYTES_MAX} are allowed", name.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    Ok(())
 }
 
 fn any_object() -> serde_json::Value {
@@ -93,5 +148,60 @@ impl Rule {
     pub fn facet_of(&self, body: &serde_json::Map<String, serde_json::Value>) -> Option<Facet> {
         let field = self.facet_field.as_ref()?;
         body.get(field)?.as_str().and_then(|text| Facet::new(text).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn refused(mut change: Value) -> Option<Reason> {
+        let mut json = json!({"name": "recipe", "policy": "fields"});
+        if let (Some(all), Some(more)) = (json.as_object_mut(), change.as_object_mut()) {
+            all.append(more);
+        }
+        serde_json::from_value::<Declaration>(json).unwrap().check().err().map(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_declaration_within_its_bounds_is_taken() {
+        assert_eq!(refused(json!({})), None);
+        assert_eq!(
+            refused(
+                json!({"schema": {"required": ["title"]}, "defaults": {"servings": 2}, "facet_field": "course"})
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn the_hubs_own_kinds_cannot_be_declared() {
+        for name in ["kind", "view", "node", "policy", "conflict"] {
+            assert_eq!(refused(json!({ "name": name })), Some(Reason::ControlKind), "{name}");
+        }
+    }
+
+    #[test]
+    fn bad_schemas_names_and_defaults_are_refused() {
+        assert_eq!(refused(json!({"schema": {"type": "dish"}})), Some(Reason::Malformed));
+        assert_eq!(refused(json!({"schema": {"const": "x".repeat(70_000)}})), Some(Reason::TooLarge));
+        assert_eq!(refused(json!({"schema": {"maximum": u64::MAX}})), Some(Reason::UnsafeNumber));
+        assert_eq!(refused(json!({"facet_field": ""})), Some(Reason::Malformed));
+        assert_eq!(refused(json!({"facet_field": "x".repeat(257)})), Some(Reason::TooLarge));
+        assert_eq!(refused(json!({"defaults": {"n": u64::MAX}})), Some(Reason::UnsafeNumber));
+        assert_eq!(refused(json!({"defaults": {"n": "x".repeat(20_000)}})), Some(Reason::TooLarge));
+    }
+
+    #[test]
+    fn a_rule_knows_where_it_comes_from() {
+        let declaration: Declaration =
+            serde_json::from_value(json!({"name": "recipe", "policy": "fields", "facet_field": "course"}))
+                .unwrap();
+        let rule = declaration.rule(Revision(7));
+        assert_eq!((rule.policy, rule.version), (Policy::Fields, Revision(7)));
+        let body = json!({"course": "dinner"}).as_object().cloned().unwrap();
+        assert_eq!(rule.facet_of(&body).as_ref().map(Facet::as_str), Some("dinner"));
     }
 }

@@ -1,5 +1,7 @@
 //! What Hubward's records mean. Everything here is pure, total and deterministic: state in, decision out.
 
+pub mod builtin;
+pub mod canonical;
 pub mod clock;
 pub mod commit;
 pub mod conflict;
@@ -7,10 +9,13 @@ pub mod cursor;
 pub mod decide;
 pub mod digest;
 pub mod envelope;
+pub mod export;
 pub mod ids;
 pub mod kind;
+pub mod lthash;
 pub mod outcome;
 pub mod reason;
+pub mod schema;
 pub mod session;
 pub mod version;
 pub mod view;
