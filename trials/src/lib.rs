@@ -1,1 +1,3 @@
 //! trials
+
+pub mod tree;
