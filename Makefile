@@ -1,0 +1,41 @@
+# Hubward's recipes; CI calls the same ones. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+# rustup's folder is not on the path of every shell.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Cargo builds the whole workspace always: with fewer crates it picks other features and
+# builds the dependencies anew.
+LOCKED := $(if $(CI),--locked)
+
+.PHONY: help install build demo test check sim proto
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+install: ## install what `make test` needs, where it is missing
+	@scripts/section "install" scripts/install test
+
+build: ## build every crate
+	@scripts/section "build" cargo build $(LOCKED) --workspace
+
+demo: ## a hub and two spokes on this machine, step by step
+	@scripts/section "install" scripts/install demo
+	@scripts/section "build" cargo build $(LOCKED) --workspace
+	@scripts/demo
+
+test: ## every check and every test
+	@scripts/section "install" scripts/install test
+	@scripts/test
+
+check: ## format and lints
+	@scripts/section "format" cargo fmt --all --check
+	@scripts/section "lints" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+sim: ## replay one seed of the simulation: make sim SEED=17
+	@test -n "$(SEED)" || { echo "say which seed: make sim SEED=17" >&2; exit 2; }
+	@SEED=$(SEED) scripts/section "simulation of seed $(SEED)" \
+		cargo test $(LOCKED) --workspace --test simulation -- --nocapture
+
+proto: ## lint the .proto files
+	@scripts/section "install" scripts/install test
+	@scripts/section "proto lint" target/tools/node/node_modules/.bin/buf lint proto
