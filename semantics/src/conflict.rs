@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 use crate::ids::{Dot, Key, RecordId, Revision};
+use crate::version::Version;
 
 /// Most sides one conflict names beside the primary; older losing sides of the same writer are replaced first,
 /// then the oldest is only counted.
@@ -73,4 +74,78 @@ pub struct Conflict {
 #[must_use]
 pub fn id(subject: &Key, path: &str, first_loser: Dot) -> RecordId {
     crate::digest::conflict_id(subject, path, first_loser)
+}
+
+/// The conflict of a path after one more clash: a new one, or the open one of that path grown.
+///
+/// `winner` and `loser` are the clash's two sides with their log revisions, `base` is the version that the
+/// incoming mutation's author had seen. What a writer has itself written over is no side any more, so that ten
+/// thousand edits made offline on one base stay one side.
+#[must_use]
+pub fn fold(
+    open: Option<(RecordId, Conflict)>,
+    subject: &Key,
+    clash: &Clash,
+    (winner, loser): (Side, Side),
+    ancestor: Revision,
+    base: &Version,
+) -> (RecordId, Conflict) {
+    let (id, mut conflict) = open.unwrap_or_else(|| {
+        let conflict = Conflict {
+            subject: subject.clone(),
+            path: clash.path.clone(),
+            conflict_type: clash.conflict_type,
+            primary: winner.clone(),
+            losers: Vec::new(),
+            dropped: 0,
+            ancestor,
+            open: true,
+        };
+        (id(subject, &clash.path, loser.stamp.dot), conflict)
+    });
+    conflict.open = true;
+    if conflict.ancestor == Revision::ZERO {
+        conflict.ancestor = ancestor;
+    }
+    // Evidence against an author does not go away because a third side came along.
+    if conflict.conflict_type != ConflictType::Equivocation {
+        conflict.conflict_type = clash.conflict_type;
+    }
+    let former = std::mem::replace(&mut conflict.primary, winner);
+    conflict.retire(former, &loser, base);
+    conflict.admit(loser);
+    (id, conflict)
+}
+
+impl Conflict {
+    /// Moves the former primary among the losers, unless the new one was written over it, and drops the sides
+    /// that their own writer has written over since.
+    fn retire(&mut self, former: Side, loser: &Side, base: &Version) {
+        let primary = self.primary.stamp.dot;
+        let loser = loser.stamp.dot;
+        let follows = |by: Dot, old: Dot| by.writer == old.writer && by.n > old.n;
+        let is_seen = base.contains(former.stamp.dot) || follows(primary, former.stamp.dot);
+        if !is_seen {
+            self.admit(former);
+        }
+        self.losers.retain(|side| {
+            let dot = side.stamp.dot;
+            let is_rewritten = base.contains(dot) && (follows(loser, dot) || follows(primary, dot));
+            dot != primary && !is_rewritten
+        });
+    }
+
+    /// Adds a losing side once, in stamp order; past the bound the oldest is counted only.
+    fn admit(&mut self, side: Side) {
+        let dot = side.stamp.dot;
+        if dot == self.primary.stamp.dot || self.losers.iter().any(|held| held.stamp.dot == dot) {
+            return;
+        }
+        let at = self.losers.partition_point(|held| held.stamp < side.stamp);
+        self.losers.insert(at, side);
+        if self.losers.len() > CONFLICT_SIDES_MAX {
+            self.losers.remove(0);
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
 }

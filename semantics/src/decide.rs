@@ -1,11 +1,22 @@
-//! `decide`: what becomes of a mutation. Pure and total.
+//! `decide`: what becomes of a mutation. Pure and total: the same answer on hub and spoke, today and on replay.
+
+mod base;
+mod clash;
+mod parse;
 
 use serde_json::{Map, Value};
 
 use crate::conflict::Clash;
-use crate::envelope::{Mutation, Placement, Record};
+use crate::envelope::{BODY_BYTES_MAX, FIELDS_MAX, Mutation, Op, Placement, Record};
+use crate::ids::Incarnation;
+use crate::join::life::Life;
+use crate::join::{self, Delta};
 use crate::kind::Rule;
-use crate::reason::Refusal;
+use crate::reason::{Reason, Refusal};
+use crate::version::VERSION_WRITERS_MAX;
+use base::Standing;
+
+pub use parse::parse;
 
 /// A mutation with its body or patch parsed once (key id 0), so that nothing parses it again.
 #[derive(Debug, Clone)]
@@ -39,4 +50,87 @@ pub enum Decision {
     },
     /// No effect.
     Rejected(Refusal),
+}
+
+impl Decision {
+    /// The record as it stands after a mutation that took effect.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Applied(record) | Self::Merged(record) | Self::Conflicted { record, .. } => Some(record),
+            Self::Rejected(_) => None,
+        }
+    }
+    /// What lost against what.
+    #[must_use]
+    pub fn clashes(&self) -> &[Clash] {
+        match self {
+            Self::Conflicted { clashes, .. } => clashes,
+            Self::Applied(_) | Self::Merged(_) | Self::Rejected(_) => &[],
+        }
+    }
+}
+
+/// What becomes of a mutation on a record as it stands.
+#[must_use]
+pub fn decide(current: Option<&Record>, parsed: &Parsed, rule: &Rule, context: &Context) -> Decision {
+    let decided = match current {
+        None => decide_absent(parsed, rule, context),
+        Some(current) => decide_present(current, parsed, rule, context),
+    };
+    decided.unwrap_or_else(Decision::Rejected)
+}
+
+/// On an absent record only an author who saw none may create.
+fn decide_absent(parsed: &Parsed, rule: &Rule, context: &Context) -> Result<Decision, Refusal> {
+    let mutation = &parsed.mutation;
+    let delta = Delta::of(parsed, rule, context)?;
+    base::check_absent(mutation)?;
+    if mutation.op == Op::Delete {
+        return Err(Refusal::new(Reason::RecordAbsent, format!("{} does not exist", mutation.key)));
+    }
+    if mutation.incarnation != Incarnation::ZERO {
+        let detail = format!("{} has no tombstone to create on", mutation.key);
+        return Err(Refusal::new(Reason::RecordGone, detail));
+    }
+    let record = join::create(&delta, &context.default_placement, rule)?;
+    check_bounds(&record)?;
+    Ok(Decision::Applied(Box::new(record)))
+}
+
+/// On a present one the rules about bases refuse what cannot be placed; everything else joins.
+fn decide_present(
+    current: &Record,
+    parsed: &Parsed,
+    rule: &Rule,
+    context: &Context,
+) -> Result<Decision, Refusal> {
+    let mutation = &parsed.mutation;
+    let delta = Delta::of(parsed, rule, context)?;
+    let before = Life::of_record(current, rule.policy)?;
+    let seen = base::seen(mutation);
+    base::check_stamp(current, &before, mutation, &seen)?;
+    base::check_append_only(current, mutation, rule, &seen)?;
+    let standing = base::standing(current, mutation)?;
+    base::check_incarnation(current, mutation, &seen, standing)?;
+
+    let clashes = clash::find(&before, delta.life(), &seen, rule.policy);
+    let record = Box::new(join::join_onto(current, before, &delta, rule)?);
+    check_bounds(&record)?;
+    Ok(match (clashes.is_empty(), standing) {
+        (false, _) => Decision::Conflicted { record, clashes },
+        (true, Standing::Sequential) => Decision::Applied(record),
+        (true, Standing::Concurrent | Standing::Unknown) => Decision::Merged(record),
+    })
+}
+
+/// A mutation within its own bounds may still push the record past its own.
+fn check_bounds(record: &Record) -> Result<(), Refusal> {
+    let check = |reason, what: &str, found: usize, max: usize| match found > max {
+        true => Err(Refusal::new(reason, format!("{} would have {found} {what}, at most {max}", record.key))),
+        false => Ok(()),
+    };
+    check(Reason::VersionTooWide, "writers in its version", record.version.len(), VERSION_WRITERS_MAX)?;
+    check(Reason::TooLarge, "fields, removed ones included", record.fields.len(), FIELDS_MAX)?;
+    check(Reason::TooLarge, "bytes of body", record.body().map_or(0, <[u8]>::len), BODY_BYTES_MAX)
 }

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod envelope;
 pub mod export;
 pub mod ids;
+pub mod join;
 pub mod kind;
 pub mod lthash;
 pub mod outcome;
