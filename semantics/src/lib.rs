@@ -7,6 +7,7 @@ pub mod commit;
 pub mod conflict;
 pub mod cursor;
 pub mod decide;
+pub mod delivery;
 pub mod digest;
 pub mod envelope;
 pub mod export;

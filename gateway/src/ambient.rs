@@ -1,0 +1,27 @@
+//! Time and randomness, as parameters. The only file of this crate that touches the real ones.
+
+use std::fmt;
+
+/// Wall-clock time.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Milliseconds since 1970-01-01 UTC.
+    fn now_ms(&self) -> u64;
+}
+
+/// Randomness that nobody outside can guess.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Sixteen random bytes.
+    fn bytes16(&self) -> [u8; 16];
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place where wall time enters the hub")]
+    fn now_ms(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,199 @@
+//! The hub: use cases over a store. Handlers call these; nothing here knows of gRPC.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use semantics::commit::Head;
+use semantics::ids::{LogId, NodeId, Revision, TenantId};
+use serde::{Deserialize, Serialize};
+
+pub mod catch_up;
+pub mod committer;
+pub mod control;
+pub mod error;
+pub mod feed;
+pub mod hello;
+pub mod known;
+pub mod limits;
+pub mod maintain;
+pub mod plan;
+pub mod push;
+pub mod query;
+pub mod reconcile;
+pub mod session;
+pub mod work;
+
+use self::committer::{Committer, Means};
+use self::error::HubError;
+use self::feed::Feed;
+use self::work::{Answer, Work};
+use crate::ambient::{Clock, Entropy};
+use crate::store::{Space, Store};
+
+/// A node that has proved who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Whether a node may push so much now.
+pub trait Admission: Send + Sync + fmt::Debug {
+    /// `None` = it may; else when to come again, milliseconds.
+    fn admit(&self, who: &Principal, mutations: usize, now_ms: u64) -> Option<u64>;
+}
+
+/// Lets everybody in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Open;
+
+impl Admission for Open {
+    fn admit(&self, _: &Principal, _: usize, _: u64) -> Option<u64> {
+        None
+    }
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest revisions that are kept whatever readers have acknowledged.
+    pub revisions_min: u64,
+    /// A writer silent for longer is closed and holds the horizon no more, milliseconds.
+    pub expiry_ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { revisions_min: 10_000, expiry_ms: 30 * 24 * 3_600_000 }
+    }
+}
+
+/// What a hub is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Quotas.
+    pub admission: Arc<dyn Admission>,
+    /// How long things are kept.
+    pub retention: Retention,
+}
+
+/// One tenant on this gateway.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub id: TenantId,
+    /// Its committer.
+    pub committer: Committer,
+    /// Its live feed.
+    pub feed: Feed,
+}
+
+/// The hub.
+#[derive(Debug)]
+pub struct Hub {
+    parts: Parts,
+    tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Lease {
+    floor: Revision,
+    until_ms: u64,
+}
+
+impl Hub {
+    /// A hub over a store.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, tenants: Mutex::default() }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.parts.store.as_ref()
+    }
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
+    }
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        self.parts.entropy.as_ref()
+    }
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// A tenant's part of this gateway. Whether the tenant exists is for the store to say.
+    #[must_use]
+    pub fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || {
+            let committer = Committer::new(id.clone());
+            Arc::new(Tenant { id: id.clone(), committer, feed: Feed::default() })
+        };
+        Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))
+    }
+
+    /// Makes a tenant with an empty log; false when it exists.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn create_tenant(&self, id: &TenantId) -> Result<bool, HubError> {
+        let head = Head::empty(LogId(self.entropy().bytes16()));
+        Ok(self.store().create_tenant(id, &head).await?)
+    }
+
+    pub(crate) async fn submit(&self, tenant: &TenantId, work: Work) -> Result<Answer, HubError> {
+        let means = Means { store: Arc::clone(&self.parts.store), clock: Arc::clone(&self.parts.clock) };
+        let tenant = self.tenant(tenant);
+        tenant.committer.submit(&means, &tenant.feed, work).await
+    }
+
+    /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring. A wake-up
+    /// calls this early; polling calls it at least every [`limits::POLL_MS`].
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
+        let tenant = self.tenant(id);
+        let head = self.store().head(id).await?;
+        let last = tenant.feed.last();
+        if let Some(last) = last.filter(|last| last.commit < head.commit && last.log_id == head.log_id) {
+            let query = crate::store::LogQuery {
+                after: last.revision,
+                rows_max: semantics::session::PAGE_CHANGES_MAX,
+                bytes_max: semantics::session::PAGE_BYTES_MAX,
+                keys: std::collections::BTreeSet::new(),
+                with_cells: false,
+            };
+            let read = self.store().log_page(id, &query).await?;
+            if read.reaches_head {
+                tenant.feed.push(feed::Batch::new(last.commit, last.revision, read.head, read.entries));
+            }
+        }
+        tenant.feed.note_moved(head.commit);
+        Ok(head)
+    }
+
+    pub(crate) async fn put_lease(
+        &self,
+        tenant: &TenantId,
+        id: LogId,
+        floor: Revision,
+        until_ms: u64,
+    ) -> Result<(), HubError> {
+        let value = serde_json::to_vec(&Lease { floor, until_ms }).map_err(|e| HubError::internal(e.to_string()))?;
+        let before = self.store().plain_get(tenant, Space::Lease, id.as_bytes()).await?;
+        let version = before.map_or(0, |row| row.version);
+        // A lost race means that the same catch-up, read twice, has just been renewed.
+        self.store().plain_put(tenant, Space::Lease, id.as_bytes(), &value, version).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! Catch-up: short pages of the log from a cursor to a cut, each its own read that checks log id and horizon anew.
+//! When the reader's view has grown, the new cells are backfilled inside the same cut.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use semantics::commit::Head;
+use semantics::cursor::{Change, Cursor, Cut, Next, Page};
+use semantics::delivery::Reader;
+use semantics::ids::{Digest, Key, LogId, Revision};
+use semantics::lthash::LtHash;
+use semantics::reason::Reason;
+use semantics::session::{PAGE_BYTES_MAX, PAGE_CHANGES_MAX};
+use semantics::view::View;
+use serde::{Deserialize, Serialize};
+
+use super::error::HubError;
+use super::feed::Part;
+use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
+use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
+use super::{Hub, Principal};
+use crate::store::{CellRow, Current, LogPage, LogQuery, PointerQuery};
+
+/// Rows of the log read for one page; most of them are sent.
+const SCAN_ROWS_MAX: usize = PAGE_CHANGES_MAX;
+
+/// Where a reader asks to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// From nothing.
+    Start,
+    /// From a cut it has applied.
+    Cursor(Cursor),
+    /// From the end of a page.
+    Resume(Vec<u8>),
+}
+
+/// A resume position: what `Next::Resume` holds, opaque to readers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    log_id: LogId,
+    /// The reader's last cut.
+    origin: Option<Cursor>,
+    /// No state older than this revision's has been sent or is held; a horizon above it ends the catch-up.
+    floor: Revision,
+    /// View record under which everything up to `at` has been sent.
+    base_view: Revision,
+    /// View record in force for the scan.
+    view: Revision,
+    /// The log has been scanned up to here.
+    at: Revision,
+    /// The reader may hold what the views showed up to here.
+    seen_to: Revision,
+    /// Backfill of the cells that came new: goes on after this key.
+    backfill: Option<Option<Key>>,
+    /// Names the lease.
+    lease: LogId,
+    /// When the first page was given, milliseconds since 1970-01-01 UTC.
+    started_ms: u64,
+}
+
+/// A page, and the view it was made under.
+#[derive(Debug)]
+pub struct Caught {
+    /// The page.
+    pub page: Page,
+    /// The view in force.
+    pub view: Arc<View>,
+}
+
+/// A reader's own control records.
+struct Own {
+    view: View,
+    view_revision: Revision,
+}
+
+impl Hub {
+    /// One page.
+    ///
+    /// # Errors
+    /// LOG_FORKED, CURSOR_EXPIRED, BAD_TOKEN, NODE_REVOKED; store errors.
+    pub async fn pull(&self, who: &Principal, from: &From) -> Result<Caught, HubError> {
+        let mut position = match from {
+            From::Start => None,
+            From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),
+            From::Resume(bytes) => Some(self.position_from(bytes)?),
+        };
+        if let Some(position) = position.as_mut().filter(|position| position.backfill.is_some()) {
+            return self.backfill_page(who, position).await;
+        }
+        let after = position.as_ref().map(|position| position.at).unwrap_or_default();
+        let query = LogQuery {
+            after,
+            rows_max: SCAN_ROWS_MAX,
+            bytes_max: PAGE_BYTES_MAX,
+            keys: own_keys(who),
+            with_cells: true,
+        };
+        let read = self.store().log_page(&who.tenant, &query).await?;
+        let own = self.own(who, &read.current)?;
+        let mut position = match position {
+            Some(position) => position,
+            None => self.first_position(&read.head, own.view_revision),
+        };
+        position.check(&read.head)?;
+        if position.view != own.view_revision {
+            let base = self.view_at(who, position.base_view).await?;
+            position.view = own.view_revision;
+            if own.view.cells.iter().any(|selector| !base.cells.contains(selector)) {
+                position.backfill = Some(None);
+                return self.backfill_page(who, &mut position).await;
+            }
+        }
+        self.log_page(who, position, read, own).await
+    }
+
+    async fn log_page(
+        &self,
+        who: &Principal,
+        mut position: Position,
+        read: LogPage,
+        own: Own,
+    ) -> Result<Caught, HubError> {
+        let before = if position.base_view == position.view {
+            own.view.clone()
+        } else {
+            self.view_at(who, position.base_view).await?
+        };
+        let reader = Reader { view: &own.view, before: &before, seen_to: position.seen_to };
+        let mut part = Part::default();
+        for entry in &read.entries {
+            part.take(entry, reader);
+            position.at = entry.row.revision;
+        }
+        position.seen_to = position.seen_to.max(position.at);
+        let next = if read.reaches_head {
+            Next::Cut(position.cut(&read.head, &own.view, &read.cells))
+        } else {
+            Next::Resume(self.leased(who, &position).await?)
+        };
+        let Part { changes, departures, .. } = part;
+        Ok(Caught { page: Page { changes, departures, next }, view: Arc::new(own.view) })
+    }
+
+    /// A page of records in cells that the view has and the reader's base view had not.
+    async fn backfill_page(&self, who: &Principal, position: &mut Position) -> Result<Caught, HubError> {
+        let query = PointerQuery {
+            after: position.backfill.clone().flatten(),
+            rows_max: SCAN_ROWS_MAX,
+            bytes_max: PAGE_BYTES_MAX,
+            ..PointerQuery::default()
+        };
+        let read = self.store().pointer_page(&who.tenant, &query).await?;
+        position.check(&read.head)?;
+        let wanted = crate::store::Wanted { keys: own_keys(who), ..crate::store::Wanted::default() };
+        let own = self.own(who, &self.store().load(&who.tenant, &wanted).await?.current)?;
+        if own.view_revision != position.view {
+            // It changed again: what came new is another set.
+            position.view = own.view_revision;
+            position.backfill = Some(None);
+            let page = Page {
+                changes: Vec::new(),
+                departures: Vec::new(),
+                next: Next::Resume(self.leased(who, position).await?),
+            };
+            return Ok(Caught { page, view: Arc::new(own.view) });
+        }
+        let base = self.view_at(who, position.base_view).await?;
+        let last = read.rows.last().map(|row| row.pointer.key.clone());
+        let is_new = |current: &Current| {
+            let cell = &current.pointer.cell;
+            !current.pointer.deleted && own.view.contains(cell) && !base.contains(cell)
+        };
+        let changes = read
+            .rows
+            .into_iter()
+            .filter(is_new)
+            .map(|current| Change { revision: current.pointer.revision, record: current.record })
+            .collect();
+        position.backfill = if read.is_last { None } else { Some(last) };
+        position.seen_to = position.seen_to.max(read.head.revision);
+        let next = Next::Resume(self.leased(who, position).await?);
+        Ok(Caught { page: Page { changes, departures: Vec::new(), next }, view: Arc::new(own.view) })
+    }
+
+    fn first_position(&self, head: &Head, view: Revision) -> Position {
+        Position {
+            log_id: head.log_id,
+            origin: None,
+            floor: head.revision,
+            base_view: view,
+            view,
+            at: Revision::ZERO,
+            seen_to: Revision::ZERO,
+            backfill: None,
+            lease: LogId(self.entropy().bytes16()),
+            started_ms: self.clock().now_ms(),
+        }
+    }
+
+    async fn position_at(&self, who: &Principal, cursor: &Cursor) -> Result<Position, HubError> {
+        self.check_cursor(who, cursor).await?;
+        Ok(Position {
+            log_id: cursor.log_id,
+            origin: Some(*cursor),
+            floor: cursor.revision,
+            base_view: cursor.view_revision,
+            view: cursor.view_revision,
+            at: cursor.revision,
+            seen_to: cursor.revision,
+            backfill: None,
+            lease: LogId(self.entropy().bytes16()),
+            started_ms: self.clock().now_ms(),
+        })
+    }
+
+    fn position_from(&self, bytes: &[u8]) -> Result<Position, HubError> {
+        let position: Option<Position> = serde_json::from_slice(bytes).ok();
+        let position = position.ok_or_else(|| HubError::new(Reason::BadToken, "no resume position"))?;
+        if self.clock().now_ms() > position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX) {
+            return Err(HubError::new(Reason::CursorExpired, "the catch-up took too long"));
+        }
+        Ok(position)
+    }
+
+    /// Whether a resume position goes on from this cursor.
+    pub(super) fn resumes(&self, bytes: &[u8], cursor: Option<&Cursor>) -> bool {
+        self.position_from(bytes).is_ok_and(|position| position.origin.as_ref() == cursor)
+    }
+
+    /// Checks that a cursor is one of this log and still served.
+    pub(super) async fn check_cursor(&self, who: &Principal, cursor: &Cursor) -> Result<(), HubError> {
+        let head = self.store().head(&who.tenant).await?;
+        let forked = |detail: String| Err(HubError::new(Reason::LogForked, detail));
+        if cursor.log_id != head.log_id {
+            return forked(format!("the log is {}, not {}", head.log_id, cursor.log_id));
+        }
+        if cursor.commit > head.commit || cursor.revision > head.revision {
+            return forked(format!("the log ends at commit {}, before {}", head.commit, cursor.commit));
+        }
+        if cursor.revision < head.horizon {
+            return Err(expired(cursor.revision, &head));
+        }
+        if cursor.commit.0 == 0 {
+            return Ok(());
+        }
+        let before = semantics::ids::CommitNumber(cursor.commit.0 - 1);
+        let found = self.store().commits_after(&who.tenant, before, 1).await?;
+        match found.iter().find(|commit| commit.number == cursor.commit) {
+            Some(commit) if commit.chain == cursor.chain && commit.last == cursor.revision => Ok(()),
+            Some(_) => forked(format!("the chain at commit {} is another one", cursor.commit)),
+            None => Err(expired(cursor.revision, &head)),
+        }
+    }
+
+    fn own(&self, who: &Principal, current: &std::collections::BTreeMap<Key, Current>) -> Result<Own, HubError> {
+        let node: Option<NodeBody> = node_key(who.node).and_then(|key| control_body(current.get(&key)));
+        if node.is_none_or(|node| node.status != NodeStatus::Active) {
+            return Err(HubError::new(Reason::NodeRevoked, "this node is not registered here"));
+        }
+        let view = view_key(who.node).and_then(|key| current.get(&key));
+        Ok(Own {
+            view: control_body(view).unwrap_or_default(),
+            view_revision: view.map(|current| current.pointer.revision).unwrap_or_default(),
+        })
+    }
+
+    /// The view a record of it said at a revision; one that is gone showed nothing that is still sent.
+    async fn view_at(&self, who: &Principal, revision: Revision) -> Result<View, HubError> {
+        let rows = self.store().rows(&who.tenant, &BTreeSet::from([revision])).await?;
+        let body = rows.first().and_then(|row| row.record.body());
+        Ok(body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default())
+    }
+
+    async fn leased(&self, who: &Principal, position: &Position) -> Result<Vec<u8>, HubError> {
+        let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
+        let until_ms = self.clock().now_ms().saturating_add(LEASE_MS).min(last_ms);
+        self.put_lease(&who.tenant, position.lease, position.floor, until_ms).await?;
+        serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))
+    }
+}
+
+impl Position {
+    fn check(&self, head: &Head) -> Result<(), HubError> {
+        if self.log_id != head.log_id {
+            return Err(HubError::new(Reason::LogForked, format!("the log is {} now", head.log_id)));
+        }
+        if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
+    }
+
+    fn cut(&self, head: &Head, view: &View, cells: &[CellRow]) -> Cut {
+        let cursor = Cursor {
+            log_id: head.log_id,
+            commit: head.commit,
+            revision: head.revision,
+            chain: head.chain,
+            view_revision: self.view,
+        };
+        let is_new_view = self.origin.is_none_or(|origin| origin.view_revision != self.view);
+        Cut { cursor, view: is_new_view.then(|| view.clone()), digest: Some(view_digest(view, cells)) }
+    }
+}
+
+/// Digest of a view's live records: the sum over its cells.
+#[must_use]
+pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
+    let mut sum = LtHash::empty();
+    for row in cells.iter().filter(|row| view.contains(&row.cell)) {
+        sum.combine(&row.hash);
+    }
+    sum.finish()
+}
+
+fn own_keys(who: &Principal) -> BTreeSet<Key> {
+    [node_key(who.node), view_key(who.node)].into_iter().flatten().collect()
+}
+
+fn expired(revision: Revision, head: &Head) -> HubError {
+    HubError::new(Reason::CursorExpired, format!("{revision} is below the horizon {}", head.horizon))
+}

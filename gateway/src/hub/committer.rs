@@ -1,0 +1,266 @@
+//! One committer per tenant and gateway: drains what waits, decides it against what is known, appends it, and
+//! answers. Whoever finds the committer free leads and commits for all who wait behind it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use semantics::ids::{CommitNumber, TenantId};
+use semantics::reason::Reason;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+
+use super::error::HubError;
+use super::feed::Feed;
+use super::known::{Known, Missing};
+use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_MAX};
+use super::plan::{Plan, plan};
+use super::work::{Answer, Work};
+use crate::ambient::Clock;
+use crate::store::{Append, Appended, Shared, Store, StoreError, TenantIo, Wanted};
+
+/// Head misses in a row after which the committer takes the head for itself.
+const MISSES_MAX: usize = 2;
+/// Rounds of reading before a plan that still misses something is given up as a bug.
+const READ_ROUNDS_MAX: usize = 16;
+/// Attempts at one batch before its callers are told to come again.
+const ATTEMPTS_MAX: usize = 16;
+
+struct Waiting {
+    work: Work,
+    answer: oneshot::Sender<Result<Answer, HubError>>,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+/// A tenant's committer on this gateway.
+#[derive(Debug)]
+pub struct Committer {
+    tenant: TenantId,
+    queue: Mutex<VecDeque<Waiting>>,
+    known: AsyncMutex<Option<Known>>,
+}
+
+/// What the committer works with.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Committer {
+    /// A committer that knows nothing yet.
+    #[must_use]
+    pub fn new(tenant: TenantId) -> Self {
+        Self { tenant, queue: Mutex::default(), known: AsyncMutex::new(None) }
+    }
+
+    /// Has work done, together with whatever else waits.
+    ///
+    /// # Errors
+    /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
+    /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
+    pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
+        let mut answer = self.enqueue(work)?;
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => {
+                    let gone = || HubError::transient(Reason::Overloaded, "the commit was given up", 50);
+                    return answered.unwrap_or_else(|_| Err(gone()));
+                }
+                mut known = self.known.lock() => {
+                    let batch = self.drain();
+                    if !batch.is_empty() {
+                        self.lead(means, feed, &mut known, batch).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn enqueue(&self, work: Work) -> Result<oneshot::Receiver<Result<Answer, HubError>>, HubError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() >= QUEUE_MAX {
+            return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
+        }
+        queue.push_back(Waiting { work, answer: sender });
+        Ok(receiver)
+    }
+
+    /// Takes a batch: pushes together up to the bound, anything else alone, because it changes the rules that
+    /// others are decided by.
+    fn drain(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut mutations = 0;
+        while let Some(next) = queue.front() {
+            let size = match &next.work {
+                Work::Push(push) => push.items.len(),
+                _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
+                _ => break,
+            };
+            if !batch.is_empty() && mutations + size > COMMIT_MUTATIONS_MAX {
+                break;
+            }
+            mutations += size;
+            batch.extend(queue.pop_front());
+            if mutations >= COMMIT_MUTATIONS_MAX {
+                break;
+            }
+        }
+        batch
+    }
+
+    async fn lead(&self, means: &Means, feed: &Feed, known: &mut Option<Known>, batch: Vec<Waiting>) {
+        let (works, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.work, w.answer)).unzip();
+        let answers = self.commit_all(means, feed, known, &works).await;
+        match answers {
+            Ok(answers) => {
+                for (sender, answer) in senders.into_iter().zip(answers) {
+                    // The caller may be gone; its dots remember.
+                    drop(sender.send(Ok(answer)));
+                }
+            }
+            Err(error) => {
+                *known = None;
+                for sender in senders {
+                    drop(sender.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// Commits until every work has its answer: one commit, unless its bounds make it several.
+    async fn commit_all(
+        &self,
+        means: &Means,
+        feed: &Feed,
+        known: &mut Option<Known>,
+        works: &[Work],
+    ) -> Result<Vec<Answer>, HubError> {
+        let mut misses = 0;
+        for _ in 0..ATTEMPTS_MAX + works.len() {
+            // Taken out while the append runs: a caller that goes away in the middle leaves nothing half true.
+            let taken = known.take();
+            let step = if misses >= MISSES_MAX {
+                let mut io = means.store.exclusive(&self.tenant).await?;
+                self.step(means, feed, io.as_mut(), None, works).await?
+            } else {
+                let mut io = Shared { store: means.store.as_ref(), tenant: &self.tenant };
+                self.step(means, feed, &mut io, taken, works).await?
+            };
+            match step {
+                Step::Done(now, answers) => {
+                    *known = Some(*now);
+                    return Ok(answers);
+                }
+                Step::Again(now) => {
+                    *known = Some(*now);
+                    misses = 0;
+                }
+                Step::Missed => misses += 1,
+            }
+        }
+        Err(HubError::transient(Reason::Overloaded, "the head kept moving", 100))
+    }
+
+    async fn step(
+        &self,
+        means: &Means,
+        feed: &Feed,
+        io: &mut dyn TenantIo,
+        known: Option<Known>,
+        works: &[Work],
+    ) -> Result<Step, HubError> {
+        let was_known = known.is_some();
+        let (mut known, plan) = self.prepare(means, io, known, works).await?;
+        let Plan { append, current, answers } = plan;
+        if append.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
+            // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
+            return Ok(Step::Missed);
+        }
+        if let Some(append) = append {
+            let append = *append;
+            match io.append(append.clone()).await {
+                Ok(Appended::Yes) => {}
+                Ok(Appended::HeadMoved) => return Ok(Step::Missed),
+                Err(StoreError::Contended) => return Ok(Step::Missed),
+                Err(StoreError::Unknown(_)) if !self.has_happened(means, &append).await? => {
+                    return Ok(Step::Missed);
+                }
+                Err(StoreError::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            feed.append(&append);
+            known.advance(append, current);
+        }
+        let all: Option<Vec<Answer>> = answers.into_iter().collect();
+        let known = Box::new(known);
+        Ok(match all {
+            Some(answers) => Step::Done(known, answers),
+            None => Step::Again(known),
+        })
+    }
+
+    /// Reads what the plan misses until it misses nothing.
+    async fn prepare(
+        &self,
+        means: &Means,
+        io: &mut dyn TenantIo,
+        known: Option<Known>,
+        works: &[Work],
+    ) -> Result<(Known, Plan), HubError> {
+        let mut known = known;
+        for _ in 0..READ_ROUNDS_MAX {
+            let missing = match known.as_ref().map(|known| plan(known, works, means.clock.now_ms())) {
+                None => Missing::default(),
+                Some(Err(missing)) => missing,
+                Some(Ok(plan)) => match known {
+                    Some(known) => return Ok((known, plan)),
+                    None => Missing::default(),
+                },
+            };
+            known = Some(self.read(means, io, known, &missing).await?);
+        }
+        Err(HubError::internal("a plan keeps missing what was read"))
+    }
+
+    async fn read(
+        &self,
+        means: &Means,
+        io: &mut dyn TenantIo,
+        known: Option<Known>,
+        missing: &Missing,
+    ) -> Result<Known, HubError> {
+        let loaded = io.load(&missing.wanted).await?;
+        let commits = if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
+        let mut known = known.filter(|known| known.head == loaded.head).unwrap_or(Known::at(loaded.head));
+        if let Some(time_ms) = loaded.time_ms {
+            known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
+        }
+        known.absorb(&missing.wanted, loaded, commits);
+        Ok(known)
+    }
+
+    /// After a connection died in the middle of an append: whether the log holds it.
+    async fn has_happened(&self, means: &Means, append: &Append) -> Result<bool, HubError> {
+        let before = CommitNumber(append.expected.0);
+        let found = means.store.commits_after(&self.tenant, before, 1).await?;
+        Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
+    }
+}
+
+enum Step {
+    /// Every work is answered.
+    Done(Box<Known>, Vec<Answer>),
+    /// Committed; some work needs another commit.
+    Again(Box<Known>),
+    /// The head had moved.
+    Missed,
+}

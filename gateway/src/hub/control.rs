@@ -1,0 +1,161 @@
+//! Control records: kinds, views, nodes. Changed by compare-and-set, never merged.
+
+use semantics::ids::{Domain, Key, Kind, NodeId, RecordId, Revision, Salt, TenantId};
+use semantics::kind::{self, Declaration};
+use semantics::reason::Reason;
+use semantics::view::View;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Hub;
+use super::error::HubError;
+use super::known::{NodeBody, NodeStatus, control_body, control_key};
+use super::work::{Answer, ControlWork, Work};
+use crate::store::{Current, Space, Wanted};
+
+/// Who changes a control record when nobody else is named.
+const BY_HUB: NodeId = NodeId::HUB;
+
+impl Hub {
+    /// Sets a control record that stands at `expected` (zero = absent), or deletes it.
+    ///
+    /// # Errors
+    /// STALE when it stands elsewhere; shape refusals; store errors.
+    pub async fn set_control(
+        &self,
+        tenant: &TenantId,
+        key: Key,
+        body: Option<Map<String, Value>>,
+        expected: Revision,
+    ) -> Result<Revision, HubError> {
+        let salt = Salt(self.entropy().bytes16());
+        let work = ControlWork { key, body, expected, author: BY_HUB, salt };
+        match self.submit(tenant, Work::Control(work)).await? {
+            Answer::Control(revision) => Ok(revision?),
+            Answer::Push(_) | Answer::Done(_) => Err(HubError::internal("a control record got another answer")),
+        }
+    }
+
+    /// A control record as it stands.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn control(&self, tenant: &TenantId, key: &Key) -> Result<Option<Current>, HubError> {
+        let wanted = Wanted { keys: [key.clone()].into(), ..Wanted::default() };
+        let found = self.store().load(tenant, &wanted).await?.current.remove(key);
+        Ok(found.filter(|current| !current.pointer.deleted))
+    }
+
+    /// Declares a kind, or declares it anew. Declaring what stands already changes nothing.
+    ///
+    /// # Errors
+    /// What [`Declaration::check`] refuses; STALE; store errors.
+    pub async fn apply_kind(&self, tenant: &TenantId, declaration: &Declaration) -> Result<Revision, HubError> {
+        declaration.check()?;
+        let key = key_of(kind::KIND, declaration.name.as_str())?;
+        self.put_control(tenant, key, declaration).await
+    }
+
+    /// Sets a node's view.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a node that is not registered; TOO_LARGE; STALE; store errors.
+    pub async fn set_view(&self, tenant: &TenantId, node: NodeId, view: &View) -> Result<Revision, HubError> {
+        if view.cells.len() > semantics::view::VIEW_SELECTORS_MAX {
+            return Err(HubError::new(Reason::TooLarge, format!("{} selectors in one view", view.cells.len())));
+        }
+        if self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.is_none() {
+            return Err(HubError::new(Reason::NotFound, format!("no node {node}")));
+        }
+        self.put_control(tenant, key_of(kind::VIEW, &node.to_string())?, view).await
+    }
+
+    /// Registers a node by its name. Doing it again with the same facts gives the same id.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS when the name is taken by a live node with other facts; store errors.
+    pub async fn register_node(&self, tenant: &TenantId, body: &NodeBody) -> Result<NodeId, HubError> {
+        let name = body.name.as_bytes();
+        let held = self.store().plain_get(tenant, Space::Node, name).await?;
+        let version = held.as_ref().map_or(0, |row| row.version);
+        let known = held.and_then(|row| NodeId::from_slice(&row.value).ok());
+        if let Some(node) = known {
+            let stands: Option<NodeBody> =
+                control_body(self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.as_ref());
+            match stands {
+                Some(stands) if stands.status == NodeStatus::Revoked => {}
+                Some(stands) if stands != *body => {
+                    let detail = format!("node {} is registered with other facts", body.name);
+                    return Err(HubError::new(Reason::AlreadyExists, detail));
+                }
+                _ => return self.write_node(tenant, node, body).await,
+            }
+        }
+        let node = NodeId(self.entropy().bytes16());
+        if !self.store().plain_put(tenant, Space::Node, name, node.as_bytes(), version).await? {
+            return Err(HubError::transient(Reason::Overloaded, "the name is being registered", 50));
+        }
+        self.write_node(tenant, node, body).await
+    }
+
+    /// Writes what is missing of a node's records; a registration cut short is finished by doing it again.
+    async fn write_node(&self, tenant: &TenantId, node: NodeId, body: &NodeBody) -> Result<NodeId, HubError> {
+        let view_key = key_of(kind::VIEW, &node.to_string())?;
+        if self.control(tenant, &view_key).await?.is_none() {
+            self.put_control(tenant, view_key, &View::of_domain(body.domain.clone())).await?;
+        }
+        self.put_control(tenant, key_of(kind::NODE, &node.to_string())?, body).await?;
+        Ok(node)
+    }
+
+    /// Revokes a node: it may not speak again. Every gateway learns of it with the next commit it reads.
+    ///
+    /// # Errors
+    /// NOT_FOUND; STALE; store errors.
+    pub async fn revoke_node(&self, tenant: &TenantId, node: NodeId) -> Result<Revision, HubError> {
+        let key = key_of(kind::NODE, &node.to_string())?;
+        let stands: Option<NodeBody> = control_body(self.control(tenant, &key).await?.as_ref());
+        let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
+        self.put_control(tenant, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
+    }
+
+    async fn put_control(&self, tenant: &TenantId, key: Key, body: &impl Serialize) -> Result<Revision, HubError> {
+        let body = match serde_json::to_value(body) {
+            Ok(Value::Object(body)) => body,
+            Ok(_) | Err(_) => return Err(HubError::internal("a control body is no object")),
+        };
+        let stands = self.control(tenant, &key).await?;
+        let same = stands.as_ref().and_then(|current| control_body::<Map<String, Value>>(Some(current)));
+        let at = stands.map(|current| current.pointer.revision).unwrap_or_default();
+        if same.as_ref() == Some(&body) {
+            return Ok(at);
+        }
+        self.set_control(tenant, key, Some(body), at).await
+    }
+}
+
+fn key_of(kind: &str, id: &str) -> Result<Key, HubError> {
+    control_key(kind, id).ok_or_else(|| HubError::new(Reason::Malformed, format!("{id:?} is no id")))
+}
+
+/// A registration with nothing special.
+#[must_use]
+pub fn plain_node(name: &str, domain: Domain) -> NodeBody {
+    NodeBody {
+        name: name.to_owned(),
+        node_type: "agent".to_owned(),
+        domain,
+        capabilities: std::collections::BTreeSet::new(),
+        public_key: String::new(),
+        status: NodeStatus::Active,
+    }
+}
+
+/// A record's key from texts.
+///
+/// # Errors
+/// MALFORMED, saying which of both is no name.
+pub fn record_key(kind: &str, id: &str) -> Result<Key, HubError> {
+    let malformed = |e: semantics::ids::IdError| HubError::new(Reason::Malformed, e.to_string());
+    Ok(Key { kind: Kind::new(kind).map_err(malformed)?, id: RecordId::new(id).map_err(malformed)? })
+}

@@ -1,0 +1,122 @@
+//! Opening a session: comparing what spoke and hub remember of the stream and of the log.
+
+use semantics::ids::Writer;
+use semantics::reason::Reason;
+use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
+
+use super::catch_up::From;
+use super::error::HubError;
+use super::known::{NodeBody, NodeStatus, control_body, node_key};
+use super::limits::{self, EPOCHS_OPEN_MAX};
+use super::work::{Answer, Work};
+use super::{Hub, Principal};
+use crate::store::{Wanted, WriterRow};
+
+/// Most writers of one node that are looked through, open and closed.
+const WRITERS_MAX: usize = 4096;
+
+impl Hub {
+    /// Compares and welcomes.
+    ///
+    /// # Errors
+    /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
+    /// another log; NODE_FORKED when the replica is a copy; CURSOR_EXPIRED; store errors.
+    pub async fn hello(&self, who: &Principal, hello: &Hello) -> Result<(Welcome, From), HubError> {
+        if hello.protocol != PROTOCOL_VERSION {
+            let detail = format!("the hub speaks version {PROTOCOL_VERSION}, not {}", hello.protocol);
+            return Err(HubError::new(Reason::ProtocolVersion, detail));
+        }
+        self.active_node(who).await?;
+        let row = match &hello.stream {
+            None => self.open_epoch(who).await?,
+            Some(stream) => self.compare_stream(who, stream).await?,
+        };
+        let from = match (&hello.cursor, &hello.resume) {
+            (cursor, Some(resume)) if self.resumes(resume, cursor.as_ref()) => From::Resume(resume.clone()),
+            (Some(cursor), _) => From::Cursor(*cursor),
+            (None, _) => From::Start,
+        };
+        if let Some(cursor) = &hello.cursor {
+            self.check_cursor(who, cursor).await?;
+        }
+        self.note_seen(who, row.writer, hello.cursor.as_ref()).await?;
+        let head = self.store().head(&who.tenant).await?;
+        let welcome = Welcome {
+            protocol: PROTOCOL_VERSION,
+            log_id: head.log_id,
+            writer: row.writer,
+            last_n: row.last_n,
+            hub_time_ms: self.clock().now_ms().max(head.time_ms),
+            limits: limits::told(),
+            backup_watermark: None,
+        };
+        Ok((welcome, from))
+    }
+
+    /// The node's registration, if it may speak.
+    ///
+    /// # Errors
+    /// NODE_REVOKED; store errors.
+    pub async fn active_node(&self, who: &Principal) -> Result<NodeBody, HubError> {
+        let keys = node_key(who.node).into_iter().collect();
+        let loaded = self.store().load(&who.tenant, &Wanted { keys, ..Wanted::default() }).await?;
+        let node: Option<NodeBody> = control_body(loaded.current.values().next());
+        node.filter(|node| node.status == NodeStatus::Active)
+            .ok_or_else(|| HubError::new(Reason::NodeRevoked, "this node is not registered here"))
+    }
+
+    async fn compare_stream(&self, who: &Principal, stream: &StreamState) -> Result<WriterRow, HubError> {
+        let writer = Writer { node: who.node, epoch: stream.epoch };
+        let wanted = Wanted { writers: [writer].into(), ..Wanted::default() };
+        let row = self.store().load(&who.tenant, &wanted).await?.writers.remove(&writer);
+        let last_n = row.as_ref().map_or(0, |row| row.last_n);
+        if last_n < stream.answered_n {
+            let detail = format!("the hub has {last_n} of epoch {}, but had answered {}", stream.epoch, stream.answered_n);
+            return Err(HubError::new(Reason::LogForked, detail));
+        }
+        let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
+        let row = row.filter(|row| !row.closed);
+        let row = row.ok_or_else(|| forked(format!("epoch {} is not open", stream.epoch)))?;
+        if row.last_n > stream.last_n {
+            return Err(forked(format!("the hub has {}, the replica gave out {}", row.last_n, stream.last_n)));
+        }
+        if row.last_n == stream.last_n && row.last_n > 0 && Some(row.last_digest) != stream.last_digest {
+            return Err(forked(format!("{} was given to something else", row.last_n)));
+        }
+        Ok(row)
+    }
+
+    /// Opens an epoch for a node, or gives it one that was opened and never used.
+    pub(super) async fn open_epoch(&self, who: &Principal) -> Result<WriterRow, HubError> {
+        for _ in 0..EPOCHS_OPEN_MAX {
+            let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
+            if let Some(unused) = rows.iter().rev().find(|row| !row.closed && row.last_n == 0) {
+                return Ok(unused.clone());
+            }
+            self.close_longest_silent(who, &rows).await?;
+            let epoch = rows.last().map_or(0, |row| row.writer.epoch).saturating_add(1);
+            let writer = Writer { node: who.node, epoch };
+            self.submit(&who.tenant, Work::OpenEpoch(writer)).await?;
+        }
+        Err(HubError::transient(Reason::Overloaded, "other replicas of this node keep opening epochs", 500))
+    }
+
+    async fn close_longest_silent(&self, who: &Principal, rows: &[WriterRow]) -> Result<(), HubError> {
+        let open: Vec<Writer> = rows.iter().filter(|row| !row.closed).map(|row| row.writer).collect();
+        if open.len() < EPOCHS_OPEN_MAX {
+            return Ok(());
+        }
+        let mut silent = None;
+        for writer in open {
+            let seen_ms = self.seen(who, writer).await?.map_or(0, |seen| seen.seen_ms);
+            if silent.is_none_or(|(least, _)| seen_ms < least) {
+                silent = Some((seen_ms, writer));
+            }
+        }
+        let writers = silent.map(|(_, writer)| writer).into_iter().collect();
+        match self.submit(&who.tenant, Work::CloseEpochs(writers)).await? {
+            Answer::Done(_) => Ok(()),
+            Answer::Push(_) | Answer::Control(_) => Err(HubError::internal("an epoch got another answer")),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What a gateway knows of one tenant at one commit: everything it decides against. An append that finds the head
+//! unmoved proves all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use semantics::builtin;
+use semantics::commit::Head;
+use semantics::conflict::Conflict;
+use semantics::decide::Parsed;
+use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Op, Record};
+use semantics::ids::{CommitNumber, Domain, Dot, Key, Kind, NodeId, RecordId, Revision, Writer};
+use semantics::kind::{self, Declaration, Policy, Rule};
+use semantics::lthash::LtHash;
+use semantics::outcome::DotOutcome;
+use semantics::reason::Refusal;
+use semantics::schema::CompiledSchema;
+use semantics::view::View;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::limits::{CACHE_ANSWERS_MAX, CACHE_RECORDS_MAX};
+use super::work::{Item, Work};
+use crate::store::{CommitRow, Current, Loaded, Wanted, WriterRow};
+
+/// A kind, ready to be applied.
+#[derive(Debug)]
+pub struct CompiledKind {
+    /// Its declaration.
+    pub declaration: Declaration,
+    /// Its rule.
+    pub rule: Rule,
+    /// Its schema.
+    pub schema: CompiledSchema,
+}
+
+impl CompiledKind {
+    fn new(declaration: Declaration, version: Revision) -> Result<Self, Refusal> {
+        let schema = CompiledSchema::compile(&declaration.schema)?;
+        Ok(Self { rule: declaration.rule(version), declaration, schema })
+    }
+
+    /// Checks what a mutation makes of a record, whatever the mutation says.
+    ///
+    /// # Errors
+    /// `SCHEMA_VIOLATION` with the path.
+    pub fn check(&self, parsed: &Parsed, record: &Record) -> Result<(), Refusal> {
+        let Content::Live(body) = &record.content else { return Ok(()) };
+        if record.key_id != KEY_ID_CLEAR || self.declaration.schema == Value::Bool(true) {
+            return Ok(());
+        }
+        let fields = match (&parsed.mutation.op, self.rule.policy) {
+            (Op::Put { .. }, Policy::LastWriter | Policy::AppendOnly) => parsed.fields.clone(),
+            _ => semantics::canonical::parse_object(body)?,
+        };
+        self.schema.check(&Value::Object(fields))
+    }
+}
+
+fn builtin_kind(kind: &Kind) -> Option<Arc<CompiledKind>> {
+    static COMPILED: OnceLock<BTreeMap<Kind, Arc<CompiledKind>>> = OnceLock::new();
+    let compile = |declaration: &Declaration| {
+        let compiled = CompiledKind::new(declaration.clone(), Revision::ZERO).ok()?;
+        Some((declaration.name.clone(), Arc::new(compiled)))
+    };
+    COMPILED.get_or_init(|| builtin::all().iter().filter_map(compile).collect()).get(kind).cloned()
+}
+
+/// Whether a registered node may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// It may.
+    Active,
+    /// It may not, for good.
+    Revoked,
+}
+
+/// The body of a node's control record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeBody {
+    /// What people call it; unique in its tenant.
+    pub name: String,
+    /// `desktop`, `cloud`, `mobile`, `edge` or `agent`.
+    #[serde(rename = "type")]
+    pub node_type: String,
+    /// The domain its records go to unless they say otherwise.
+    pub domain: Domain,
+    /// What it can do, sorted.
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
+    /// Its Ed25519 public key (RFC 8032), hexadecimal; empty where none is enrolled.
+    #[serde(default)]
+    pub public_key: String,
+    /// Whether it may speak.
+    pub status: NodeStatus,
+}
+
+/// What must be read before a decision.
+#[derive(Debug, Clone, Default)]
+pub struct Missing {
+    /// Records, writers, cells.
+    pub wanted: Wanted,
+    /// Commits whose outcomes are asked for again.
+    pub commits: BTreeSet<CommitNumber>,
+}
+
+impl Missing {
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Wanted { keys, writers, cells } = &self.wanted;
+        keys.is_empty() && writers.is_empty() && cells.is_empty() && self.commits.is_empty()
+    }
+}
+
+/// What is known at `head`. `None` in a map = known to be absent.
+#[derive(Debug)]
+pub struct Known {
+    /// The commit all of it holds for.
+    pub head: Head,
+    /// How far the store's clock is ahead of the gateway's, milliseconds; zero when behind or unknown.
+    pub store_ahead_ms: u64,
+    current: BTreeMap<Key, Option<Current>>,
+    writers: BTreeMap<Writer, Option<WriterRow>>,
+    cells: BTreeMap<Cell, LtHash>,
+    answered: BTreeMap<Dot, DotOutcome>,
+    kinds: BTreeMap<Kind, Arc<CompiledKind>>,
+}
+
+/// The control record of a node.
+#[must_use]
+pub fn node_key(node: NodeId) -> Option<Key> {
+    control_key(kind::NODE, &node.to_string())
+}
+
+/// The control record of a node's view.
+#[must_use]
+pub fn view_key(node: NodeId) -> Option<Key> {
+    control_key(kind::VIEW, &node.to_string())
+}
+
+/// A control record's key; `None` for a text that is no id.
+#[must_use]
+pub fn control_key(kind: &str, id: &str) -> Option<Key> {
+    Some(Key { kind: Kind::new(kind).ok()?, id: RecordId::new(id).ok()? })
+}
+
+/// The body of a live control record.
+#[must_use]
+pub fn control_body<T: serde::de::DeserializeOwned>(current: Option<&Current>) -> Option<T> {
+    serde_json::from_slice(current?.record.body()?).ok()
+}
+
+impl Known {
+    /// Nothing but the head.
+    #[must_use]
+    pub fn at(head: Head) -> Self {
+        Self {
+            head,
+            store_ahead_ms: 0,
+            current: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            cells: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+        }
+    }
+
+    /// A record; absent when not known.
+    #[must_use]
+    pub fn current(&self, key: &Key) -> Option<&Current> {
+        self.current.get(key)?.as_ref()
+    }
+    /// A writer; absent when not known.
+    #[must_use]
+    pub fn writer(&self, writer: &Writer) -> Option<&WriterRow> {
+        self.writers.get(writer)?.as_ref()
+    }
+    /// A cell's hash; `None` when not known.
+    #[must_use]
+    pub fn cell(&self, cell: &Cell) -> Option<&LtHash> {
+        self.cells.get(cell)
+    }
+    /// The answer to a dot above what its writer has confirmed.
+    #[must_use]
+    pub fn answer(&self, dot: Dot) -> Option<&DotOutcome> {
+        self.answered.get(&dot)
+    }
+    /// A node's registration.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<NodeBody> {
+        control_body(self.current(&node_key(node)?))
+    }
+    /// A node's view; a node without one sees nothing.
+    #[must_use]
+    pub fn view(&self, node: NodeId) -> View {
+        view_key(node).and_then(|key| control_body(self.current(&key))).unwrap_or_default()
+    }
+    /// A kind that records can be pushed of.
+    #[must_use]
+    pub fn kind(&self, kind: &Kind) -> Option<Arc<CompiledKind>> {
+        self.kinds.get(kind).cloned().or_else(|| builtin_kind(kind))
+    }
+    /// A conflict record's body.
+    #[must_use]
+    pub fn conflict(&self, id: &RecordId) -> Option<Conflict> {
+        let key = control_key(kind::CONFLICT, id.as_str())?;
+        control_body(self.current(&key))
+    }
+
+    /// Takes in what was read. The caller has made sure that it was read at `head`.
+    pub fn absorb(&mut self, wanted: &Wanted, loaded: Loaded, commits: Vec<CommitRow>) {
+        let Loaded { mut current, mut writers, mut cells, .. } = loaded;
+        for key in &wanted.keys {
+            let found = current.remove(key);
+            self.learn_kind(key, found.as_ref());
+            self.current.insert(key.clone(), found);
+        }
+        for writer in &wanted.writers {
+            self.writers.insert(*writer, writers.remove(writer));
+        }
+        for cell in &wanted.cells {
+            let hash = cells.remove(cell).map(|row| row.hash).unwrap_or_default();
+            self.cells.insert(cell.clone(), hash);
+        }
+        for commit in commits {
+            self.answered.extend(commit.outcomes.into_iter().map(|answer| (answer.dot, answer)));
+        }
+    }
+
+    /// Steps over an append that happened.
+    pub fn advance(&mut self, append: crate::store::Append, current: BTreeMap<Key, Current>) {
+        self.head = append.head;
+        for (key, found) in current {
+            self.learn_kind(&key, Some(&found));
+            self.current.insert(key, Some(found));
+        }
+        self.writers.extend(append.writers.into_iter().map(|row| (row.writer, Some(row))));
+        self.cells.extend(append.cells.into_iter().map(|row| (row.cell, row.hash)));
+        self.answered.extend(append.commit.outcomes.into_iter().map(|answer| (answer.dot, answer)));
+        if self.current.len() > CACHE_RECORDS_MAX {
+            self.current.clear();
+            self.kinds.clear();
+        }
+        if self.answered.len() > CACHE_ANSWERS_MAX {
+            self.answered.clear();
+        }
+    }
+
+    fn learn_kind(&mut self, key: &Key, found: Option<&Current>) {
+        if key.kind.as_str() != kind::KIND {
+            return;
+        }
+        let Ok(name) = Kind::new(key.id.as_str()) else { return };
+        let declared: Option<Declaration> = control_body(found);
+        let compiled = declared.and_then(|declaration| {
+            let version = found.map(|current| current.pointer.revision).unwrap_or_default();
+            CompiledKind::new(declaration, version).ok().map(Arc::new)
+        });
+        match compiled {
+            Some(compiled) => self.kinds.insert(name, compiled),
+            None => self.kinds.remove(&name),
+        };
+    }
+
+    /// What these works need that is not known yet. Empty after at most three rounds of reading.
+    #[must_use]
+    pub fn missing(&self, works: &[Work]) -> Missing {
+        let mut missing = Missing::default();
+        for work in works {
+            match work {
+                Work::Push(push) => self.push_misses(push, &mut missing),
+                Work::Control(control) => self.want_key(Some(control.key.clone()), &mut missing),
+                Work::OpenEpoch(writer) => self.want_writer(*writer, &mut missing),
+                Work::CloseEpochs(writers) => {
+                    writers.iter().for_each(|writer| self.want_writer(*writer, &mut missing));
+                }
+                Work::MoveHorizon(_) => {}
+            }
+        }
+        missing
+    }
+
+    fn push_misses(&self, push: &super::work::PushWork, missing: &mut Missing) {
+        self.want_writer(push.writer, missing);
+        self.want_key(node_key(push.writer.node), missing);
+        self.want_key(view_key(push.writer.node), missing);
+        let consumed = self.writer(&push.writer);
+        for item in &push.items {
+            let dot = Dot { writer: push.writer, n: item.n() };
+            if let Some(row) = consumed.filter(|row| dot.n <= row.last_n && dot.n > row.confirmed_n) {
+                if self.answer(dot).is_none() {
+                    let range = row.answered.iter().find(|r| r.first_n <= dot.n && dot.n <= r.last_n);
+                    missing.commits.extend(range.map(|range| range.commit));
+                }
+                continue;
+            }
+            let Item::Mutation { parsed, .. } = item else { continue };
+            let key = &parsed.mutation.key;
+            if !kind::is_pushable(&key.kind) {
+                continue;
+            }
+            self.want_key(control_key(kind::KIND, key.kind.as_str()), missing);
+            self.want_key(Some(key.clone()), missing);
+            for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
+                self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
+            }
+        }
+    }
+
+    fn want_key(&self, key: Option<Key>, missing: &mut Missing) {
+        missing.wanted.keys.extend(key.filter(|key| !self.current.contains_key(key)));
+    }
+    fn want_writer(&self, writer: Writer, missing: &mut Missing) {
+        if !self.writers.contains_key(&writer) {
+            missing.wanted.writers.insert(writer);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The hub's bounds, told to spokes in Welcome. Zero never means unlimited.
+
+use semantics::clock::CLOCK_AHEAD_MS_MAX;
+use semantics::envelope::{BODY_BYTES_MAX, GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
+use semantics::session::{Limits, MESSAGE_BYTES_MAX, PUSH_BYTES_MAX, UNANSWERED_MAX};
+
+/// Most mutations in one commit.
+pub const COMMIT_MUTATIONS_MAX: usize = 1024;
+/// Most bytes of record envelopes that one commit changes; one record may pass it. With it a commit's changes fit
+/// one message.
+pub const COMMIT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most work items that wait for one tenant's committer.
+pub const QUEUE_MAX: usize = 4096;
+/// Most records a gateway keeps in memory for deciding, for one tenant.
+pub const CACHE_RECORDS_MAX: usize = 20_000;
+/// Most answered dots a gateway keeps in memory for one tenant.
+pub const CACHE_ANSWERS_MAX: usize = 20_000;
+/// Most committed bytes kept for live readers of one tenant.
+pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most batches kept for live readers of one tenant.
+pub const RING_BATCHES_MAX: usize = 4096;
+/// Most epochs of one node that are open at once.
+pub const EPOCHS_OPEN_MAX: usize = 8;
+/// A resume position is kept alive for this long after each page, milliseconds.
+pub const LEASE_MS: u64 = 60_000;
+/// A resume position is kept alive no longer than this after its first page, milliseconds.
+pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
+/// Most resume positions kept alive for one tenant.
+pub const LEASES_MAX: usize = 10_000;
+/// A live reader to whom nothing is sent is told where the log stands this often, milliseconds.
+pub const PROGRESS_MS: u64 = 5_000;
+/// A live reader gets a digest to compare with this often, milliseconds.
+pub const DIGEST_MS: u64 = 10_000;
+/// Another gateway's commits are looked for this often, milliseconds.
+pub const POLL_MS: u64 = 200;
+
+/// The bounds told to spokes.
+#[must_use]
+pub fn told() -> Limits {
+    let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Limits {
+        body_bytes_max: wide(BODY_BYTES_MAX),
+        message_bytes_max: wide(MESSAGE_BYTES_MAX),
+        push_bytes_max: wide(PUSH_BYTES_MAX),
+        unanswered_max: UNANSWERED_MAX,
+        group_mutations_max: wide(GROUP_MUTATIONS_MAX),
+        group_bytes_max: wide(GROUP_BYTES_MAX),
+        clock_ahead_ms_max: CLOCK_AHEAD_MS_MAX,
+    }
+}

@@ -1,0 +1,216 @@
+//! Keeping the log short: what every open writer has acknowledged may go, but for what retention, leases and open
+//! conflicts keep.
+
+use std::collections::BTreeSet;
+
+use semantics::cursor::Cursor;
+use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
+use semantics::reason::Reason;
+use serde::{Deserialize, Serialize};
+
+use super::error::HubError;
+use super::known::node_key;
+use super::work::Work;
+use super::{Hub, Lease, Principal};
+use crate::store::{LogQuery, Prune, Space, Wanted, WriterRow};
+
+/// Plain rows and writers read at once.
+const PAGE_MAX: usize = 1_000;
+/// Log rows looked through for one round of pruning.
+const PRUNE_ROWS_MAX: usize = 1_000;
+/// Name of the mark up to which the log has been pruned.
+const PRUNED_TO: &[u8] = b"pruned-to";
+
+/// What a writer has acknowledged, and when it was last heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The writer.
+    pub writer: Writer,
+    /// The last cut that is durable in its replica.
+    pub cursor: Option<Cursor>,
+    /// When it was last heard, milliseconds since 1970-01-01 UTC.
+    pub seen_ms: u64,
+}
+
+impl Hub {
+    /// Notes that a writer was heard, and what its replica holds. A cursor never goes back.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn note_seen(
+        &self,
+        who: &Principal,
+        writer: Writer,
+        cursor: Option<&Cursor>,
+    ) -> Result<(), HubError> {
+        let key = ack_key(writer);
+        for _ in 0..3 {
+            let row = self.store().plain_get(&who.tenant, Space::Ack, &key).await?;
+            let before: Option<Seen> = row.as_ref().and_then(|row| serde_json::from_slice(&row.value).ok());
+            let held = before.and_then(|seen| seen.cursor);
+            let newer = [held, cursor.copied()].into_iter().flatten().max_by_key(|c| (c.revision, c.commit));
+            let seen = Seen { writer, cursor: newer, seen_ms: self.clock().now_ms() };
+            let value = serde_json::to_vec(&seen).map_err(|e| HubError::internal(e.to_string()))?;
+            let version = row.map_or(0, |row| row.version);
+            if self.store().plain_put(&who.tenant, Space::Ack, &key, &value, version).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// When a writer was last heard.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn seen(&self, who: &Principal, writer: Writer) -> Result<Option<Seen>, HubError> {
+        let row = self.store().plain_get(&who.tenant, Space::Ack, &ack_key(writer)).await?;
+        Ok(row.and_then(|row| serde_json::from_slice(&row.value).ok()))
+    }
+
+    /// One round: closes expired epochs, moves the horizon, prunes. Safe to run on several gateways at once.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn maintain(&self, tenant: &TenantId) -> Result<(), HubError> {
+        let now_ms = self.clock().now_ms();
+        let seen = self.all_seen(tenant).await?;
+        let writers = self.all_writers(tenant).await?;
+        let since_ms = now_ms.saturating_sub(self.parts().retention.expiry_ms);
+        let is_expired = |row: &&WriterRow| {
+            !row.closed && seen.iter().find(|s| s.writer == row.writer).is_none_or(|s| s.seen_ms < since_ms)
+        };
+        let expired: Vec<Writer> = writers.iter().filter(is_expired).map(|row| row.writer).collect();
+        let open: Vec<&WriterRow> =
+            writers.iter().filter(|row| !row.closed && !expired.contains(&row.writer)).collect();
+        if !expired.is_empty() {
+            self.submit(tenant, Work::CloseEpochs(expired)).await?;
+        }
+        let head = self.store().head(tenant).await?;
+        let keep = Revision(head.revision.0.saturating_sub(self.parts().retention.revisions_min));
+        let acknowledged = seen
+            .iter()
+            .filter(|seen| open.iter().any(|row| row.writer == seen.writer))
+            .filter_map(|seen| seen.cursor.map(|cursor| cursor.revision));
+        let leased = self.leases(tenant, now_ms).await?;
+        let to = acknowledged.chain(leased).fold(keep, Revision::min);
+        if to > head.horizon {
+            self.submit(tenant, Work::MoveHorizon(to)).await?;
+        }
+        self.prune(tenant, &open).await
+    }
+
+    async fn all_seen(&self, tenant: &TenantId) -> Result<Vec<Seen>, HubError> {
+        let mut all = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.store().plain_page(tenant, Space::Ack, after.as_deref(), PAGE_MAX).await?;
+            all.extend(page.iter().filter_map(|row| serde_json::from_slice::<Seen>(&row.value).ok()));
+            after = page.last().map(|row| row.key.clone());
+            if page.len() < PAGE_MAX {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn all_writers(&self, tenant: &TenantId) -> Result<Vec<WriterRow>, HubError> {
+        let mut all: Vec<WriterRow> = Vec::new();
+        loop {
+            let after = all.last().map(|row| row.writer);
+            let page = self.store().writers(tenant, None, after, PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn leases(&self, tenant: &TenantId, now_ms: u64) -> Result<Vec<Revision>, HubError> {
+        let mut floors = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.store().plain_page(tenant, Space::Lease, after.as_deref(), PAGE_MAX).await?;
+            for row in &page {
+                match serde_json::from_slice::<Lease>(&row.value).ok().filter(|lease| lease.until_ms > now_ms) {
+                    Some(lease) => floors.push(lease.floor),
+                    None => self.store().plain_delete(tenant, Space::Lease, &row.key).await?,
+                }
+            }
+            after = page.last().map(|row| row.key.clone());
+            if page.len() < PAGE_MAX {
+                return Ok(floors);
+            }
+        }
+    }
+
+    /// Row r gives its record's previous revision free, a tombstone itself, once r is at or below the horizon.
+    async fn prune(&self, tenant: &TenantId, open: &[&WriterRow]) -> Result<(), HubError> {
+        let mark = self.store().plain_get(tenant, Space::Mark, PRUNED_TO).await?;
+        let version = mark.as_ref().map_or(0, |row| row.version);
+        let mut pruned_to = mark.and_then(|row| serde_json::from_slice(&row.value).ok()).unwrap_or(Revision::ZERO);
+        let query = |after| LogQuery {
+            after,
+            rows_max: PRUNE_ROWS_MAX,
+            bytes_max: usize::MAX,
+            keys: BTreeSet::new(),
+            with_cells: false,
+        };
+        let page = self.store().log_page(tenant, &query(pruned_to)).await?;
+        let horizon = page.head.horizon;
+        let below: Vec<_> = page.entries.iter().filter(|entry| entry.row.revision <= horizon).collect();
+        let mut prune = Prune { commits_below: self.commits_needed(tenant, open, horizon).await?, ..Prune::default() };
+        let freed: BTreeSet<Revision> =
+            below.iter().map(|e| e.row.previous).filter(|revision| *revision != Revision::ZERO).collect();
+        let held = self.store().held(tenant, &freed).await?;
+        prune.rows = freed.difference(&held).copied().collect();
+        for entry in &below {
+            let stands = entry.now.as_ref().filter(|now| now.revision == entry.row.revision);
+            if let Some(tombstone) = stands.filter(|now| now.deleted && now.open.is_empty()) {
+                prune.tombstones.push((tombstone.key.clone(), tombstone.revision));
+            }
+        }
+        self.store().prune(tenant, &prune).await?;
+        if let Some(last) = below.last() {
+            pruned_to = last.row.revision;
+            let value = serde_json::to_vec(&pruned_to).map_err(|e| HubError::internal(e.to_string()))?;
+            // A lost race means that another gateway has pruned as far.
+            self.store().plain_put(tenant, Space::Mark, PRUNED_TO, &value, version).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits below this revision hold no answer that an open writer may still ask for.
+    async fn commits_needed(
+        &self,
+        tenant: &TenantId,
+        open: &[&WriterRow],
+        horizon: Revision,
+    ) -> Result<Revision, HubError> {
+        let Some(first) = open.iter().filter_map(|row| row.answered.first()).map(|range| range.commit).min() else {
+            return Ok(horizon);
+        };
+        let before = CommitNumber(first.0.saturating_sub(1));
+        let found = self.store().commits_after(tenant, before, 1).await?;
+        Ok(found.first().map_or(horizon, |commit| commit.last.min(horizon)))
+    }
+
+    /// Whether a node is registered at all: for listings.
+    ///
+    /// # Errors
+    /// NOT_FOUND; store errors.
+    pub async fn require_node(&self, who: &Principal) -> Result<(), HubError> {
+        let keys = node_key(who.node).into_iter().collect();
+        let loaded = self.store().load(&who.tenant, &Wanted { keys, ..Wanted::default() }).await?;
+        if loaded.current.is_empty() {
+            return Err(HubError::new(Reason::NotFound, format!("no node {}", who.node)));
+        }
+        Ok(())
+    }
+}
+
+fn ack_key(writer: Writer) -> Vec<u8> {
+    let mut key = writer.node.as_bytes().to_vec();
+    key.extend_from_slice(&writer.epoch.to_be_bytes());
+    key
+}

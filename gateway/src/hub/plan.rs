@@ -1,0 +1,305 @@
+//! From what is known and what is asked to what one commit writes. Pure: the committer reads before and appends
+//! after.
+
+use std::collections::BTreeMap;
+
+use semantics::clock::{HybridTime, Stamp};
+use semantics::commit::Head;
+use semantics::conflict::Conflict;
+use semantics::digest::{self, CommitSummary};
+use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Mutation, Placement, Record};
+use semantics::ids::{
+    Digest, Domain, Dot, Facet, Incarnation, Key, NodeId, RecordId, Revision, Salt, Writer,
+};
+use semantics::kind;
+use semantics::lthash::LtHash;
+use semantics::outcome::DotOutcome;
+use semantics::reason::{Reason, Refusal};
+use semantics::version::Version;
+
+use super::known::{Known, Missing};
+use super::work::{Answer, ControlWork, Work};
+use crate::store::{
+    Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow,
+};
+
+mod conflicts;
+mod push;
+
+/// What a plan comes to.
+#[derive(Debug)]
+pub struct Plan {
+    /// What to append; `None` when nothing changes.
+    pub append: Option<Box<Append>>,
+    /// The records the append changes, as they stand after it.
+    pub current: BTreeMap<Key, Current>,
+    /// One answer for each work; `None` = plan it again after this commit.
+    pub answers: Vec<Option<Answer>>,
+}
+
+/// Plans one commit at wall time `now_ms`.
+///
+/// # Errors
+/// [`Missing`] when something must be read first.
+pub fn plan(known: &Known, works: &[Work], now_ms: u64) -> Result<Plan, Missing> {
+    let missing = known.missing(works);
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let mut draft = Draft::new(known, now_ms);
+    let answers = works.iter().map(|work| draft.work(work)).collect();
+    draft.finish(answers)
+}
+
+/// A commit in the making.
+struct Draft<'a> {
+    known: &'a Known,
+    head: Head,
+    rows: Vec<LogRow>,
+    current: BTreeMap<Key, Current>,
+    writers: BTreeMap<Writer, WriterRow>,
+    moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
+    outcomes: Vec<DotOutcome>,
+    conflicts: BTreeMap<(Key, String), (RecordId, Conflict, Salt)>,
+    holds: BTreeMap<Revision, bool>,
+    bytes: usize,
+}
+
+/// A row before it has a number.
+struct NewRow {
+    record: Record,
+    dot: Dot,
+    mutation: Option<Mutation>,
+    outcome: RowOutcome,
+    rule_version: Revision,
+}
+
+impl<'a> Draft<'a> {
+    fn new(known: &'a Known, now_ms: u64) -> Self {
+        let time_ms = now_ms.saturating_add(known.store_ahead_ms).max(known.head.time_ms);
+        Self {
+            known,
+            head: Head { commit: known.head.commit.next(), time_ms, ..known.head },
+            rows: Vec::new(),
+            current: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            outcomes: Vec::new(),
+            conflicts: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    fn current(&self, key: &Key) -> Option<&Current> {
+        self.current.get(key).or_else(|| self.known.current(key))
+    }
+
+    fn writer(&self, writer: &Writer) -> Option<&WriterRow> {
+        self.writers.get(writer).or_else(|| self.known.writer(writer))
+    }
+
+    fn work(&mut self, work: &Work) -> Option<Answer> {
+        match work {
+            Work::Push(push) => self.push(push),
+            Work::Control(control) => Some(Answer::Control(self.control(control))),
+            Work::OpenEpoch(writer) => Some(Answer::Done(self.open_epoch(*writer))),
+            Work::CloseEpochs(writers) => Some(Answer::Done(self.close_epochs(writers))),
+            Work::MoveHorizon(to) => {
+                self.head.horizon = self.head.horizon.max((*to).min(self.known.head.revision));
+                Some(Answer::Done(true))
+            }
+        }
+    }
+
+    fn open_epoch(&mut self, writer: Writer) -> bool {
+        if self.writer(&writer).is_some() {
+            return false;
+        }
+        let fresh = WriterRow {
+            writer,
+            last_n: 0,
+            last_digest: Digest::default(),
+            confirmed_n: 0,
+            answered: Vec::new(),
+            closed: false,
+        };
+        self.writers.insert(writer, fresh);
+        true
+    }
+
+    fn close_epochs(&mut self, writers: &[Writer]) -> bool {
+        for writer in writers {
+            if let Some(row) = self.writer(writer).filter(|row| !row.closed) {
+                let closed = WriterRow { closed: true, answered: Vec::new(), ..row.clone() };
+                self.writers.insert(*writer, closed);
+            }
+        }
+        true
+    }
+
+    fn control(&mut self, work: &ControlWork) -> Result<Revision, Refusal> {
+        let current = self.current(&work.key);
+        let live = current.filter(|current| !current.pointer.deleted);
+        let stands_at = live.map(|current| current.pointer.revision).unwrap_or_default();
+        if stands_at != work.expected {
+            let detail = format!("{} stands at revision {stands_at}, not {}", work.key, work.expected);
+            return Err(Refusal::new(Reason::Stale, detail));
+        }
+        let body = work.body.as_ref().map(|body| {
+            semantics::canonical::to_canonical(&serde_json::Value::Object(body.clone()))
+        });
+        let content = match body.transpose()? {
+            Some(body) => Content::Live(body),
+            None => Content::Deleted,
+        };
+        let facet = kind::is_declaration(&work.key.kind).then(|| Facet::new(work.key.id.as_str()).ok());
+        let record = self.hub_record(&work.key, content, facet.flatten(), Domain::default_domain(), work.salt);
+        let record = Record { author: work.author, ..record };
+        let dot = record.stamp.dot;
+        let row = NewRow { record, dot, mutation: None, outcome: RowOutcome::Control, rule_version: Revision::ZERO };
+        Ok(self.place(row))
+    }
+
+    /// A record that the hub writes, as its next revision.
+    fn hub_record(&self, key: &Key, content: Content, facet: Option<Facet>, domain: Domain, salt: Salt) -> Record {
+        let revision = self.head.revision.next();
+        let dot = Dot { writer: Writer::HUB, n: revision.0 };
+        let stamp = Stamp { time: HybridTime { ms: self.head.time_ms, counter: 0 }, dot };
+        let before = self.current(key).map(|current| &current.record);
+        let reborn = before.is_some_and(Record::is_deleted) && content != Content::Deleted;
+        let incarnation = before.map(|record| record.incarnation).unwrap_or_default();
+        Record {
+            key: key.clone(),
+            placement: Placement { domain, subject: None },
+            placement_stamp: stamp,
+            facet: facet.filter(|_| content != Content::Deleted),
+            incarnation: if reborn { incarnation.next() } else { Incarnation(incarnation.0) },
+            version: before.map(|record| record.version.clone()).unwrap_or_default().join(&Version::of(dot)),
+            stamp,
+            author: NodeId::HUB,
+            key_id: KEY_ID_CLEAR,
+            salt,
+            content,
+            fields: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+        }
+    }
+
+    /// Gives a row its revision and moves the record's pointer and cells to it.
+    fn place(&mut self, new: NewRow) -> Revision {
+        let revision = self.head.revision.next();
+        self.head.revision = revision;
+        let old = self.current(&new.record.key).map(|current| current.pointer.clone());
+        let cell = match (&old, new.record.is_deleted()) {
+            (Some(old), true) => old.cell.clone(),
+            _ => new.record.cell(),
+        };
+        let digest = digest::record_digest(&new.record);
+        let departed = old
+            .as_ref()
+            .filter(|old| old.cell != cell)
+            .map(|old| Departed { cell: old.cell.clone(), since: old.since });
+        if let Some(old) = old.as_ref().filter(|old| !old.deleted) {
+            self.moves.entry(old.cell.clone()).or_default().push((false, old.digest));
+        }
+        if !new.record.is_deleted() {
+            self.moves.entry(cell.clone()).or_default().push((true, digest));
+        }
+        let pointer = Pointer {
+            key: new.record.key.clone(),
+            cell: cell.clone(),
+            since: old.as_ref().filter(|old| old.cell == cell).map_or(revision, |old| old.since),
+            revision,
+            deleted: new.record.is_deleted(),
+            digest,
+            open: old.as_ref().map(|old| old.open.clone()).unwrap_or_default(),
+        };
+        self.bytes += new.record.weight();
+        self.rows.push(LogRow {
+            revision,
+            previous: old.map(|old| old.revision).unwrap_or_default(),
+            commit: self.head.commit,
+            cell,
+            departed,
+            dot: new.dot,
+            mutation: new.mutation,
+            record: new.record.clone(),
+            outcome: new.outcome,
+            rule_version: new.rule_version,
+        });
+        self.current.insert(pointer.key.clone(), Current { pointer, record: new.record });
+        revision
+    }
+
+    fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Missing> {
+        self.write_conflicts();
+        let moved = self.head.horizon != self.known.head.horizon;
+        let writers_moved = self.writers.iter().any(|(writer, row)| self.known.writer(writer) != Some(row));
+        if self.rows.is_empty() && self.outcomes.is_empty() && !moved && !writers_moved {
+            return Ok(Plan { append: None, current: BTreeMap::new(), answers });
+        }
+        let cells = self.cells()?;
+        let first = self.known.head.revision.next();
+        let summary = CommitSummary {
+            commit: self.head.commit,
+            first,
+            last: self.head.revision,
+            time_ms: self.head.time_ms,
+            horizon: self.head.horizon,
+            mutations_root: digest::merkle_root(&self.outcomes.iter().map(|o| o.digest).collect::<Vec<_>>()),
+            records_root: self.records_root(),
+            cells_root: digest::merkle_root(
+                &cells.iter().map(|row| digest::cell_digest(&row.cell, &row.hash)).collect::<Vec<_>>(),
+            ),
+        };
+        let leaf = digest::commit_leaf(&summary);
+        self.head.chain = digest::chain(&self.known.head.chain, &leaf);
+        let commit = CommitRow {
+            number: self.head.commit,
+            first,
+            last: self.head.revision,
+            chain: self.head.chain,
+            leaf,
+            time_ms: self.head.time_ms,
+            outcomes: self.outcomes,
+        };
+        let append = Append {
+            expected: self.known.head.commit,
+            head: self.head,
+            commit,
+            rows: self.rows,
+            pointers: self.current.values().map(|current| current.pointer.clone()).collect(),
+            writers: self.writers.into_values().collect(),
+            cells,
+            holds: self.holds.into_iter().collect(),
+        };
+        Ok(Plan { append: Some(Box::new(append)), current: self.current, answers })
+    }
+
+    fn records_root(&self) -> Digest {
+        let digests: Vec<Digest> = self.rows.iter().map(|row| digest::record_digest(&row.record)).collect();
+        digest::merkle_root(&digests)
+    }
+
+    fn cells(&self) -> Result<Vec<CellRow>, Missing> {
+        let mut missing = Missing::default();
+        let mut cells = Vec::new();
+        for (cell, moves) in &self.moves {
+            let Some(known) = self.known.cell(cell) else {
+                missing.wanted.cells.insert(cell.clone());
+                continue;
+            };
+            let mut hash: LtHash = known.clone();
+            for (came, digest) in moves {
+                if *came {
+                    hash.add(digest);
+                } else {
+                    hash.remove(digest);
+                }
+            }
+            cells.push(CellRow { cell: cell.clone(), hash });
+        }
+        if missing.is_empty() { Ok(cells) } else { Err(missing) }
+    }
+}

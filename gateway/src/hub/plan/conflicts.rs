@@ -1,0 +1,105 @@
+//! Conflict records of a commit: each clash is folded into the open conflict of its path, and what came of it is
+//! written once, at the end of the commit.
+
+use std::collections::BTreeSet;
+
+use semantics::clock::Stamp;
+use semantics::conflict::{self, Clash, Conflict, OPEN_CONFLICTS_MAX, Side};
+use semantics::digest;
+use semantics::envelope::{Content, Mutation};
+use semantics::ids::{Facet, Key, RecordId, Revision, Salt};
+use semantics::kind;
+
+use super::{Draft, NewRow};
+use crate::hub::known::control_key;
+use crate::store::{OpenConflict, RowOutcome};
+
+impl Draft<'_> {
+    /// Notes that `mutation`, which took `revision`, clashed with the state that stood at `before`.
+    pub(super) fn clash(&mut self, mutation: &Mutation, clash: &Clash, revision: Revision, before: Revision) {
+        let path = self.conflict_path(&mutation.key, &clash.path);
+        let clash = Clash { path, ..clash.clone() };
+        let side = |stamp: Stamp| Side {
+            stamp,
+            revision: if stamp.dot == mutation.dot { revision } else { before },
+        };
+        let at = (mutation.key.clone(), clash.path.clone());
+        let (open, salts) = match self.conflicts.remove(&at) {
+            Some((id, conflict, salt)) => (Some((id, conflict)), vec![salt, mutation.salt]),
+            None => (self.open_conflict(&at.0, &at.1), vec![mutation.salt]),
+        };
+        let sides = (side(clash.winner), side(clash.loser));
+        let (id, conflict) =
+            conflict::fold(open, &mutation.key, &clash, sides, mutation.base.revision, &mutation.base.version);
+        self.conflicts.insert(at, (id, conflict, digest::merged_salt(salts)));
+    }
+
+    /// Past the bound on open conflicts further paths share the one with the empty path.
+    fn conflict_path(&self, key: &Key, path: &str) -> String {
+        let open = self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default();
+        let new = self.conflicts.keys().filter(|(k, p)| k == key && open.iter().all(|o| o.path != *p)).count();
+        let is_known = open.iter().any(|o| o.path == path);
+        if is_known || self.conflicts.contains_key(&(key.clone(), path.to_owned())) {
+            return path.to_owned();
+        }
+        if open.len() + new + 1 >= OPEN_CONFLICTS_MAX { String::new() } else { path.to_owned() }
+    }
+
+    fn open_conflict(&self, key: &Key, path: &str) -> Option<(RecordId, Conflict)> {
+        let open = self.current(key)?.pointer.open.iter().find(|open| open.path == path)?;
+        let conflict = self.known.conflict(&open.id)?;
+        Some((open.id.clone(), conflict))
+    }
+
+    pub(super) fn write_conflicts(&mut self) {
+        for ((key, path), (id, conflict, salt)) in std::mem::take(&mut self.conflicts) {
+            if self.known.conflict(&id).as_ref() == Some(&conflict) {
+                continue;
+            }
+            self.write_conflict(&key, path, id, &conflict, salt);
+        }
+    }
+
+    fn write_conflict(&mut self, subject: &Key, path: String, id: RecordId, conflict: &Conflict, salt: Salt) {
+        let (Some(key), Some(current)) = (control_key(kind::CONFLICT, id.as_str()), self.current(subject)) else {
+            return;
+        };
+        let domain = current.pointer.cell.domain.clone();
+        let body = serde_json::to_value(conflict).map(|value| semantics::canonical::to_canonical(&value));
+        let Ok(Ok(body)) = body else { return };
+        let facet = Facet::new(subject.kind.as_str()).ok();
+        let record = self.hub_record(&key, Content::Live(body), facet, domain, salt);
+        let dot = record.stamp.dot;
+        let row = NewRow { record, dot, mutation: None, outcome: RowOutcome::Control, rule_version: Revision::ZERO };
+        self.hold(subject, &id, conflict);
+        self.place(row);
+        if let Some(mut current) = self.current(subject).cloned() {
+            if current.pointer.open.iter().all(|open| open.id != id) {
+                current.pointer.open.push(OpenConflict { path, id });
+            }
+            self.current.insert(subject.clone(), current);
+        }
+    }
+
+    /// Keeps the revisions that an open conflict names, and lets go of those it no longer does.
+    fn hold(&mut self, subject: &Key, id: &RecordId, conflict: &Conflict) {
+        let now = named(conflict);
+        let before = self.known.conflict(id).map(|before| named(&before)).unwrap_or_default();
+        let open = self.current(subject).map(|current| current.pointer.open.clone()).unwrap_or_default();
+        let others: BTreeSet<Revision> = open
+            .iter()
+            .filter(|other| other.id != *id)
+            .filter_map(|other| self.known.conflict(&other.id))
+            .flat_map(|other| named(&other))
+            .collect();
+        for revision in before.difference(&now).filter(|revision| !others.contains(revision)) {
+            self.holds.entry(*revision).or_insert(false);
+        }
+        self.holds.extend(now.into_iter().map(|revision| (revision, true)));
+    }
+}
+
+fn named(conflict: &Conflict) -> BTreeSet<Revision> {
+    let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
+    sides.chain([conflict.ancestor]).filter(|revision| *revision != Revision::ZERO).collect()
+}

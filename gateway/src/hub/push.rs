@@ -1,0 +1,94 @@
+//! Taking a push: everything that needs no state is checked before it waits for the committer.
+
+use semantics::decide;
+use semantics::digest;
+use semantics::envelope::Mutation;
+use semantics::ids::Writer;
+use semantics::outcome::Transient;
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, Results, UNANSWERED_MAX};
+
+use super::error::HubError;
+use super::work::{Answer, Item, PushWork, Work};
+use super::{Hub, Principal};
+
+impl Hub {
+    /// Takes part of a writer's stream. Answers when the outcomes are durable: one for each element up to where
+    /// the stream waits.
+    ///
+    /// # Errors
+    /// MALFORMED and TOO_LARGE for the push as a whole, PERMISSION_DENIED for another node's stream,
+    /// NODE_REVOKED, NODE_FORKED; store errors, after which the push may be repeated as it was.
+    pub async fn push(&self, who: &Principal, push: Push) -> Result<Results, HubError> {
+        if push.writer.node != who.node {
+            return Err(HubError::new(Reason::PermissionDenied, "a node pushes its own stream only"));
+        }
+        let writer = push.writer;
+        let first_n = push.items.first().map_or(1, item_n);
+        if let Some(retry_after_ms) = self.parts().admission.admit(who, push.items.len(), self.clock().now_ms()) {
+            let detail = "the quota of this node is used up".to_owned();
+            let waits = Transient { n: first_n, reason: Reason::QuotaExceeded, detail, retry_after_ms };
+            return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
+        }
+        let work = PushWork { writer, confirmed_n: push.confirmed_n, items: items(push)? };
+        match self.submit(&who.tenant, Work::Push(work)).await? {
+            Answer::Push(results) => Ok(results?),
+            Answer::Control(_) | Answer::Done(_) => Err(HubError::internal("a push got another answer")),
+        }
+    }
+}
+
+fn item_n(item: &PushItem) -> u64 {
+    match item {
+        PushItem::Mutation(mutation) => mutation.dot.n,
+        PushItem::Withdraw { n, .. } => *n,
+    }
+}
+
+fn items(push: Push) -> Result<Vec<Item>, HubError> {
+    let bytes: usize = push.items.iter().map(bytes).sum();
+    let count = u64::try_from(push.items.len()).unwrap_or(u64::MAX);
+    if count > UNANSWERED_MAX || bytes > PUSH_BYTES_MAX {
+        let detail = format!("{count} elements of {bytes} bytes; {UNANSWERED_MAX} of {PUSH_BYTES_MAX} are allowed");
+        return Err(HubError::new(Reason::TooLarge, detail));
+    }
+    let writer = push.writer;
+    let mut last_n = None;
+    let mut items = Vec::new();
+    for item in push.items {
+        let n = item_n(&item);
+        if n == 0 || last_n.is_some_and(|last: u64| last.checked_add(1) != Some(n)) {
+            let detail = format!("counters must be dense from 1; found {n} after {last_n:?}");
+            return Err(HubError::new(Reason::Malformed, detail));
+        }
+        last_n = Some(n);
+        items.push(match item {
+            PushItem::Withdraw { n, mutation, digest } => Item::Withdraw { n, mutation, digest },
+            PushItem::Mutation(mutation) => mutation_item(writer, *mutation)?,
+        });
+    }
+    Ok(items)
+}
+
+fn bytes(item: &PushItem) -> usize {
+    match item {
+        PushItem::Mutation(mutation) => mutation.op.bytes(),
+        PushItem::Withdraw { .. } => 0,
+    }
+}
+
+fn mutation_item(writer: Writer, mutation: Mutation) -> Result<Item, HubError> {
+    if mutation.dot.writer != writer {
+        return Err(HubError::new(Reason::Malformed, "a mutation's dot is of another writer"));
+    }
+    let digest = digest::mutation_digest(&mutation);
+    let (n, id, group) = (mutation.dot.n, mutation.id, mutation.group);
+    let refused = |refusal: Refusal| Item::Refused { n, mutation: id, digest, group, refusal };
+    if mutation.author != writer.node {
+        return Ok(refused(Refusal::new(Reason::PermissionDenied, "the author is another node")));
+    }
+    Ok(match decide::parse(mutation) {
+        Ok(parsed) => Item::Mutation { parsed: Box::new(parsed), digest },
+        Err(refusal) => refused(refusal),
+    })
+}

@@ -1,0 +1,90 @@
+//! What operators and tests ask: records, histories, digests.
+
+use std::collections::BTreeSet;
+
+use semantics::commit::Head;
+use semantics::ids::{Digest, Key, NodeId, Revision, TenantId};
+use semantics::reason::Reason;
+use semantics::view::View;
+
+use super::Hub;
+use super::catch_up::view_digest;
+use super::error::HubError;
+use super::known::{control_body, view_key};
+use crate::store::{Current, LogQuery, LogRow, PointerPage, PointerQuery, Wanted};
+
+/// Most rows of a history given at once.
+pub const HISTORY_ROWS_MAX: usize = 1_000;
+/// Most records listed at once.
+pub const LIST_ROWS_MAX: usize = 1_000;
+/// Weight at which a listing stops, bytes.
+pub const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+impl Hub {
+    /// A live record or tombstone.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn record(&self, tenant: &TenantId, key: &Key) -> Result<Option<Current>, HubError> {
+        let wanted = Wanted { keys: [key.clone()].into(), ..Wanted::default() };
+        Ok(self.store().load(tenant, &wanted).await?.current.remove(key))
+    }
+
+    /// A page of records in key order, tombstones included.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn records(&self, tenant: &TenantId, query: PointerQuery) -> Result<PointerPage, HubError> {
+        let rows_max = query.rows_max.clamp(1, LIST_ROWS_MAX);
+        let query = PointerQuery { rows_max, bytes_max: LIST_BYTES_MAX, ..query };
+        Ok(self.store().pointer_page(tenant, &query).await?)
+    }
+
+    /// What is kept of a record's history, newest first, at most [`HISTORY_ROWS_MAX`] rows below `before`.
+    ///
+    /// # Errors
+    /// NOT_FOUND; store errors.
+    pub async fn history(
+        &self,
+        tenant: &TenantId,
+        key: &Key,
+        before: Option<Revision>,
+        max: usize,
+    ) -> Result<Vec<LogRow>, HubError> {
+        let current = self.record(tenant, key).await?;
+        let current = current.ok_or_else(|| HubError::new(Reason::NotFound, format!("no record {key}")))?;
+        let mut at = current.pointer.revision;
+        let mut rows = Vec::new();
+        while at != Revision::ZERO && rows.len() < max.min(HISTORY_ROWS_MAX) {
+            let Some(row) = self.store().rows(tenant, &BTreeSet::from([at])).await?.pop() else { break };
+            at = row.previous;
+            if before.is_none_or(|before| row.revision < before) {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Digest of a node's view as of the head.
+    ///
+    /// # Errors
+    /// NOT_FOUND; store errors.
+    pub async fn digest(&self, tenant: &TenantId, node: NodeId) -> Result<(Head, Digest), HubError> {
+        let key = view_key(node).ok_or_else(|| HubError::internal("a node id is no record id"))?;
+        let after = self.store().head(tenant).await?.revision;
+        let query = LogQuery {
+            after,
+            rows_max: LIST_ROWS_MAX,
+            bytes_max: LIST_BYTES_MAX,
+            keys: BTreeSet::from([key.clone()]),
+            with_cells: true,
+        };
+        let page = self.store().log_page(tenant, &query).await?;
+        let view: Option<View> = control_body(page.current.get(&key));
+        let view = view.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
+        if !page.reaches_head {
+            return Err(HubError::transient(Reason::Overloaded, "the log moves too fast to read its end", 100));
+        }
+        Ok((page.head, view_digest(&view, &page.cells)))
+    }
+}

@@ -1,0 +1,274 @@
+//! A session: what one connected spoke says and is sent. Driven from outside, message by message, so that a
+//! network and a simulation run the same code.
+
+use std::sync::Arc;
+
+use semantics::cursor::{Cursor, Cut, Next, Page};
+use semantics::ids::Writer;
+use semantics::outcome::Transient;
+use semantics::reason::Reason;
+use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
+use semantics::view::View;
+
+use super::catch_up::From;
+use super::error::HubError;
+use super::feed::{Live, Part};
+use super::limits::{DIGEST_MS, PROGRESS_MS};
+use super::{Hub, Principal, Tenant};
+
+/// Most credit a spoke may hold, bytes.
+pub const CREDIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Acknowledgements are written no more often than this, milliseconds.
+pub const ACK_WRITE_MS: u64 = 2_000;
+/// Batches looked through for one message before others get a turn.
+const SILENT_BATCHES_MAX: usize = 256;
+
+/// Where a reader stands.
+#[derive(Debug)]
+enum Place {
+    CatchUp(From),
+    Live(Cursor),
+}
+
+/// What a session sends.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A message of its own.
+    Message(ServerMessage),
+    /// A batch that many sessions share, and this reader's cut.
+    Live {
+        /// The batch, encoded once.
+        part: Arc<Part>,
+        /// The cut.
+        cut: Cut,
+    },
+}
+
+impl Outgoing {
+    /// As a plain message.
+    #[must_use]
+    pub fn into_message(self) -> ServerMessage {
+        match self {
+            Self::Message(message) => message,
+            Self::Live { part, cut } => ServerMessage::Changes(Page {
+                changes: part.changes.clone(),
+                departures: part.departures.clone(),
+                next: Next::Cut(cut),
+            }),
+        }
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    hub: Arc<Hub>,
+    tenant: Arc<Tenant>,
+    who: Principal,
+    writer: Writer,
+    place: Place,
+    view: Arc<View>,
+    credit_bytes: u64,
+    sent_ms: u64,
+    digest_ms: u64,
+    /// Whether commits passed that this reader was not told of.
+    is_progress_due: bool,
+    /// Whether anything was sent since the last digest.
+    is_digest_due: bool,
+    acked: Option<Cursor>,
+    ack_written_ms: u64,
+}
+
+impl Session {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// As [`Hub::hello`].
+    pub async fn open(hub: &Arc<Hub>, who: Principal, hello: &Hello) -> Result<(Self, Welcome), HubError> {
+        let (welcome, from) = hub.hello(&who, hello).await?;
+        let now_ms = hub.clock().now_ms();
+        let session = Self {
+            hub: Arc::clone(hub),
+            tenant: hub.tenant(&who.tenant),
+            who,
+            writer: welcome.writer,
+            place: Place::CatchUp(from),
+            view: Arc::default(),
+            credit_bytes: hello.credit_bytes.min(CREDIT_BYTES_MAX),
+            sent_ms: now_ms,
+            digest_ms: now_ms,
+            is_progress_due: false,
+            is_digest_due: false,
+            acked: None,
+            ack_written_ms: now_ms,
+        };
+        Ok((session, welcome))
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn who(&self) -> &Principal {
+        &self.who
+    }
+
+    /// Whose stream it carries.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        self.writer
+    }
+
+    /// The tenant it belongs to, to wait on its feed.
+    #[must_use]
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// Takes a message and gives the answer, if it has one.
+    ///
+    /// # Errors
+    /// What ends the session: the caller says goodbye with it.
+    pub async fn on(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
+        match message {
+            ClientMessage::Hello(_) => Err(HubError::new(Reason::Malformed, "a second hello")),
+            ClientMessage::Push(push) => self.push(push).await.map(|results| Some(ServerMessage::Results(results))),
+            ClientMessage::Credit { bytes } => {
+                self.credit_bytes = self.credit_bytes.saturating_add(bytes).min(CREDIT_BYTES_MAX);
+                Ok(None)
+            }
+            ClientMessage::Ack { cursor } => {
+                self.ack(cursor).await?;
+                Ok(None)
+            }
+            ClientMessage::Ping { nonce } => {
+                Ok(Some(ServerMessage::Pong { nonce, hub_time_ms: self.hub.clock().now_ms() }))
+            }
+        }
+    }
+
+    async fn push(&self, push: Push) -> Result<Results, HubError> {
+        let writer = push.writer;
+        if writer != self.writer {
+            return Err(HubError::new(Reason::Malformed, "the push is of another stream than the session"));
+        }
+        let n = match push.items.first() {
+            Some(PushItem::Mutation(mutation)) => mutation.dot.n,
+            Some(PushItem::Withdraw { n, .. }) => *n,
+            None => 1,
+        };
+        match self.hub.push(&self.who, push).await {
+            Ok(results) => Ok(results),
+            Err(HubError { refusal, retry_after_ms: Some(retry_after_ms) }) => {
+                let waits = Transient { n, reason: refusal.reason, detail: refusal.detail, retry_after_ms };
+                Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
+        self.acked = Some(cursor);
+        let now_ms = self.hub.clock().now_ms();
+        if now_ms.saturating_sub(self.ack_written_ms) < ACK_WRITE_MS {
+            return Ok(());
+        }
+        self.ack_written_ms = now_ms;
+        self.flush_ack().await
+    }
+
+    /// Writes the last acknowledgement, if it is not written yet.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn flush_ack(&mut self) -> Result<(), HubError> {
+        match self.acked.take() {
+            Some(cursor) => self.hub.note_seen(&self.who, self.writer, Some(&cursor)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The next message to send; `None` = nothing now: wait for the feed to move, for credit, or for time.
+    ///
+    /// # Errors
+    /// What ends the session: the caller says goodbye with it.
+    pub async fn next(&mut self) -> Result<Option<Outgoing>, HubError> {
+        if self.credit_bytes == 0 {
+            return Ok(None);
+        }
+        for _ in 0..SILENT_BATCHES_MAX {
+            let cursor = match &self.place {
+                Place::CatchUp(from) => {
+                    let from = from.clone();
+                    return self.catch_up(&from).await.map(Some);
+                }
+                Place::Live(cursor) => *cursor,
+            };
+            let batch = match self.tenant.feed.after(cursor.commit) {
+                Live::Batch(batch) if !batch.changes_control => batch,
+                Live::Batch(_) | Live::Gap => {
+                    self.place = Place::CatchUp(From::Cursor(cursor));
+                    continue;
+                }
+                Live::UpToDate => return Ok(self.idle(cursor)),
+            };
+            let head = batch.head;
+            let cursor = Cursor {
+                log_id: head.log_id,
+                commit: head.commit,
+                revision: head.revision,
+                chain: head.chain,
+                view_revision: cursor.view_revision,
+            };
+            self.place = Place::Live(cursor);
+            let part = batch.part(&self.view);
+            if part.is_empty() {
+                self.is_progress_due = true;
+                continue;
+            }
+            let weight: usize = part.changes.iter().map(|change| change.record.weight()).sum();
+            self.sent(weight);
+            return Ok(Some(Outgoing::Live { part, cut: Cut { cursor, view: None, digest: None } }));
+        }
+        Ok(None)
+    }
+
+    /// Nothing new: tells where the log stands, or brings a digest, when that is due.
+    fn idle(&mut self, cursor: Cursor) -> Option<Outgoing> {
+        let now_ms = self.hub.clock().now_ms();
+        if self.is_digest_due && now_ms.saturating_sub(self.digest_ms) >= DIGEST_MS {
+            self.place = Place::CatchUp(From::Cursor(cursor));
+        }
+        if !self.is_progress_due || now_ms.saturating_sub(self.sent_ms) < PROGRESS_MS {
+            return None;
+        }
+        self.sent(0);
+        self.is_digest_due = false;
+        let next = Next::Cut(Cut { cursor, view: None, digest: None });
+        let page = Page { changes: Vec::new(), departures: Vec::new(), next };
+        Some(Outgoing::Message(ServerMessage::Changes(page)))
+    }
+
+    async fn catch_up(&mut self, from: &From) -> Result<Outgoing, HubError> {
+        let caught = self.hub.pull(&self.who, from).await?;
+        let weight = caught.page.changes.iter().map(|change| change.record.weight()).sum();
+        self.sent(weight);
+        self.view = caught.view;
+        self.place = match &caught.page.next {
+            Next::Resume(resume) => Place::CatchUp(From::Resume(resume.clone())),
+            Next::Cut(cut) => {
+                self.digest_ms = self.sent_ms;
+                self.is_digest_due = false;
+                self.tenant.feed.note_moved(cut.cursor.commit);
+                Place::Live(cut.cursor)
+            }
+        };
+        Ok(Outgoing::Message(ServerMessage::Changes(caught.page)))
+    }
+
+    fn sent(&mut self, weight: usize) {
+        let weight = u64::try_from(weight).unwrap_or(u64::MAX);
+        self.credit_bytes = self.credit_bytes.saturating_sub(weight.max(1));
+        self.sent_ms = self.hub.clock().now_ms();
+        self.is_progress_due = false;
+        self.is_digest_due = true;
+    }
+}

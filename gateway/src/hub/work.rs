@@ -1,0 +1,128 @@
+//! Work for the committer, and its answers.
+
+use semantics::decide::Parsed;
+use semantics::ids::{Digest, Key, MutationId, NodeId, Revision, Salt, Writer};
+use semantics::reason::Refusal;
+use semantics::session::Results;
+use serde_json::{Map, Value};
+
+/// One element of a writer's stream, parsed and hashed before it waits for the committer.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// A mutation.
+    Mutation {
+        /// With its body parsed.
+        parsed: Box<Parsed>,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A mutation that cannot be taken whatever the state is.
+    Refused {
+        /// Its counter.
+        n: u64,
+        /// Its id.
+        mutation: MutationId,
+        /// Its digest.
+        digest: Digest,
+        /// Group id and size it names, so that the group is refused whole.
+        group: Option<semantics::envelope::GroupPlace>,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A withdrawal.
+    Withdraw {
+        /// The counter.
+        n: u64,
+        /// The id of the mutation taken back.
+        mutation: MutationId,
+        /// Its digest.
+        digest: Digest,
+    },
+}
+
+impl Item {
+    /// Its counter.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        match self {
+            Self::Mutation { parsed, .. } => parsed.mutation.dot.n,
+            Self::Refused { n, .. } | Self::Withdraw { n, .. } => *n,
+        }
+    }
+    /// The digest that a repeat must show again.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Mutation { digest, .. } | Self::Refused { digest, .. } | Self::Withdraw { digest, .. } => *digest,
+        }
+    }
+    /// Its mutation's id.
+    #[must_use]
+    pub fn mutation_id(&self) -> MutationId {
+        match self {
+            Self::Mutation { parsed, .. } => parsed.mutation.id,
+            Self::Refused { mutation, .. } | Self::Withdraw { mutation, .. } => *mutation,
+        }
+    }
+    /// The group it names.
+    #[must_use]
+    pub fn group(&self) -> Option<semantics::envelope::GroupPlace> {
+        match self {
+            Self::Mutation { parsed, .. } => parsed.mutation.group,
+            Self::Refused { group, .. } => *group,
+            Self::Withdraw { .. } => None,
+        }
+    }
+}
+
+/// A push, ready to be decided.
+#[derive(Debug, Clone)]
+pub struct PushWork {
+    /// Whose stream.
+    pub writer: Writer,
+    /// Outcomes received up to here.
+    pub confirmed_n: u64,
+    /// In counter order, each one more than the last.
+    pub items: Vec<Item>,
+}
+
+/// A compare-and-set of a control record.
+#[derive(Debug, Clone)]
+pub struct ControlWork {
+    /// Which record.
+    pub key: Key,
+    /// Its new body; `None` deletes it.
+    pub body: Option<Map<String, Value>>,
+    /// The revision it must stand at; zero = it must be absent or deleted.
+    pub expected: Revision,
+    /// Who changes it.
+    pub author: NodeId,
+    /// Hashed with the body.
+    pub salt: Salt,
+}
+
+/// What the committer is asked to do.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Take mutations.
+    Push(PushWork),
+    /// Change a control record.
+    Control(ControlWork),
+    /// Open an epoch for a node: the writer to open, one above every one it ever had.
+    OpenEpoch(Writer),
+    /// Close epochs.
+    CloseEpochs(Vec<Writer>),
+    /// Move the horizon up.
+    MoveHorizon(Revision),
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Outcomes, or why the whole push was refused.
+    Push(Result<Results, Refusal>),
+    /// The new revision, or why not.
+    Control(Result<Revision, Refusal>),
+    /// Done. For an epoch: whether it was still free.
+    Done(bool),
+}

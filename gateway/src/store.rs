@@ -1,0 +1,489 @@
+//! The store: where a hub keeps its tenants. One small trait, three engines; no rule lives below it.
+//!
+//! Contract (each sentence has a conformance case of the same name):
+//!
+//! - `append_is_atomic`: all of an [`Append`] is visible, or nothing of it.
+//! - `append_is_durable`: once `append` has answered [`Appended::Yes`], no crash of the process or the database
+//!   loses it.
+//! - `append_moves_the_head_by_compare_and_set`: of two appends that expect one commit number, one is
+//!   [`Appended::Yes`] and the other [`Appended::HeadMoved`], and the loser has written nothing.
+//! - `append_refuses_another_log`: an append whose head names another log id than the stored one is
+//!   [`Appended::HeadMoved`].
+//! - `append_is_the_only_way_the_log_changes`: plain rows and pruning never move a head.
+//! - `load_is_one_moment`: everything one [`Store::load`] returns, head included, was true at the same commit.
+//! - `log_page_is_one_moment`: likewise for [`Store::log_page`] and [`Store::pointer_page`].
+//! - `log_pages_are_in_revision_order`, without gaps but for pruned rows.
+//! - `ids_are_compared_as_bytes`: no locale, no normalisation, no case folding, any Unicode including U+0000.
+//! - `pages_are_bounded`: no call returns more than the caller's bounds plus one row.
+//! - `tenants_are_apart`: nothing written under one tenant is returned under another.
+//! - `plain_rows_change_by_compare_and_set`: a [`Store::plain_put`] with a stale version writes nothing.
+//! - `exclusive_shuts_out_other_appends`: between [`Store::exclusive`] and its end no other append succeeds; it
+//!   ends by itself within [`EXCLUSIVE_MS_MAX`] when its holder stops.
+//! - `unknown_means_maybe`: [`StoreError::Unknown`] is returned only when the append may or may not have happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use async_trait::async_trait;
+use semantics::commit::Head;
+use semantics::envelope::{Cell, Mutation, Record};
+use semantics::ids::{CommitNumber, Digest, Dot, Key, Kind, NodeId, RecordId, Revision, TenantId, Writer};
+use semantics::lthash::LtHash;
+use semantics::outcome::DotOutcome;
+
+pub mod memory;
+
+/// Longest time one exclusive section lasts, milliseconds.
+pub const EXCLUSIVE_MS_MAX: u64 = 2_000;
+/// Most keys, writers or cells asked for in one load.
+pub const LOAD_KEYS_MAX: usize = 4096;
+/// Longest plain value, bytes.
+pub const PLAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// A store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another transaction was in the way; nothing was written.
+    #[error("the store is contended")]
+    Contended,
+    /// The store did not answer; nothing was written.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The connection was lost during an append, which may or may not have happened.
+    #[error("it is not known whether the append happened: {0}")]
+    Unknown(String),
+    /// Stored data does not decode or fails its check.
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(String),
+    /// No room on the disk; nothing was written.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// No such tenant.
+    #[error("no tenant {0}")]
+    NoTenant(TenantId),
+    /// A bug, or an error this engine does not expect.
+    #[error("store error: {0}")]
+    Internal(String),
+}
+
+/// The cell a record left, and since which revision it had been there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departed {
+    /// The old cell.
+    pub cell: Cell,
+    /// The revision at which the record had come there.
+    pub since: Revision,
+}
+
+/// One revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRow {
+    /// Its number.
+    pub revision: Revision,
+    /// The revision of the same record before it; zero = none.
+    pub previous: Revision,
+    /// The commit it belongs to.
+    pub commit: CommitNumber,
+    /// The cell the record lies in from here on; a tombstone stays where the record lay.
+    pub cell: Cell,
+    /// The cell it left, if it moved.
+    pub departed: Option<Departed>,
+    /// Who wrote it; the hub for control and conflict records.
+    pub dot: Dot,
+    /// The mutation as sent; `None` for what the hub wrote.
+    pub mutation: Option<Mutation>,
+    /// The record from here on.
+    pub record: Record,
+    /// Name of the outcome (`applied`, `merged`, `conflicted`, or `control`).
+    pub outcome: RowOutcome,
+    /// Revision of the rule that decided; zero = a built-in one.
+    pub rule_version: Revision,
+}
+
+/// How a row came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOutcome {
+    /// A mutation on its base.
+    Applied,
+    /// A mutation beside others.
+    Merged,
+    /// A mutation against others.
+    Conflicted,
+    /// Written by the hub.
+    Control,
+}
+
+/// An open conflict of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenConflict {
+    /// Its path.
+    pub path: String,
+    /// Id of its conflict record.
+    pub id: RecordId,
+}
+
+/// Where a record's present state is: its latest row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointer {
+    /// Which record.
+    pub key: Key,
+    /// The cell it lies in.
+    pub cell: Cell,
+    /// Since which revision it has lain there.
+    pub since: Revision,
+    /// Its latest revision.
+    pub revision: Revision,
+    /// Whether that is a tombstone.
+    pub deleted: bool,
+    /// Digest of the record.
+    pub digest: Digest,
+    /// Its open conflicts, at most [`semantics::conflict::OPEN_CONFLICTS_MAX`].
+    pub open: Vec<OpenConflict>,
+}
+
+/// A record's present state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Where it is.
+    pub pointer: Pointer,
+    /// What it is.
+    pub record: Record,
+}
+
+/// Which counters of a writer a commit answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnsweredRange {
+    /// First counter.
+    pub first_n: u64,
+    /// Last counter.
+    pub last_n: u64,
+    /// The commit whose outcomes hold them.
+    pub commit: CommitNumber,
+}
+
+/// Where a writer's stream stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterRow {
+    /// Whose.
+    pub writer: Writer,
+    /// Last counter consumed.
+    pub last_n: u64,
+    /// Digest of what consumed it.
+    pub last_digest: Digest,
+    /// The writer has received the outcomes up to here.
+    pub confirmed_n: u64,
+    /// Where the outcomes above `confirmed_n` are, in counter order.
+    pub answered: Vec<AnsweredRange>,
+    /// Whether the epoch was closed: it is refused from then on and holds no horizon.
+    pub closed: bool,
+}
+
+/// One commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRow {
+    /// Its number.
+    pub number: CommitNumber,
+    /// First revision; greater than `last` when it has none.
+    pub first: Revision,
+    /// The log's last revision after it.
+    pub last: Revision,
+    /// Chain after it.
+    pub chain: Digest,
+    /// Its leaf.
+    pub leaf: Digest,
+    /// Its time, milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+    /// What became of each dot it consumed, in order.
+    pub outcomes: Vec<DotOutcome>,
+}
+
+/// A cell's multiset hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellRow {
+    /// The cell.
+    pub cell: Cell,
+    /// Hash of its live records.
+    pub hash: LtHash,
+}
+
+/// What one commit writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The head's commit number before.
+    pub expected: CommitNumber,
+    /// The head after.
+    pub head: Head,
+    /// The commit.
+    pub commit: CommitRow,
+    /// Its rows, in revision order.
+    pub rows: Vec<LogRow>,
+    /// Pointers to insert or replace.
+    pub pointers: Vec<Pointer>,
+    /// Writers to insert or replace.
+    pub writers: Vec<WriterRow>,
+    /// Cell hashes to insert or replace.
+    pub cells: Vec<CellRow>,
+    /// Revisions that pruning must leave, or may take again.
+    pub holds: Vec<(Revision, bool)>,
+}
+
+/// Whether an append happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It did, durably.
+    Yes,
+    /// The head was not where expected; nothing was written.
+    HeadMoved,
+}
+
+/// What a load asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Records.
+    pub keys: BTreeSet<Key>,
+    /// Writers.
+    pub writers: BTreeSet<Writer>,
+    /// Cells.
+    pub cells: BTreeSet<Cell>,
+}
+
+/// What a load found; what is absent is not in the maps.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The head.
+    pub head: Head,
+    /// The store's own clock, milliseconds since 1970-01-01 UTC, where it has one.
+    pub time_ms: Option<u64>,
+    /// Records, tombstones included.
+    pub current: BTreeMap<Key, Current>,
+    /// Writers.
+    pub writers: BTreeMap<Writer, WriterRow>,
+    /// Cells.
+    pub cells: BTreeMap<Cell, CellRow>,
+}
+
+/// What a page of the log asks for.
+#[derive(Debug, Clone)]
+pub struct LogQuery {
+    /// Rows after this revision.
+    pub after: Revision,
+    /// Most rows.
+    pub rows_max: usize,
+    /// Stop after the row with which the records' weight reaches this, bytes.
+    pub bytes_max: usize,
+    /// Records to read at the same moment.
+    pub keys: BTreeSet<Key>,
+    /// Whether to read all cell hashes when the page reaches the head.
+    pub with_cells: bool,
+}
+
+/// A row and where its record is now.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// The row.
+    pub row: LogRow,
+    /// The record's pointer; `None` when it was collected.
+    pub now: Option<Pointer>,
+}
+
+/// A page of the log.
+#[derive(Debug, Clone)]
+pub struct LogPage {
+    /// The head.
+    pub head: Head,
+    /// Rows in revision order.
+    pub entries: Vec<LogEntry>,
+    /// Whether nothing lies between the last entry and the head.
+    pub reaches_head: bool,
+    /// The records asked for.
+    pub current: BTreeMap<Key, Current>,
+    /// All cell hashes, when asked for and the page reaches the head.
+    pub cells: Vec<CellRow>,
+}
+
+/// What a page of records asks for.
+#[derive(Debug, Clone, Default)]
+pub struct PointerQuery {
+    /// Records after this key, in key order.
+    pub after: Option<Key>,
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only ids that start with these bytes.
+    pub prefix: Option<String>,
+    /// Most records.
+    pub rows_max: usize,
+    /// Stop after the row with which the records' weight reaches this, bytes.
+    pub bytes_max: usize,
+}
+
+/// A page of records, tombstones included.
+#[derive(Debug, Clone)]
+pub struct PointerPage {
+    /// The head.
+    pub head: Head,
+    /// Records in key order.
+    pub rows: Vec<Current>,
+    /// Whether there are no more.
+    pub is_last: bool,
+}
+
+/// What pruning takes away. Deletes only; what is not there is no error.
+#[derive(Debug, Clone, Default)]
+pub struct Prune {
+    /// Log rows.
+    pub rows: Vec<Revision>,
+    /// Tombstones: the pointer goes when it still stands at the revision, and the row with it.
+    pub tombstones: Vec<(Key, Revision)>,
+    /// Commits whose last revision lies below this one.
+    pub commits_below: Revision,
+}
+
+/// Families of plain rows: what is not log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Space {
+    /// Node registry: heartbeats, addresses, public keys. By node id.
+    Node,
+    /// What each writer has acknowledged. By writer.
+    Ack,
+    /// Leases of resume positions and of background work. By holder.
+    Lease,
+    /// Join tokens, hashed. By token id.
+    Token,
+    /// Used assertion ids. By id.
+    Assertion,
+    /// Pruning marks and other small facts of one tenant. By name.
+    Mark,
+    /// Hub-wide secrets sealed outside, public keys, settings. By name.
+    Hub,
+}
+
+impl Space {
+    /// Every space, with its stable number.
+    pub const ALL: [(Self, i16); 7] = [
+        (Self::Node, 1),
+        (Self::Ack, 2),
+        (Self::Lease, 3),
+        (Self::Token, 4),
+        (Self::Assertion, 5),
+        (Self::Mark, 6),
+        (Self::Hub, 7),
+    ];
+    /// Its number in stores.
+    #[must_use]
+    pub fn number(self) -> i16 {
+        Self::ALL.iter().find(|(space, _)| *space == self).map_or(0, |(_, number)| *number)
+    }
+}
+
+/// A plain row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainRow {
+    /// Its key, bytes.
+    pub key: Vec<u8>,
+    /// Its value, at most [`PLAIN_BYTES_MAX`].
+    pub value: Vec<u8>,
+    /// Counts its changes, from 1.
+    pub version: u64,
+}
+
+/// Loads and appends of one tenant: outside of or inside an exclusive section.
+#[async_trait]
+pub trait TenantIo: Send {
+    /// Reads at one moment.
+    async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError>;
+    /// Reads commits by number; absent ones are left out.
+    async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError>;
+    /// Appends. Inside an exclusive section this also ends the section.
+    async fn append(&mut self, append: Append) -> Result<Appended, StoreError>;
+}
+
+/// The store. See the module for its contract.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Makes a tenant with this head; false when it exists.
+    async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError>;
+    /// Tenants after a name, in byte order.
+    async fn tenants(&self, after: Option<&TenantId>, max: usize) -> Result<Vec<TenantId>, StoreError>;
+    /// A tenant's head.
+    async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError>;
+    /// Reads at one moment.
+    async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError>;
+    /// Appends.
+    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError>;
+    /// Takes the tenant's head for one read-decide-append; dropping it gives up.
+    async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError>;
+    /// A page of the log.
+    async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError>;
+    /// A page of records.
+    async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError>;
+    /// Log rows by revision; absent ones are left out.
+    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError>;
+    /// Commits after a number, in order.
+    async fn commits_after(
+        &self,
+        tenant: &TenantId,
+        after: CommitNumber,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError>;
+    /// Writers of one node, or of all nodes, after a writer, in order.
+    async fn writers(
+        &self,
+        tenant: &TenantId,
+        node: Option<NodeId>,
+        after: Option<Writer>,
+        max: usize,
+    ) -> Result<Vec<WriterRow>, StoreError>;
+    /// Which of these revisions are held.
+    async fn held(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<BTreeSet<Revision>, StoreError>;
+    /// Deletes what has been given up.
+    async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError>;
+    /// A plain row.
+    async fn plain_get(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<Option<PlainRow>, StoreError>;
+    /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else.
+    async fn plain_put(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+        value: &[u8],
+        expected: u64,
+    ) -> Result<bool, StoreError>;
+    /// Deletes a plain row; absent is no error.
+    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError>;
+    /// Plain rows after a key, in byte order.
+    async fn plain_page(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<PlainRow>, StoreError>;
+}
+
+/// A tenant's loads and appends outside of any exclusive section.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    /// The store.
+    pub store: &'a dyn Store,
+    /// The tenant.
+    pub tenant: &'a TenantId,
+}
+
+#[async_trait]
+impl TenantIo for Shared<'_> {
+    async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.store.load(self.tenant, wanted).await
+    }
+    async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
+        let mut found = Vec::new();
+        for number in numbers {
+            let before = CommitNumber(number.0.saturating_sub(1));
+            let rows = self.store.commits_after(self.tenant, before, 1).await?;
+            found.extend(rows.into_iter().filter(|row| row.number == *number));
+        }
+        Ok(found)
+    }
+    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+        self.store.append(self.tenant, append).await
+    }
+}
