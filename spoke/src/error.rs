@@ -1,0 +1,55 @@
+//! What can go wrong in a replica.
+
+use semantics::reason::{Reason, Refusal};
+
+/// Why a replica store did not do what was asked. Absence is never an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store did not answer; the transaction had no effect.
+    #[error("the replica's store did not answer: {0}")]
+    Unavailable(String),
+    /// Something stored could not be read back as what it was.
+    #[error("the replica's {what} is damaged: {detail}")]
+    Corrupt {
+        /// Which part of the replica.
+        what: &'static str,
+        /// What was found.
+        detail: String,
+    },
+    /// No room on the disk; the transaction had no effect.
+    #[error("the disk below the replica is full")]
+    Full,
+}
+
+/// Why a replica did not do what was asked. In every case nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicaError {
+    /// The request was refused, by the same rules as the hub's.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ReplicaError {
+    /// The error as a refusal, for reports and exit codes.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Store(error) => {
+                let reason = match error {
+                    StoreError::Unavailable(_) => Reason::StoreUnavailable,
+                    StoreError::Corrupt { .. } => Reason::StoreCorrupt,
+                    StoreError::Full => Reason::StoreFull,
+                };
+                Refusal::new(reason, error.to_string())
+            }
+        }
+    }
+}
+
+pub(crate) fn refused<T>(reason: Reason, detail: impl Into<String>) -> Result<T, ReplicaError> {
+    Err(ReplicaError::Refused(Refusal::new(reason, detail)))
+}

@@ -1,0 +1,122 @@
+//! The confirmed layer under a cut: rows and, beside them, the digest state of each cell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::digest::record_digest;
+use semantics::envelope::{Cell, Record};
+use semantics::ids::{Digest, Key};
+use semantics::lthash::LtHash;
+use semantics::view::View;
+
+use crate::error::StoreError;
+use crate::replica::store::{ConfirmedRow, ReplicaTxn, Staged};
+
+/// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
+pub(super) struct Layer {
+    cells: BTreeMap<Cell, LtHash>,
+    changed: BTreeSet<Cell>,
+    is_anew: bool,
+}
+
+impl Layer {
+    /// The layer as it stands; emptied when the replica starts anew.
+    pub(super) async fn open(txn: &mut dyn ReplicaTxn, is_anew: bool) -> Result<Self, StoreError> {
+        let mut cells = BTreeMap::new();
+        if is_anew {
+            txn.confirmed_clear().await?;
+            txn.cells_clear().await?;
+        } else {
+            for (cell, state) in txn.cells().await? {
+                let state = LtHash::from_bytes(&state)
+                    .map_err(|e| StoreError::Corrupt { what: "cell digest", detail: e.to_string() })?;
+                cells.insert(cell, state);
+            }
+        }
+        Ok(Self { cells, changed: BTreeSet::new(), is_anew })
+    }
+
+    /// Whether it was emptied.
+    pub(super) fn is_anew(&self) -> bool {
+        self.is_anew
+    }
+
+    /// Takes staged items in: of what is held and what comes the highest revision stays. Which records changed.
+    pub(super) async fn take(
+        &mut self,
+        txn: &mut dyn ReplicaTxn,
+        items: &[Staged],
+    ) -> Result<Vec<Key>, StoreError> {
+        let keys: Vec<Key> = items.iter().map(|item| item.key().clone()).collect();
+        let held = txn.confirmed_get(&keys).await?;
+        let mut put = Vec::new();
+        let mut delete = Vec::new();
+        for item in items {
+            let row = held.get(item.key());
+            if row.is_some_and(|row| row.revision >= item.rank().0) {
+                continue;
+            }
+            if let Some(row) = row {
+                self.leaves(row);
+            }
+            match item {
+                Staged::Change(change) => {
+                    let record = change.record.clone();
+                    let row = ConfirmedRow { revision: change.revision, digest: record_digest(&record), record };
+                    self.comes(&row);
+                    put.push(row);
+                }
+                Staged::Departure(departure) if row.is_some() => delete.push(departure.key.clone()),
+                Staged::Departure(_) => {}
+            }
+        }
+        txn.confirmed_put(&put).await?;
+        txn.confirmed_delete(&delete).await?;
+        Ok(put.into_iter().map(|row| row.record.key).chain(delete).collect())
+    }
+
+    /// A row that is about to go: its cell's digest no longer counts it.
+    pub(super) fn leaves(&mut self, row: &ConfirmedRow) {
+        if !row.record.is_deleted() {
+            self.cell(row.record.cell()).remove(&row.digest);
+        }
+    }
+
+    fn comes(&mut self, row: &ConfirmedRow) {
+        if !row.record.is_deleted() {
+            self.cell(row.record.cell()).add(&row.digest);
+        }
+    }
+
+    fn cell(&mut self, cell: Cell) -> &mut LtHash {
+        self.changed.insert(cell.clone());
+        self.cells.entry(cell).or_default()
+    }
+
+    /// Writes the digest states that changed.
+    pub(super) async fn save(&mut self, txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
+        for cell in std::mem::take(&mut self.changed) {
+            let state = self.cells.get(&cell).filter(|state| !state.is_empty());
+            txn.cell_put(&cell, state.map(|state| state.as_bytes().as_slice())).await?;
+        }
+        Ok(())
+    }
+
+    /// The digest of all live records.
+    pub(super) fn digest(&self) -> Digest {
+        let mut sum = LtHash::empty();
+        for state in self.cells.values() {
+            sum.combine(state);
+        }
+        sum.finish()
+    }
+}
+
+/// Whether a row stays under a view. A tombstone has no facet any more: it stays where any facet of its kind would.
+pub(super) fn is_kept(view: &View, record: &Record) -> bool {
+    let cell = record.cell();
+    view.contains(&cell)
+        || record.is_deleted()
+            && view.cells.iter().any(|selector| {
+                selector.domain == cell.domain && selector.kind.as_ref().is_none_or(|kind| *kind == cell.kind)
+            })
+}

@@ -1,0 +1,194 @@
+//! Epochs: a replica that is a copy finds out what became of the mutations it shares with the original, and opens
+//! an epoch of its own for the rest.
+
+use semantics::ids::{CommitNumber, Revision, Writer};
+use semantics::outcome::{DotOutcome, Outcome};
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{Reconcile, Reconciliation};
+
+use super::apply::forget_position;
+use super::entry::{Entry, EntryState, provisional};
+use super::state::Stream;
+use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
+use super::work::Work;
+use super::{Replica, state};
+use crate::error::{ReplicaError, StoreError, refused};
+
+impl Replica {
+    /// Remembers that an epoch of its own is needed: nothing is sent before.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn require_epoch(&self) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        require_epoch(&mut *txn).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// The first request of a reconciliation. It begins before the cursor where an entry was written before it:
+    /// its copy in the original may have been sent at any time since.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn prepare_reconcile(&self) -> Result<Reconcile, ReplicaError> {
+        let mut txn = self.read().await?;
+        let cursor = state::cursor(&mut *txn).await?;
+        let mut after = cursor.map_or(CommitNumber::ZERO, |cursor| cursor.commit);
+        for entry in under_way(&mut *txn).await? {
+            after = after.min(entry.since);
+        }
+        Ok(Reconcile { cursor, after })
+    }
+
+    /// Takes a page of reconciliation: each entry it names is settled, sent or not. With the last page the new
+    /// epoch is adopted and what is left loses its dots. The next request, or `None` when that was all.
+    ///
+    /// # Errors
+    /// `MALFORMED` when the last page brings no epoch; [`ReplicaError::Store`].
+    pub async fn settle_reconciliation(&self, page: &Reconciliation) -> Result<Option<Reconcile>, ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let stream = state::stream(&mut *txn).await?;
+        let cursor = state::cursor(&mut *txn).await?;
+        let confirmed = cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
+        let writer = self.writer_or_provisional(stream.writer);
+        let mut work = Work::new(&mut *txn, writer, confirmed);
+        for told in &page.outcomes {
+            take_outcome(&mut work, told).await?;
+        }
+        let touched = work.touched;
+        let next = match (page.next, page.epoch) {
+            (Some(after), _) => Some(Reconcile { cursor, after }),
+            (None, Some(epoch)) => {
+                self.adopt_epoch(&mut *txn, epoch).await?;
+                None
+            }
+            (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
+        };
+        self.show(&mut *txn, writer, &touched).await?;
+        txn.commit().await?;
+        Ok(next)
+    }
+
+    /// The hub can no longer tell what became of mutations as old as this replica's: those not answered are set
+    /// aside as possible repeats, and the replica starts anew. The request that then only asks for an epoch.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn give_up_reconciling(&self) -> Result<Reconcile, ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let stream = state::stream(&mut *txn).await?;
+        let writer = self.writer_or_provisional(stream.writer);
+        let entries = under_way(&mut *txn).await?;
+        let mut work = Work::new(&mut *txn, writer, Revision::ZERO);
+        for entry in entries {
+            let detail = "another copy of this replica may have sent it, and the hub no longer knows: \
+                          look at the record, then retry or drop it";
+            work.set_aside(entry, Refusal::new(Reason::CursorExpired, detail)).await?;
+        }
+        let touched = work.touched;
+        self.show(&mut *txn, writer, &touched).await?;
+        forget_position(&mut *txn).await?;
+        txn.commit().await?;
+        Ok(Reconcile { cursor: None, after: CommitNumber::ZERO })
+    }
+
+    /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
+    /// not known to the new log is sent again under an epoch of its own, recognised by mutation id. The caller
+    /// keeps a copy of the old replica aside.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn adopt_log(&self) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let stream = state::stream(&mut *txn).await?;
+        let writer = self.writer_or_provisional(stream.writer);
+        each_entry(&mut *txn, |entry| {
+            if !entry.is_shown() {
+                return false;
+            }
+            entry.requeue(writer, entry.order);
+            // Revisions and commits of another log mean nothing in this one.
+            entry.mutation.base.revision = Revision::ZERO;
+            entry.since = CommitNumber::ZERO;
+            true
+        })
+        .await?;
+        let mut condition = state::condition(&mut *txn).await?;
+        condition.stopped = None;
+        condition.needs_epoch = true;
+        state::save(&mut *txn, MetaKey::Condition, &condition).await?;
+        forget_position(&mut *txn).await?;
+        Ok(txn.commit().await?)
+    }
+
+    async fn adopt_epoch(&self, txn: &mut dyn ReplicaTxn, epoch: u32) -> Result<(), StoreError> {
+        let writer = Writer { node: self.identity.node, epoch };
+        each_entry(txn, |entry| {
+            let is_open = entry.is_dotted() || entry.is_queued();
+            if is_open {
+                entry.state = EntryState::Queued;
+                entry.mutation.dot = provisional(writer, entry.order);
+            }
+            is_open
+        })
+        .await?;
+        let stream = Stream { writer: Some(writer), ..Stream::default() };
+        state::save(txn, MetaKey::Stream, &stream).await?;
+        let mut condition = state::condition(txn).await?;
+        condition.needs_epoch = false;
+        state::save(txn, MetaKey::Condition, &condition).await
+    }
+}
+
+pub(super) async fn require_epoch(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
+    let mut condition = state::condition(txn).await?;
+    condition.needs_epoch = true;
+    state::save(txn, MetaKey::Condition, &condition).await
+}
+
+/// Settles the entry that an outcome of this node's log speaks about, if there is one.
+async fn take_outcome(work: &mut Work<'_>, told: &DotOutcome) -> Result<(), StoreError> {
+    let Some(mut entry) = work.txn.outbox_get(&[told.mutation]).await?.pop() else { return Ok(()) };
+    let is_open = entry.is_queued() || entry.is_dotted();
+    match &told.outcome {
+        // Withdrawn by whoever sent it: it never had an effect, and is still to be sent.
+        Outcome::Withdrawn => Ok(()),
+        Outcome::Rejected(_) if !is_open => Ok(()),
+        Outcome::Rejected(_) => work.settle(entry, told.outcome.clone()).await,
+        _ if entry.answered_revision().is_some() => Ok(()),
+        // Also what was set aside here: that it took effect is what counts.
+        _ => {
+            entry.mutation.dot = told.dot;
+            work.touched.insert(entry.mutation.key.clone());
+            work.settle(entry, told.outcome.clone()).await
+        }
+    }
+}
+
+/// Entries whose outcome is not known.
+async fn under_way(txn: &mut dyn ReplicaTxn) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut after = None;
+    loop {
+        let page = txn.outbox_page(after, ROWS_MAX).await?;
+        let Some(last) = page.last() else { return Ok(entries) };
+        after = Some(last.order);
+        entries.extend(page.into_iter().filter(|entry| entry.is_queued() || entry.is_dotted()));
+    }
+}
+
+/// Changes entries in place; `change` says which are to be written. It must not change their order.
+async fn each_entry(
+    txn: &mut dyn ReplicaTxn,
+    mut change: impl FnMut(&mut Entry) -> bool + Send,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = txn.outbox_page(after, ROWS_MAX).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.order);
+        let changed: Vec<Entry> =
+            page.into_iter().filter_map(|mut entry| change(&mut entry).then_some(entry)).collect();
+        txn.outbox_put(&changed).await?;
+    }
+}

@@ -1,0 +1,143 @@
+//! Greeting the hub: what the replica says of itself, and whether the answer fits.
+
+use semantics::ids::Writer;
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
+
+use super::store::MetaKey;
+use super::{Replica, state};
+use crate::error::{ReplicaError, refused};
+
+/// The hub's time is written down again when it differs by more than this, milliseconds.
+const HUB_TIME_SLACK_MS: u64 = 1_000;
+
+/// How the replica greets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Greeting {
+    /// With this.
+    Hello(Hello),
+    /// Not before it has an epoch of its own.
+    EpochNeeded,
+    /// Not at all, until a person has decided.
+    Halted(Refusal),
+}
+
+/// What the replica makes of a welcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WelcomeTaken {
+    /// It fits; this is the stream's writer.
+    Ready(Writer),
+    /// The hub knows more of this writer than the replica does: the replica is a copy.
+    EpochNeeded,
+    /// The hub knows less than it had said, or its log is another one.
+    Halted(Refusal),
+}
+
+impl Replica {
+    /// What to greet with. Without a resume position the staging area is emptied: the hub sends anew.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn prepare_hello(&self, credit_bytes: u64) -> Result<Greeting, ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let condition = state::condition(&mut *txn).await?;
+        if let Some(refusal) = condition.stopped {
+            return Ok(Greeting::Halted(refusal));
+        }
+        if condition.needs_epoch {
+            return Ok(Greeting::EpochNeeded);
+        }
+        let stream = state::stream(&mut *txn).await?;
+        let cursor = state::cursor(&mut *txn).await?;
+        let resume = txn.meta_get(MetaKey::Resume).await?;
+        if resume.is_none() && !txn.staging_page(None, 1).await?.is_empty() {
+            txn.staging_clear().await?;
+            txn.commit().await?;
+        }
+        Ok(Greeting::Hello(Hello {
+            protocol: PROTOCOL_VERSION,
+            stream: stream.writer.map(|writer| StreamState {
+                epoch: writer.epoch,
+                last_n: stream.last_n,
+                last_digest: stream.last_digest,
+                answered_n: stream.answered_n,
+            }),
+            cursor,
+            resume,
+            credit_bytes,
+        }))
+    }
+
+    /// Compares the hub's answer with what is known here, as the hub did from its side.
+    ///
+    /// # Errors
+    /// `PROTOCOL_VERSION` for a version not spoken here; [`ReplicaError::Store`].
+    pub async fn take_welcome(&self, welcome: &Welcome, now_ms: u64) -> Result<WelcomeTaken, ReplicaError> {
+        if welcome.protocol != PROTOCOL_VERSION {
+            let detail = format!("the hub speaks version {}, we {PROTOCOL_VERSION}", welcome.protocol);
+            return refused(Reason::ProtocolVersion, detail);
+        }
+        let mut txn = self.write_txn().await?;
+        let mut condition = state::condition(&mut *txn).await?;
+        let mut stream = state::stream(&mut *txn).await?;
+        let cursor = state::cursor(&mut *txn).await?;
+        let fork = if cursor.is_some_and(|cursor| cursor.log_id != welcome.log_id) {
+            Some("the hub's log is not the one this replica stood on".to_owned())
+        } else if stream.writer == Some(welcome.writer) && welcome.last_n < stream.answered_n {
+            Some(format!("the hub lost mutations {} to {}", welcome.last_n + 1, stream.answered_n))
+        } else {
+            None
+        };
+        let taken = if let Some(detail) = fork {
+            let refusal = Refusal::new(Reason::LogForked, detail);
+            condition.stopped = Some(refusal.clone());
+            WelcomeTaken::Halted(refusal)
+        } else if stream.writer.is_some_and(|writer| writer != welcome.writer) || welcome.last_n > stream.last_n {
+            condition.needs_epoch = true;
+            WelcomeTaken::EpochNeeded
+        } else {
+            stream.writer = Some(welcome.writer);
+            WelcomeTaken::Ready(welcome.writer)
+        };
+        let mut clock = state::clock(&mut *txn).await?;
+        clock.hub_ahead_ms = ahead_ms(welcome.hub_time_ms, now_ms);
+        state::save(&mut *txn, MetaKey::Clock, &clock).await?;
+        state::save(&mut *txn, MetaKey::Condition, &condition).await?;
+        state::save(&mut *txn, MetaKey::Stream, &stream).await?;
+        txn.commit().await?;
+        Ok(taken)
+    }
+
+    /// Remembers the hub's time, where it moved against the clock here.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn note_hub_time(&self, hub_time_ms: u64, now_ms: u64) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let mut clock = state::clock(&mut *txn).await?;
+        let ahead = ahead_ms(hub_time_ms, now_ms);
+        if ahead.abs_diff(clock.hub_ahead_ms) > HUB_TIME_SLACK_MS {
+            clock.hub_ahead_ms = ahead;
+            state::save(&mut *txn, MetaKey::Clock, &clock).await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers that only a person may let this replica sync again.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn halt(&self, refusal: &Refusal) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let mut condition = state::condition(&mut *txn).await?;
+        condition.stopped = Some(refusal.clone());
+        state::save(&mut *txn, MetaKey::Condition, &condition).await?;
+        Ok(txn.commit().await?)
+    }
+}
+
+fn ahead_ms(hub_time_ms: u64, now_ms: u64) -> i64 {
+    let distance = i64::try_from(hub_time_ms.abs_diff(now_ms)).unwrap_or(i64::MAX);
+    if hub_time_ms >= now_ms { distance } else { -distance }
+}

@@ -1,0 +1,265 @@
+//! The outbox on its way out: giving dots, pushing, withdrawing, and what a person may do with what was refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
+use semantics::digest::mutation_digest;
+use semantics::envelope::Op;
+use semantics::ids::{Dot, MutationId, Revision, Writer};
+use semantics::reason::Reason;
+use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
+
+use super::entry::{Entry, EntryState};
+use super::pending::{Surroundings, base_on, rematerialise};
+use super::state::{Clock, Stream};
+use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
+use super::work::Work;
+use super::write::{Write, WriteOp};
+use super::{Replica, state};
+use crate::error::{ReplicaError, StoreError, refused};
+
+/// How far a stamp may be ahead of what we take for the hub's time before it is made anew, milliseconds: half of
+/// what the hub allows, because our idea of its time is as old as the last pong.
+const RESTAMP_AHEAD_MS: u64 = CLOCK_AHEAD_MS_MAX / 2;
+
+impl Replica {
+    /// What is to be pushed: first what is dotted and unanswered, byte for byte as before, then what is queued,
+    /// which gets its dots now. The dots are durable when this returns. `None`: nothing, or no writer yet.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn next_push(&self, now_ms: u64) -> Result<Option<Push>, ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let condition = state::condition(&mut *txn).await?;
+        let stream = state::stream(&mut *txn).await?;
+        let clock = state::clock(&mut *txn).await?;
+        let Some(writer) = stream.writer else { return Ok(None) };
+        if condition.needs_epoch || condition.stopped.is_some() {
+            return Ok(None);
+        }
+        let mut batch = Batch { writer, stream, clock, now_ms, items: Vec::new(), bytes: 0, dotted: BTreeMap::new() };
+        let has_room = batch.repeat(&mut *txn).await?;
+        if has_room {
+            batch.extend(&mut *txn).await?;
+        }
+        let dotted: Vec<Entry> = batch.dotted.into_values().collect();
+        if !dotted.is_empty() {
+            txn.outbox_put(&dotted).await?;
+            state::save(&mut *txn, MetaKey::Stream, &batch.stream).await?;
+            txn.commit().await?;
+        }
+        if batch.items.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Push { writer, confirmed_n: stream.answered_n, items: batch.items }))
+    }
+
+    /// Asks a dotted mutation back, so that others may overtake it: with all that rests on it, it goes to the end
+    /// of the queue once the hub has agreed. One that is still queued goes there at once.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when no such mutation is under way; [`ReplicaError::Store`].
+    pub async fn withdraw(&self, id: MutationId) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let entry = txn.outbox_get(&[id]).await?.pop();
+        let Some(entry) = entry.filter(|entry| entry.is_queued() || entry.is_dotted()) else {
+            return refused(Reason::NotFound, format!("no mutation {id} is under way"));
+        };
+        let writer = self.writer_or_provisional(state::stream(&mut *txn).await?.writer);
+        let mut work = Work::new(&mut *txn, writer, Revision::ZERO);
+        if entry.is_queued() {
+            work.requeue(entry).await?;
+        } else {
+            work.withdraw(entry).await?;
+        }
+        let touched = work.touched;
+        self.show(&mut *txn, writer, &touched).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Forgets a mutation that was set aside. What was made on it stays set aside.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when no such mutation is set aside; [`ReplicaError::Store`].
+    pub async fn outbox_drop(&self, id: MutationId) -> Result<(), ReplicaError> {
+        let mut txn = self.write_txn().await?;
+        let entry = set_aside(&mut *txn, id).await?;
+        txn.outbox_remove(&[entry.id()]).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Writes a mutation that was set aside anew, on what is there now and under an id of its own, and forgets the
+    /// old one. The new id, or `None` where it would change nothing.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when no such mutation is set aside; the refusals of a write, and then it stays set aside;
+    /// [`ReplicaError::Store`].
+    pub async fn outbox_retry(&self, id: MutationId, now_ms: u64) -> Result<Option<MutationId>, ReplicaError> {
+        let entry = {
+            let mut txn = self.read().await?;
+            set_aside(&mut *txn, id).await?
+        };
+        let mutation = entry.mutation;
+        let op = match mutation.op {
+            Op::Put { body } => WriteOp::Put(semantics::canonical::parse_object(&body)?),
+            Op::Patch { set, remove } => {
+                WriteOp::Patch { set: semantics::canonical::parse_object(&set)?, remove }
+            }
+            Op::Delete => WriteOp::Delete,
+        };
+        let write = Write { key: mutation.key, op, placement: mutation.placement };
+        self.write_replacing(write, Some(id), now_ms).await
+    }
+
+    /// Makes pending records anew.
+    pub(super) async fn show(
+        &self,
+        txn: &mut dyn ReplicaTxn,
+        writer: Writer,
+        touched: &BTreeSet<semantics::ids::Key>,
+    ) -> Result<(), StoreError> {
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let kinds = self.kinds(txn).await?;
+        let context = self.context();
+        rematerialise(txn, &Surroundings { kinds: &kinds, context: &context, writer }, touched).await
+    }
+}
+
+async fn set_aside(txn: &mut dyn ReplicaTxn, id: MutationId) -> Result<Entry, ReplicaError> {
+    match txn.outbox_get(&[id]).await?.pop() {
+        Some(entry) if !entry.is_shown() => Ok(entry),
+        _ => refused(Reason::NotFound, format!("no mutation {id} is set aside")),
+    }
+}
+
+/// A push being put together.
+struct Batch {
+    writer: Writer,
+    stream: Stream,
+    clock: Clock,
+    now_ms: u64,
+    items: Vec<PushItem>,
+    bytes: usize,
+    /// Entries that got their dot in this batch.
+    dotted: BTreeMap<MutationId, Entry>,
+}
+
+impl Batch {
+    fn fits(&self, unit: &[Entry]) -> bool {
+        let items = self.items.len() + unit.len();
+        let bytes = self.bytes + unit.iter().map(|entry| entry.mutation.op.bytes()).sum::<usize>();
+        // A lone unit always fits: a group's bound lies below a push's.
+        self.items.is_empty() || (items <= unanswered_max() && bytes <= PUSH_BYTES_MAX)
+    }
+
+    fn push(&mut self, entry: &Entry) {
+        self.bytes += entry.mutation.op.bytes();
+        let item = match &entry.state {
+            EntryState::Dotted { withdraw: true, digest } => {
+                PushItem::Withdraw { n: entry.mutation.dot.n, mutation: entry.id(), digest: *digest }
+            }
+            _ => PushItem::Mutation(Box::new(entry.mutation.clone())),
+        };
+        self.items.push(item);
+    }
+
+    /// Takes in what is dotted and unanswered. Whether all of it fitted.
+    async fn repeat(&mut self, txn: &mut dyn ReplicaTxn) -> Result<bool, StoreError> {
+        let unanswered = txn.outbox_dotted(self.stream.answered_n, ROWS_MAX).await?;
+        let same_unit = |a: &Entry, b: &Entry| {
+            let group = |entry: &Entry| entry.mutation.group.map(|group| group.id);
+            group(a).is_some() && group(a) == group(b)
+        };
+        for unit in unanswered.chunk_by(same_unit) {
+            if !self.fits(unit) {
+                return Ok(false);
+            }
+            unit.iter().for_each(|entry| self.push(entry));
+        }
+        Ok(true)
+    }
+
+    /// Gives dots to what is queued, in order, while there is room.
+    async fn extend(&mut self, txn: &mut dyn ReplicaTxn) -> Result<(), ReplicaError> {
+        let mut after = None;
+        loop {
+            let queued = txn.outbox_queued(after, unanswered_max()).await?;
+            let Some(last) = queued.last() else { return Ok(()) };
+            after = Some(last.order);
+            for entry in queued {
+                if self.dotted.contains_key(&entry.id()) {
+                    continue;
+                }
+                let unit = match entry.mutation.group {
+                    Some(group) => txn.outbox_group(group.id).await?,
+                    None => vec![entry],
+                };
+                let open = self.stream.last_n - self.stream.answered_n;
+                let open = usize::try_from(open).unwrap_or(usize::MAX);
+                if !self.fits(&unit) || open.saturating_add(unit.len()) > unanswered_max() {
+                    return Ok(());
+                }
+                self.dot(txn, unit).await?;
+            }
+        }
+    }
+
+    /// Gives dots to one mutation or one whole group; leaves it queued while what it rests on has none.
+    async fn dot(&mut self, txn: &mut dyn ReplicaTxn, unit: Vec<Entry>) -> Result<(), ReplicaError> {
+        let ids: BTreeSet<MutationId> = unit.iter().map(Entry::id).collect();
+        let outside: Vec<MutationId> =
+            unit.iter().filter_map(|entry| entry.after).filter(|after| !ids.contains(after)).collect();
+        let mut parents: BTreeMap<MutationId, Entry> =
+            txn.outbox_get(&outside).await?.into_iter().map(|parent| (parent.id(), parent)).collect();
+        for id in &outside {
+            if let Some(parent) = self.dotted.get(id) {
+                parents.insert(*id, parent.clone());
+            }
+        }
+        let is_settled = |entry: &Entry| {
+            (entry.is_dotted() && !entry.is_withdrawing()) || entry.answered_revision().is_some()
+        };
+        if !unit.iter().all(Entry::is_queued) || !parents.values().all(is_settled) {
+            return Ok(());
+        }
+        for mut entry in unit {
+            let parent = entry.after.and_then(|after| parents.get(&after));
+            self.give(&mut entry, parent);
+            self.push(&entry);
+            parents.insert(entry.id(), entry.clone());
+            self.dotted.insert(entry.id(), entry);
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, entry: &mut Entry, parent: Option<&Entry>) {
+        let writer = self.writer;
+        let mutation = &mut entry.mutation;
+        let mut floor = entry.base_time;
+        if let Some(parent) = parent {
+            mutation.base = base_on(&parent.mutation.base, parent.mutation.dot, writer);
+            floor = floor.max(parent.mutation.time);
+        } else if mutation.base.own.is_some_and(|own| own.writer != writer) {
+            mutation.base.own = None;
+        }
+        mutation.time = self.stamp(mutation.time, floor);
+        self.stream.last_n += 1;
+        mutation.dot = Dot { writer, n: self.stream.last_n };
+        let digest = mutation_digest(mutation);
+        self.stream.last_digest = Some(digest);
+        entry.state = EntryState::Dotted { digest, withdraw: false };
+    }
+
+    /// The time as written, or a new one where it is not after the base, or too far ahead of the hub.
+    fn stamp(&self, time: HybridTime, floor: HybridTime) -> HybridTime {
+        let hub_now_ms = self.clock.hub_now_ms(self.now_ms);
+        let is_ahead = time.ms > hub_now_ms.saturating_add(RESTAMP_AHEAD_MS);
+        if is_ahead || time <= floor { floor.tick(hub_now_ms) } else { time }
+    }
+}
+
+fn unanswered_max() -> usize {
+    usize::try_from(UNANSWERED_MAX).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,136 @@
+//! The pending layer: the outbox replayed on top of the confirmed layer by the hub's own rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::decide::{Context, Decision, decide, parse};
+use semantics::envelope::{Base, Mutation, Record};
+use semantics::ids::{Dot, Key, MutationId, Writer};
+use semantics::reason::Refusal;
+
+use super::entry::{Entry, PROVISIONAL_N_MIN, provisional};
+use super::kinds::{KindRules, Kinds};
+use super::store::{ROWS_MAX, ReplicaTxn};
+use crate::error::StoreError;
+
+/// What replaying needs beside the rows.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) kinds: &'a Kinds,
+    pub(crate) context: &'a Context,
+    pub(crate) writer: Writer,
+}
+
+/// The base of a mutation that was made on `parent`, once the parent's dot and base are these.
+pub(crate) fn base_on(parent_base: &Base, parent_dot: Dot, writer: Writer) -> Base {
+    Base {
+        version: parent_base.version.clone().with(parent_dot),
+        revision: parent_base.revision,
+        // Only the stream's own counter tells the hub what it refused; other epochs' dots are versions only.
+        own: (parent_dot.writer == writer).then_some(parent_dot),
+    }
+}
+
+/// What a mutation makes of a record here.
+pub(crate) fn replay(
+    current: Option<&Record>,
+    mutation: Mutation,
+    rules: &KindRules,
+    context: &Context,
+) -> Result<Record, Refusal> {
+    let parsed = parse(mutation)?;
+    match decide(current, &parsed, &rules.rule, context) {
+        Decision::Applied(record) | Decision::Merged(record) | Decision::Conflicted { record, .. } => Ok(*record),
+        Decision::Rejected(refusal) => Err(refusal),
+    }
+}
+
+/// Makes the pending records of these keys anew.
+pub(crate) async fn rematerialise(
+    txn: &mut dyn ReplicaTxn,
+    around: &Surroundings<'_>,
+    keys: &BTreeSet<Key>,
+) -> Result<(), StoreError> {
+    let keys: Vec<Key> = keys.iter().cloned().collect();
+    for keys in keys.chunks(ROWS_MAX) {
+        let confirmed = txn.confirmed_get(keys).await?;
+        let mut shown = Vec::new();
+        let mut gone = Vec::new();
+        for key in keys {
+            let mut entries = txn.outbox_of(key).await?;
+            entries.retain(Entry::is_shown);
+            let layer = Layer::build(confirmed.get(key).map(|row| &row.record), &entries, around);
+            for changed in layer.changed.chunks(ROWS_MAX) {
+                txn.outbox_put(changed).await?;
+            }
+            match layer.record {
+                Some(record) => shown.push(record),
+                None => gone.push(key.clone()),
+            }
+        }
+        txn.pending_put(&shown).await?;
+        txn.pending_delete(&gone).await?;
+    }
+    Ok(())
+}
+
+/// One record's pending layer.
+struct Layer {
+    /// The record as shown, when any entry counts.
+    record: Option<Record>,
+    /// Entries whose local verdict changed.
+    changed: Vec<Entry>,
+}
+
+impl Layer {
+    fn build(confirmed: Option<&Record>, entries: &[Entry], around: &Surroundings<'_>) -> Self {
+        let mut layer = Self { record: None, changed: Vec::new() };
+        let mut effective: BTreeMap<MutationId, (Base, Dot)> = BTreeMap::new();
+        let mut is_provisional = false;
+        for entry in entries {
+            let mut mutation = entry.mutation.clone();
+            // What rests on a mutation without a dot cannot be shown under its own: it would be older than it.
+            is_provisional = is_provisional || entry.is_queued();
+            if is_provisional {
+                mutation.dot = provisional(around.writer, entry.order);
+            }
+            if let Some((base, dot)) = entry.after.and_then(|after| effective.get(&after)) {
+                mutation.base = base_on(base, *dot, mutation.dot.writer);
+            } else if mutation.base.own.is_some_and(|own| own.writer != mutation.dot.writer) {
+                mutation.base.own = None;
+            }
+            effective.insert(entry.id(), (mutation.base.clone(), mutation.dot));
+            if is_confirmed(confirmed, mutation.dot) {
+                continue;
+            }
+            let verdict = layer.apply(confirmed, mutation, around);
+            if entry.refused_here != verdict {
+                layer.changed.push(Entry { refused_here: verdict, ..entry.clone() });
+            }
+        }
+        layer
+    }
+
+    /// Why it would be refused, if it would.
+    fn apply(
+        &mut self,
+        confirmed: Option<&Record>,
+        mutation: Mutation,
+        around: &Surroundings<'_>,
+    ) -> Option<Refusal> {
+        let current = self.record.as_ref().or(confirmed);
+        let made = around
+            .kinds
+            .require(&mutation.key.kind)
+            .and_then(|rules| replay(current, mutation, rules, around.context));
+        match made {
+            Ok(record) => {
+                self.record = Some(record);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        }
+    }
+}
+
+fn is_confirmed(confirmed: Option<&Record>, dot: Dot) -> bool {
+    dot.n < PROVISIONAL_N_MIN && confirmed.is_some_and(|record| record.version.contains(dot))
+}

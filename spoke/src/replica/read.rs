@@ -1,0 +1,162 @@
+//! Reading: the pending layer where there is one, else the confirmed layer. Never needs a network.
+
+use semantics::cursor::Cursor;
+use semantics::envelope::{KEY_ID_CLEAR, Record};
+use semantics::ids::{Key, Kind, Revision, Writer};
+use semantics::kind;
+use semantics::view::View;
+use serde_json::{Map, Value};
+
+use super::entry::Entry;
+use super::state::{self, Condition};
+use super::store::{OutboxTotals, ROWS_MAX, Range};
+use super::Replica;
+use crate::error::{ReplicaError, StoreError};
+
+/// A live record as shown here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The record.
+    pub record: Record,
+    /// Revision of its confirmed state; [`Revision::ZERO`] = the hub has not confirmed it to us.
+    pub revision: Revision,
+    /// Whether local mutations are shown on top that no cut has brought back yet.
+    pub is_pending: bool,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Where the confirmed layer stands.
+    pub cursor: Option<Cursor>,
+    /// The view in force there.
+    pub view: Option<View>,
+    /// The writer, once the hub has given an epoch.
+    pub writer: Option<Writer>,
+    /// What the outbox holds.
+    pub outbox: OutboxTotals,
+    /// What keeps it from syncing, and what it has noticed.
+    pub condition: Condition,
+}
+
+impl Replica {
+    /// A live record.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn get(&self, key: &Key) -> Result<Option<Item>, ReplicaError> {
+        let mut txn = self.read().await?;
+        let keys = std::slice::from_ref(key);
+        let confirmed = txn.confirmed_get(keys).await?.remove(key);
+        let revision = confirmed.as_ref().map_or(Revision::ZERO, |row| row.revision);
+        let pending = txn.pending_get(keys).await?.remove(key);
+        let is_pending = pending.is_some();
+        let record = pending.or(confirmed.map(|row| row.record)).filter(|record| !record.is_deleted());
+        Ok(record.map(|record| Item { record, revision, is_pending }))
+    }
+
+    /// Live records of a range in key order, at most `limit` (and at most [`ROWS_MAX`]). The page is the last when it
+    /// is shorter than asked for; else go on after its last key.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn page(&self, range: &Range, limit: usize) -> Result<Vec<Item>, ReplicaError> {
+        self.page_where(range, None, limit).await
+    }
+
+    /// As [`Replica::page`], of records whose top-level field equals a value.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn page_where(
+        &self,
+        range: &Range,
+        equals: Option<(&str, &Value)>,
+        limit: usize,
+    ) -> Result<Vec<Item>, ReplicaError> {
+        let limit = limit.min(ROWS_MAX);
+        let mut txn = self.read().await?;
+        let mut range = range.clone();
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let confirmed = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let pending = txn.pending_page(&range, ROWS_MAX).await?;
+            // Beyond the end of a full page the other table may still have to speak.
+            let ends = [
+                (confirmed.len() == ROWS_MAX).then(|| confirmed.last().map(|row| row.record.key.clone())),
+                (pending.len() == ROWS_MAX).then(|| pending.last().map(|record| record.key.clone())),
+            ];
+            let end = ends.into_iter().flatten().flatten().min();
+            let mut merged: std::collections::BTreeMap<Key, Item> = confirmed
+                .into_iter()
+                .map(|row| (row.record.key.clone(), (row.revision, row.record)))
+                .map(|(key, (revision, record))| (key, Item { record, revision, is_pending: false }))
+                .collect();
+            for record in pending {
+                let revision = merged.get(&record.key).map_or(Revision::ZERO, |item| item.revision);
+                merged.insert(record.key.clone(), Item { record, revision, is_pending: true });
+            }
+            let within = |item: &Item| end.as_ref().is_none_or(|end| item.record.key <= *end);
+            let shown = merged.into_values().filter(within).filter(|item| matches(item, equals));
+            found.extend(shown.take(limit - found.len()));
+            let Some(end) = end else { break };
+            range.after = Some(end);
+        }
+        Ok(found)
+    }
+
+    /// Open and settled conflicts in key order, as [`Replica::page`].
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn conflicts(&self, after: Option<Key>, limit: usize) -> Result<Vec<Item>, ReplicaError> {
+        let kind = Kind::new(kind::CONFLICT).ok();
+        self.page(&Range { kind, prefix: String::new(), after }, limit).await
+    }
+
+    /// Outbox entries in queue order after a place, at most `limit` (and at most [`ROWS_MAX`]).
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn outbox(&self, after_order: Option<u64>, limit: usize) -> Result<Vec<Entry>, ReplicaError> {
+        Ok(self.read().await?.outbox_page(after_order, limit).await?)
+    }
+
+    /// What the replica says of itself.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn status(&self) -> Result<ReplicaStatus, ReplicaError> {
+        let mut txn = self.read().await?;
+        Ok(ReplicaStatus {
+            cursor: state::cursor(&mut *txn).await?,
+            view: state::view(&mut *txn).await?,
+            writer: state::stream(&mut *txn).await?.writer,
+            outbox: txn.outbox_totals().await?,
+            condition: state::condition(&mut *txn).await?,
+        })
+    }
+}
+
+impl Item {
+    /// The body, when it is in clear.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is not the JSON object it was.
+    pub fn body(&self) -> Result<Option<Map<String, Value>>, StoreError> {
+        match self.record.body() {
+            Some(body) if self.record.key_id == KEY_ID_CLEAR => serde_json::from_slice(body)
+                .map(Some)
+                .map_err(|e| StoreError::Corrupt { what: "body", detail: e.to_string() }),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn matches(item: &Item, equals: Option<(&str, &Value)>) -> bool {
+    if item.record.is_deleted() {
+        return false;
+    }
+    let Some((field, value)) = equals else { return true };
+    item.body().ok().flatten().is_some_and(|body| body.get(field) == Some(value))
+}

@@ -1,0 +1,114 @@
+//! The replica's single values as types.
+
+use semantics::clock::HybridTime;
+use semantics::cursor::Cursor;
+use semantics::ids::{Digest, Domain, NodeId, Writer};
+use semantics::reason::Refusal;
+use semantics::view::View;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::store::{MetaKey, ReplicaTxn};
+use crate::error::StoreError;
+
+/// Whose replica this is, and which file on which host it was last opened as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// Where its new records go.
+    pub domain: Domain,
+    /// Names this file on this host: a replica opened under another one is a copy. Opaque.
+    pub place: String,
+}
+
+/// The writer's stream, as far as it is durable here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    pub(crate) writer: Option<Writer>,
+    pub(crate) last_n: u64,
+    pub(crate) last_digest: Option<Digest>,
+    pub(crate) answered_n: u64,
+}
+
+/// The hybrid clock, and how far the hub's time is ahead of the wall clock here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Clock {
+    pub(crate) last: HybridTime,
+    pub(crate) hub_ahead_ms: i64,
+}
+
+impl Clock {
+    /// The hub's time, as far as known here.
+    pub(crate) fn hub_now_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_add_signed(self.hub_ahead_ms)
+    }
+
+    /// The time of a write after everything in its base.
+    pub(crate) fn tick(&mut self, base: HybridTime, now_ms: u64) -> HybridTime {
+        let now_ms = self.hub_now_ms(now_ms);
+        // A clock that once ran ahead must not hold every later write ahead: only the base must be passed.
+        let last = if self.last.is_ahead_of(now_ms) { HybridTime::ZERO } else { self.last };
+        self.last = last.max(base).tick(now_ms);
+        self.last
+    }
+}
+
+/// What keeps the replica from syncing, and what it has noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Condition {
+    /// It is a copy, or may be one, and opens an epoch of its own before it sends anything.
+    pub needs_epoch: bool,
+    /// Why only a person may let it sync again.
+    pub stopped: Option<Refusal>,
+    /// How often its digest differed from the hub's at a cut.
+    pub digest_mismatches: u64,
+}
+
+pub(crate) async fn load<T: DeserializeOwned>(
+    txn: &mut dyn ReplicaTxn,
+    key: MetaKey,
+) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = txn.meta_get(key).await? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| damaged(key, &e))
+}
+
+pub(crate) async fn save<T: Serialize + Sync>(
+    txn: &mut dyn ReplicaTxn,
+    key: MetaKey,
+    value: &T,
+) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(|e| damaged(key, &e))?;
+    txn.meta_put(key, Some(&bytes)).await
+}
+
+fn damaged(key: MetaKey, error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt { what: key.as_str(), detail: error.to_string() }
+}
+
+pub(crate) async fn stream(txn: &mut dyn ReplicaTxn) -> Result<Stream, StoreError> {
+    Ok(load(txn, MetaKey::Stream).await?.unwrap_or_default())
+}
+
+pub(crate) async fn clock(txn: &mut dyn ReplicaTxn) -> Result<Clock, StoreError> {
+    Ok(load(txn, MetaKey::Clock).await?.unwrap_or_default())
+}
+
+pub(crate) async fn condition(txn: &mut dyn ReplicaTxn) -> Result<Condition, StoreError> {
+    Ok(load(txn, MetaKey::Condition).await?.unwrap_or_default())
+}
+
+pub(crate) async fn cursor(txn: &mut dyn ReplicaTxn) -> Result<Option<Cursor>, StoreError> {
+    load(txn, MetaKey::Cursor).await
+}
+
+pub(crate) async fn view(txn: &mut dyn ReplicaTxn) -> Result<Option<View>, StoreError> {
+    load(txn, MetaKey::View).await
+}
+
+/// Takes `count` places in the queue; gives the first.
+pub(crate) async fn take_orders(txn: &mut dyn ReplicaTxn, count: u64) -> Result<u64, StoreError> {
+    let first: u64 = load(txn, MetaKey::Order).await?.unwrap_or(1);
+    save(txn, MetaKey::Order, &first.saturating_add(count)).await?;
+    Ok(first)
+}

@@ -1,0 +1,161 @@
+//! Changes of outbox entries that touch others: inside one transaction, shared by settling, cutting and
+//! reconciling.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::ids::{Key, MutationId, Revision, Writer};
+use semantics::outcome::Outcome;
+use semantics::reason::{Reason, Refusal};
+
+use super::entry::{Entry, EntryState};
+use super::pending::base_on;
+use super::state;
+use super::store::ReplicaTxn;
+use crate::error::StoreError;
+
+/// A transaction at work on the outbox, and the records whose pending layer it touched.
+pub(crate) struct Work<'t> {
+    pub(crate) txn: &'t mut dyn ReplicaTxn,
+    pub(crate) writer: Writer,
+    /// Up to here outcomes are already part of the confirmed layer.
+    pub(crate) confirmed: Revision,
+    pub(crate) touched: BTreeSet<Key>,
+}
+
+impl<'t> Work<'t> {
+    pub(crate) fn new(txn: &'t mut dyn ReplicaTxn, writer: Writer, confirmed: Revision) -> Self {
+        Self { txn, writer, confirmed, touched: BTreeSet::new() }
+    }
+
+    /// What became of an entry.
+    pub(crate) async fn settle(&mut self, mut entry: Entry, outcome: Outcome) -> Result<(), StoreError> {
+        if let Some(revision) = outcome.revision() {
+            if revision <= self.confirmed {
+                return self.finish(entry).await;
+            }
+            // Something refused here before may have taken effect after all, under another writer.
+            if !entry.is_shown() {
+                self.touched.insert(entry.mutation.key.clone());
+            }
+            entry.state = EntryState::Answered { revision, outcome };
+            return self.txn.outbox_put(&[entry]).await;
+        }
+        match outcome {
+            Outcome::Rejected(refusal) => {
+                if is_consequence(refusal.reason) && self.rests_on_queued(&entry).await? {
+                    return self.requeue(entry).await;
+                }
+                self.set_aside(entry, refusal).await
+            }
+            _ => self.requeue(entry).await,
+        }
+    }
+
+    /// Its effect is part of the confirmed layer: it goes, and what was made on it keeps its place in the version.
+    pub(crate) async fn finish(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let mut children = self.txn.outbox_after(entry.id()).await?;
+        for child in &mut children {
+            child.after = None;
+            child.base_time = child.base_time.max(entry.base_time).max(entry.mutation.time);
+            if !child.is_dotted() {
+                child.mutation.base = base_on(&entry.mutation.base, entry.mutation.dot, self.writer);
+            }
+        }
+        self.txn.outbox_put(&children).await?;
+        self.txn.outbox_remove(&[entry.id()]).await?;
+        self.touched.insert(entry.mutation.key);
+        Ok(())
+    }
+
+    /// Refused: it waits for a person, and with it what was made on it and is not sent. What is sent already, the
+    /// hub answers itself.
+    pub(crate) async fn set_aside(&mut self, entry: Entry, refusal: Refusal) -> Result<(), StoreError> {
+        let mut waiting = vec![(entry, refusal)];
+        while let Some((mut entry, refusal)) = waiting.pop() {
+            let detail = format!("{} was set aside: {}", entry.id(), refusal.reason.as_str());
+            entry.state = EntryState::SetAside { refusal };
+            self.touched.insert(entry.mutation.key.clone());
+            self.txn.outbox_put(std::slice::from_ref(&entry)).await?;
+            for dependent in self.dependents(&entry).await? {
+                if dependent.is_queued() {
+                    waiting.push((dependent, Refusal::new(Reason::DependsOn, detail.clone())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Took no effect and may be sent again: it goes to the end of the queue without a dot, and with it, in their
+    /// order, everything that was made on it or belongs to its group.
+    pub(crate) async fn requeue(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let id = entry.id();
+        let mut moved = self.closure(vec![entry]).await?;
+        let count = u64::try_from(moved.len()).unwrap_or(u64::MAX);
+        let first = state::take_orders(self.txn, count).await?;
+        moved.sort_by_key(|entry| entry.order);
+        for (order, entry) in (first..).zip(&mut moved) {
+            if entry.id() == id || entry.is_queued() {
+                entry.requeue(self.writer, order);
+            } else {
+                entry.order = order;
+            }
+            self.touched.insert(entry.mutation.key.clone());
+        }
+        for moved in moved.chunks(super::store::ROWS_MAX) {
+            self.txn.outbox_put(moved).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks a dotted entry, and every dotted one that rests on it, to be withdrawn. How many were marked.
+    pub(crate) async fn withdraw(&mut self, entry: Entry) -> Result<usize, StoreError> {
+        let mut marked = Vec::new();
+        for mut entry in self.closure(vec![entry]).await? {
+            if let EntryState::Dotted { withdraw: withdraw @ false, .. } = &mut entry.state {
+                *withdraw = true;
+                marked.push(entry);
+            }
+        }
+        for marked in marked.chunks(super::store::ROWS_MAX) {
+            self.txn.outbox_put(marked).await?;
+        }
+        Ok(marked.len())
+    }
+
+    /// These entries and all that rest on them, queued or dotted.
+    async fn closure(&mut self, mut waiting: Vec<Entry>) -> Result<Vec<Entry>, StoreError> {
+        let mut found: BTreeMap<MutationId, Entry> = BTreeMap::new();
+        while let Some(entry) = waiting.pop() {
+            if found.contains_key(&entry.id()) || !(entry.is_queued() || entry.is_dotted()) {
+                continue;
+            }
+            waiting.extend(self.dependents(&entry).await?);
+            found.insert(entry.id(), entry);
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// What was made on an entry, and its group.
+    async fn dependents(&mut self, entry: &Entry) -> Result<Vec<Entry>, StoreError> {
+        let mut dependents = self.txn.outbox_after(entry.id()).await?;
+        if let Some(group) = entry.mutation.group {
+            let mates = self.txn.outbox_group(group.id).await?;
+            dependents.extend(mates.into_iter().filter(|mate| mate.id() != entry.id()));
+        }
+        Ok(dependents)
+    }
+
+    /// Whether what it was made on, or one of its group, went back to the queue.
+    async fn rests_on_queued(&mut self, entry: &Entry) -> Result<bool, StoreError> {
+        let parents: Vec<MutationId> = entry.after.into_iter().collect();
+        if self.txn.outbox_get(&parents).await?.iter().any(Entry::is_queued) {
+            return Ok(true);
+        }
+        let Some(group) = entry.mutation.group else { return Ok(false) };
+        Ok(self.txn.outbox_group(group.id).await?.iter().any(Entry::is_queued))
+    }
+}
+
+fn is_consequence(reason: Reason) -> bool {
+    matches!(reason, Reason::DependsOn | Reason::GroupRejected)
+}

@@ -1,0 +1,196 @@
+//! A transaction's writes while they are made: what is there, what is new, and the clock between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use semantics::clock::HybridTime;
+use semantics::decide::Context;
+use semantics::envelope::{Base, GroupPlace, KEY_ID_CLEAR, Mutation, Op, Record};
+use semantics::ids::{CommitNumber, Incarnation, Key, MutationId, NodeId, Salt, Writer};
+use semantics::kind::is_pushable;
+use semantics::reason::{Reason, Refusal};
+
+use super::form::form;
+use super::{Write, WriteOutcome};
+use crate::error::StoreError;
+use crate::replica::Entropy;
+use crate::replica::entry::{Entry, EntryState, provisional};
+use crate::replica::kinds::Kinds;
+use crate::replica::pending::{base_on, replay};
+use crate::replica::state::{self, Clock};
+use crate::replica::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
+
+pub(super) struct Draft<'a> {
+    pub(super) kinds: Arc<Kinds>,
+    pub(super) context: Context,
+    pub(super) writer: Writer,
+    pub(super) author: NodeId,
+    pub(super) entropy: &'a dyn Entropy,
+    pub(super) now_ms: u64,
+    pub(super) since: CommitNumber,
+    pub(super) clock: Clock,
+    pub(super) order: u64,
+    pub(super) confirmed: BTreeMap<Key, ConfirmedRow>,
+    pub(super) pending: BTreeMap<Key, Record>,
+    pub(super) last: BTreeMap<Key, Entry>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// What a write is made on.
+struct Footing {
+    /// The record as shown here.
+    current: Option<Record>,
+    base: Base,
+    after: Option<MutationId>,
+    base_body: Option<Vec<u8>>,
+}
+
+impl Draft<'_> {
+    /// Makes one write. The outer error is the store's; the inner one refuses this write alone.
+    pub(super) async fn write(
+        &mut self,
+        txn: &mut dyn ReplicaTxn,
+        write: Write,
+        group: Option<GroupPlace>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let parent = self.parent(txn, &write.key).await?;
+        Ok(self.make(write, group, parent))
+    }
+
+    /// The entry the next write of this record rests on: the last that is not refused.
+    async fn parent(&mut self, txn: &mut dyn ReplicaTxn, key: &Key) -> Result<Option<Entry>, StoreError> {
+        match self.last.get(key) {
+            Some(last) if last.refused_here.is_some() => {
+                let entries = txn.outbox_of(key).await?;
+                let stands = |entry: &Entry| entry.is_shown() && entry.refused_here.is_none();
+                Ok(entries.into_iter().rev().find(stands))
+            }
+            last => Ok(last.cloned()),
+        }
+    }
+
+    fn footing(&self, key: &Key, parent: Option<&Entry>) -> Footing {
+        let confirmed = self.confirmed.get(key);
+        let current = self.pending.get(key).or(confirmed.map(|row| &row.record)).cloned();
+        if let Some(parent) = parent {
+            let base = base_on(&parent.mutation.base, parent.mutation.dot, self.writer);
+            return Footing { current, base, after: Some(parent.id()), base_body: None };
+        }
+        let base = confirmed.map_or_else(Base::default, |row| Base {
+            version: row.record.version.clone(),
+            revision: row.revision,
+            own: None,
+        });
+        let base_body = confirmed.and_then(|row| row.record.body()).map(<[u8]>::to_vec);
+        Footing { current, base, after: None, base_body }
+    }
+
+    fn make(&mut self, write: Write, group: Option<GroupPlace>, parent: Option<Entry>) -> WriteOutcome {
+        let Write { key, op, placement } = write;
+        if !is_pushable(&key.kind) {
+            return Err(Refusal::new(Reason::ControlKind, format!("{} is the hub's own kind", key.kind)));
+        }
+        let kinds = Arc::clone(&self.kinds);
+        let rules = kinds.require(&key.kind)?;
+        let footing = self.footing(&key, parent.as_ref());
+        let current = footing.current.as_ref();
+        let Some(op) = form(current, op, placement.as_ref(), rules)? else { return Ok(None) };
+        let base_time = current.map_or(HybridTime::ZERO, newest).max(parent.map_or(HybridTime::ZERO, |parent| {
+            parent.base_time.max(parent.mutation.time)
+        }));
+        let mut clock = self.clock;
+        let mutation = Mutation {
+            id: MutationId(self.entropy.bytes16()),
+            dot: provisional(self.writer, self.order),
+            group,
+            incarnation: incarnation(current, &op),
+            key,
+            op,
+            placement,
+            base: footing.base,
+            time: clock.tick(base_time, self.now_ms),
+            written_ms: self.now_ms,
+            author: self.author,
+            key_id: KEY_ID_CLEAR,
+            salt: Salt(self.entropy.bytes16()),
+            signature: None,
+        };
+        // Here it rests on exactly what is shown; the base that travels speaks of dots the hub knows.
+        let mut shown = mutation.clone();
+        shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
+        shown.base.own = None;
+        let record = replay(current, shown, rules, &self.context)?;
+        self.clock = clock;
+        self.order += 1;
+        Ok(Some(self.keep(mutation, record, footing.after, footing.base_body, base_time)))
+    }
+
+    fn keep(
+        &mut self,
+        mutation: Mutation,
+        record: Record,
+        after: Option<MutationId>,
+        base_body: Option<Vec<u8>>,
+        base_time: HybridTime,
+    ) -> MutationId {
+        let id = mutation.id;
+        let entry = Entry {
+            order: self.order - 1,
+            mutation,
+            after,
+            base_time,
+            since: self.since,
+            base_body,
+            state: EntryState::Queued,
+            refused_here: None,
+        };
+        self.pending.insert(record.key.clone(), record);
+        self.last.insert(entry.mutation.key.clone(), entry.clone());
+        self.entries.push(entry);
+        id
+    }
+
+    /// Numbers the group that the entries form, now that it is known which writes changed something.
+    pub(super) fn close_group(&mut self) {
+        let size = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        for (index, entry) in (0..).zip(&mut self.entries) {
+            if let Some(place) = &mut entry.mutation.group {
+                *place = GroupPlace { id: place.id, index, size };
+            }
+        }
+    }
+
+    /// Bytes of the new bodies and patches.
+    pub(super) fn op_bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.mutation.op.bytes()).sum()
+    }
+
+    pub(super) async fn save(self, txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let mut pending = self.pending;
+        let changed: Vec<Record> =
+            self.entries.iter().filter_map(|entry| pending.remove(&entry.mutation.key)).collect();
+        for entries in self.entries.chunks(ROWS_MAX) {
+            txn.outbox_put(entries).await?;
+        }
+        txn.pending_put(&changed).await?;
+        state::save(txn, MetaKey::Clock, &self.clock).await?;
+        state::save(txn, MetaKey::Order, &self.order).await
+    }
+}
+
+/// The greatest time in a record: what is made on it is later.
+fn newest(record: &Record) -> HybridTime {
+    let fields = record.fields.values().map(|field| field.stamp.time);
+    fields.fold(record.stamp.time.max(record.placement_stamp.time), HybridTime::max)
+}
+
+fn incarnation(current: Option<&Record>, op: &Op) -> Incarnation {
+    match current {
+        None => Incarnation::ZERO,
+        Some(record) if record.is_deleted() && *op != Op::Delete => record.incarnation.next(),
+        Some(record) => record.incarnation,
+    }
+}

@@ -1,0 +1,115 @@
+//! The form in which a write travels, given what it is made on.
+
+use semantics::canonical::{object_to_canonical, parse_object};
+use semantics::envelope::{BODY_BYTES_MAX, KEY_ID_CLEAR, Op, Placement, Record};
+use semantics::kind::Policy;
+use semantics::reason::{Reason, Refusal};
+use serde_json::{Map, Value};
+
+use super::WriteOp;
+use crate::replica::kinds::KindRules;
+
+/// The operation; `None` where the record already is as asked.
+pub(super) fn form(
+    current: Option<&Record>,
+    op: WriteOp,
+    placement: Option<&Placement>,
+    rules: &KindRules,
+) -> Result<Option<Op>, Refusal> {
+    let live = current.filter(|record| !record.is_deleted());
+    let is_placed = live.is_some_and(|record| placement.is_none_or(|to| *to == record.placement));
+    match op {
+        WriteOp::Delete if live.is_none() => Err(absent()),
+        WriteOp::Delete => Ok(Some(Op::Delete)),
+        WriteOp::Put(mut body) => {
+            for (name, value) in &rules.declaration.defaults {
+                body.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            put(live, body, is_placed, rules)
+        }
+        WriteOp::Patch { set, remove } => {
+            let record = live.ok_or_else(absent)?;
+            let held = fields_of(record)?.ok_or_else(|| sealed(record))?;
+            if rules.rule.policy == Policy::AppendOnly {
+                return Err(Refusal::new(Reason::AppendOnly, "it was written once and stays as it is"));
+            }
+            let mut body = held.clone();
+            for name in &remove {
+                if set.contains_key(name) {
+                    return Err(Refusal::new(Reason::Malformed, format!("{name} is both set and removed")));
+                }
+                body.remove(name);
+            }
+            body.extend(set.clone());
+            if rules.rule.policy != Policy::Fields {
+                return put(live, body, is_placed, rules);
+            }
+            if body == held && is_placed {
+                return Ok(None);
+            }
+            check(&body, rules)?;
+            // What is set to the value it has is set all the same: under a concurrent change it is a statement.
+            patch(set, remove.into_iter().filter(|name| held.contains_key(name)).collect(), &body)
+        }
+    }
+}
+
+fn put(
+    live: Option<&Record>,
+    body: Map<String, Value>,
+    is_placed: bool,
+    rules: &KindRules,
+) -> Result<Option<Op>, Refusal> {
+    check(&body, rules)?;
+    let held = live.map(fields_of).transpose()?.flatten();
+    if held.as_ref() == Some(&body) && is_placed {
+        return Ok(None);
+    }
+    match held {
+        Some(held) if rules.rule.policy == Policy::Fields => {
+            let remove = held.keys().filter(|name| !body.contains_key(*name)).cloned().collect();
+            let set = body.iter().filter(|(name, value)| held.get(*name) != Some(value));
+            patch(set.map(|(name, value)| (name.clone(), value.clone())).collect(), remove, &body)
+        }
+        _ => Ok(Some(Op::Put { body: object_to_canonical(&body)? })),
+    }
+}
+
+fn patch(
+    set: Map<String, Value>,
+    mut remove: Vec<String>,
+    body: &Map<String, Value>,
+) -> Result<Option<Op>, Refusal> {
+    if set.is_empty() && remove.is_empty() {
+        // Only the placement changes, and a patch of nothing is no patch.
+        return Ok(Some(Op::Put { body: object_to_canonical(body)? }));
+    }
+    remove.sort();
+    remove.dedup();
+    Ok(Some(Op::Patch { set: object_to_canonical(&set)?, remove }))
+}
+
+fn check(body: &Map<String, Value>, rules: &KindRules) -> Result<(), Refusal> {
+    let bytes = object_to_canonical(body)?.len();
+    if bytes > BODY_BYTES_MAX {
+        let detail = format!("a body of {bytes} bytes, at most {BODY_BYTES_MAX} are allowed");
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    rules.schema.check_object(body.clone()).map(drop)
+}
+
+/// The fields of a live record; `None` when its body is sealed.
+fn fields_of(record: &Record) -> Result<Option<Map<String, Value>>, Refusal> {
+    match record.body() {
+        Some(body) if record.key_id == KEY_ID_CLEAR => parse_object(body).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn absent() -> Refusal {
+    Refusal::new(Reason::RecordAbsent, "there is no such record here")
+}
+
+fn sealed(record: &Record) -> Refusal {
+    Refusal::new(Reason::PatchUnsupported, format!("{} is sealed", record.key))
+}

@@ -1,0 +1,467 @@
+//! The sync machine: events in, actions out. No input or output, no clock, no randomness but its seed; what it
+//! knows beside the replica may be lost at any moment, and a new machine goes on from the replica.
+//!
+//! Rules it keeps: one push is in flight at a time; the outbox is drained by level, so that one notice, or none
+//! after a reconnect, is enough; credit is granted anew for what was staged or applied, never for what was only
+//! received; an acknowledgement names only cuts that are durable.
+
+mod backoff;
+mod message;
+
+use semantics::cursor::Cursor;
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{ClientMessage, ServerMessage};
+
+pub use self::message::{Action, Applied, Event, Settled, Step, Timer, is_cut, page_bytes};
+use self::backoff::Backoff;
+
+/// Bounds and times of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How many endpoints there are, at least 1; they are tried in order.
+    pub endpoints: usize,
+    /// Seed of the jitter.
+    pub seed: u64,
+    /// Bytes of changes taken before more are granted.
+    pub credit_bytes: u64,
+    /// Between pings, milliseconds.
+    pub ping_ms: u64,
+    /// Without a word from the hub for so long, the connection is dead, milliseconds.
+    pub dead_peer_ms: u64,
+    /// For connection and welcome together, milliseconds.
+    pub greeting_ms: u64,
+    /// For the answer to a push or a unary call, milliseconds.
+    pub answer_ms: u64,
+    /// Acknowledgements are gathered for so long, milliseconds.
+    pub ack_ms: u64,
+    /// First delay before connecting again, milliseconds.
+    pub backoff_min_ms: u64,
+    /// Longest delay before the breaker opens, milliseconds.
+    pub backoff_max_ms: u64,
+    /// Failures in a row that open the breaker.
+    pub breaker_failures: u32,
+    /// Between attempts while the breaker is open, milliseconds.
+    pub breaker_open_ms: u64,
+    /// Before a push is tried again that the hub answered with nothing, milliseconds.
+    pub stall_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoints: 1,
+            seed: 0,
+            credit_bytes: 4 * 1024 * 1024,
+            ping_ms: 15_000,
+            dead_peer_ms: 45_000,
+            greeting_ms: 15_000,
+            answer_ms: 30_000,
+            ack_ms: 200,
+            backoff_min_ms: 200,
+            backoff_max_ms: 30_000,
+            breaker_failures: 12,
+            breaker_open_ms: 60_000,
+            stall_ms: 1_000,
+        }
+    }
+}
+
+/// What the machine is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not started, or stopped.
+    Idle,
+    /// Waits before it connects again.
+    Waiting,
+    /// Opens a connection.
+    Connecting,
+    /// Has a connection and prepares or has sent its greeting.
+    Greeting,
+    /// In session.
+    Live,
+    /// Settles what became of its mutations, to open an epoch.
+    Reconciling,
+    /// Lets the replica start anew, or stop.
+    Resetting,
+}
+
+/// What the machine reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Whether a cut was applied in this session.
+    pub is_caught_up: bool,
+    /// Whether in this session nothing was left to push and no answer is awaited.
+    pub is_drained: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last refusal that ended a connection or stopped the machine.
+    pub last_refusal: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PushState {
+    Idle,
+    Preparing,
+    InFlight,
+    Waiting,
+}
+
+/// The machine.
+#[derive(Debug, Clone)]
+pub struct Sync {
+    config: Config,
+    backoff: Backoff,
+    phase: Phase,
+    push: PushState,
+    /// Whether the outbox may hold something that was not yet looked at.
+    outbox_dirty: bool,
+    consumed_bytes: u64,
+    ack: Option<Cursor>,
+    is_caught_up: bool,
+    heard_ms: u64,
+    nonce: u64,
+    /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
+    was_rebuilt: bool,
+    last_refusal: Option<Refusal>,
+}
+
+impl Sync {
+    /// A machine at rest.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            backoff: Backoff::new(config.seed),
+            phase: Phase::Idle,
+            push: PushState::Idle,
+            outbox_dirty: true,
+            consumed_bytes: 0,
+            ack: None,
+            is_caught_up: false,
+            heard_ms: 0,
+            nonce: 0,
+            was_rebuilt: false,
+            last_refusal: None,
+        }
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            phase: self.phase,
+            is_caught_up: self.is_caught_up,
+            is_drained: self.phase == Phase::Live && self.push == PushState::Idle && !self.outbox_dirty,
+            failures: self.backoff.failures(),
+            last_refusal: self.last_refusal.clone(),
+        }
+    }
+
+    /// Takes an event; gives what is to be done, in order. Events that do not fit the phase change nothing.
+    pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        match event {
+            Event::Start if self.phase == Phase::Idle => self.connect(now_ms),
+            Event::Start => Vec::new(),
+            Event::Connected if self.phase == Phase::Connecting => {
+                self.phase = Phase::Greeting;
+                self.heard_ms = now_ms;
+                vec![Action::Step(Step::PrepareHello { credit_bytes: self.config.credit_bytes })]
+            }
+            Event::Connected => Vec::new(),
+            Event::ConnectFailed(refusal) if self.phase == Phase::Connecting => self.ended(refusal),
+            Event::ConnectFailed(_) => Vec::new(),
+            Event::Disconnected(refusal) if self.is_connected() => {
+                let lost = || Refusal::new(Reason::Unreachable, "the connection was lost");
+                self.ended(refusal.unwrap_or_else(lost))
+            }
+            Event::Disconnected(_) => Vec::new(),
+            Event::Received(message) if self.is_connected() => {
+                self.heard_ms = now_ms;
+                self.received(message)
+            }
+            Event::Received(_) => Vec::new(),
+            Event::OutboxChanged => {
+                self.outbox_dirty = true;
+                self.push_if_idle()
+            }
+            Event::WithdrawAsked => {
+                self.outbox_dirty = true;
+                if self.push == PushState::Waiting {
+                    self.push = PushState::Idle;
+                }
+                self.push_if_idle()
+            }
+            Event::TimerFired(timer) => self.timer(timer, now_ms),
+            Event::ReconcileAnswer(answer) if self.phase == Phase::Reconciling => match answer {
+                Ok(page) => vec![Action::Step(Step::SettleReconciliation(page))],
+                Err(refusal) => self.reconcile_refused(refusal),
+            },
+            Event::ReconcileAnswer(_) => Vec::new(),
+            completion => self.completed(completion, now_ms),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Greeting | Phase::Live)
+    }
+
+    fn connect(&mut self, _now_ms: u64) -> Vec<Action> {
+        self.phase = Phase::Connecting;
+        self.push = PushState::Idle;
+        self.outbox_dirty = true;
+        self.consumed_bytes = 0;
+        self.ack = None;
+        self.is_caught_up = false;
+        vec![
+            Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.greeting_ms },
+            Action::Connect { endpoint: self.backoff.endpoint() },
+        ]
+    }
+
+    /// The answers of the replica.
+    fn completed(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        match (event, self.phase) {
+            (Event::StepFailed(refusal), _) if self.phase != Phase::Idle => self.step_failed(refusal),
+            (Event::Halted(refusal), _) => self.stop(refusal),
+            (Event::EpochNeeded, Phase::Greeting | Phase::Live | Phase::Resetting) => {
+                let mut actions = self.close();
+                self.phase = Phase::Reconciling;
+                actions.push(Action::Step(Step::PrepareReconcile));
+                actions
+            }
+            (Event::HelloReady(hello), Phase::Greeting) => {
+                self.consumed_bytes = 0;
+                vec![Action::Send(ClientMessage::Hello(hello))]
+            }
+            (Event::WelcomeTaken(_), Phase::Greeting) => {
+                self.phase = Phase::Live;
+                self.backoff.succeeded();
+                self.last_refusal = None;
+                let after_ms = self.config.ping_ms;
+                let mut actions = vec![Action::SetTimer { timer: Timer::Keepalive, after_ms }];
+                actions.extend(self.push_if_idle());
+                actions
+            }
+            (Event::PushReady(push), Phase::Live) if self.push == PushState::Preparing => {
+                let Some(push) = push else {
+                    self.push = PushState::Idle;
+                    return self.push_if_idle();
+                };
+                self.push = PushState::InFlight;
+                vec![
+                    Action::Send(ClientMessage::Push(push)),
+                    Action::SetTimer { timer: Timer::Answer, after_ms: self.config.answer_ms },
+                ]
+            }
+            (Event::Settled(settled), Phase::Live) => self.settled(settled),
+            (Event::Staged { bytes }, Phase::Live) => self.consumed(bytes),
+            (Event::Applied(applied), Phase::Live) => self.applied(applied),
+            (Event::ResumeForgotten | Event::Rebootstrapped, Phase::Resetting) => {
+                let delay = self.backoff.jittered(self.config.backoff_min_ms);
+                self.wait(delay)
+            }
+            (Event::ReconcileReady(request) | Event::ReconcileSettled(Some(request)), Phase::Reconciling) => {
+                vec![
+                    Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.answer_ms },
+                    Action::Reconcile { endpoint: self.backoff.endpoint(), request },
+                ]
+            }
+            (Event::ReconcileSettled(None), Phase::Reconciling) => self.connect(now_ms),
+            _ => Vec::new(),
+        }
+    }
+
+    fn received(&mut self, message: ServerMessage) -> Vec<Action> {
+        match message {
+            ServerMessage::Goodbye(refusal) => self.goodbye(refusal),
+            ServerMessage::Welcome(welcome) if self.phase == Phase::Greeting => {
+                vec![Action::Step(Step::TakeWelcome(welcome))]
+            }
+            ServerMessage::Welcome(_) => Vec::new(),
+            // Changes and results may follow the welcome before the replica has taken it; steps keep the order.
+            ServerMessage::Results(results) => vec![Action::Step(Step::Settle(results))],
+            ServerMessage::Changes(page) if is_cut(&page) => vec![Action::Step(Step::Apply(page))],
+            ServerMessage::Changes(page) => vec![Action::Step(Step::Stage(page))],
+            ServerMessage::Pong { hub_time_ms, .. } => vec![Action::Step(Step::NoteHubTime { hub_time_ms })],
+        }
+    }
+
+    /// Looks for something to push, when nothing is under way and something may be there.
+    fn push_if_idle(&mut self) -> Vec<Action> {
+        if self.phase != Phase::Live || self.push != PushState::Idle || !self.outbox_dirty {
+            return Vec::new();
+        }
+        self.push = PushState::Preparing;
+        self.outbox_dirty = false;
+        vec![Action::Step(Step::PreparePush)]
+    }
+
+    fn settled(&mut self, settled: Settled) -> Vec<Action> {
+        self.outbox_dirty = true;
+        if self.push != PushState::InFlight {
+            return self.push_if_idle();
+        }
+        let stalled = (settled.answered == 0).then_some(self.config.stall_ms);
+        match settled.retry_after_ms.or(stalled) {
+            Some(after_ms) => {
+                self.push = PushState::Waiting;
+                vec![Action::SetTimer { timer: Timer::Push, after_ms }]
+            }
+            None => {
+                self.push = PushState::Idle;
+                self.push_if_idle()
+            }
+        }
+    }
+
+    fn consumed(&mut self, bytes: u64) -> Vec<Action> {
+        self.consumed_bytes = self.consumed_bytes.saturating_add(bytes);
+        // Half of the credit: the hub never runs dry, and small pages do not cost a message each.
+        if self.consumed_bytes == 0 || self.consumed_bytes < self.config.credit_bytes / 2 {
+            return Vec::new();
+        }
+        let bytes = std::mem::take(&mut self.consumed_bytes);
+        vec![Action::Send(ClientMessage::Credit { bytes })]
+    }
+
+    fn applied(&mut self, applied: Applied) -> Vec<Action> {
+        self.is_caught_up = true;
+        match applied.digest_matches {
+            Some(false) if !self.was_rebuilt => {
+                self.was_rebuilt = true;
+                return self.reset(Step::Rebootstrap);
+            }
+            Some(true) => self.was_rebuilt = false,
+            _ => {}
+        }
+        let mut actions = self.consumed(applied.bytes);
+        if self.ack.replace(applied.cursor).is_none() {
+            actions.push(Action::SetTimer { timer: Timer::Ack, after_ms: self.config.ack_ms });
+        }
+        // An answered entry that the cut brought back may have made room for others.
+        actions.extend(self.push_if_idle());
+        actions
+    }
+
+    fn timer(&mut self, timer: Timer, now_ms: u64) -> Vec<Action> {
+        let silent = |text: &str| Refusal::new(Reason::DeadlineExceeded, text);
+        match (timer, self.phase) {
+            (Timer::Reconnect, Phase::Waiting) => self.connect(now_ms),
+            (Timer::Greeting, Phase::Connecting | Phase::Greeting | Phase::Reconciling) => {
+                self.ended(silent("the hub did not welcome us in time"))
+            }
+            (Timer::Keepalive, Phase::Live) => {
+                if now_ms.saturating_sub(self.heard_ms) >= self.config.dead_peer_ms {
+                    return self.ended(silent("the hub fell silent"));
+                }
+                self.nonce = self.nonce.wrapping_add(1);
+                vec![
+                    Action::Send(ClientMessage::Ping { nonce: self.nonce }),
+                    Action::SetTimer { timer, after_ms: self.config.ping_ms },
+                ]
+            }
+            (Timer::Answer, Phase::Live) if self.push == PushState::InFlight => {
+                self.ended(silent("the hub did not answer a push in time"))
+            }
+            (Timer::Push, Phase::Live) if self.push == PushState::Waiting => {
+                self.push = PushState::Idle;
+                self.outbox_dirty = true;
+                self.push_if_idle()
+            }
+            (Timer::Ack, Phase::Live) => match self.ack.take() {
+                Some(cursor) => vec![Action::Send(ClientMessage::Ack { cursor })],
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Ends: of connections, and of the machine.
+impl Sync {
+    fn close(&mut self) -> Vec<Action> {
+        let was_open = matches!(self.phase, Phase::Connecting | Phase::Greeting | Phase::Live);
+        self.push = PushState::Idle;
+        self.ack = None;
+        self.is_caught_up = false;
+        if was_open { vec![Action::Close] } else { Vec::new() }
+    }
+
+    fn wait(&mut self, after_ms: u64) -> Vec<Action> {
+        self.phase = Phase::Waiting;
+        vec![Action::SetTimer { timer: Timer::Reconnect, after_ms }]
+    }
+
+    /// The connection is over or never was: try again later.
+    fn ended(&mut self, refusal: Refusal) -> Vec<Action> {
+        let mut actions = self.close();
+        self.last_refusal = Some(refusal);
+        let delay = self.backoff.failed(&self.config);
+        actions.extend(self.wait(delay));
+        actions
+    }
+
+    fn stop(&mut self, refusal: Refusal) -> Vec<Action> {
+        let mut actions = self.close();
+        self.phase = Phase::Idle;
+        self.last_refusal = Some(refusal.clone());
+        actions.push(Action::Stop(refusal));
+        actions
+    }
+
+    /// Ends the connection so that the replica can change its state.
+    fn reset(&mut self, step: Step) -> Vec<Action> {
+        let mut actions = self.close();
+        self.phase = Phase::Resetting;
+        actions.push(Action::Step(step));
+        actions
+    }
+
+    fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
+        self.last_refusal = Some(refusal.clone());
+        match refusal.reason {
+            Reason::NodeForked => self.reset(Step::RequireEpoch),
+            Reason::LogForked => self.reset(Step::Halt(refusal)),
+            Reason::CursorExpired => self.reset(Step::Rebootstrap),
+            Reason::BadToken => self.reset(Step::ForgetResume),
+            Reason::Draining => {
+                let mut actions = self.close();
+                let delay = self.backoff.moved(&self.config);
+                actions.extend(self.wait(delay));
+                actions
+            }
+            reason if needs_a_person(reason) => self.stop(refusal),
+            _ => self.ended(refusal),
+        }
+    }
+
+    fn reconcile_refused(&mut self, refusal: Refusal) -> Vec<Action> {
+        self.last_refusal = Some(refusal.clone());
+        match refusal.reason {
+            Reason::CursorExpired => vec![Action::Step(Step::GiveUpReconciling)],
+            Reason::LogForked => self.reset(Step::Halt(refusal)),
+            reason if needs_a_person(reason) => self.stop(refusal),
+            // That an epoch is needed is remembered by the replica: the next greeting leads back here.
+            _ => self.ended(refusal),
+        }
+    }
+
+    fn step_failed(&mut self, refusal: Refusal) -> Vec<Action> {
+        if refusal.reason.is_transient() { self.ended(refusal) } else { self.stop(refusal) }
+    }
+}
+
+/// Whether trying again by itself cannot help.
+fn needs_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unauthenticated
+            | Reason::PermissionDenied
+            | Reason::NodeRevoked
+            | Reason::PinMismatch
+            | Reason::ProtocolVersion
+            | Reason::NotJoined
+    )
+}

@@ -1,0 +1,185 @@
+//! The words between the sync machine and what performs for it.
+
+use semantics::cursor::{Cursor, Next, Page};
+use semantics::ids::Writer;
+use semantics::reason::Refusal;
+use semantics::session::{
+    ClientMessage, Hello, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
+};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Sync, from now on. Also leaves a stop.
+    Start,
+    /// The connection that was asked for stands.
+    Connected,
+    /// It does not.
+    ConnectFailed(Refusal),
+    /// The hub said something. One connection's messages come in order and at most once each; after a `Close` or
+    /// a `Disconnected` nothing of that connection comes any more.
+    Received(ServerMessage),
+    /// The connection ended without our asking.
+    Disconnected(Option<Refusal>),
+    /// Something was written locally. May be told late, and once for many writes, but never before the commit.
+    OutboxChanged,
+    /// A withdrawal was asked for: it is sent even where the stream waits.
+    WithdrawAsked,
+    /// A timer ran out.
+    TimerFired(Timer),
+    /// A unary call was answered.
+    ReconcileAnswer(Result<Reconciliation, Refusal>),
+
+    /// The greeting is ready.
+    HelloReady(Hello),
+    /// This replica is a copy, or may be one: it needs an epoch of its own first.
+    EpochNeeded,
+    /// The replica is in a state that only a person leaves.
+    Halted(Refusal),
+    /// The hub's answer to the greeting fits the replica.
+    WelcomeTaken(Writer),
+    /// What is to be pushed now; `None` = nothing.
+    PushReady(Option<Push>),
+    /// Results are durable.
+    Settled(Settled),
+    /// A page is staged.
+    Staged {
+        /// Bytes of the page, see [`page_bytes`].
+        bytes: u64,
+    },
+    /// A cut is applied.
+    Applied(Applied),
+    /// The staging area is empty and the resume position forgotten.
+    ResumeForgotten,
+    /// The replica starts anew; the outbox is kept.
+    Rebootstrapped,
+    /// The next request of a reconciliation.
+    ReconcileReady(Reconcile),
+    /// A page of reconciliation is durable; with `None` the new epoch is adopted.
+    ReconcileSettled(Option<Reconcile>),
+    /// The replica could not perform a step; it had no effect.
+    StepFailed(Refusal),
+}
+
+/// What settling results came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settled {
+    /// Counters that were answered for the first time.
+    pub answered: usize,
+    /// When the stream may go on; `None` = now.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// What applying a cut came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Where the replica stands now.
+    pub cursor: Cursor,
+    /// Bytes of the page, see [`page_bytes`].
+    pub bytes: u64,
+    /// Whether the replica's digest equals the cut's, where the cut has one.
+    pub digest_matches: Option<bool>,
+}
+
+/// What is to be done next. In the order given; steps one at a time and each to its end before the next begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Open a connection; answered with `Connected` or `ConnectFailed`.
+    Connect {
+        /// Which of the configured endpoints.
+        endpoint: usize,
+    },
+    /// Send on the open connection.
+    Send(ClientMessage),
+    /// Close the connection, or give up opening it. Not answered.
+    Close,
+    /// A unary call; answered with `ReconcileAnswer`.
+    Reconcile {
+        /// Which of the configured endpoints.
+        endpoint: usize,
+        /// The request.
+        request: Reconcile,
+    },
+    /// Fire the timer once after so many milliseconds; replaces a running one of the same name.
+    SetTimer {
+        /// Which.
+        timer: Timer,
+        /// Milliseconds from now.
+        after_ms: u64,
+    },
+    /// Something for the replica: [`crate::engine::Engine::perform`] does it and answers.
+    Step(Step),
+    /// Nothing more happens until `Start`: a person is needed.
+    Stop(Refusal),
+}
+
+/// What the replica is asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Answered with `HelloReady`, `EpochNeeded` or `Halted`.
+    PrepareHello {
+        /// Credit to grant in it.
+        credit_bytes: u64,
+    },
+    /// Answered with `WelcomeTaken`, `EpochNeeded` or `Halted`.
+    TakeWelcome(Welcome),
+    /// Remembers the hub's time. Not answered.
+    NoteHubTime {
+        /// Milliseconds since 1970-01-01 UTC.
+        hub_time_ms: u64,
+    },
+    /// Gives dots to what is queued; answered with `PushReady`.
+    PreparePush,
+    /// Answered with `Settled` or `EpochNeeded`.
+    Settle(Results),
+    /// Stages a page that ends in a resume position; answered with `Staged`.
+    Stage(Page),
+    /// Stages a page and applies its cut; answered with `Applied` or `Halted`.
+    Apply(Page),
+    /// Answered with `ResumeForgotten`.
+    ForgetResume,
+    /// Answered with `Rebootstrapped`.
+    Rebootstrap,
+    /// Remembers that this replica needs an epoch of its own; answered with `EpochNeeded`.
+    RequireEpoch,
+    /// Answered with `ReconcileReady`.
+    PrepareReconcile,
+    /// Answered with `ReconcileSettled`.
+    SettleReconciliation(Reconciliation),
+    /// The hub can no longer tell what became of this replica's mutations: unanswered entries are set aside for a
+    /// person, and the replica starts anew. Answered with `ReconcileReady`.
+    GiveUpReconciling,
+    /// Remembers that only a person may let this replica sync again; answered with `Halted`.
+    Halt(Refusal),
+}
+
+/// Names of timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Connect again.
+    Reconnect,
+    /// The connection or the welcome took too long.
+    Greeting,
+    /// Time to ping, or to notice that nobody answers.
+    Keepalive,
+    /// The answer to a push took too long.
+    Answer,
+    /// The stream may go on.
+    Push,
+    /// Time to acknowledge what was applied.
+    Ack,
+}
+
+/// Bytes a page counts against credit.
+#[must_use]
+pub fn page_bytes(page: &Page) -> u64 {
+    let changes: usize = page.changes.iter().map(|change| change.record.weight()).sum();
+    let departures: usize = page.departures.iter().map(|departure| departure.key.id.as_str().len() + 96).sum();
+    u64::try_from(changes + departures).unwrap_or(u64::MAX)
+}
+
+/// Whether a page ends in a cut.
+#[must_use]
+pub fn is_cut(page: &Page) -> bool {
+    matches!(page.next, Next::Cut(_))
+}
