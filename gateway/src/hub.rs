@@ -164,8 +164,8 @@ impl Hub {
     pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
         let tenant = self.tenant(id);
         let head = self.store().head(id).await?;
-        let last = tenant.feed.last();
-        if let Some(last) = last.filter(|last| last.commit < head.commit && last.log_id == head.log_id) {
+        let last = tenant.feed.end_or(head);
+        if last.commit < head.commit && last.log_id == head.log_id {
             let query = crate::store::LogQuery {
                 after: last.revision,
                 rows_max: semantics::session::PAGE_CHANGES_MAX,

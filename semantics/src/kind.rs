@@ -120,6 +120,11 @@ pub fn is_control(kind: &Kind) -> bool {
 pub fn is_declaration(kind: &Kind) -> bool {
     matches!(kind.as_str(), KIND | POLICY)
 }
+/// Whether records of this kind say what one node is or may see; their id is the node's.
+#[must_use]
+pub fn is_of_node(kind: &Kind) -> bool {
+    matches!(kind.as_str(), NODE | VIEW)
+}
 /// Whether it is the kind of conflict records.
 #[must_use]
 pub fn is_conflict(kind: &Kind) -> bool {

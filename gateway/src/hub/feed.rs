@@ -1,12 +1,12 @@
 //! The live feed of one tenant: recent commits, bounded, put together once for each distinct view.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use semantics::commit::Head;
 use semantics::cursor::{Change, Departure};
 use semantics::delivery::{Delivery, Reader, Row, delivery};
-use semantics::ids::{CommitNumber, Revision};
+use semantics::ids::{CommitNumber, RecordId, Revision};
 use semantics::kind;
 use semantics::view::View;
 use tokio::sync::watch;
@@ -58,8 +58,8 @@ pub struct Batch {
     pub from_revision: Revision,
     /// The head after.
     pub head: Head,
-    /// Whether it changes a view or a node: readers must look at theirs again.
-    pub changes_control: bool,
+    /// Ids of the nodes whose registration or view it changes.
+    nodes: BTreeSet<RecordId>,
     entries: Vec<LogEntry>,
     bytes: usize,
     parts: Mutex<Vec<(Arc<View>, Arc<Part>)>>,
@@ -69,16 +69,23 @@ impl Batch {
     /// From log entries in revision order.
     #[must_use]
     pub fn new(from: CommitNumber, from_revision: Revision, head: Head, entries: Vec<LogEntry>) -> Self {
-        let is_control = |entry: &LogEntry| kind::is_control(&entry.row.record.key.kind);
+        let keys = entries.iter().map(|entry| &entry.row.record.key);
+        let nodes = keys.filter(|key| kind::is_of_node(&key.kind)).map(|key| key.id.clone()).collect();
         Self {
             from,
             from_revision,
             head,
-            changes_control: entries.iter().any(is_control),
+            nodes,
             bytes: entries.iter().map(|entry| entry.row.record.weight()).sum(),
             entries,
             parts: Mutex::default(),
         }
+    }
+
+    /// Whether it changes this node's registration or view, so that the node's sessions look at theirs again.
+    #[must_use]
+    pub fn concerns(&self, node: &RecordId) -> bool {
+        self.nodes.contains(node)
     }
 
     /// What a reader with this view is sent; made once for each distinct view.
@@ -103,6 +110,8 @@ impl Batch {
 struct Ring {
     batches: VecDeque<Arc<Batch>>,
     bytes: usize,
+    /// Where the ring ends; batches that follow it are taken in.
+    end: Option<Head>,
 }
 
 /// The live feed.
@@ -150,14 +159,15 @@ impl Feed {
     pub fn push(&self, batch: Batch) {
         let commit = batch.head.commit;
         let mut ring = self.lock();
-        let last = ring.batches.back().map(|last| last.head.commit);
-        if last.is_some_and(|last| commit <= last) {
+        let end = ring.end.map(|end| end.commit);
+        if end.is_some_and(|end| commit <= end) {
             return;
         }
-        if last.is_some_and(|last| last != batch.from) {
+        if end != Some(batch.from) {
             ring.batches.clear();
             ring.bytes = 0;
         }
+        ring.end = Some(batch.head);
         ring.bytes += batch.bytes;
         ring.batches.push_back(Arc::new(batch));
         while ring.batches.len() > RING_BATCHES_MAX || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1) {
@@ -184,10 +194,10 @@ impl Feed {
         self.moved.subscribe()
     }
 
-    /// The last commit the ring holds.
+    /// Where the ring ends; an empty one is made to end at `head`.
     #[must_use]
-    pub fn last(&self) -> Option<Head> {
-        self.lock().batches.back().map(|batch| batch.head)
+    pub fn end_or(&self, head: Head) -> Head {
+        *self.lock().end.get_or_insert(head)
     }
 
     /// What comes after a position.

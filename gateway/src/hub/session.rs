@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use semantics::cursor::{Cursor, Cut, Next, Page};
-use semantics::ids::Writer;
+use semantics::ids::{RecordId, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
@@ -65,6 +65,7 @@ pub struct Session {
     hub: Arc<Hub>,
     tenant: Arc<Tenant>,
     who: Principal,
+    own_id: Option<RecordId>,
     writer: Writer,
     place: Place,
     view: Arc<View>,
@@ -90,6 +91,7 @@ impl Session {
         let session = Self {
             hub: Arc::clone(hub),
             tenant: hub.tenant(&who.tenant),
+            own_id: RecordId::new(who.node.to_string()).ok(),
             who,
             writer: welcome.writer,
             place: Place::CatchUp(from),
@@ -203,7 +205,7 @@ impl Session {
                 Place::Live(cursor) => *cursor,
             };
             let batch = match self.tenant.feed.after(cursor.commit) {
-                Live::Batch(batch) if !batch.changes_control => batch,
+                Live::Batch(batch) if !self.own_id.as_ref().is_some_and(|id| batch.concerns(id)) => batch,
                 Live::Batch(_) | Live::Gap => {
                     self.place = Place::CatchUp(From::Cursor(cursor));
                     continue;
