@@ -246,3 +246,84 @@ fn a_conflict_keeps_its_id_its_ancestor_and_a_bounded_number_of_sides() {
     assert_eq!(conflict.ancestor, Revision(1), "the first that was known");
     assert!(conflict.open);
 }
+
+#[test]
+fn a_stamp_is_after_every_field_and_placement_that_was_seen() {
+    let mut fast = Author::new(1);
+    let [mut slow, mut faster] = [Author::new(2), Author::new(3)];
+    let mut creation = fast.write(None, put(r#"{"a":"1"}"#), NOW_MS + 500);
+    let seen = Hub::after(Policy::Fields, &[&creation]);
+    let mut early = slow.write(seen.view(), patch(r#"{"b":"1"}"#, &[]), NOW_MS);
+    early.time.ms = NOW_MS;
+    // The record's own stamp is one that the early author had not seen.
+    let unseen = faster.write(None, put(r#"{"c":"1"}"#), NOW_MS + 900);
+    let mut hub = Hub::after(Policy::Fields, &[&creation, &unseen]);
+    assert_refused(&hub.take(&early), Reason::StampBeforeBase);
+
+    creation.op = put("{}");
+    creation.placement = Some(placement("elsewhere"));
+    let mut hub = Hub::after(Policy::Fields, &[&creation]);
+    let mut over = unseen.clone();
+    over.placement = None;
+    over.base.version.add(creation.dot);
+    hub.take(&over);
+    assert_eq!(hub.view().unwrap().placement_stamp, creation.stamp());
+    assert_refused(&hub.take(&early), Reason::StampBeforeBase);
+}
+
+#[test]
+fn the_last_write_stays_an_input_even_when_it_set_nothing() {
+    let mut author = Author::new(1);
+    let whole = author.write(None, put(r#"{"a":"1"}"#), NOW_MS);
+    let mut hub = Hub::after(Policy::Fields, &[&whole]);
+    let nothing = author.write(hub.view(), put("{}"), NOW_MS);
+    hub.take(&nothing);
+    let record = hub.view().unwrap();
+    assert_eq!(record.inputs.keys().copied().collect::<Vec<_>>(), [whole.stamp(), nothing.stamp()]);
+    assert_eq!(record.stamp, nothing.stamp());
+}
+
+#[test]
+fn a_delete_clashes_with_the_greatest_change_that_it_had_not_seen() {
+    let [mut first, mut second, mut third] = [Author::new(1), Author::new(2), Author::new(3)];
+    let mut hub = Hub::after(Policy::Fields, &[&first.write(None, put(r#"{"z":"0"}"#), NOW_MS)]);
+    let delete = first.write(hub.view(), Op::Delete, NOW_MS);
+    let edits = [(&mut second, "a", 30), (&mut third, "b", 20)].map(|(author, field, later_ms)| {
+        author.write(hub.view(), patch(&format!(r#"{{"{field}":"1"}}"#), &[]), NOW_MS + later_ms)
+    });
+    for edit in &edits {
+        assert!(hub.take(edit).clashes().is_empty());
+    }
+    let decision = hub.take(&delete);
+    assert_eq!(decision.clashes().iter().map(|clash| clash.loser).collect::<Vec<_>>(), [edits[0].stamp()]);
+}
+
+#[test]
+fn creating_on_a_tombstone_loses_nothing_to_a_second_delete() {
+    let [mut first, mut second, mut third] = [Author::new(1), Author::new(2), Author::new(3)];
+    let mut hub = Hub::after(Policy::LastWriter, &[&first.write(None, put("{}"), NOW_MS)]);
+    let later_delete = second.write(hub.view(), Op::Delete, NOW_MS + 50);
+    hub.take(&first.write(hub.view(), Op::Delete, NOW_MS));
+    let again = third.write(hub.view(), put(r#"{"v":1}"#), NOW_MS + 1);
+    assert!(matches!(hub.take(&later_delete), Decision::Merged(_)));
+    assert!(matches!(hub.take(&again), Decision::Merged(_)));
+    assert_eq!(hub.body(), Some(r#"{"v":1}"#));
+}
+
+#[test]
+fn a_primary_that_its_own_writer_wrote_over_is_no_losing_side() {
+    let [mut first, mut second, mut third] = [Author::new(1), Author::new(2), Author::new(3)];
+    let base = Hub::after(Policy::LastWriter, &[&first.write(None, put("{}"), NOW_MS)]);
+    let mut hub = base.clone();
+    let remotes = [&mut first, &mut third].map(|author| author.write(base.view(), put(r#"{"v":1}"#), NOW_MS));
+    hub.take(&remotes[0]);
+    let edit = second.write(base.view(), put(r#"{"v":2}"#), NOW_MS + 50);
+    hub.take(&edit);
+    let edit = second.write(hub.view(), put(r#"{"v":3}"#), NOW_MS + 51);
+    assert!(matches!(hub.take(&edit), Decision::Applied(_)));
+    hub.take(&remotes[1]);
+    let conflict = &hub.conflicts[""].1;
+    assert_eq!(conflict.primary.stamp, edit.stamp());
+    let losers: Vec<_> = conflict.losers.iter().map(|side| side.stamp).collect();
+    assert_eq!(losers, remotes.map(|remote| remote.stamp()));
+}
