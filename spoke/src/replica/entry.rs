@@ -1,7 +1,7 @@
 //! Outbox entries: local mutations on their way to the hub and back.
 
 use semantics::clock::HybridTime;
-use semantics::envelope::Mutation;
+use semantics::envelope::{Base, Mutation};
 use semantics::ids::{CommitNumber, Digest, Dot, MutationId, Revision, Writer};
 use semantics::outcome::Outcome;
 use semantics::reason::Refusal;
@@ -44,15 +44,17 @@ pub struct Entry {
     pub order: u64,
     /// The mutation as it was or would be sent; its dot is provisional until it is given one.
     pub mutation: Mutation,
-    /// The entry of the same record it was made on, while that one is in the outbox. The base is then that
-    /// entry's base and its dot, and is written into the mutation with the dot.
-    pub after: Option<MutationId>,
-    /// Greatest hybrid time in the confirmed record it was made on.
+    /// The confirmed part of what it was made on: never holds a dot whose outcome is open. The mutation's base is
+    /// made from it with the dot.
+    pub footing: Base,
+    /// Greatest hybrid time in that confirmed part.
     pub base_time: HybridTime,
+    /// The entry of the same record it was made on, while that one is in the outbox.
+    pub after: Option<MutationId>,
     /// Last commit of the cursor when it was written: whatever became of it, or of its copy in another replica,
     /// stands in a later commit.
     pub since: CommitNumber,
-    /// Body of the confirmed record it was made on, where it was made on one directly; kept until it is settled.
+    /// Body of the confirmed record, where it was made on that directly; kept until it is settled.
     pub base_body: Option<Vec<u8>>,
     /// Where it stands.
     pub state: EntryState,

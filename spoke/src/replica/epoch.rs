@@ -1,13 +1,14 @@
 //! Epochs: a replica that is a copy finds out what became of the mutations it shares with the original, and opens
 //! an epoch of its own for the rest.
 
-use semantics::ids::{CommitNumber, Revision, Writer};
+use semantics::ids::{CommitNumber, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{Reconcile, Reconciliation};
 
 use super::apply::forget_position;
 use super::entry::{Entry, EntryState, provisional};
+use super::pending::base_on;
 use super::state::Stream;
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -109,6 +110,7 @@ impl Replica {
             entry.requeue(writer, entry.order);
             // Revisions and commits of another log mean nothing in this one.
             entry.mutation.base.revision = Revision::ZERO;
+            entry.footing.revision = Revision::ZERO;
             entry.since = CommitNumber::ZERO;
             true
         })
@@ -158,6 +160,14 @@ async fn take_outcome(work: &mut Work<'_>, told: &DotOutcome) -> Result<(), Stor
         _ if entry.answered_revision().is_some() => Ok(()),
         // Also what was set aside here: that it took effect is what counts.
         _ => {
+            let parents: Vec<MutationId> = entry.after.into_iter().collect();
+            if let Some(parent) = work.txn.outbox_get(&parents).await?.pop() {
+                // Whoever sent it wrote the dot its parent had there, which is the one told here before.
+                let (base, dot) = (&parent.mutation.base, parent.mutation.dot);
+                entry.mutation.base = base_on(&entry.footing, base, dot, told.dot.writer);
+            } else {
+                entry.mutation.base = entry.footing.clone();
+            }
             entry.mutation.dot = told.dot;
             work.touched.insert(entry.mutation.key.clone());
             work.settle(entry, told.outcome.clone()).await

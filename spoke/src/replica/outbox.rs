@@ -10,7 +10,7 @@ use semantics::reason::Reason;
 use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
 
 use super::entry::{Entry, EntryState};
-use super::pending::{Surroundings, base_on, rematerialise};
+use super::pending::{Surroundings, base_on, owned_by, rematerialise};
 use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -238,12 +238,13 @@ impl Batch {
         let writer = self.writer;
         let mutation = &mut entry.mutation;
         let mut floor = entry.base_time;
-        if let Some(parent) = parent {
-            mutation.base = base_on(&parent.mutation.base, parent.mutation.dot, writer);
-            floor = floor.max(parent.mutation.time);
-        } else if mutation.base.own.is_some_and(|own| own.writer != writer) {
-            mutation.base.own = None;
-        }
+        mutation.base = match parent {
+            Some(parent) => {
+                floor = floor.max(parent.base_time).max(parent.mutation.time);
+                base_on(&entry.footing, &parent.mutation.base, parent.mutation.dot, writer)
+            }
+            None => owned_by(entry.footing.clone(), writer),
+        };
         mutation.time = self.stamp(mutation.time, floor);
         self.stream.last_n += 1;
         mutation.dot = Dot { writer, n: self.stream.last_n };

@@ -19,14 +19,20 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) writer: Writer,
 }
 
-/// The base of a mutation that was made on `parent`, once the parent's dot and base are these.
-pub(crate) fn base_on(parent_base: &Base, parent_dot: Dot, writer: Writer) -> Base {
-    Base {
-        version: parent_base.version.clone().with(parent_dot),
-        revision: parent_base.revision,
-        // Only the stream's own counter tells the hub what it refused; other epochs' dots are versions only.
-        own: (parent_dot.writer == writer).then_some(parent_dot),
-    }
+/// The base of a mutation made on a footing and on a parent with this base and dot.
+pub(crate) fn base_on(footing: &Base, parent_base: &Base, parent_dot: Dot, writer: Writer) -> Base {
+    let base = Base {
+        version: footing.version.clone().join(&parent_base.version).with(parent_dot),
+        revision: footing.revision.max(parent_base.revision),
+        own: Some(parent_dot),
+    };
+    owned_by(base, writer)
+}
+
+/// Only the stream's own counter tells the hub what it refused: dots of other epochs are part of the version alone.
+pub(crate) fn owned_by(mut base: Base, writer: Writer) -> Base {
+    base.own = base.own.filter(|own| own.writer == writer);
+    base
 }
 
 /// What a mutation makes of a record here.
@@ -92,11 +98,11 @@ impl Layer {
             if is_provisional {
                 mutation.dot = provisional(around.writer, entry.order);
             }
-            if let Some((base, dot)) = entry.after.and_then(|after| effective.get(&after)) {
-                mutation.base = base_on(base, *dot, mutation.dot.writer);
-            } else if mutation.base.own.is_some_and(|own| own.writer != mutation.dot.writer) {
-                mutation.base.own = None;
-            }
+            mutation.base = match entry.after.and_then(|after| effective.get(&after)) {
+                Some((base, dot)) => base_on(&entry.footing, base, *dot, mutation.dot.writer),
+                None if is_provisional => owned_by(entry.footing.clone(), mutation.dot.writer),
+                None => mutation.base,
+            };
             effective.insert(entry.id(), (mutation.base.clone(), mutation.dot));
             if is_confirmed(confirmed, mutation.dot) {
                 continue;

@@ -57,8 +57,10 @@ impl<'t> Work<'t> {
         for child in &mut children {
             child.after = None;
             child.base_time = child.base_time.max(entry.base_time).max(entry.mutation.time);
+            child.footing = base_on(&child.footing, &entry.mutation.base, entry.mutation.dot, self.writer);
+            // In a fixed base the parent is named already.
             if !child.is_dotted() {
-                child.mutation.base = base_on(&entry.mutation.base, entry.mutation.dot, self.writer);
+                child.mutation.base = child.footing.clone();
             }
         }
         self.txn.outbox_put(&children).await?;

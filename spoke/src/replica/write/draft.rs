@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::replica::Entropy;
 use crate::replica::entry::{Entry, EntryState, provisional};
 use crate::replica::kinds::Kinds;
-use crate::replica::pending::{base_on, replay};
+use crate::replica::pending::replay;
 use crate::replica::state::{self, Clock};
 use crate::replica::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
 
@@ -41,8 +41,9 @@ struct Footing {
     /// The record as shown here.
     current: Option<Record>,
     base: Base,
-    after: Option<MutationId>,
+    base_time: HybridTime,
     base_body: Option<Vec<u8>>,
+    after: Option<MutationId>,
 }
 
 impl Draft<'_> {
@@ -71,18 +72,18 @@ impl Draft<'_> {
 
     fn footing(&self, key: &Key, parent: Option<&Entry>) -> Footing {
         let confirmed = self.confirmed.get(key);
-        let current = self.pending.get(key).or(confirmed.map(|row| &row.record)).cloned();
-        if let Some(parent) = parent {
-            let base = base_on(&parent.mutation.base, parent.mutation.dot, self.writer);
-            return Footing { current, base, after: Some(parent.id()), base_body: None };
-        }
+        let record = confirmed.map(|row| &row.record);
+        let current = self.pending.get(key).or(record).cloned();
         let base = confirmed.map_or_else(Base::default, |row| Base {
             version: row.record.version.clone(),
             revision: row.revision,
             own: None,
         });
-        let base_body = confirmed.and_then(|row| row.record.body()).map(<[u8]>::to_vec);
-        Footing { current, base, after: None, base_body }
+        // The parent's own time is not part of it: that may still be stamped anew.
+        let parent_time = parent.map_or(HybridTime::ZERO, |parent| parent.base_time);
+        let base_time = record.map_or(HybridTime::ZERO, newest).max(parent_time);
+        let base_body = record.filter(|_| parent.is_none()).and_then(Record::body).map(<[u8]>::to_vec);
+        Footing { current, base, base_time, base_body, after: parent.map(Entry::id) }
     }
 
     fn make(&mut self, write: Write, group: Option<GroupPlace>, parent: Option<Entry>) -> WriteOutcome {
@@ -95,9 +96,7 @@ impl Draft<'_> {
         let footing = self.footing(&key, parent.as_ref());
         let current = footing.current.as_ref();
         let Some(op) = form(current, op, placement.as_ref(), rules)? else { return Ok(None) };
-        let base_time = current.map_or(HybridTime::ZERO, newest).max(parent.map_or(HybridTime::ZERO, |parent| {
-            parent.base_time.max(parent.mutation.time)
-        }));
+        let seen_time = current.map_or(footing.base_time, |record| newest(record).max(footing.base_time));
         let mut clock = self.clock;
         let mutation = Mutation {
             id: MutationId(self.entropy.bytes16()),
@@ -107,8 +106,8 @@ impl Draft<'_> {
             key,
             op,
             placement,
-            base: footing.base,
-            time: clock.tick(base_time, self.now_ms),
+            base: footing.base.clone(),
+            time: clock.tick(seen_time, self.now_ms),
             written_ms: self.now_ms,
             author: self.author,
             key_id: KEY_ID_CLEAR,
@@ -122,25 +121,19 @@ impl Draft<'_> {
         let record = replay(current, shown, rules, &self.context)?;
         self.clock = clock;
         self.order += 1;
-        Ok(Some(self.keep(mutation, record, footing.after, footing.base_body, base_time)))
+        Ok(Some(self.keep(mutation, record, footing)))
     }
 
-    fn keep(
-        &mut self,
-        mutation: Mutation,
-        record: Record,
-        after: Option<MutationId>,
-        base_body: Option<Vec<u8>>,
-        base_time: HybridTime,
-    ) -> MutationId {
+    fn keep(&mut self, mutation: Mutation, record: Record, footing: Footing) -> MutationId {
         let id = mutation.id;
         let entry = Entry {
             order: self.order - 1,
             mutation,
-            after,
-            base_time,
+            footing: footing.base,
+            base_time: footing.base_time,
+            after: footing.after,
             since: self.since,
-            base_body,
+            base_body: footing.base_body,
             state: EntryState::Queued,
             refused_here: None,
         };

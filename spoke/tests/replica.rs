@@ -1,0 +1,595 @@
+//! What a replica does, call by call, against a hub in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::sync::Arc;
+
+use semantics::cursor::{Change, Cut, Departure};
+use semantics::envelope::Op;
+use semantics::ids::{CommitNumber, Incarnation, NodeId, Revision};
+use semantics::outcome::Transient;
+use semantics::reason::Reason;
+use semantics::session::{PushItem, UNANSWERED_MAX};
+use semantics::view::{Selector, View};
+use serde_json::json;
+use spoke::error::ReplicaError;
+use spoke::replica::memory::MemoryStore;
+use spoke::replica::store::Range;
+use spoke::replica::{Greeting, Replica, Write, WriteOp};
+use support::*;
+
+fn reason<T: std::fmt::Debug>(result: Result<T, ReplicaError>) -> Reason {
+    result.unwrap_err().refusal().reason
+}
+
+async fn states(replica: &Replica) -> Vec<&'static str> {
+    replica.outbox(None, 1000).await.unwrap().iter().map(|entry| entry.state_name()).collect()
+}
+
+/// Another node's replica over the same hub.
+async fn other() -> Replica {
+    let identity = identity(NodeId([8; 16]), "there");
+    let entropy = Arc::new(Counting(1_000_000.into()));
+    Replica::open(Arc::new(MemoryStore::new()), identity, entropy).await.unwrap()
+}
+
+#[tokio::test]
+async fn reads_its_own_writes_offline() {
+    let (_, replica) = fresh().await;
+    replica.put(key("note", "a"), object(json!({"t": 1})), NOW).await.unwrap().unwrap();
+    replica.put(key("entity", "e"), object(json!({"x": 1, "y": 2})), NOW).await.unwrap().unwrap();
+    replica.patch(key("entity", "e"), object(json!({"x": 5})), vec!["y".into()], NOW).await.unwrap();
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"t": 1})));
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"x": 5})));
+    replica.delete(key("note", "a"), NOW).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "note", "a").await, None);
+    replica.put(key("note", "a"), object(json!({"t": 2})), NOW).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"t": 2})));
+    let notes = Range { kind: Some(key("note", "a").kind), ..Range::default() };
+    assert_eq!(replica.page(&notes, 10).await.unwrap().len(), 1);
+    let found = replica.page_where(&Range::default(), Some(("x", &json!(5))), 10).await.unwrap();
+    assert_eq!(found[0].record.key, key("entity", "e"));
+}
+
+#[tokio::test]
+async fn a_refused_write_writes_nothing() {
+    let (_, replica) = fresh().await;
+    let absent = replica.patch(key("entity", "e"), object(json!({"x": 1})), vec![], NOW).await;
+    assert_eq!(reason(absent), Reason::RecordAbsent);
+    assert_eq!(reason(replica.delete(key("entity", "e"), NOW).await), Reason::RecordAbsent);
+    let undeclared = replica.put(key("recipe", "r"), object(json!({})), NOW).await;
+    assert_eq!(reason(undeclared), Reason::KindUndeclared);
+    assert_eq!(reason(replica.put(key("kind", "r"), object(json!({})), NOW).await), Reason::ControlKind);
+    let unsafe_number = object(json!({"n": 9_007_199_254_740_993_u64}));
+    assert_eq!(reason(replica.put(key("note", "n"), unsafe_number, NOW).await), Reason::UnsafeNumber);
+    let no_edge = replica.put(key("edge", "e"), object(json!({"src": "a"})), NOW).await;
+    assert_eq!(reason(no_edge), Reason::SchemaViolation);
+    replica.put(key("moment", "m"), object(json!({"name": "a"})), NOW).await.unwrap();
+    let again = replica.put(key("moment", "m"), object(json!({"name": "b"})), NOW).await;
+    assert_eq!(reason(again), Reason::AppendOnly);
+    assert_eq!(states(&replica).await, ["queued"]);
+}
+
+#[tokio::test]
+async fn a_write_that_changes_nothing_writes_nothing() {
+    let (_, replica) = fresh().await;
+    for (kind, id) in [("note", "n"), ("entity", "e"), ("moment", "m")] {
+        let write = || put(kind, id, json!({"name": "a"}));
+        assert!(replica.write(write(), NOW).await.unwrap().is_some());
+        assert_eq!(replica.write(write(), NOW).await.unwrap(), None);
+    }
+    let outcomes = replica.write_all(vec![put("note", "n", json!({"name": "a"}))], NOW).await.unwrap();
+    assert_eq!(outcomes, [Ok(None)]);
+    assert_eq!(states(&replica).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_put_on_a_fields_kind_travels_as_the_patch_of_its_base_and_a_patch_on_another_as_a_put() {
+    let (_, replica) = fresh().await;
+    replica.write(put("entity", "e", json!({"a": 1, "b": 2})), NOW).await.unwrap();
+    replica.write(put("entity", "e", json!({"a": 1, "c": 3})), NOW).await.unwrap();
+    replica.write(put("note", "n", json!({"a": 1})), NOW).await.unwrap();
+    replica.patch(key("note", "n"), object(json!({"b": 2})), vec![], NOW).await.unwrap();
+    let entries = replica.outbox(None, 10).await.unwrap();
+    let patch = Op::Patch { set: br#"{"c":3}"#.to_vec(), remove: vec!["b".into()] };
+    assert_eq!(entries[1].mutation.op, patch);
+    assert_eq!(entries[3].mutation.op, Op::Put { body: br#"{"a":1,"b":2}"#.to_vec() });
+}
+
+#[tokio::test]
+async fn bad_writes_of_many_do_not_hold_up_the_good_ones() {
+    let (_, replica) = fresh().await;
+    let writes = vec![
+        put("note", "a", json!({})),
+        put("nonsense", "b", json!({})),
+        put("note", "a", json!({"x": 1})),
+        put("note", "c", json!({})),
+    ];
+    let outcomes = replica.write_all(writes, NOW).await.unwrap();
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"x": 1})));
+}
+
+#[tokio::test]
+async fn what_is_written_arrives_and_the_outbox_empties() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("entity", "e", json!({"a": 1})), NOW).await.unwrap();
+    replica.write(put("entity", "e", json!({"a": 2})), NOW).await.unwrap();
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    let item = replica.get(&key("entity", "e")).await.unwrap().unwrap();
+    assert!(!item.is_pending);
+    assert_eq!(item.revision, Revision(2));
+    assert!(hub.outcomes.iter().all(|(_, told)| told.outcome.name() == "applied"));
+}
+
+#[tokio::test]
+async fn answer_before_change() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    replica.write(put("note", "n", json!({"t": 2})), NOW).await.unwrap();
+    push(&replica, &mut hub).await.unwrap();
+    assert_eq!(states(&replica).await, ["answered"]);
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+    // A cut from before the answer changes nothing about it.
+    let mut cut = cut_of(&hub.cut(None));
+    (cut.cursor.commit, cut.cursor.revision) = (CommitNumber(1), Revision(1));
+    (cut.digest, cut.view) = (None, None);
+    replica.apply_cut(page(vec![], vec![], cut.clone()), &cut).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+    pull(&replica, &hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+}
+
+#[tokio::test]
+async fn change_before_answer_leaves_one_effect() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    replica.write(put("entity", "e", json!({"a": 1})), NOW).await.unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    let results = hub.push(&sent);
+    pull(&replica, &hub).await;
+    assert_eq!(states(&replica).await, ["sent"]);
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"a": 1})));
+    assert!(!replica.get(&key("entity", "e")).await.unwrap().unwrap().is_pending);
+    replica.settle(&results, NOW).await.unwrap().unwrap();
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    let again = replica.settle(&results, NOW).await.unwrap().unwrap();
+    assert_eq!(again.answered, 0);
+}
+
+#[tokio::test]
+async fn a_push_is_repeated_byte_for_byte_until_it_is_answered() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    let first = replica.next_push(NOW).await.unwrap().unwrap();
+    hub.push(&first);
+    let replica = open(&store, "here", 500).await;
+    greet(&replica, &mut hub).await;
+    assert_eq!(replica.next_push(NOW + 5000).await.unwrap().unwrap(), first);
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(1));
+}
+
+#[tokio::test]
+async fn rejected_cause() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { refuses: Some(key("note", "a")), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    let edge = json!({"src": "a", "dst": "b", "rel_type": "r"});
+    replica.write_group(vec![put("note", "a", json!({"t": 1})), put("edge", "ab", edge)], NOW).await.unwrap();
+    let push = replica.next_push(NOW).await.unwrap().unwrap();
+    // Written after the group was sent, so it waits here for the group's answer.
+    replica.patch(key("note", "a"), object(json!({"u": 1})), vec![], NOW).await.unwrap();
+    replica.write(put("note", "free", json!({})), NOW).await.unwrap();
+    let results = hub.push(&push);
+    replica.settle(&results, NOW).await.unwrap().unwrap();
+    assert_eq!(states(&replica).await, ["set_aside", "set_aside", "set_aside", "queued"]);
+    assert_eq!(body(&replica, "note", "a").await, None);
+    assert_eq!(body(&replica, "edge", "ab").await, None);
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, ["set_aside", "set_aside", "set_aside"]);
+    assert!(hub.records.contains_key(&key("note", "free")));
+    let cause = &replica.outbox(None, 10).await.unwrap()[0];
+    hub.refuses = None;
+    replica.outbox_retry(cause.id(), NOW).await.unwrap().unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"t": 1})));
+    for entry in replica.outbox(None, 10).await.unwrap() {
+        replica.outbox_drop(entry.id()).await.unwrap();
+    }
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_dependent_that_was_sent_with_its_rejected_cause_is_set_aside_by_the_hubs_answer() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { refuses: Some(key("note", "a")), ..Hub::default() };
+    replica.write(put("note", "a", json!({"t": 1})), NOW).await.unwrap();
+    replica.write(put("note", "a", json!({"t": 2})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, ["set_aside", "set_aside"]);
+    assert_eq!(hub.revision, Revision::ZERO);
+}
+
+#[tokio::test]
+async fn group_whole() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let bad = replica.write_group(vec![put("note", "a", json!({})), put("nonsense", "b", json!({}))], NOW).await;
+    assert_eq!(reason(bad), Reason::KindUndeclared);
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    assert_eq!(body(&replica, "note", "a").await, None);
+    // A group that does not fit into what may be unanswered waits whole.
+    let singles = (0..UNANSWERED_MAX - 1).map(|n| put("note", &format!("s{n:03}"), json!({}))).collect();
+    replica.write_all(singles, NOW).await.unwrap();
+    let pair = vec![put("note", "x", json!({})), put("note", "y", json!({})), put("note", "x", json!({}))];
+    let ids = replica.write_group(pair, NOW).await.unwrap();
+    assert_eq!(ids.iter().filter(|id| id.is_some()).count(), 2);
+    greet(&replica, &mut hub).await;
+    let first = replica.next_push(NOW).await.unwrap().unwrap();
+    assert_eq!(first.items.len(), 255);
+    replica.settle(&hub.push(&first), NOW).await.unwrap();
+    let second = replica.next_push(NOW).await.unwrap().unwrap();
+    let places: Vec<_> = second.items.iter().map(place).collect();
+    assert_eq!(places, [Some((0, 2)), Some((1, 2))]);
+    let too_many = (0..65).map(|n| put("note", &format!("m{n}"), json!({}))).collect();
+    assert_eq!(reason(replica.write_group(too_many, NOW).await), Reason::TooLarge);
+}
+
+fn place(item: &PushItem) -> Option<(u32, u32)> {
+    match item {
+        PushItem::Mutation(mutation) => mutation.group.map(|group| (group.index, group.size)),
+        PushItem::Withdraw { .. } => None,
+    }
+}
+
+#[tokio::test]
+async fn an_urgent_write_overtakes_by_withdrawal() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    let slow = replica.write(put("note", "slow", json!({"t": 1})), NOW).await.unwrap().unwrap();
+    let busy = Transient { n: 0, reason: Reason::QuotaExceeded, detail: String::new(), retry_after_ms: 9000 };
+    hub.waits = Some(busy);
+    let settled = push(&replica, &mut hub).await.unwrap();
+    assert_eq!((settled.answered, settled.retry_after_ms), (0, Some(9000)));
+    replica.write(put("note", "slow", json!({"t": 2})), NOW).await.unwrap();
+    replica.write(put("note", "urgent", json!({})), NOW).await.unwrap();
+    replica.withdraw(slow).await.unwrap();
+    let withdrawal = replica.next_push(NOW).await.unwrap().unwrap();
+    assert!(matches!(withdrawal.items[0], PushItem::Withdraw { n: 1, .. }), "{withdrawal:?}");
+    hub.waits = None;
+    replica.settle(&hub.push(&withdrawal), NOW).await.unwrap();
+    assert_eq!(body(&replica, "note", "slow").await, Some(json!({"t": 2})));
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    let urgent = hub.records[&key("note", "urgent")].0;
+    assert!(urgent < hub.records[&key("note", "slow")].0);
+    assert_eq!(body(&replica, "note", "slow").await, Some(json!({"t": 2})));
+}
+
+#[tokio::test]
+async fn a_withdrawn_dot_that_was_consumed_keeps_its_outcome() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    let id = replica.write(put("note", "n", json!({})), NOW).await.unwrap().unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    hub.push(&sent);
+    replica.withdraw(id).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(1));
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn clock_ahead() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let two_days = 2 * 24 * 3600 * 1000;
+    // Written before the hub's time is known: the stamp is made anew when it is first sent.
+    replica.write(put("note", "n", json!({"t": 1})), NOW + two_days).await.unwrap();
+    replica.write(put("note", "n", json!({"t": 2})), NOW + two_days).await.unwrap();
+    greet(&replica, &mut hub).await;
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    let times: Vec<_> = sent.items.iter().map(time).collect();
+    assert!(times[0] < times[1] && times[1].0 < NOW + 1000, "{times:?}");
+    let PushItem::Mutation(mutation) = &sent.items[0] else { panic!() };
+    assert_eq!(mutation.written_ms, NOW + two_days);
+    sync(&replica, &mut hub).await;
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+}
+
+#[tokio::test]
+async fn what_the_hub_finds_ahead_is_withdrawn_and_stamped_anew() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    // The hub's clock steps back an hour before the push arrives, and the next pong says so.
+    hub.now_ms = NOW - 3_600_000 / 4;
+    let results = hub.push(&sent);
+    assert_eq!(results.waits.as_ref().map(|waits| waits.reason), Some(Reason::ClockAhead));
+    replica.note_hub_time(hub.now_ms, NOW).await.unwrap();
+    let settled = replica.settle(&results, NOW).await.unwrap().unwrap();
+    assert_eq!(settled.retry_after_ms, None);
+    while push(&replica, &mut hub).await.is_some() {}
+    pull(&replica, &hub).await;
+    assert_eq!(hub.revision, Revision(1));
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+}
+
+fn time(item: &PushItem) -> (u64, u32) {
+    match item {
+        PushItem::Mutation(mutation) => (mutation.time.ms, mutation.time.counter),
+        PushItem::Withdraw { .. } => (0, 0),
+    }
+}
+
+#[tokio::test]
+async fn staged_changes_are_unseen_until_the_cut_and_the_highest_revision_wins() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let writer = other().await;
+    writer.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    sync(&writer, &mut hub).await;
+    let old = hub.records[&key("note", "n")].clone();
+    writer.write(put("note", "n", json!({"t": 2})), NOW).await.unwrap();
+    sync(&writer, &mut hub).await;
+    let new = hub.records[&key("note", "n")].clone();
+    let change = |(revision, record): &(Revision, _)| Change { revision: *revision, record: Clone::clone(record) };
+    replica.stage(vec![change(&new)], vec![], b"resume").await.unwrap();
+    assert_eq!(body(&replica, "note", "n").await, None);
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
+    assert_eq!(hello.resume.as_deref(), Some(b"resume".as_slice()));
+    let cut = cut_of(&hub.cut(None));
+    replica.apply_cut(page(vec![change(&old)], vec![], cut.clone()), &cut).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+    // The same page again changes nothing; nor does a departure from before the change.
+    let gone = Departure { revision: Revision(1), key: key("note", "n") };
+    let applied = replica.apply_cut(page(vec![change(&old)], vec![gone], cut.clone()), &cut).await;
+    assert_eq!(applied.unwrap().unwrap().digest_matches, Some(true));
+    let gone = Departure { revision: Revision(3), key: key("note", "n") };
+    replica.apply_cut(page(vec![], vec![gone], cut.clone()), &cut).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "note", "n").await, None);
+}
+
+#[tokio::test]
+async fn a_shrunk_view_drops_what_lies_outside_of_it_at_the_cut() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "n", json!({})), NOW).await.unwrap();
+    replica.write(put("entity", "e", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let domain = semantics::ids::Domain::default_domain();
+    let selector = Selector { domain, kind: Some(key("note", "n").kind), facet: None };
+    hub.view = View { cells: [selector].into() };
+    let cut = Cut { view: Some(hub.view.clone()), digest: Some(hub.digest()), ..cut_of(&hub.cut(None)) };
+    let applied = replica.apply_cut(page(vec![], vec![], cut.clone()), &cut).await.unwrap().unwrap();
+    assert_eq!(applied.digest_matches, Some(true));
+    assert!(body(&replica, "note", "n").await.is_some());
+    assert_eq!(body(&replica, "entity", "e").await, None);
+    assert_eq!(replica.confirmed_digest().await.unwrap().1, hub.digest());
+}
+
+#[tokio::test]
+async fn concurrent_edits_merge_under_the_pending_layer() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let theirs = other().await;
+    replica.write(put("entity", "e", json!({"a": 1, "b": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    sync(&theirs, &mut hub).await;
+    replica.patch(key("entity", "e"), object(json!({"a": 2})), vec![], NOW + 1).await.unwrap();
+    theirs.patch(key("entity", "e"), object(json!({"b": 2})), vec![], NOW + 2).await.unwrap();
+    sync(&theirs, &mut hub).await;
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"a": 2, "b": 2})));
+    assert_eq!(states(&replica).await, ["queued"]);
+    sync(&replica, &mut hub).await;
+    sync(&theirs, &mut hub).await;
+    assert_eq!(body(&theirs, "entity", "e").await, Some(json!({"a": 2, "b": 2})));
+    assert_eq!(replica.confirmed_digest().await.unwrap(), theirs.confirmed_digest().await.unwrap());
+}
+
+#[tokio::test]
+async fn an_offline_storm_is_one_chain_in_order() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let writes = (0..600).map(|n| put("entity", "e", json!({"n": n, "m": n / 100}))).collect();
+    assert!(replica.write_all(writes, NOW).await.unwrap().iter().all(Result::is_ok));
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(600));
+    assert!(hub.outcomes.iter().all(|(_, told)| told.outcome.name() == "applied"));
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"n": 599, "m": 5})));
+}
+
+#[tokio::test]
+async fn creating_on_a_tombstone_begins_the_next_incarnation() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    replica.delete(key("note", "n"), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(body(&replica, "note", "n").await, None);
+    replica.write(put("note", "n", json!({"t": 2})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.records[&key("note", "n")].1.incarnation, Incarnation(1));
+    assert_eq!(body(&replica, "note", "n").await, Some(json!({"t": 2})));
+}
+
+#[tokio::test]
+async fn a_damaged_row_shows_in_the_digest() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let damage = |row: &mut spoke::replica::store::ConfirmedRow| row.record.salt.0[3] ^= 1;
+    assert!(store.damage(&key("note", "n"), damage));
+    assert_ne!(replica.confirmed_digest().await.unwrap().1, hub.digest());
+    // Started anew it is whole again.
+    replica.rebootstrap().await.unwrap();
+    pull(&replica, &hub).await;
+}
+
+#[tokio::test]
+async fn starting_anew_keeps_the_outbox_and_drops_what_the_hub_no_longer_has() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("entity", "e", json!({"a": 1})), NOW).await.unwrap();
+    replica.write(put("note", "old", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    hub.records.remove(&key("note", "old"));
+    replica.patch(key("entity", "e"), object(json!({"a": 2})), vec![], NOW).await.unwrap();
+    replica.rebootstrap().await.unwrap();
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"a": 2})));
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "note", "old").await, None);
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"a": 2})));
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn replica_restored() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    // The backup holds two entries that are not sent, one on the other.
+    replica.write(put("note", "b", json!({"t": 1})), NOW).await.unwrap();
+    replica.write(put("note", "b", json!({"t": 2})), NOW).await.unwrap();
+    let backup = store.snapshot();
+    sync(&replica, &mut hub).await;
+    replica.write(put("note", "c", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(4));
+    // Restored, written to, and greeted with counters the hub has long passed.
+    store.restore(&backup);
+    let replica = open(&store, "here", 9000).await;
+    replica.write(put("note", "b", json!({"t": 3})), NOW).await.unwrap();
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
+    assert_eq!(hub.hello(NODE, &hello).unwrap_err().reason, Reason::NodeForked);
+    replica.require_epoch().await.unwrap();
+    assert_eq!(replica.prepare_hello(1).await.unwrap(), Greeting::EpochNeeded);
+    assert_eq!(replica.next_push(NOW).await.unwrap(), None);
+    reconcile(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, ["answered", "answered", "queued"]);
+    assert_eq!(body(&replica, "note", "b").await, Some(json!({"t": 3})));
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(5));
+    assert!(hub.outcomes.iter().all(|(_, told)| told.outcome.name() == "applied"), "{:?}", hub.outcomes);
+    assert_eq!(body(&replica, "note", "b").await, Some(json!({"t": 3})));
+}
+
+#[tokio::test]
+async fn replica_cloned() {
+    let (store, original) = fresh().await;
+    let mut hub = Hub::default();
+    original.write(put("note", "a", json!({"t": 1})), NOW).await.unwrap();
+    sync(&original, &mut hub).await;
+    original.write(put("note", "shared", json!({})), NOW).await.unwrap();
+    let copied = Arc::new(MemoryStore::new());
+    copied.restore(&store.snapshot());
+    let copy = open(&copied, "elsewhere", 70_000).await;
+    assert_eq!(copy.prepare_hello(1).await.unwrap(), Greeting::EpochNeeded);
+    original.write(put("note", "o", json!({})), NOW).await.unwrap();
+    copy.write(put("note", "c", json!({})), NOW).await.unwrap();
+    sync(&original, &mut hub).await;
+    reconcile(&copy, &mut hub).await;
+    for _ in 0..3 {
+        sync(&copy, &mut hub).await;
+        sync(&original, &mut hub).await;
+    }
+    assert_eq!(hub.revision, Revision(4), "the shared entry took effect once");
+    assert_eq!(copy.confirmed_digest().await.unwrap(), original.confirmed_digest().await.unwrap());
+    assert_ne!(copy.status().await.unwrap().writer, original.status().await.unwrap().writer);
+}
+
+#[tokio::test]
+async fn reconciliation_asks_from_before_the_oldest_entry_that_is_under_way() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    hub.push(&sent);
+    // The effect came by a cut, the answer never did.
+    pull(&replica, &hub).await;
+    replica.require_epoch().await.unwrap();
+    assert_eq!(replica.prepare_reconcile().await.unwrap().after, CommitNumber(1));
+    reconcile(&replica, &mut hub).await;
+    sync(&replica, &mut hub).await;
+    assert_eq!(hub.revision, Revision(2));
+}
+
+#[tokio::test]
+async fn what_cannot_be_reconciled_is_set_aside_and_never_sent_by_itself() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    replica.require_epoch().await.unwrap();
+    let ask = replica.give_up_reconciling().await.unwrap();
+    assert_eq!(ask.cursor, None);
+    let page = hub.reconcile(NODE, &ask);
+    replica.settle_reconciliation(&page).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(states(&replica).await, ["set_aside"]);
+    assert_eq!(hub.revision, Revision(1));
+}
+
+#[tokio::test]
+async fn a_hub_that_lost_commits_stops_the_replica_until_a_person_adopts_its_log() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let mut restored = Hub { log_id: semantics::ids::LogId([2; 16]), ..Hub::default() };
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
+    let refusal = restored.hello(NODE, &hello).unwrap_err();
+    assert_eq!(refusal.reason, Reason::LogForked);
+    replica.halt(&refusal).await.unwrap();
+    let replica = open(&store, "here", 1000).await;
+    assert_eq!(replica.prepare_hello(1).await.unwrap(), Greeting::Halted(refusal));
+    assert!(body(&replica, "note", "a").await.is_some());
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    reconcile(&replica, &mut restored).await;
+    sync(&replica, &mut restored).await;
+    assert!(restored.records.contains_key(&key("note", "b")));
+}
+
+#[tokio::test]
+async fn a_kind_may_be_written_once_its_declaration_came() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let write = || Write { key: key("recipe", "r"), op: WriteOp::Put(object(json!({"n": 1}))), placement: None };
+    assert_eq!(reason(replica.write(write(), NOW).await), Reason::KindUndeclared);
+    // A record of the right shape, under the name of a declaration.
+    let writer = other().await;
+    writer.write(put("note", "recipe", json!({"name": "recipe", "policy": "fields", "defaults": {"d": 7}})), NOW).await.unwrap();
+    sync(&writer, &mut hub).await;
+    let (revision, mut record) = hub.records.remove(&key("note", "recipe")).unwrap();
+    record.key = key("kind", "recipe");
+    record.facet = semantics::ids::Facet::new("recipe").ok();
+    hub.records.insert(record.key.clone(), (revision, record));
+    pull(&replica, &hub).await;
+    replica.write(write(), NOW).await.unwrap().unwrap();
+    assert_eq!(body(&replica, "recipe", "r").await, Some(json!({"n": 1, "d": 7})));
+}
