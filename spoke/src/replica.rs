@@ -26,11 +26,11 @@ use semantics::ids::Writer;
 use semantics::reason::Reason;
 
 pub use self::greet::{Greeting, WelcomeTaken};
+use self::kinds::Kinds;
 pub use self::read::{Item, ReplicaStatus};
 pub use self::state::{Condition, Identity};
-pub use self::write::{OUTBOX_BYTES_MAX, OUTBOX_ENTRIES_MAX, Write, WriteOp, WriteOutcome};
-use self::kinds::Kinds;
 use self::store::{MetaKey, Mode, ReplicaStore, ReplicaTxn};
+pub use self::write::{OUTBOX_BYTES_MAX, OUTBOX_ENTRIES_MAX, Write, WriteOp, WriteOutcome};
 use crate::error::{ReplicaError, StoreError, refused};
 
 /// Where randomness comes from.

@@ -12,8 +12,8 @@ use semantics::cursor::Cursor;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 
-pub use self::message::{Action, Applied, Event, Settled, Step, Timer, is_cut, page_bytes};
 use self::backoff::Backoff;
+pub use self::message::{Action, Applied, Event, Settled, Step, Timer, is_cut, page_bytes};
 
 /// Bounds and times of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,8 @@ pub struct Sync {
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
+    /// Whether entries were set aside because the hub could not reconcile them, and no epoch was given since.
+    gave_up: bool,
     last_refusal: Option<Refusal>,
 }
 
@@ -143,6 +145,7 @@ impl Sync {
             heard_ms: 0,
             nonce: 0,
             was_rebuilt: false,
+            gave_up: false,
             last_refusal: None,
         }
     }
@@ -162,7 +165,7 @@ impl Sync {
     /// Takes an event; gives what is to be done, in order. Events that do not fit the phase change nothing.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         match event {
-            Event::Start if self.phase == Phase::Idle => self.connect(now_ms),
+            Event::Start if self.phase == Phase::Idle => self.connect(),
             Event::Start => Vec::new(),
             Event::Connected if self.phase == Phase::Connecting => {
                 self.phase = Phase::Greeting;
@@ -199,7 +202,7 @@ impl Sync {
                 Err(refusal) => self.reconcile_refused(refusal),
             },
             Event::ReconcileAnswer(_) => Vec::new(),
-            completion => self.completed(completion, now_ms),
+            completion => self.completed(completion),
         }
     }
 
@@ -207,7 +210,7 @@ impl Sync {
         matches!(self.phase, Phase::Greeting | Phase::Live)
     }
 
-    fn connect(&mut self, _now_ms: u64) -> Vec<Action> {
+    fn connect(&mut self) -> Vec<Action> {
         self.phase = Phase::Connecting;
         self.push = PushState::Idle;
         self.outbox_dirty = true;
@@ -221,7 +224,7 @@ impl Sync {
     }
 
     /// The answers of the replica.
-    fn completed(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+    fn completed(&mut self, event: Event) -> Vec<Action> {
         match (event, self.phase) {
             (Event::StepFailed(refusal), _) if self.phase != Phase::Idle => self.step_failed(refusal),
             (Event::Halted(refusal), _) => self.stop(refusal),
@@ -268,7 +271,10 @@ impl Sync {
                     Action::Reconcile { endpoint: self.backoff.endpoint(), request },
                 ]
             }
-            (Event::ReconcileSettled(None), Phase::Reconciling) => self.connect(now_ms),
+            (Event::ReconcileSettled(None), Phase::Reconciling) => {
+                self.gave_up = false;
+                self.connect()
+            }
             _ => Vec::new(),
         }
     }
@@ -348,7 +354,7 @@ impl Sync {
     fn timer(&mut self, timer: Timer, now_ms: u64) -> Vec<Action> {
         let silent = |text: &str| Refusal::new(Reason::DeadlineExceeded, text);
         match (timer, self.phase) {
-            (Timer::Reconnect, Phase::Waiting) => self.connect(now_ms),
+            (Timer::Reconnect, Phase::Waiting) => self.connect(),
             (Timer::Greeting, Phase::Connecting | Phase::Greeting | Phase::Reconciling) => {
                 self.ended(silent("the hub did not welcome us in time"))
             }
@@ -440,7 +446,10 @@ impl Sync {
     fn reconcile_refused(&mut self, refusal: Refusal) -> Vec<Action> {
         self.last_refusal = Some(refusal.clone());
         match refusal.reason {
-            Reason::CursorExpired => vec![Action::Step(Step::GiveUpReconciling)],
+            Reason::CursorExpired if !self.gave_up => {
+                self.gave_up = true;
+                vec![Action::Step(Step::GiveUpReconciling)]
+            }
             Reason::LogForked => self.reset(Step::Halt(refusal)),
             reason if needs_a_person(reason) => self.stop(refusal),
             // That an epoch is needed is remembered by the replica: the next greeting leads back here.

@@ -226,7 +226,8 @@ async fn a_dependent_that_was_sent_with_its_rejected_cause_is_set_aside_by_the_h
 async fn group_whole() {
     let (_, replica) = fresh().await;
     let mut hub = Hub::default();
-    let bad = replica.write_group(vec![put("note", "a", json!({})), put("nonsense", "b", json!({}))], NOW).await;
+    let bad =
+        replica.write_group(vec![put("note", "a", json!({})), put("nonsense", "b", json!({}))], NOW).await;
     assert_eq!(reason(bad), Reason::KindUndeclared);
     assert_eq!(states(&replica).await, Vec::<&str>::new());
     assert_eq!(body(&replica, "note", "a").await, None);
@@ -349,7 +350,8 @@ async fn staged_changes_are_unseen_until_the_cut_and_the_highest_revision_wins()
     writer.write(put("note", "n", json!({"t": 2})), NOW).await.unwrap();
     sync(&writer, &mut hub).await;
     let new = hub.records[&key("note", "n")].clone();
-    let change = |(revision, record): &(Revision, _)| Change { revision: *revision, record: Clone::clone(record) };
+    let change =
+        |(revision, record): &(Revision, _)| Change { revision: *revision, record: Clone::clone(record) };
     replica.stage(vec![change(&new)], vec![], b"resume").await.unwrap();
     assert_eq!(body(&replica, "note", "n").await, None);
     let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
@@ -579,11 +581,18 @@ async fn a_hub_that_lost_commits_stops_the_replica_until_a_person_adopts_its_log
 async fn a_kind_may_be_written_once_its_declaration_came() {
     let (_, replica) = fresh().await;
     let mut hub = Hub::default();
-    let write = || Write { key: key("recipe", "r"), op: WriteOp::Put(object(json!({"n": 1}))), placement: None };
+    let write =
+        || Write { key: key("recipe", "r"), op: WriteOp::Put(object(json!({"n": 1}))), placement: None };
     assert_eq!(reason(replica.write(write(), NOW).await), Reason::KindUndeclared);
     // A record of the right shape, under the name of a declaration.
     let writer = other().await;
-    writer.write(put("note", "recipe", json!({"name": "recipe", "policy": "fields", "defaults": {"d": 7}})), NOW).await.unwrap();
+    writer
+        .write(
+            put("note", "recipe", json!({"name": "recipe", "policy": "fields", "defaults": {"d": 7}})),
+            NOW,
+        )
+        .await
+        .unwrap();
     sync(&writer, &mut hub).await;
     let (revision, mut record) = hub.records.remove(&key("note", "recipe")).unwrap();
     record.key = key("kind", "recipe");

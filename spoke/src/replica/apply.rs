@@ -48,7 +48,8 @@ impl Replica {
         let held = state::cursor(&mut *txn).await?;
         if let Some(held) = held {
             if held.log_id != cut.cursor.log_id {
-                let refusal = Refusal::new(Reason::LogForked, "a cut of another log than the replica stands on");
+                let refusal =
+                    Refusal::new(Reason::LogForked, "a cut of another log than the replica stands on");
                 drop(txn);
                 self.halt(&refusal).await?;
                 return Ok(Err(refusal));

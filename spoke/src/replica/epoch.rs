@@ -46,7 +46,10 @@ impl Replica {
     ///
     /// # Errors
     /// `MALFORMED` when the last page brings no epoch; [`ReplicaError::Store`].
-    pub async fn settle_reconciliation(&self, page: &Reconciliation) -> Result<Option<Reconcile>, ReplicaError> {
+    pub async fn settle_reconciliation(
+        &self,
+        page: &Reconciliation,
+    ) -> Result<Option<Reconcile>, ReplicaError> {
         let mut txn = self.write_txn().await?;
         let stream = state::stream(&mut *txn).await?;
         let cursor = state::cursor(&mut *txn).await?;

@@ -48,6 +48,11 @@ impl Replica {
             return Ok(Greeting::EpochNeeded);
         }
         let stream = state::stream(&mut *txn).await?;
+        // Written before there was a writer, and then perhaps copied: only the log tells what a copy has sent.
+        let totals = txn.outbox_totals().await?;
+        if stream.writer.is_none() && totals.queued > 0 {
+            return Ok(Greeting::EpochNeeded);
+        }
         let cursor = state::cursor(&mut *txn).await?;
         let resume = txn.meta_get(MetaKey::Resume).await?;
         if resume.is_none() && !txn.staging_page(None, 1).await?.is_empty() {
@@ -92,7 +97,9 @@ impl Replica {
             let refusal = Refusal::new(Reason::LogForked, detail);
             condition.stopped = Some(refusal.clone());
             WelcomeTaken::Halted(refusal)
-        } else if stream.writer.is_some_and(|writer| writer != welcome.writer) || welcome.last_n > stream.last_n {
+        } else if stream.writer.is_some_and(|writer| writer != welcome.writer)
+            || welcome.last_n > stream.last_n
+        {
             condition.needs_epoch = true;
             WelcomeTaken::EpochNeeded
         } else {

@@ -40,7 +40,8 @@ impl Kinds {
 
     /// The kind, or a refusal that names it.
     pub(crate) fn require(&self, kind: &Kind) -> Result<&Arc<KindRules>, Refusal> {
-        self.get(kind).ok_or_else(|| Refusal::new(Reason::KindUndeclared, format!("no kind {kind} is declared")))
+        self.get(kind)
+            .ok_or_else(|| Refusal::new(Reason::KindUndeclared, format!("no kind {kind} is declared")))
     }
 
     /// Reads the declarations of the confirmed layer. One that cannot be understood here (written by a newer hub)

@@ -236,7 +236,11 @@ impl ReplicaTxn for Txn {
     async fn outbox_answered(&mut self, up_to: Revision, limit: usize) -> Result<Vec<Entry>, StoreError> {
         Ok(self.state.outbox.answered(up_to, limit.min(ROWS_MAX)))
     }
-    async fn outbox_page(&mut self, after_order: Option<u64>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    async fn outbox_page(
+        &mut self,
+        after_order: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         Ok(self.state.outbox.page(after_order, limit.min(ROWS_MAX)))
     }
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError> {

@@ -37,7 +37,8 @@ impl Replica {
         if condition.needs_epoch || condition.stopped.is_some() {
             return Ok(None);
         }
-        let mut batch = Batch { writer, stream, clock, now_ms, items: Vec::new(), bytes: 0, dotted: BTreeMap::new() };
+        let mut batch =
+            Batch { writer, stream, clock, now_ms, items: Vec::new(), bytes: 0, dotted: BTreeMap::new() };
         let has_room = batch.repeat(&mut *txn).await?;
         if has_room {
             batch.extend(&mut *txn).await?;
@@ -94,7 +95,11 @@ impl Replica {
     /// # Errors
     /// `NOT_FOUND` when no such mutation is set aside; the refusals of a write, and then it stays set aside;
     /// [`ReplicaError::Store`].
-    pub async fn outbox_retry(&self, id: MutationId, now_ms: u64) -> Result<Option<MutationId>, ReplicaError> {
+    pub async fn outbox_retry(
+        &self,
+        id: MutationId,
+        now_ms: u64,
+    ) -> Result<Option<MutationId>, ReplicaError> {
         let entry = {
             let mut txn = self.read().await?;
             set_aside(&mut *txn, id).await?

@@ -44,7 +44,9 @@ pub(crate) fn replay(
 ) -> Result<Record, Refusal> {
     let parsed = parse(mutation)?;
     match decide(current, &parsed, &rules.rule, context) {
-        Decision::Applied(record) | Decision::Merged(record) | Decision::Conflicted { record, .. } => Ok(*record),
+        Decision::Applied(record) | Decision::Merged(record) | Decision::Conflicted { record, .. } => {
+            Ok(*record)
+        }
         Decision::Rejected(refusal) => Err(refusal),
     }
 }

@@ -7,10 +7,10 @@ use semantics::kind;
 use semantics::view::View;
 use serde_json::{Map, Value};
 
+use super::Replica;
 use super::entry::Entry;
 use super::state::{self, Condition};
 use super::store::{OutboxTotals, ROWS_MAX, Range};
-use super::Replica;
 use crate::error::{ReplicaError, StoreError};
 
 /// A live record as shown here.

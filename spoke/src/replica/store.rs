@@ -130,9 +130,7 @@ impl Range {
     /// Whether a key lies in it.
     #[must_use]
     pub fn contains(&self, key: &Key) -> bool {
-        self.kind
-            .as_ref()
-            .is_none_or(|kind| *kind == key.kind && key.id.as_str().starts_with(&self.prefix))
+        self.kind.as_ref().is_none_or(|kind| *kind == key.kind && key.id.as_str().starts_with(&self.prefix))
             && self.after.as_ref().is_none_or(|after| key > after)
     }
 }
@@ -213,11 +211,16 @@ pub trait ReplicaTxn: Send {
     /// Dotted, unanswered entries with a counter greater than `n`, in counter order.
     async fn outbox_dotted(&mut self, after_n: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
     /// Queued entries with an order greater than this, in queue order.
-    async fn outbox_queued(&mut self, after_order: Option<u64>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    async fn outbox_queued(
+        &mut self,
+        after_order: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
     /// Answered entries with a revision up to this one, in revision order.
     async fn outbox_answered(&mut self, up_to: Revision, limit: usize) -> Result<Vec<Entry>, StoreError>;
     /// Entries in any state with an order greater than this, in queue order.
-    async fn outbox_page(&mut self, after_order: Option<u64>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    async fn outbox_page(&mut self, after_order: Option<u64>, limit: usize)
+    -> Result<Vec<Entry>, StoreError>;
     /// What the outbox holds.
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError>;
 

@@ -98,7 +98,11 @@ impl Replica {
     ///
     /// # Errors
     /// `OVERLOADED` when the outbox has no room for all of them, and then none is written; [`ReplicaError::Store`].
-    pub async fn write_all(&self, writes: Vec<Write>, now_ms: u64) -> Result<Vec<WriteOutcome>, ReplicaError> {
+    pub async fn write_all(
+        &self,
+        writes: Vec<Write>,
+        now_ms: u64,
+    ) -> Result<Vec<WriteOutcome>, ReplicaError> {
         let mut txn = self.write_txn().await?;
         let mut outcomes = Vec::with_capacity(writes.len());
         let mut writes = writes.into_iter();

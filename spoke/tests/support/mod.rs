@@ -176,12 +176,7 @@ impl Hub {
             PushItem::Mutation(mutation) => (mutation.dot.n, mutation.time),
             PushItem::Withdraw { .. } => return None,
         };
-        let ahead = Transient {
-            n,
-            reason: Reason::ClockAhead,
-            detail: String::new(),
-            retry_after_ms: 1000,
-        };
+        let ahead = Transient { n, reason: Reason::ClockAhead, detail: String::new(), retry_after_ms: 1000 };
         let waits = self.waits.clone().map(|waits| Transient { n, ..waits });
         waits.or_else(|| time.is_ahead_of(self.now_ms).then_some(ahead))
     }
@@ -190,7 +185,11 @@ impl Hub {
         let known: Vec<Option<Outcome>> =
             unit.iter().map(|item| self.outcome(Dot { writer, n: number(item) })).collect();
         if known.iter().all(Option::is_some) {
-            return known.into_iter().zip(unit).map(|(outcome, item)| result(item, outcome.unwrap())).collect();
+            return known
+                .into_iter()
+                .zip(unit)
+                .map(|(outcome, item)| result(item, outcome.unwrap()))
+                .collect();
         }
         let before = (self.records.clone(), self.revision, self.rows.len());
         self.commit = self.commit.next();
@@ -328,6 +327,9 @@ pub(crate) fn page(changes: Vec<Change>, departures: Vec<Departure>, cut: Cut) -
 
 /// Greets; the replica must be welcome.
 pub(crate) async fn greet(replica: &Replica, hub: &mut Hub) {
+    if replica.status().await.unwrap().writer.is_none() {
+        reconcile(replica, hub).await;
+    }
     let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!("no hello") };
     let welcome = hub.hello(replica.identity().node, &hello).unwrap();
     let taken = replica.take_welcome(&welcome, NOW).await.unwrap();

@@ -61,7 +61,8 @@ impl Layer {
             match item {
                 Staged::Change(change) => {
                     let record = change.record.clone();
-                    let row = ConfirmedRow { revision: change.revision, digest: record_digest(&record), record };
+                    let row =
+                        ConfirmedRow { revision: change.revision, digest: record_digest(&record), record };
                     self.comes(&row);
                     put.push(row);
                 }

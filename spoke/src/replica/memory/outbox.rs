@@ -107,7 +107,11 @@ impl Outbox {
 
     pub(super) fn last_shown(&self, key: &Key) -> Option<Entry> {
         let ids = self.by_key.get(key)?;
-        ids.values().rev().filter_map(|id| self.entries.get(id)).find(|e| e.is_shown()).map(|e| Entry::clone(e))
+        ids.values()
+            .rev()
+            .filter_map(|id| self.entries.get(id))
+            .find(|e| e.is_shown())
+            .map(|e| Entry::clone(e))
     }
 
     pub(super) fn after(&self, id: MutationId) -> Vec<Entry> {
@@ -119,7 +123,9 @@ impl Outbox {
     }
 
     pub(super) fn dotted(&self, after_n: u64, limit: usize) -> Vec<Entry> {
-        self.list(self.dotted.range((Bound::Excluded(after_n), Bound::Unbounded)).map(|(_, id)| id).take(limit))
+        self.list(
+            self.dotted.range((Bound::Excluded(after_n), Bound::Unbounded)).map(|(_, id)| id).take(limit),
+        )
     }
 
     pub(super) fn queued(&self, after_order: Option<u64>, limit: usize) -> Vec<Entry> {

@@ -1,0 +1,157 @@
+//! Machine and replica together, against a hub in memory: killed after any number of steps, nothing is lost.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use semantics::ids::NodeId;
+use semantics::session::{ClientMessage, ServerMessage};
+use serde_json::json;
+use spoke::engine::Engine;
+use spoke::replica::Replica;
+use spoke::replica::memory::MemoryStore;
+use spoke::sync::{Action, Config, Event, Timer};
+use support::*;
+
+/// Does what the daemon does, over a hub that answers at once, until nothing happens or `steps` are used up.
+struct World {
+    hub: Hub,
+    store: Arc<MemoryStore>,
+    node: NodeId,
+    now_ms: u64,
+    opened: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { hub: Hub::default(), store: Arc::new(MemoryStore::new()), node: NODE, now_ms: NOW, opened: 0 }
+    }
+
+    async fn start(&mut self) -> Engine {
+        self.opened += 1;
+        let replica = open(&self.store, "here", self.opened * 100_000).await;
+        Engine::new(Arc::new(replica), Config::default())
+    }
+
+    /// Steps used. Fewer than asked for: nothing was left to do.
+    async fn run(&mut self, engine: &mut Engine, event: Event, steps: usize) -> usize {
+        let mut events = VecDeque::from([event]);
+        let mut actions: VecDeque<Action> = VecDeque::new();
+        let mut used = 0;
+        while used < steps {
+            let Some(action) = actions.pop_front() else {
+                let Some(event) = events.pop_front() else { break };
+                actions = engine.on(event, self.now_ms).into();
+                continue;
+            };
+            used += 1;
+            match action {
+                Action::Connect { .. } => events.push_back(Event::Connected),
+                Action::Send(message) => self.answer(message, &mut events),
+                Action::Close => events.clear(),
+                Action::Reconcile { request, .. } => {
+                    events.push_back(Event::ReconcileAnswer(Ok(self.hub.reconcile(self.node, &request))));
+                }
+                Action::SetTimer { timer: Timer::Reconnect | Timer::Ack, after_ms } => {
+                    self.now_ms += after_ms;
+                    let timer =
+                        if after_ms == Config::default().ack_ms { Timer::Ack } else { Timer::Reconnect };
+                    events.push_back(Event::TimerFired(timer));
+                }
+                Action::SetTimer { .. } => {}
+                Action::Step(step) => {
+                    if let Some(event) = engine.perform(step, self.now_ms).await.unwrap() {
+                        // Before anything else that happened since.
+                        let more = engine.on(event, self.now_ms);
+                        actions.extend(more);
+                    }
+                }
+                Action::Stop(refusal) => panic!("stopped: {refusal}"),
+            }
+        }
+        used
+    }
+
+    fn answer(&mut self, message: ClientMessage, events: &mut VecDeque<Event>) {
+        let mut say = |message| events.push_back(Event::Received(message));
+        match message {
+            ClientMessage::Hello(hello) => match self.hub.hello(self.node, &hello) {
+                Ok(welcome) => {
+                    say(ServerMessage::Welcome(welcome));
+                    say(ServerMessage::Changes(self.hub.cut(hello.cursor)));
+                }
+                Err(refusal) => say(ServerMessage::Goodbye(refusal)),
+            },
+            ClientMessage::Push(push) => {
+                let before = self.hub.cursor();
+                say(ServerMessage::Results(self.hub.push(&push)));
+                say(ServerMessage::Changes(self.hub.cut(Some(before))));
+            }
+            ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => {}
+            ClientMessage::Ping { nonce } => {
+                say(ServerMessage::Pong { nonce, hub_time_ms: self.hub.now_ms });
+            }
+        }
+    }
+}
+
+async fn write(replica: &Replica, round: u64) {
+    replica.write(put("entity", "e", json!({"round": round})), NOW + round).await.unwrap();
+    let fields = object(json!({"own": round}));
+    replica.patch(key("entity", "e"), fields, vec![], NOW + round).await.unwrap();
+    let group =
+        vec![put("note", &format!("g{round}"), json!({})), put("note", "shared", json!({"r": round}))];
+    replica.write_group(group, NOW + round).await.unwrap();
+}
+
+#[tokio::test]
+async fn restart_between_any_two_actions_loses_nothing() {
+    for steps in 0.. {
+        let mut world = World::new();
+        let mut engine = world.start().await;
+        write(engine.replica(), 1).await;
+        let used = world.run(&mut engine, Event::Start, steps).await;
+        drop(engine);
+        let mut engine = world.start().await;
+        let shown = body(engine.replica(), "entity", "e").await;
+        assert_eq!(shown, Some(json!({"round": 1, "own": 1})), "after {steps} steps");
+        write(engine.replica(), 2).await;
+        world.run(&mut engine, Event::Start, 1000).await;
+        let status = engine.replica().status().await.unwrap();
+        assert_eq!(status.outbox.entries, 0, "after {steps} steps");
+        assert!(engine.status().is_drained && engine.status().is_caught_up, "{:?}", engine.status());
+        // Four writes a round, each with one effect, none against another.
+        assert_eq!(world.hub.revision.0, 8, "after {steps} steps");
+        assert!(world.hub.outcomes.iter().all(|(_, told)| told.outcome.name() == "applied"));
+        assert_eq!(engine.replica().confirmed_digest().await.unwrap().1, world.hub.digest());
+        assert_eq!(body(engine.replica(), "note", "shared").await, Some(json!({"r": 2})));
+        if used < steps {
+            assert!(steps > 10, "the machine did hardly anything");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restored_replica_finds_its_way_back_by_itself() {
+    let mut world = World::new();
+    let mut engine = world.start().await;
+    write(engine.replica(), 1).await;
+    let backup = world.store.snapshot();
+    world.run(&mut engine, Event::Start, 1000).await;
+    write(engine.replica(), 2).await;
+    world.run(&mut engine, Event::OutboxChanged, 1000).await;
+    assert_eq!(world.hub.revision.0, 8);
+    for steps in 0..40 {
+        world.store.restore(&backup);
+        let mut engine = world.start().await;
+        world.run(&mut engine, Event::Start, steps).await;
+        let mut engine = world.start().await;
+        world.run(&mut engine, Event::Start, 1000).await;
+        assert_eq!(engine.replica().status().await.unwrap().outbox.entries, 0);
+        assert_eq!(world.hub.revision.0, 8, "what the backup held took effect once");
+        assert_eq!(engine.replica().confirmed_digest().await.unwrap().1, world.hub.digest());
+    }
+}
