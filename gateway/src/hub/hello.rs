@@ -13,14 +13,15 @@ use super::{Hub, Principal};
 use crate::store::{Wanted, WriterRow};
 
 /// Most writers of one node that are looked through, open and closed.
-const WRITERS_MAX: usize = 4096;
+pub(super) const WRITERS_MAX: usize = 4096;
 
 impl Hub {
     /// Compares and welcomes.
     ///
     /// # Errors
     /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
-    /// another log; NODE_FORKED when the replica is a copy; CURSOR_EXPIRED; store errors.
+    /// another log; NODE_FORKED when the replica is a copy; CURSOR_EXPIRED; BAD_TOKEN for a
+    /// resume position that does not go on from the cursor; store errors.
     pub async fn hello(&self, who: &Principal, hello: &Hello) -> Result<(Welcome, From), HubError> {
         if hello.protocol != PROTOCOL_VERSION {
             let detail = format!("the hub speaks version {PROTOCOL_VERSION}, not {}", hello.protocol);
@@ -33,8 +34,10 @@ impl Hub {
         };
         let from = match (&hello.cursor, &hello.resume) {
             (cursor, Some(resume)) if self.resumes(resume, cursor.as_ref()) => From::Resume(resume.clone()),
-            (Some(cursor), _) => From::Cursor(*cursor),
-            (None, _) => From::Start,
+            // What is staged under it could not be told from what has gone since.
+            (_, Some(_)) => return Err(HubError::new(Reason::BadToken, "no resume position of this cursor")),
+            (Some(cursor), None) => From::Cursor(*cursor),
+            (None, None) => From::Start,
         };
         if let Some(cursor) = &hello.cursor {
             self.check_cursor(who, cursor).await?;

@@ -93,7 +93,8 @@ impl Replica {
         self.show(&mut *txn, writer, &touched).await?;
         forget_position(&mut *txn).await?;
         txn.commit().await?;
-        Ok(Reconcile { cursor: None, after: CommitNumber::ZERO })
+        // From beyond the log's end: there is nothing to tell.
+        Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX) })
     }
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
