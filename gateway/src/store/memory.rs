@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use semantics::commit::Head;
 use semantics::envelope::Cell;
 use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
 use super::{
-    Append, Appended, CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PlainRow,
-    Pointer, PointerPage, PointerQuery, Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, Loaded, LogEntry, LogPage, LogQuery,
+    LogRow, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space, Store, StoreError, TenantIo, Wanted,
+    WriterRow,
 };
 
 type Plain = BTreeMap<(Space, Vec<u8>), (Vec<u8>, u64)>;
@@ -99,8 +102,24 @@ impl MemoryStore {
         Ok(read(found))
     }
 
-    fn gate(&self, tenant: &TenantId) -> Result<Arc<AsyncMutex<()>>, StoreError> {
-        self.with(tenant, |t| Arc::clone(&t.gate))
+    /// Waits until no section is open. One that stays open for too long has lost its holder: it is left behind
+    /// with its gate, and the compare-and-set keeps its late append from writing anything.
+    async fn enter(&self, tenant: &TenantId) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let gate = self.with(tenant, |t| Arc::clone(&t.gate))?;
+        if let Ok(entered) = Arc::clone(&gate).try_lock_owned() {
+            return Ok(entered);
+        }
+        let patience = Duration::from_millis(EXCLUSIVE_MS_MAX);
+        if let Ok(entered) = timeout(patience, Arc::clone(&gate).lock_owned()).await {
+            return Ok(entered);
+        }
+        let fresh = self.with(tenant, |t| {
+            if Arc::ptr_eq(&t.gate, &gate) {
+                t.gate = Arc::default();
+            }
+            Arc::clone(&t.gate)
+        })?;
+        Ok(fresh.lock_owned().await)
     }
 
     /// A deep copy: what a backup of the database would hold.
@@ -185,14 +204,13 @@ impl Store for MemoryStore {
     }
 
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
-        let gate = self.gate(tenant)?;
-        let _held = gate.lock().await;
+        let _entered = self.enter(tenant).await?;
         self.with(tenant, |t| t.append(append))
     }
 
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
-        let gate = self.gate(tenant)?.lock_owned().await;
-        Ok(Box::new(Exclusive { store: self.clone(), tenant: tenant.clone(), gate: Some(gate) }))
+        let gate = Some(self.enter(tenant).await?);
+        Ok(Box::new(Exclusive { store: self.clone(), tenant: tenant.clone(), gate }))
     }
 
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
@@ -200,14 +218,18 @@ impl Store for MemoryStore {
             let mut entries = Vec::new();
             let mut bytes = 0;
             let mut rows = t.log.range((Bound::Excluded(query.after), Bound::Unbounded)).peekable();
-            while let Some((_, row)) = rows.next_if(|_| entries.len() < query.rows_max && bytes < query.bytes_max)
+            while let Some((_, row)) =
+                rows.next_if(|_| entries.len() < query.rows_max && bytes < query.bytes_max)
             {
                 bytes += row.record.weight();
                 entries.push(LogEntry { row: row.clone(), now: t.pointers.get(&row.record.key).cloned() });
             }
             let reaches_head = rows.peek().is_none();
-            let cells =
-                if query.with_cells && reaches_head { t.cells.values().cloned().collect() } else { Vec::new() };
+            let cells = if query.with_cells && reaches_head {
+                t.cells.values().cloned().collect()
+            } else {
+                Vec::new()
+            };
             LogPage { head: t.head, entries, reaches_head, current: t.currents(&query.keys), cells }
         })
     }
@@ -234,7 +256,11 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError> {
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<Vec<LogRow>, StoreError> {
         self.with(tenant, |t| pick(&t.log, revisions).into_values().collect())
     }
 
@@ -245,7 +271,11 @@ impl Store for MemoryStore {
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError> {
         self.with(tenant, |t| {
-            t.commits.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, c)| c.clone()).take(max).collect()
+            t.commits
+                .range((Bound::Excluded(after), Bound::Unbounded))
+                .map(|(_, c)| c.clone())
+                .take(max)
+                .collect()
         })
     }
 
