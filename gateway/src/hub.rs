@@ -71,6 +71,21 @@ impl Default for Retention {
     }
 }
 
+/// How much one page of a catch-up holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paging {
+    /// Most rows read for one page.
+    pub rows_max: usize,
+    /// Weight at which a page ends, bytes; one change may pass it.
+    pub bytes_max: usize,
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self { rows_max: semantics::session::PAGE_CHANGES_MAX, bytes_max: semantics::session::PAGE_BYTES_MAX }
+    }
+}
+
 /// What a hub is made of.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -84,6 +99,8 @@ pub struct Parts {
     pub admission: Arc<dyn Admission>,
     /// How long things are kept.
     pub retention: Retention,
+    /// How much one page of a catch-up holds.
+    pub paging: Paging,
 }
 
 /// One tenant on this gateway.

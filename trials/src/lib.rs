@@ -1,3 +1,4 @@
 //! trials
 
+pub mod sim;
 pub mod tree;

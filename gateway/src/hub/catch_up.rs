@@ -10,7 +10,6 @@ use semantics::delivery::Reader;
 use semantics::ids::{Digest, Key, LogId, Revision};
 use semantics::lthash::LtHash;
 use semantics::reason::Reason;
-use semantics::session::{PAGE_BYTES_MAX, PAGE_CHANGES_MAX};
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +19,6 @@ use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
 use super::{Hub, Principal};
 use crate::store::{CellRow, Current, LogPage, LogQuery, PointerQuery};
-
-/// Rows of the log read for one page; most of them are sent.
-const SCAN_ROWS_MAX: usize = PAGE_CHANGES_MAX;
 
 /// Where a reader asks to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +87,8 @@ impl Hub {
         let after = position.as_ref().map(|position| position.at).unwrap_or_default();
         let query = LogQuery {
             after,
-            rows_max: SCAN_ROWS_MAX,
-            bytes_max: PAGE_BYTES_MAX,
+            rows_max: self.parts().paging.rows_max,
+            bytes_max: self.parts().paging.bytes_max,
             keys: own_keys(who),
             with_cells: true,
         };
@@ -146,8 +142,8 @@ impl Hub {
     async fn backfill_page(&self, who: &Principal, position: &mut Position) -> Result<Caught, HubError> {
         let query = PointerQuery {
             after: position.backfill.clone().flatten(),
-            rows_max: SCAN_ROWS_MAX,
-            bytes_max: PAGE_BYTES_MAX,
+            rows_max: self.parts().paging.rows_max,
+            bytes_max: self.parts().paging.bytes_max,
             ..PointerQuery::default()
         };
         let read = self.store().pointer_page(&who.tenant, &query).await?;

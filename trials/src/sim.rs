@@ -1,0 +1,41 @@
+//! The simulator: hubs and spokes over memory stores, under virtual time, with everything that can go wrong between
+//! them drawn from one seed. Nothing here knows real time, threads or a runtime; one seed is one run, for ever.
+
+pub mod app;
+pub mod chaos;
+pub mod checks;
+pub mod exec;
+pub mod heal;
+pub mod hubs;
+pub mod machine;
+pub mod oracle;
+pub mod profile;
+pub mod report;
+pub mod rng;
+pub mod session;
+pub mod store;
+pub mod world;
+
+pub use profile::Level;
+pub use report::{Failure, Report, Stats};
+
+use profile::Profile;
+use rng::Rng;
+use world::World;
+
+/// Runs one seed.
+///
+/// # Errors
+/// The first thing found wrong, with what led to it.
+pub fn run(seed: u64, level: Level) -> Result<Report, Box<Failure>> {
+    let mut rng = Rng::new(seed);
+    let profile = Profile::draw(&mut rng, level);
+    let mut world = World::new(profile, rng);
+    world.note(|| format!("seed {seed}: {profile:?}"));
+    let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
+    let World { steps, trace, stats, .. } = world;
+    match done {
+        Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps }),
+        Err(what) => Err(Box::new(Failure { seed, step: steps, what, tail: trace.tail() })),
+    }
+}

@@ -1,0 +1,164 @@
+//! What must be true of a replica: at every cut it holds exactly what the log says, and it always shows its own
+//! writes.
+
+use std::collections::BTreeMap;
+
+use semantics::cursor::Next;
+use semantics::ids::{Key, NodeId};
+use semantics::session::ServerMessage;
+use semantics::version::Version;
+use spoke::replica::entry::{Entry, EntryState};
+use spoke::replica::memory::MemoryStore;
+use spoke::replica::store::{ConfirmedRow, Mode, ROWS_MAX, Range, ReplicaStore};
+
+use super::exec::at_once;
+use super::oracle::{Checked, ensure};
+use super::world::World;
+
+/// Every confirmed row of a replica.
+///
+/// # Errors
+/// When the store waits or fails.
+pub fn confirmed_rows(store: &MemoryStore) -> Result<BTreeMap<Key, ConfirmedRow>, String> {
+    let read = async {
+        let mut txn = store.begin(Mode::Read).await?;
+        let mut all = BTreeMap::new();
+        let mut range = Range::default();
+        loop {
+            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let Some(last) = rows.last() else { return Ok(all) };
+            range.after = Some(last.record.key.clone());
+            all.extend(rows.into_iter().map(|row| (row.record.key.clone(), row)));
+        }
+    };
+    let rows: Result<_, spoke::error::StoreError> = at_once(read).ok_or("reading a replica waits")?;
+    rows.map_err(|e| e.to_string())
+}
+
+/// Every outbox entry of a replica.
+///
+/// # Errors
+/// When the store waits or fails.
+pub fn outbox_entries(store: &MemoryStore) -> Result<Vec<Entry>, String> {
+    let read = async {
+        let mut txn = store.begin(Mode::Read).await?;
+        let mut all: Vec<Entry> = Vec::new();
+        loop {
+            let page = txn.outbox_page(all.last().map(|entry| entry.order), ROWS_MAX).await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    };
+    let entries: Result<_, spoke::error::StoreError> = at_once(read).ok_or("reading a replica waits")?;
+    entries.map_err(|e| e.to_string())
+}
+
+/// What others than this node have done to a record.
+#[must_use]
+pub fn others(version: &Version, node: NodeId) -> Version {
+    version.dots().filter(|dot| dot.writer.node != node).collect()
+}
+
+impl World {
+    pub(super) fn count_page(&mut self, m: usize, message: &ServerMessage) {
+        let ServerMessage::Changes(page) = message else { return };
+        self.machines[m].pages += 1;
+        if let Next::Cut(_) = page.next {
+            let pages = std::mem::take(&mut self.machines[m].pages);
+            self.stats.pages_max = self.stats.pages_max.max(pages);
+        }
+    }
+
+    /// After a cut: the confirmed layer is the log at the cursor, seen through the view in force there.
+    pub(super) fn check_cut(&mut self, m: usize) -> Checked {
+        self.check_confirmed(m)?;
+        self.check_expected(m)
+    }
+
+    pub(super) fn check_confirmed(&self, m: usize) -> Checked {
+        let machine = &self.machines[m];
+        let who = &self.nodes[machine.node].who;
+        let Some(replica) = machine.replica() else { return Ok(()) };
+        let status = at_once(replica.status()).ok_or("the status waits")?.map_err(|e| e.to_string())?;
+        let Some(cursor) = status.cursor else { return Ok(()) };
+        let oracle = self.store.oracle();
+        let log = oracle.logs.get(&who.tenant).ok_or("no such tenant")?;
+        let number = usize::try_from(cursor.commit.0).unwrap_or(usize::MAX);
+        let commit = number.checked_sub(1).and_then(|n| log.commits.get(n));
+        let fits = commit.is_some_and(|c| c.chain == cursor.chain && c.last == cursor.revision);
+        ensure!(fits, "machine {m}: no commit is like the cursor {cursor:?}");
+        let (view_revision, view) = log.view_at(who.node, cursor.revision);
+        ensure!(
+            cursor.view_revision == view_revision,
+            "machine {m}: the cut at {} was made under view {}, not {view_revision}",
+            cursor.revision,
+            cursor.view_revision
+        );
+        let mut held = confirmed_rows(&machine.store)?;
+        held.retain(|_, row| !row.record.is_deleted());
+        for row in log.shown(&view, cursor.revision) {
+            let key = &row.record.key;
+            let Some(found) = held.remove(key) else {
+                return Err(format!("machine {m} at {}: {key} of {} is missing", cursor.revision, row.revision));
+            };
+            ensure!(
+                found.revision == row.revision && found.record == row.record,
+                "machine {m} at {}: {key} stands at {} and not at {}",
+                cursor.revision,
+                found.revision,
+                row.revision
+            );
+        }
+        match held.pop_first() {
+            Some((key, row)) => Err(format!(
+                "machine {m} at {}: {key} of {} should not be there: {:?}",
+                cursor.revision,
+                row.revision,
+                log.standing(&key, cursor.revision).map(|row| (row.revision, row.record.is_deleted(), &row.cell))
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Own writes are shown until somebody else's change, or a refusal, comes.
+    pub(super) fn check_expected(&mut self, m: usize) -> Checked {
+        if self.machines[m].is_copied {
+            self.machines[m].expected.clear();
+            return Ok(());
+        }
+        let Some(replica) = self.machines[m].replica() else { return Ok(()) };
+        let node = self.nodes[self.machines[m].node].who.node;
+        let confirmed = confirmed_rows(&self.machines[m].store)?;
+        let entries = outbox_entries(&self.machines[m].store)?;
+        let entries: BTreeMap<_, _> = entries.iter().map(|entry| (entry.id(), entry)).collect();
+        let expected = std::mem::take(&mut self.machines[m].expected);
+        for (key, expected) in expected {
+            let row = confirmed.get(&key);
+            let version = row.map(|row| others(&row.record.version, node)).unwrap_or_default();
+            let is_gone = row.is_none() && expected.was_confirmed;
+            let is_moved = !version.is_within(&expected.others) || is_gone;
+            let is_refused = match entries.get(&expected.id) {
+                Some(entry) => {
+                    matches!(entry.state, EntryState::SetAside { .. }) || entry.refused_here.is_some()
+                }
+                None => row.is_none(),
+            };
+            if is_moved || is_refused {
+                continue;
+            }
+            let item = at_once(replica.get(&key)).ok_or("a read waits")?.map_err(|e| e.to_string())?;
+            let body = item.and_then(|item| item.body().ok().flatten());
+            ensure!(
+                body == expected.body,
+                "machine {m}: {key} shows {body:?} and not its own write {:?} ({}, {:?})",
+                expected.body,
+                expected.id,
+                entries.get(&expected.id).map(|entry| entry.state_name())
+            );
+            self.machines[m].expected.insert(key, expected);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! The end of a run: everything is made well, and then everything must come together.
+
+use std::collections::BTreeMap;
+
+use gateway::hub::Principal;
+use gateway::hub::control::plain_node;
+use semantics::decide::{Context, Decision, decide, parse};
+use semantics::envelope::Placement;
+use semantics::ids::{Domain, Kind, Revision, TenantId};
+use semantics::kind::{Declaration, Rule};
+use semantics::outcome::Outcome;
+use semantics::view::View;
+use spoke::replica::entry::EntryState;
+use spoke::sync::Phase;
+
+use super::app::DOMAINS;
+use super::chaos::task_kind;
+use super::checks::{confirmed_rows, outbox_entries};
+use super::exec::{StoreFaults, at_once};
+use super::machine::Machine;
+use super::oracle::{Checked, Log, ensure};
+use super::profile::Level;
+use super::rng::SimEntropy;
+use super::world::{Event, Gateway, Node, SimClock, World};
+
+/// Longest time from the last fault until everything is quiet, milliseconds.
+const QUIET_MS_MAX: u64 = 180_000;
+/// Between two looks whether it is, milliseconds.
+const LOOK_MS: u64 = 500;
+
+impl World {
+    /// Makes gateways, tenants, nodes and machines.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn set_up(&mut self) -> Checked {
+        for g in 0..self.profile.gateways {
+            let clock = SimClock::new(self.ctx.clone());
+            self.gateways.push(Gateway { life: 0, hub: None, clock });
+            self.restart(g);
+        }
+        for t in 0..self.profile.tenants {
+            let tenant = TenantId::new(format!("tenant-{t}")).map_err(|e| e.to_string())?;
+            self.set_up_tenant(&tenant)?;
+        }
+        for m in 0..self.machines.len() {
+            let ms = if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
+            self.after(ms, Event::Start(m));
+            self.after(ms, Event::Write(m));
+        }
+        if self.profile.trouble_ms_max > 0 {
+            self.after(500, Event::Chaos);
+        }
+        if self.profile.level >= Level::Retention {
+            self.after(2_000, Event::Maintain);
+        }
+        let mut shared = self.ctx.lock();
+        shared.is_quiet = false;
+        shared.faults = self.profile.store;
+        Ok(())
+    }
+
+    fn set_up_tenant(&mut self, tenant: &TenantId) -> Checked {
+        let hub = self.gateways[0].hub.clone().ok_or("no hub")?;
+        at_once(hub.create_tenant(tenant)).ok_or("waits")?.map_err(|e| e.to_string())?;
+        let declaration = task_kind(true).ok_or("no declaration")?;
+        at_once(hub.apply_kind(tenant, &declaration)).ok_or("waits")?.map_err(|e| e.to_string())?;
+        for i in 0..self.profile.nodes {
+            let name = self.rng.pick(&DOMAINS[..2]).copied().unwrap_or("alpha");
+            let domain = Domain::new(name).map_err(|e| e.to_string())?;
+            let body = plain_node(&format!("node-{i}"), domain.clone());
+            let id = at_once(hub.register_node(tenant, &body)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            let n = self.nodes.len();
+            let who = Principal { tenant: tenant.clone(), node: id };
+            self.nodes.push(Node { who, domain, is_revoked: false });
+            let view = if self.rng.permille(500) { self.wide_view() } else { self.draw_view(n) };
+            at_once(hub.set_view(tenant, id, &view)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            let entropy = SimEntropy::new(self.rng.fork());
+            let place = format!("machine {n}");
+            self.machines.push(Machine::new(n, place, spoke::replica::memory::MemoryStore::new(), entropy));
+        }
+        Ok(())
+    }
+
+    fn wide_view(&self) -> View {
+        let mut view = View::default();
+        for domain in DOMAINS.iter().filter_map(|name| Domain::new(*name).ok()) {
+            view.cells.extend(View::of_domain(domain).cells);
+        }
+        view
+    }
+
+    /// Ends all trouble, waits until everything is quiet, and checks that it all fits.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn heal(&mut self) -> Checked {
+        self.note(|| "everything is made well".to_owned());
+        self.is_healing = true;
+        self.ctx.lock().faults = StoreFaults::default();
+        self.stalled.clear();
+        for g in 0..self.gateways.len() {
+            self.gateways[g].clock.set(0);
+            if self.profile.quota > 0 {
+                self.kill_gateway(g);
+            }
+            self.restart(g);
+        }
+        for m in 0..self.machines.len() {
+            let machine = &mut self.machines[m];
+            machine.ahead_ms = 0;
+            machine.offline_until_ms = 0;
+            machine.slow_ms = 0;
+            let at_ms = machine.away_until_ms.max(self.ctx.now_ms() + 1);
+            self.at(at_ms, Event::Start(m));
+            self.at(at_ms + 2_000, Event::Notice(m));
+        }
+        let until_ms = self.now_ms() + QUIET_MS_MAX;
+        loop {
+            let next_ms = self.now_ms() + LOOK_MS;
+            self.run_until(next_ms)?;
+            let noise = self.noise()?;
+            if noise.is_empty() {
+                break;
+            }
+            ensure!(next_ms < until_ms, "not quiet after {QUIET_MS_MAX} ms: {}", noise.join("; "));
+        }
+        self.ctx.lock().is_quiet = true;
+        self.check_end()
+    }
+
+    fn is_excluded(&self, m: usize) -> bool {
+        self.nodes[self.machines[m].node].is_revoked
+    }
+
+    /// What still goes on.
+    fn noise(&self) -> Result<Vec<String>, String> {
+        let mut noise = Vec::new();
+        for (m, machine) in self.machines.iter().enumerate() {
+            if self.is_excluded(m) {
+                continue;
+            }
+            let Some(status) = machine.status() else {
+                noise.push(format!("machine {m} is down"));
+                continue;
+            };
+            if status.phase != Phase::Live || !status.is_drained || !status.is_caught_up {
+                noise.push(format!("machine {m} is {status:?}"));
+            }
+            let replica = machine.replica().ok_or("no replica")?;
+            let of = at_once(replica.status()).ok_or("waits")?.map_err(|e| e.to_string())?;
+            let tenant = &self.nodes[machine.node].who.tenant;
+            let head = self.store.oracle().logs.get(tenant).map(|log| log.head).ok_or("no tenant")?;
+            if of.cursor.is_none_or(|cursor| cursor.commit != head.commit) {
+                noise.push(format!("machine {m} is at {:?}, not {}", of.cursor.map(|c| c.commit.0), head.commit));
+            }
+            let open = of.outbox.queued + of.outbox.dotted + of.outbox.answered;
+            if open > 0 {
+                noise.push(format!("machine {m} has {:?}", of.outbox));
+            }
+        }
+        Ok(noise)
+    }
+
+    fn check_end(&mut self) -> Checked {
+        for m in 0..self.machines.len() {
+            if self.is_excluded(m) {
+                continue;
+            }
+            self.check_cut(m)?;
+            let replica = self.machines[m].replica().ok_or("no replica")?;
+            let who = self.nodes[self.machines[m].node].who.clone();
+            let hub = self.gateways[m % self.gateways.len()].hub.clone().ok_or("no hub")?;
+            let theirs = at_once(hub.digest(&who.tenant, who.node)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            let ours = at_once(replica.confirmed_digest()).ok_or("waits")?.map_err(|e| e.to_string())?;
+            ensure!(theirs.1 == ours.1, "machine {m}: digest {} is not the hub's {}", ours.1, theirs.1);
+        }
+        self.check_same_views()?;
+        self.check_nothing_lost()?;
+        let tenants: Vec<TenantId> = self.store.oracle().logs.keys().cloned().collect();
+        for tenant in tenants {
+            self.check_store(&tenant)?;
+            let oracle = self.store.oracle();
+            let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
+            self.replay(log)?;
+            count(log, &mut self.stats);
+        }
+        Ok(())
+    }
+
+    /// Replicas of one view hold the same bytes.
+    fn check_same_views(&self) -> Checked {
+        let mut by_view: Vec<(TenantId, View, usize)> = Vec::new();
+        for (m, machine) in self.machines.iter().enumerate().filter(|(m, _)| !self.is_excluded(*m)) {
+            let who = &self.nodes[machine.node].who;
+            let view = {
+                let oracle = self.store.oracle();
+                let log = oracle.logs.get(&who.tenant).ok_or("no tenant")?;
+                log.view_at(who.node, log.head.revision).1
+            };
+            let same = by_view.iter().find(|(tenant, of, _)| *tenant == who.tenant && *of == view);
+            match same.map(|(_, _, other)| *other) {
+                Some(other) => {
+                    let mut held = [confirmed_rows(&machine.store)?, confirmed_rows(&self.machines[other].store)?];
+                    held.iter_mut().for_each(|rows| rows.retain(|_, row| !row.record.is_deleted()));
+                    ensure!(held[0] == held[1], "machines {m} and {other} differ under one view");
+                }
+                None => by_view.push((who.tenant.clone(), view, m)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every write that was confirmed to its author took effect, or is kept with its reason.
+    fn check_nothing_lost(&self) -> Checked {
+        let mut kept: BTreeMap<_, _> = BTreeMap::new();
+        for machine in &self.machines {
+            for entry in outbox_entries(&machine.store)? {
+                kept.insert(entry.id(), entry.state);
+            }
+        }
+        for (m, machine) in self.machines.iter().enumerate().filter(|(m, _)| !self.is_excluded(*m)) {
+            let tenant = &self.nodes[machine.node].who.tenant;
+            let oracle = self.store.oracle();
+            let log = oracle.logs.get(tenant).ok_or("no tenant")?;
+            for id in &machine.written {
+                let is_kept = matches!(kept.get(id), Some(EntryState::SetAside { .. }));
+                ensure!(
+                    is_kept || log.effects.contains_key(id),
+                    "machine {m}: mutation {id} is lost: {:?}",
+                    log.last_outcome.get(id)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The store holds what the oracle saw, as far as it still holds it.
+    fn check_store(&self, tenant: &TenantId) -> Checked {
+        use gateway::store::Store;
+        let oracle = self.store.oracle();
+        let log = oracle.logs.get(tenant).ok_or("no tenant")?;
+        let inner = self.store.inner();
+        let head = at_once(inner.head(tenant)).ok_or("waits")?.map_err(|e| e.to_string())?;
+        ensure!(head == log.head, "the store's head is another one");
+        let all = (1..=head.revision.0).map(Revision).collect();
+        let rows = at_once(inner.rows(tenant, &all)).ok_or("waits")?.map_err(|e| e.to_string())?;
+        for row in &rows {
+            let at = usize::try_from(row.revision.0 - 1).unwrap_or(usize::MAX);
+            ensure!(log.rows.get(at) == Some(row), "row {} has changed in the store", row.revision);
+        }
+        for key in log.keys() {
+            let Some(last) = log.standing(key, head.revision).filter(|row| !row.record.is_deleted()) else {
+                continue;
+            };
+            ensure!(rows.iter().any(|row| row.revision == last.revision), "live record {key} was pruned");
+        }
+        Ok(())
+    }
+
+    /// Every record's rows, decided again from empty, give the same bytes.
+    fn replay(&self, log: &Log) -> Checked {
+        for row in &log.rows {
+            let Some(mutation) = row.mutation.clone() else { continue };
+            let node = self.nodes.iter().find(|node| node.who.node == mutation.author).ok_or("no such author")?;
+            let before = match row.previous {
+                Revision::ZERO => None,
+                Revision(r) => usize::try_from(r - 1).ok().and_then(|at| log.rows.get(at)),
+            };
+            let rule = rule(log, &mutation.key.kind, row.rule_version)?;
+            let context =
+                Context { default_placement: Placement { domain: node.domain.clone(), subject: None } };
+            let parsed = parse(mutation).map_err(|e| e.to_string())?;
+            let decision = decide(before.map(|row| &row.record), &parsed, &rule, &context);
+            ensure!(decision.record() == Some(&row.record), "row {} decided again is another", row.revision);
+            let told = log.dots.get(&row.dot).map(|told| told.outcome.name());
+            let name = match decision {
+                Decision::Applied(_) => "applied",
+                Decision::Merged(_) => "merged",
+                Decision::Conflicted { .. } => "conflicted",
+                Decision::Rejected(_) => "rejected",
+            };
+            ensure!(told == Some(name), "row {} decided again is {name}, not {told:?}", row.revision);
+        }
+        Ok(())
+    }
+}
+
+fn rule(log: &Log, kind: &Kind, version: Revision) -> Result<Rule, String> {
+    if version == Revision::ZERO {
+        let builtin = semantics::builtin::builtin(kind).ok_or_else(|| format!("no kind {kind}"))?;
+        return Ok(builtin.rule(version));
+    }
+    let at = usize::try_from(version.0 - 1).unwrap_or(usize::MAX);
+    let body = log.rows.get(at).and_then(|row| row.record.body()).ok_or("no declaration")?;
+    let declaration: Declaration = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    Ok(declaration.rule(version))
+}
+
+fn count(log: &Log, stats: &mut super::report::Stats) {
+    stats.commits += log.head.commit.0;
+    for told in log.dots.values() {
+        match told.outcome {
+            Outcome::Conflicted { .. } => {
+                stats.conflicts += 1;
+                stats.effects += 1;
+            }
+            Outcome::Applied { .. } | Outcome::Merged { .. } => stats.effects += 1,
+            Outcome::Rejected(_) => stats.rejections += 1,
+            Outcome::Withdrawn => stats.withdrawals += 1,
+        }
+    }
+    let departed = log.rows.iter().filter(|row| row.departed.is_some()).count();
+    stats.departures += u64::try_from(departed).unwrap_or(0);
+    let writers: std::collections::BTreeSet<_> = log.dots.keys().map(|dot| dot.writer).collect();
+    let further = writers.iter().filter(|writer| writer.epoch > 1).count();
+    stats.epochs += u64::try_from(further).unwrap_or(0);
+}

@@ -1,0 +1,233 @@
+//! The hubs' side of the world: lives of gateways, connections, and what their tasks give out.
+
+use std::sync::Arc;
+
+use gateway::hub::error::HubError;
+use gateway::hub::{Admission, Hub, Paging, Parts, Principal, Retention};
+use semantics::reason::Reason;
+use semantics::session::{ClientMessage, Push, ServerMessage};
+
+use super::exec::Ctx;
+use super::oracle::Checked;
+use super::rng::SimEntropy;
+use super::session::ConnId;
+use super::world::{Event, Output, World};
+
+/// Between two looks for others' commits, milliseconds.
+const POLL_MS: u64 = 300;
+
+/// Refuses by luck.
+#[derive(Debug)]
+struct Quota {
+    ctx: Ctx,
+    permille: u64,
+}
+
+impl Admission for Quota {
+    fn admit(&self, _: &Principal, _: usize, _: u64) -> Option<u64> {
+        let mut shared = self.ctx.lock();
+        let refuses = !shared.is_quiet && self.permille > 0 && shared.rng.permille(self.permille);
+        refuses.then(|| shared.rng.range(20, 500))
+    }
+}
+
+impl World {
+    /// Brings a gateway up: a new hub over the same store.
+    pub(super) fn restart(&mut self, g: usize) {
+        if self.gateways[g].hub.is_some() {
+            return;
+        }
+        let parts = Parts {
+            store: Arc::new(self.store.clone()),
+            clock: Arc::new(self.gateways[g].clock.clone()),
+            entropy: Arc::new(SimEntropy::new(self.rng.fork())),
+            admission: Arc::new(Quota {
+                ctx: self.ctx.clone(),
+                permille: if self.is_healing { 0 } else { self.profile.quota },
+            }),
+            retention: Retention {
+                revisions_min: self.profile.revisions_min,
+                expiry_ms: self.profile.expiry_ms,
+            },
+            paging: Paging { rows_max: self.profile.page_rows, ..Paging::default() },
+        };
+        let life = self.next_id();
+        self.gateways[g].life = life;
+        self.gateways[g].hub = Some(Arc::new(Hub::new(parts)));
+        self.note(|| format!("gateway {g} up as {life}"));
+        let ms = self.rng.range(1, POLL_MS);
+        self.after(ms, Event::Poll(g));
+    }
+
+    /// Kills a gateway: every future of it is dropped where it stands.
+    pub(super) fn kill_gateway(&mut self, g: usize) {
+        let life = self.gateways[g].life;
+        if self.gateways[g].hub.take().is_none() {
+            return;
+        }
+        let dropped = self.exec.kill_all(life);
+        self.stalled.remove(&life);
+        self.note(|| format!("gateway {g} ({life}) dies with {dropped} tasks"));
+        self.stats.gateway_crashes += 1;
+        let ids: Vec<ConnId> =
+            self.conns.iter().filter(|(_, c)| c.life == life && c.hub_open).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.hub_open = false;
+            }
+            let ms = self.rng.range(1, 400);
+            self.after(ms, Event::SpokeSeesEnd(id));
+        }
+    }
+
+    pub(super) fn poll(&mut self, g: usize) {
+        let Some(hub) = self.gateways[g].hub.clone() else { return };
+        let life = self.gateways[g].life;
+        let tenants: Vec<_> = self.store.oracle().logs.keys().cloned().collect();
+        let ctx = self.ctx.clone();
+        self.exec.spawn(life, async move {
+            for tenant in tenants {
+                let result = hub.poll(&tenant).await.map(drop);
+                ctx.emit(Output::Operated { what: "poll", result });
+            }
+        });
+        self.after(POLL_MS, Event::Poll(g));
+    }
+
+    pub(super) fn maintain(&mut self) {
+        let g = self.rng.index(self.gateways.len());
+        if let Some(hub) = self.gateways[g].hub.clone() {
+            let tenants: Vec<_> = self.store.oracle().logs.keys().cloned().collect();
+            let ctx = self.ctx.clone();
+            self.note(|| format!("gateway {g} tidies up"));
+            self.exec.spawn(self.gateways[g].life, async move {
+                for tenant in tenants {
+                    let result = hub.maintain(&tenant).await;
+                    ctx.emit(Output::Operated { what: "maintain", result });
+                }
+            });
+        }
+        if !self.is_healing {
+            let ms = self.rng.range(500, 5_000);
+            self.after(ms, Event::Maintain);
+        }
+    }
+
+    /// Ends a connection from the spoke's side, or below both. What is on its way to the spoke is lost; what is on
+    /// its way to the hub may still arrive.
+    pub(super) fn cut(&mut self, id: ConnId, is_orderly: bool) {
+        let arrives = is_orderly || self.rng.permille(500);
+        let ms = self.rng.range(1, if is_orderly { 100 } else { 2_000 });
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.spoke_open = false;
+        if !conn.hub_open {
+            return;
+        }
+        if arrives {
+            let at_ms = conn.to_hub_ms.max(self.ctx.now_ms() + ms);
+            self.at(at_ms, Event::HubSeesEnd(id));
+        } else {
+            self.hub_sees_end(id);
+        }
+    }
+
+    pub(super) fn to_hub(&mut self, id: ConnId, message: ClientMessage) {
+        if let Some(conn) = self.conns.get(&id).filter(|conn| conn.hub_open) {
+            conn.inbox.push(message);
+        }
+    }
+
+    pub(super) fn hub_sees_end(&mut self, id: ConnId) {
+        let is_orderly = self.rng.permille(500);
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.hub_open) else { return };
+        conn.hub_open = false;
+        conn.inbox.close();
+        let task = conn.task.filter(|_| !is_orderly);
+        if let Some(task) = task {
+            // Dropped in the middle of whatever it waits for.
+            self.exec.kill(task);
+        }
+    }
+
+    pub(super) fn late_push(&mut self, node: usize, push: Push) {
+        let g = self.rng.index(self.gateways.len());
+        let Some(hub) = self.gateways[g].hub.clone() else { return };
+        self.stats.late_pushes += 1;
+        let (who, ctx) = (self.nodes[node].who.clone(), self.ctx.clone());
+        let count = push.items.len();
+        self.note(|| format!("late push of {count} items of node {node} through gateway {g}"));
+        self.exec.spawn(self.gateways[g].life, async move {
+            let answer = hub.push(&who, push).await;
+            ctx.emit(Output::Pushed { node, answer });
+        });
+    }
+
+    pub(super) fn take_output(&mut self, output: Output) -> Checked {
+        match output {
+            Output::ToSpoke { conn, message } => {
+                self.check_said(conn, &message)?;
+                self.send_to_spoke(conn, |id| Event::ToSpoke(id, Box::new(message)));
+            }
+            Output::Ended { conn } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.hub_open = false;
+                }
+                self.send_to_spoke(conn, Event::SpokeSeesEnd);
+            }
+            Output::Reconciled { machine, call, answer } => {
+                if let Err(error) = &answer {
+                    check_error("reconcile", error)?;
+                }
+                let ms = self.rng.range(1, self.profile.latency_ms_max);
+                self.after(ms, Event::Reconciled(machine, call, Box::new(answer)));
+            }
+            Output::Pushed { node, answer } => {
+                let tenant = &self.nodes[node].who.tenant;
+                match answer {
+                    Ok(results) => match self.store.oracle().logs.get(tenant) {
+                        Some(log) => log.check_results(&results)?,
+                        None => return Err("a push to no tenant was answered".to_owned()),
+                    },
+                    Err(error) => check_error("late push", &error)?,
+                }
+            }
+            Output::Operated { what, result } => {
+                if let Err(error) = result {
+                    self.note(|| format!("{what}: {error}"));
+                    check_error(what, &error)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a hub may say this.
+    fn check_said(&mut self, conn: ConnId, message: &ServerMessage) -> Checked {
+        let Some(m) = self.conns.get(&conn).map(|conn| conn.machine) else { return Ok(()) };
+        let who = self.nodes[self.machines[m].node].who.clone();
+        match message {
+            ServerMessage::Results(results) => match self.store.oracle().logs.get(&who.tenant) {
+                Some(log) => log.check_results(results),
+                None => Err("results for no tenant".to_owned()),
+            },
+            ServerMessage::Goodbye(refusal) => {
+                self.note(|| format!("goodbye to machine {m} on {conn}: {refusal}"));
+                if refusal.reason == Reason::CursorExpired {
+                    self.stats.expired += 1;
+                }
+                check_reason("session", refusal.reason, &refusal.detail)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_error(what: &str, error: &HubError) -> Checked {
+    check_reason(what, error.reason(), &error.refusal.detail)
+}
+
+/// Some reasons speak of bugs, whatever the world did.
+fn check_reason(what: &str, reason: Reason, detail: &str) -> Checked {
+    let never = [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
+    if never.contains(&reason) { Err(format!("{what}: {}: {detail}", reason.as_str())) } else { Ok(()) }
+}

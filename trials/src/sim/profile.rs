@@ -1,0 +1,109 @@
+//! What a seed's world is like: how large, and what goes wrong in it.
+
+use super::exec::StoreFaults;
+use super::rng::Rng;
+
+/// Which faults a run may have; each level has those below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// One gateway, nothing goes wrong.
+    Calm,
+    /// Two gateways, connections are cut, messages late and repeated.
+    Network,
+    /// Gateways and spokes are killed, stores fail.
+    Crashes,
+    /// Views change, nodes are revoked, kinds change.
+    Control,
+    /// Clocks are wrong, quotas refuse.
+    Clocks,
+    /// The log is pruned, epochs expire.
+    Retention,
+    /// Replicas are copied and restored.
+    Copies,
+}
+
+impl Level {
+    /// By name, for replaying with less.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "calm" => Self::Calm,
+            "network" => Self::Network,
+            "crashes" => Self::Crashes,
+            "control" => Self::Control,
+            "clocks" => Self::Clocks,
+            "retention" => Self::Retention,
+            "copies" => Self::Copies,
+            _ => return None,
+        })
+    }
+}
+
+/// What a seed does.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile {
+    /// What may go wrong at all.
+    pub level: Level,
+    /// Tenants.
+    pub tenants: usize,
+    /// Gateways.
+    pub gateways: usize,
+    /// Nodes of each tenant.
+    pub nodes: usize,
+    /// How long things go wrong, milliseconds.
+    pub chaos_ms: u64,
+    /// Between two uses of one machine, milliseconds.
+    pub write_ms_max: u64,
+    /// Rows of a page.
+    pub page_rows: usize,
+    /// Credit a spoke grants, bytes.
+    pub credit_bytes: u64,
+    /// Longest way of a message, milliseconds.
+    pub latency_ms_max: u64,
+    /// Between two troubles, milliseconds; zero = no troubles.
+    pub trouble_ms_max: u64,
+    /// How often a spoke dies between two actions, in ten thousand.
+    pub spoke_crash: u64,
+    /// What the store does.
+    pub store: StoreFaults,
+    /// Newest revisions that are kept.
+    pub revisions_min: u64,
+    /// Silence after which a writer is closed, milliseconds.
+    pub expiry_ms: u64,
+    /// How often quotas refuse, in a thousand.
+    pub quota: u64,
+}
+
+impl Profile {
+    /// Draws one.
+    #[must_use]
+    pub fn draw(rng: &mut Rng, level: Level) -> Self {
+        let has_network = level >= Level::Network;
+        let chance = |rng: &mut Rng, permille: u64, of: u64| if rng.permille(permille) { of } else { 0 };
+        let store = StoreFaults {
+            unavailable: chance(rng, 400, 4),
+            unknown_done: chance(rng, 500, 20),
+            unknown_lost: chance(rng, 300, 15),
+            unknown_late: chance(rng, 300, 15),
+            slow: chance(rng, 300, 15),
+        };
+        let is_pruned = level >= Level::Retention && rng.permille(600);
+        Self {
+            level,
+            tenants: if rng.permille(150) { 2 } else { 1 },
+            gateways: if has_network { 2 } else { 1 },
+            nodes: usize::try_from(rng.range(3, 5)).unwrap_or(3),
+            chaos_ms: rng.range(15_000, 50_000),
+            write_ms_max: rng.range(150, 1_500),
+            page_rows: if rng.permille(750) { usize::try_from(rng.range(2, 12)).unwrap_or(4) } else { 1_000 },
+            credit_bytes: if rng.permille(300) { rng.range(500, 5_000) } else { 4 * 1024 * 1024 },
+            latency_ms_max: rng.range(1, 80),
+            trouble_ms_max: if has_network { rng.range(400, 3_000) } else { 0 },
+            spoke_crash: if level >= Level::Crashes { chance(rng, 600, 15) } else { 0 },
+            store: if level >= Level::Crashes { store } else { StoreFaults::default() },
+            revisions_min: if is_pruned { rng.range(5, 60) } else { 10_000 },
+            expiry_ms: if is_pruned { rng.range(5_000, 20_000) } else { 3_600_000_000 },
+            quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a run leaves behind: a trace that can be read, counts, and what was found wrong.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Lines of the trace that a failure shows.
+const TAIL_LINES: usize = 60;
+
+/// What happened, one line each: the last ones, and a hash over all.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    tail: VecDeque<String>,
+    hash: u64,
+    lines: u64,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        // FNV-1a (Fowler, Noll, Vo): offset basis.
+        Self { tail: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, lines: 0 }
+    }
+}
+
+impl Trace {
+    /// Adds a line.
+    pub fn note(&mut self, now_ms: u64, what: impl FnOnce() -> String) {
+        self.lines += 1;
+        let line = format!("{:>7} ms  {}", now_ms, what());
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.tail.push_back(line);
+        if self.tail.len() > TAIL_LINES {
+            self.tail.pop_front();
+        }
+    }
+    /// Hash over every line so far.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+    /// The last lines.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        self.tail.iter().cloned().collect()
+    }
+}
+
+/// What a run went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Log rows with a conflict.
+    pub conflicts: u64,
+    /// Most pages of one catch-up.
+    pub pages_max: u64,
+    /// Times a replica went on at another gateway.
+    pub gateway_changes: u64,
+    /// Gateways that were killed.
+    pub gateway_crashes: u64,
+    /// Spokes that were killed.
+    pub spoke_crashes: u64,
+    /// Epochs beyond the first of each node.
+    pub epochs: u64,
+    /// Cursors that had expired.
+    pub expired: u64,
+    /// Views that changed.
+    pub view_changes: u64,
+    /// Replicas copied.
+    pub copies: u64,
+    /// Replicas restored.
+    pub restores: u64,
+    /// Connections cut.
+    pub cuts: u64,
+    /// Nodes revoked.
+    pub revocations: u64,
+    /// Mutations refused for good.
+    pub rejections: u64,
+    /// Mutations withdrawn.
+    pub withdrawals: u64,
+    /// Mutations that took effect.
+    pub effects: u64,
+    /// Records that moved to another cell.
+    pub departures: u64,
+    /// Pushes that arrived late or again.
+    pub late_pushes: u64,
+    /// Local writes.
+    pub writes: u64,
+    /// Commits.
+    pub commits: u64,
+}
+
+impl Stats {
+    /// Whether the run had a conflict, a catch-up of three pages or more, and a gateway change.
+    #[must_use]
+    pub fn has_all_three(&self) -> bool {
+        self.conflicts > 0 && self.pages_max >= 3 && self.gateway_changes > 0
+    }
+
+    /// The counts by name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 19] {
+        [
+            ("conflicts", self.conflicts),
+            ("pages of one catch-up", self.pages_max),
+            ("gateway changes", self.gateway_changes),
+            ("gateway crashes", self.gateway_crashes),
+            ("spoke crashes", self.spoke_crashes),
+            ("further epochs", self.epochs),
+            ("expired cursors", self.expired),
+            ("view changes", self.view_changes),
+            ("replicas copied", self.copies),
+            ("replicas restored", self.restores),
+            ("connections cut", self.cuts),
+            ("nodes revoked", self.revocations),
+            ("rejections", self.rejections),
+            ("withdrawals", self.withdrawals),
+            ("effects", self.effects),
+            ("departures", self.departures),
+            ("late pushes", self.late_pushes),
+            ("local writes", self.writes),
+            ("commits", self.commits),
+        ]
+    }
+}
+
+/// A run that found nothing wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// What it went through.
+    pub stats: Stats,
+    /// Hash over the whole trace: the same seed gives the same.
+    pub hash: u64,
+    /// Events handled.
+    pub steps: u64,
+}
+
+/// A run that found something wrong.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// After how many events.
+    pub step: u64,
+    /// What was found.
+    pub what: String,
+    /// The last lines of the trace.
+    pub tail: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.tail {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "seed {} failed at step {}: {}", self.seed, self.step, self.what)?;
+        write!(f, "replay: SEED={} cargo test -p trials --test simulation", self.seed)
+    }
+}

@@ -1,0 +1,342 @@
+//! The model store under virtual time: every call may be interleaved with every other before and after it, may
+//! fail, and may take effect without its caller ever knowing. What it appends, the oracle is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use gateway::store::memory::MemoryStore;
+use gateway::store::{
+    Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage,
+    PointerQuery, Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+};
+use semantics::commit::Head;
+use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
+
+use super::exec::{Ctx, at_once};
+use super::oracle::Oracle;
+
+/// Between two looks at a head that somebody else holds, milliseconds.
+const HELD_POLL_MS: u64 = 5;
+
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    id: u64,
+    until_ms: u64,
+}
+
+/// The store.
+#[derive(Clone)]
+pub struct SimStore {
+    inner: MemoryStore,
+    ctx: Ctx,
+    oracle: Arc<Mutex<Oracle>>,
+    holders: Arc<Mutex<BTreeMap<TenantId, Holder>>>,
+}
+
+impl fmt::Debug for SimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimStore")
+    }
+}
+
+impl SimStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(ctx: Ctx) -> Self {
+        Self { inner: MemoryStore::new(), ctx, oracle: Arc::default(), holders: Arc::default() }
+    }
+
+    /// What the oracle knows.
+    pub fn oracle(&self) -> std::sync::MutexGuard<'_, Oracle> {
+        self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store without faults and waiting.
+    #[must_use]
+    pub fn inner(&self) -> &MemoryStore {
+        &self.inner
+    }
+
+    fn fault(&self) -> Result<(), StoreError> {
+        let mut shared = self.ctx.lock();
+        let chance = shared.faults.unavailable;
+        if !shared.is_quiet && chance > 0 && shared.rng.permille(chance) {
+            return Err(StoreError::Unavailable("simulated".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn holder(&self, tenant: &TenantId) -> Option<Holder> {
+        let now_ms = self.ctx.now_ms();
+        let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.get(tenant).copied().filter(|holder| holder.until_ms > now_ms)
+    }
+
+    async fn wait_for_turn(&self, tenant: &TenantId) {
+        while self.holder(tenant).is_some() {
+            self.ctx.sleep(HELD_POLL_MS).await;
+        }
+    }
+
+    /// Appends now, and shows the oracle.
+    pub fn append_now(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        let shown = append.clone();
+        let appended = at_once(self.inner.append(tenant, append))
+            .unwrap_or_else(|| Err(StoreError::Internal("the model store waits".to_owned())))?;
+        if appended == Appended::Yes
+            && let Err(wrong) = self.oracle().append(tenant, shown)
+        {
+            self.ctx.fail(wrong);
+        }
+        Ok(appended)
+    }
+
+    async fn append_with_faults(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        self.fault()?;
+        let unknown = || StoreError::Unknown("simulated".to_owned());
+        let dice = {
+            let mut shared = self.ctx.lock();
+            let faults = shared.faults;
+            if shared.is_quiet { None } else { Some((shared.rng.below(1_000), faults)) }
+        };
+        if let Some((dice, faults)) = dice {
+            if dice < faults.unknown_lost {
+                return Err(unknown());
+            }
+            let dice = dice - faults.unknown_lost;
+            if dice < faults.unknown_late {
+                let mut shared = self.ctx.lock();
+                let at_ms = shared.now_ms + shared.rng.range(1, 1_500);
+                shared.late.push((at_ms, tenant.clone(), append));
+                return Err(unknown());
+            }
+            let dice = dice - faults.unknown_late;
+            if dice < faults.unknown_done {
+                // Like a commit whose answer was lost; losing the race looks the same from here.
+                self.append_now(tenant, append)?;
+                return Err(unknown());
+            }
+        }
+        self.append_now(tenant, append)
+    }
+}
+
+struct SimExclusive {
+    store: SimStore,
+    tenant: TenantId,
+    id: u64,
+}
+
+impl SimExclusive {
+    fn check(&self) -> Result<(), StoreError> {
+        match self.store.holder(&self.tenant) {
+            Some(holder) if holder.id == self.id => Ok(()),
+            _ => Err(StoreError::Unavailable("the exclusive section timed out".to_owned())),
+        }
+    }
+    fn release(&self) {
+        let mut holders = self.store.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        if holders.get(&self.tenant).is_some_and(|holder| holder.id == self.id) {
+            holders.remove(&self.tenant);
+        }
+    }
+}
+
+impl Drop for SimExclusive {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[async_trait]
+impl TenantIo for SimExclusive {
+    async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.store.ctx.suspend().await;
+        self.check()?;
+        self.store.fault()?;
+        let found = self.store.inner.load(&self.tenant, wanted).await;
+        self.store.ctx.suspend().await;
+        found
+    }
+    async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
+        self.store.ctx.suspend().await;
+        self.check()?;
+        let mut found = Vec::new();
+        for number in numbers {
+            let before = CommitNumber(number.0.saturating_sub(1));
+            let rows = self.store.inner.commits_after(&self.tenant, before, 1).await?;
+            found.extend(rows.into_iter().filter(|row| row.number == *number));
+        }
+        Ok(found)
+    }
+    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+        self.store.ctx.suspend().await;
+        self.check()?;
+        let appended = self.store.append_with_faults(&self.tenant, append).await;
+        self.release();
+        self.store.ctx.suspend().await;
+        appended
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
+        let made = self.inner.create_tenant(tenant, head).await?;
+        if made {
+            self.oracle().create(tenant, head);
+        }
+        Ok(made)
+    }
+
+    async fn tenants(&self, after: Option<&TenantId>, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        self.inner.tenants(after, max).await
+    }
+
+    async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        let found = self.inner.head(tenant).await;
+        self.ctx.suspend().await;
+        found
+    }
+
+    async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        let found = self.inner.load(tenant, wanted).await;
+        self.ctx.suspend().await;
+        found
+    }
+
+    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        self.ctx.suspend().await;
+        self.wait_for_turn(tenant).await;
+        let appended = self.append_with_faults(tenant, append).await;
+        self.ctx.suspend().await;
+        appended
+    }
+
+    async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
+        self.ctx.suspend().await;
+        self.wait_for_turn(tenant).await;
+        self.fault()?;
+        let (id, until_ms) = {
+            let mut shared = self.ctx.lock();
+            (shared.rng.next(), shared.now_ms + EXCLUSIVE_MS_MAX)
+        };
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.insert(tenant.clone(), Holder { id, until_ms });
+        drop(holders);
+        Ok(Box::new(SimExclusive { store: self.clone(), tenant: tenant.clone(), id }))
+    }
+
+    async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        let found = self.inner.log_page(tenant, query).await;
+        self.ctx.suspend().await;
+        found
+    }
+
+    async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        let found = self.inner.pointer_page(tenant, query).await;
+        self.ctx.suspend().await;
+        found
+    }
+
+    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.rows(tenant, revisions).await
+    }
+
+    async fn commits_after(
+        &self,
+        tenant: &TenantId,
+        after: CommitNumber,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.commits_after(tenant, after, max).await
+    }
+
+    async fn writers(
+        &self,
+        tenant: &TenantId,
+        node: Option<NodeId>,
+        after: Option<Writer>,
+        max: usize,
+    ) -> Result<Vec<WriterRow>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.writers(tenant, node, after, max).await
+    }
+
+    async fn held(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<BTreeSet<Revision>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.held(tenant, revisions).await
+    }
+
+    async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.prune(tenant, prune).await?;
+        self.ctx.suspend().await;
+        Ok(())
+    }
+
+    async fn plain_get(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<PlainRow>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.plain_get(tenant, space, key).await
+    }
+
+    async fn plain_put(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+        value: &[u8],
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        let done = self.inner.plain_put(tenant, space, key, value, expected).await;
+        self.ctx.suspend().await;
+        done
+    }
+
+    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.plain_delete(tenant, space, key).await
+    }
+
+    async fn plain_page(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<PlainRow>, StoreError> {
+        self.ctx.suspend().await;
+        self.fault()?;
+        self.inner.plain_page(tenant, space, after, max).await
+    }
+}
