@@ -1,0 +1,257 @@
+//! Reads: order, bounds, and what comes with them.
+
+use std::collections::BTreeSet;
+
+use gateway::store::{LOAD_KEYS_MAX, LogQuery, PointerQuery, Prune, Wanted};
+use semantics::ids::{CommitNumber, Kind, NodeId, Revision, Writer};
+
+use crate::support::engine::Engine;
+use crate::support::rows::{Log, all_records, cell, everything, key, note, tenant, writer, writer_row};
+
+pub async fn log_pages_are_in_revision_order(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    for _ in 0..4 {
+        let draft = log.draft().put(&note("b"), b"1").put(&note("a"), b"1").put(&note("c"), b"1");
+        log.append(&*store, draft).await;
+    }
+    let walk = async || {
+        let mut found = Vec::new();
+        let mut query = LogQuery { rows_max: 5, ..everything(Revision::ZERO) };
+        loop {
+            let page = store.log_page(&log.tenant, &query).await.unwrap();
+            found.extend(page.entries.iter().map(|entry| entry.row.revision.0));
+            query.after = page.entries.last().map_or(query.after, |entry| entry.row.revision);
+            assert_eq!(page.cells.is_empty(), !page.reaches_head);
+            if page.reaches_head {
+                return found;
+            }
+            assert_eq!(page.entries.len(), 5);
+        }
+    };
+    assert_eq!(walk().await, (1..=12).collect::<Vec<_>>());
+    let prune = Prune { rows: [1, 2, 3, 4, 8, 9].map(Revision).to_vec(), ..Prune::default() };
+    store.prune(&log.tenant, &prune).await.unwrap();
+    assert_eq!(walk().await, [5, 6, 7, 10, 11, 12]);
+    for after in [12, 13, 1_000_000] {
+        let page = store.log_page(&log.tenant, &everything(Revision(after))).await.unwrap();
+        assert!(page.entries.is_empty() && page.reaches_head && !page.cells.is_empty());
+    }
+}
+
+pub async fn pages_are_bounded(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    log.put_each(&*store, &["a", "b", "c", "d", "e"]).await;
+    for max in 1..=6 {
+        let query = LogQuery { rows_max: max, ..everything(Revision::ZERO) };
+        let page = store.log_page(&log.tenant, &query).await.unwrap();
+        assert_eq!((page.entries.len(), page.reaches_head), (max.min(5), max >= 5));
+        let query = PointerQuery { rows_max: max, ..all_records() };
+        let page = store.pointer_page(&log.tenant, &query).await.unwrap();
+        assert_eq!((page.rows.len(), page.is_last), (max.min(5), max >= 5));
+        let commits = store.commits_after(&log.tenant, CommitNumber::ZERO, max).await.unwrap();
+        assert_eq!(commits.len(), max.min(5));
+    }
+}
+
+pub async fn a_log_page_stops_after_the_row_that_reaches_the_bytes(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let draft = log.draft().put(&note("a"), &[1; 1000]).put(&note("b"), &[1; 10]).put(&note("c"), &[1; 1000]);
+    let rows = log.append(&*store, draft).await.rows;
+    let weight = |n: usize| rows[..n].iter().map(|row| row.record.weight()).sum::<usize>();
+    for (bytes_max, expected) in
+        [(1, 1), (weight(1), 1), (weight(1) + 1, 2), (weight(2), 2), (weight(2) + 1, 3), (weight(3), 3)]
+    {
+        let query = LogQuery { bytes_max, ..everything(Revision::ZERO) };
+        let page = store.log_page(&log.tenant, &query).await.unwrap();
+        assert_eq!((page.entries.len(), page.reaches_head), (expected, expected == 3), "{bytes_max}");
+    }
+}
+
+pub async fn a_pointer_page_stops_after_the_row_that_reaches_the_bytes(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let draft = log.draft().put(&note("a"), &[1; 1000]).put(&note("b"), &[1; 10]).put(&note("c"), &[1; 1000]);
+    let rows = log.append(&*store, draft).await.rows;
+    let weight = |n: usize| rows[..n].iter().map(|row| row.record.weight()).sum::<usize>();
+    for (bytes_max, expected) in
+        [(1, 1), (weight(1), 1), (weight(1) + 1, 2), (weight(2), 2), (weight(2) + 1, 3), (weight(3), 3)]
+    {
+        let query = PointerQuery { bytes_max, ..all_records() };
+        let page = store.pointer_page(&log.tenant, &query).await.unwrap();
+        assert_eq!((page.rows.len(), page.is_last), (expected, expected == 3), "{bytes_max}");
+    }
+}
+
+pub async fn a_log_page_tells_where_each_record_is_now(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let (here, there) = (cell("here", "note", Some("f")), cell("there", "note", None));
+    let draft = log.draft().put_in(&here, &note("a"), b"1").put(&note("b"), b"1");
+    log.append(&*store, draft).await;
+    let draft = log.draft().put_in(&there, &note("a"), b"2").delete(&note("b"));
+    log.append(&*store, draft).await;
+    let page = store.log_page(&log.tenant, &everything(Revision::ZERO)).await.unwrap();
+    for entry in &page.entries {
+        assert_eq!(entry.now.as_ref(), log.pointers.get(&entry.row.record.key));
+    }
+    let departed = page.entries[2].row.departed.as_ref().unwrap();
+    assert_eq!((&departed.cell, departed.since), (&here, Revision(1)));
+    assert!(page.entries[3].row.departed.is_none() && page.entries[3].now.as_ref().unwrap().deleted);
+}
+
+pub async fn a_log_page_brings_records_and_cells(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let draft = log.draft().put(&note("a"), b"1").put(&key("entity", "b"), b"1");
+    log.append(&*store, draft).await;
+    let keys: BTreeSet<_> = [note("a"), note("absent")].into();
+    let query = LogQuery { keys: keys.clone(), ..everything(Revision(1)) };
+    let page = store.log_page(&log.tenant, &query).await.unwrap();
+    assert_eq!(page.current.keys().collect::<Vec<_>>(), [&note("a")]);
+    assert_eq!(page.current[&note("a")].pointer, log.pointers[&note("a")]);
+    let cells: BTreeSet<_> = page.cells.into_iter().map(|row| (row.cell, row.hash.finish())).collect();
+    assert_eq!(cells, log.cells.iter().map(|(cell, hash)| (cell.clone(), hash.finish())).collect());
+    let query = LogQuery { keys: keys.clone(), rows_max: 1, ..everything(Revision::ZERO) };
+    let page = store.log_page(&log.tenant, &query).await.unwrap();
+    assert!(page.cells.is_empty() && page.current.len() == 1);
+    let query = LogQuery { keys, with_cells: false, ..everything(Revision::ZERO) };
+    assert!(store.log_page(&log.tenant, &query).await.unwrap().cells.is_empty());
+}
+
+pub async fn load_finds_what_is_there_and_leaves_out_the_rest(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let empty = store.load(&log.tenant, &Wanted::default()).await.unwrap();
+    assert_eq!(empty.head, log.head);
+    assert!(empty.current.is_empty() && empty.writers.is_empty() && empty.cells.is_empty());
+    let draft = log.draft().put(&note("a"), b"1").put(&note("b"), b"1").delete(&note("b"));
+    let append = log.append(&*store, draft).await;
+    let ask = Wanted {
+        keys: [note("a"), note("b"), note("c"), key("entity", "a")].into(),
+        writers: [writer(1), writer(2), Writer { epoch: 2, ..writer(1) }].into(),
+        cells: [
+            cell("default", "note", None),
+            cell("default", "note", Some("x")),
+            cell("other", "note", None),
+        ]
+        .into(),
+    };
+    let loaded = store.load(&log.tenant, &ask).await.unwrap();
+    assert_eq!(loaded.head, log.head);
+    assert_eq!(loaded.current.keys().collect::<Vec<_>>(), [&note("a"), &note("b")]);
+    assert!(loaded.current[&note("b")].pointer.deleted);
+    assert_eq!(loaded.writers.values().collect::<Vec<_>>(), append.writers.iter().collect::<Vec<_>>());
+    assert_eq!(loaded.cells.values().collect::<Vec<_>>(), append.cells.iter().collect::<Vec<_>>());
+}
+
+pub async fn load_takes_as_many_keys_as_it_says(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    log.put_each(&*store, &["0", "4095"]).await;
+    let keys = (0..LOAD_KEYS_MAX).map(|n| note(&format!("{n}"))).collect();
+    let loaded = store.load(&log.tenant, &Wanted { keys, ..Wanted::default() }).await.unwrap();
+    assert_eq!(loaded.current.keys().collect::<Vec<_>>(), [&note("0"), &note("4095")]);
+}
+
+pub async fn rows_come_by_revision(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let draft = log.draft().put(&note("a"), b"1").put(&note("b"), b"2").put(&note("a"), b"3");
+    let append = log.append(&*store, draft).await;
+    let rows = store.rows(&log.tenant, &[Revision(3), Revision(1), Revision(8)].into()).await.unwrap();
+    assert_eq!(rows, [append.rows[0].clone(), append.rows[2].clone()]);
+    assert_eq!(rows[1].previous, Revision(1));
+    assert!(store.rows(&log.tenant, &BTreeSet::new()).await.unwrap().is_empty());
+}
+
+pub async fn commits_page(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let mut all = Vec::new();
+    for n in 0..5 {
+        let draft = if n % 2 == 0 { log.draft().put(&note("a"), b"1") } else { log.draft().reject("no") };
+        all.push(log.append(&*store, draft).await.commit);
+    }
+    assert_eq!(store.commits_after(&log.tenant, CommitNumber::ZERO, 9).await.unwrap(), all);
+    assert_eq!(store.commits_after(&log.tenant, CommitNumber(1), 2).await.unwrap(), all[1..3]);
+    assert!(store.commits_after(&log.tenant, CommitNumber(5), 9).await.unwrap().is_empty());
+}
+
+pub async fn writers_page(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let all: Vec<Writer> = [(1, 1), (1, 2), (1, 300), (2, 1), (200, 1), (200, u32::MAX)]
+        .map(|(node, epoch)| Writer { node: NodeId([node; 16]), epoch })
+        .to_vec();
+    let (mut append, after) = log.draft().put(&note("a"), b"1").build();
+    append.writers =
+        all.iter().rev().map(|writer| writer_row(*writer, u64::MAX >> 1, CommitNumber(1))).collect();
+    let closed = append.writers.last_mut().unwrap();
+    closed.closed = true;
+    closed.answered.clear();
+    let mut expected = append.writers.clone();
+    expected.reverse();
+    store.append(&log.tenant, append).await.unwrap();
+    log = after;
+    assert_eq!(store.writers(&log.tenant, None, None, 99).await.unwrap(), expected);
+    let mut found = Vec::new();
+    loop {
+        let page = store.writers(&log.tenant, None, found.last().copied(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page.into_iter().map(|row| row.writer));
+    }
+    assert_eq!(found, all);
+    let of_one = store.writers(&log.tenant, Some(NodeId([1; 16])), Some(all[0]), 99).await.unwrap();
+    assert_eq!(of_one, expected[1..3]);
+    assert!(store.writers(&log.tenant, Some(NodeId([9; 16])), None, 99).await.unwrap().is_empty());
+}
+
+pub async fn tenants_page_in_byte_order(engine: &Engine) {
+    let store = engine.store();
+    let names = ["-", ".", "0", "9", "_", "a", "a-b", "a.b", "a_b", "ab", "b"];
+    for name in names.iter().rev() {
+        Log::create(&*store, name).await;
+    }
+    let mut found = Vec::new();
+    loop {
+        let page = store.tenants(found.last(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    assert_eq!(found, names.map(tenant).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+}
+
+pub async fn records_of_one_kind_page(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let mut draft = log.draft();
+    for kind in ["note", "Note", "not", "notes", "ключ"] {
+        for id in ["a", "b", "ab"] {
+            draft = draft.put(&key(kind, id), b"{}");
+        }
+    }
+    draft = draft.delete(&key("note", "b"));
+    log.append(&*store, draft).await;
+    for kind in ["note", "Note", "not", "notes", "ключ"] {
+        let query = PointerQuery { kind: Some(Kind::new(kind).unwrap()), ..all_records() };
+        let page = store.pointer_page(&log.tenant, &query).await.unwrap();
+        let found: Vec<_> = page.rows.into_iter().map(|row| row.pointer.key).collect();
+        assert_eq!(found, ["a", "ab", "b"].map(|id| key(kind, id)));
+        let query = PointerQuery { prefix: Some("a".to_owned()), after: Some(key(kind, "a")), ..query };
+        let page = store.pointer_page(&log.tenant, &query).await.unwrap();
+        assert_eq!(page.rows.len(), 1);
+        assert_eq!((&page.rows[0].pointer.key, page.is_last), (&key(kind, "ab"), true));
+    }
+    let page = store.pointer_page(&log.tenant, &all_records()).await.unwrap();
+    let found: Vec<_> = page.rows.into_iter().map(|row| row.pointer.key).collect();
+    assert_eq!(found, log.pointers.keys().cloned().collect::<Vec<_>>());
+}

@@ -1,0 +1,153 @@
+//! A store whose connection is lost when a test says so.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use gateway::store::{
+    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
+    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+};
+use semantics::commit::Head;
+use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
+
+/// What happens to an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection dies after the append happened.
+    LostAfter,
+    /// The connection dies before the append happened.
+    LostBefore,
+    /// Another transaction was in the way.
+    Contended,
+}
+
+/// Passes everything on, but for the appends it was told to spoil.
+#[derive(Debug)]
+pub struct FaultStore {
+    inner: Arc<dyn Store>,
+    faults: Mutex<VecDeque<Fault>>,
+    keeps_pruned: AtomicBool,
+}
+
+impl FaultStore {
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, faults: Mutex::default(), keeps_pruned: AtomicBool::new(false) }
+    }
+    /// Spoils the next appends.
+    pub fn fail(&self, faults: &[Fault]) {
+        self.faults.lock().unwrap().extend(faults);
+    }
+    /// Leaves what should be pruned where it is, as a round of pruning does that has not come so far.
+    pub fn keep_pruned(&self) {
+        self.keeps_pruned.store(true, Ordering::SeqCst);
+    }
+    pub fn is_calm(&self) -> bool {
+        self.faults.lock().unwrap().is_empty()
+    }
+}
+
+#[async_trait]
+impl Store for FaultStore {
+    async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
+        self.inner.create_tenant(tenant, head).await
+    }
+    async fn tenants(&self, after: Option<&TenantId>, max: usize) -> Result<Vec<TenantId>, StoreError> {
+        self.inner.tenants(after, max).await
+    }
+    async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
+        self.inner.head(tenant).await
+    }
+    async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.inner.load(tenant, wanted).await
+    }
+    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        let fault = self.faults.lock().unwrap().pop_front();
+        match fault {
+            None => self.inner.append(tenant, append).await,
+            Some(Fault::Contended) => Err(StoreError::Contended),
+            Some(Fault::LostBefore) => Err(StoreError::Unknown("lost".to_owned())),
+            Some(Fault::LostAfter) => {
+                self.inner.append(tenant, append).await?;
+                Err(StoreError::Unknown("lost".to_owned()))
+            }
+        }
+    }
+    async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
+        self.inner.exclusive(tenant).await
+    }
+    async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
+        self.inner.log_page(tenant, query).await
+    }
+    async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
+        self.inner.pointer_page(tenant, query).await
+    }
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.inner.rows(tenant, revisions).await
+    }
+    async fn commits_after(
+        &self,
+        tenant: &TenantId,
+        after: CommitNumber,
+        max: usize,
+    ) -> Result<Vec<CommitRow>, StoreError> {
+        self.inner.commits_after(tenant, after, max).await
+    }
+    async fn writers(
+        &self,
+        tenant: &TenantId,
+        node: Option<NodeId>,
+        after: Option<Writer>,
+        max: usize,
+    ) -> Result<Vec<WriterRow>, StoreError> {
+        self.inner.writers(tenant, node, after, max).await
+    }
+    async fn held(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<BTreeSet<Revision>, StoreError> {
+        self.inner.held(tenant, revisions).await
+    }
+    async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError> {
+        if self.keeps_pruned.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.inner.prune(tenant, prune).await
+    }
+    async fn plain_get(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<PlainRow>, StoreError> {
+        self.inner.plain_get(tenant, space, key).await
+    }
+    async fn plain_put(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+        value: &[u8],
+        expected: u64,
+    ) -> Result<bool, StoreError> {
+        self.inner.plain_put(tenant, space, key, value, expected).await
+    }
+    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+        self.inner.plain_delete(tenant, space, key).await
+    }
+    async fn plain_page(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<PlainRow>, StoreError> {
+        self.inner.plain_page(tenant, space, after, max).await
+    }
+}
