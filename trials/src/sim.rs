@@ -17,20 +17,21 @@ pub mod store;
 pub mod world;
 
 pub use profile::Level;
-pub use report::{Failure, Report, Stats};
+pub use report::{Failure, Report, Stats, TAIL_LINES};
 
 use profile::Profile;
+use report::Trace;
 use rng::Rng;
 use world::World;
 
-/// Runs one seed.
+/// Runs one seed; a failure shows so many lines of its trace.
 ///
 /// # Errors
 /// The first thing found wrong, with what led to it.
-pub fn run(seed: u64, level: Level) -> Result<Report, Box<Failure>> {
+pub fn run(seed: u64, level: Level, tail_lines: usize) -> Result<Report, Box<Failure>> {
     let mut rng = Rng::new(seed);
     let profile = Profile::draw(&mut rng, level);
-    let mut world = World::new(profile, rng);
+    let mut world = World::new(profile, rng, Trace::new(tail_lines));
     world.note(|| format!("seed {seed}: {profile:?}"));
     let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
     let World { steps, trace, stats, .. } = world;

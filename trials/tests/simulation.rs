@@ -1,10 +1,10 @@
-//! The simulator over many seeds. `SEEDS=n` runs so many, `SEED=n` one (with its trace when it fails), `FIRST=n`
+//! The simulator over many seeds. `SEEDS=n` runs so many, `SEED=n` one (`TAIL=n`: with so many lines of its trace when it fails), `FIRST=n`
 //! begins elsewhere, `LEVEL=calm|network|crashes|control|clocks|retention|copies` leaves the later faults out.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trials::sim::{Failure, Level, Report, Stats, run};
+use trials::sim::{Failure, Level, Report, Stats, TAIL_LINES, run};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 300;
@@ -21,7 +21,7 @@ fn level() -> Level {
     std::env::var("LEVEL").ok().and_then(|name| Level::from_name(&name)).unwrap_or(Level::Copies)
 }
 
-fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Box<Failure>>) {
+fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Failure>) {
     let next = AtomicU64::new(first);
     let reports = Mutex::new(Vec::new());
     let failures = Mutex::new(Vec::new());
@@ -33,9 +33,9 @@ fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Box<Failure>>) {
                     if seed >= first + count {
                         return;
                     }
-                    match run(seed, level()) {
+                    match run(seed, level(), TAIL_LINES) {
                         Ok(report) => reports.lock().unwrap().push(report),
-                        Err(failure) => failures.lock().unwrap().push(failure),
+                        Err(failure) => failures.lock().unwrap().push(*failure),
                     }
                 }
             });
@@ -43,7 +43,7 @@ fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Box<Failure>>) {
     });
     let (mut reports, mut failures) = (reports.into_inner().unwrap(), failures.into_inner().unwrap());
     reports.sort_by_key(|report: &Report| report.seed);
-    failures.sort_by_key(|failure: &Box<Failure>| failure.seed);
+    failures.sort_by_key(|failure: &Failure| failure.seed);
     (reports, failures)
 }
 
@@ -63,7 +63,8 @@ fn print(reports: &[Report]) {
 #[test]
 fn simulation_of_300_seeds() {
     if let Some(seed) = number("SEED") {
-        match run(seed, level()) {
+        let lines = number("TAIL").and_then(|n| usize::try_from(n).ok()).unwrap_or(TAIL_LINES);
+        match run(seed, level(), lines) {
             Ok(report) => println!("{report:#?}"),
             Err(failure) => panic!("\n{failure}"),
         }
@@ -88,7 +89,7 @@ fn simulation_of_300_seeds() {
 #[test]
 fn one_seed_is_one_run() {
     for seed in [7, 8] {
-        let (first, second) = (run(seed, level()), run(seed, level()));
+        let (first, second) = (run(seed, level(), 0), run(seed, level(), 0));
         let hash = |run: Result<Report, Box<Failure>>| run.map(|report| report.hash).map_err(|f| f.to_string());
         assert_eq!(hash(first), hash(second));
     }

@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_hub(&mut self, id: ConnId, message: ClientMessage) {
+    pub(super) fn arrive_at_hub(&mut self, id: ConnId, message: ClientMessage) {
         if let Some(conn) = self.conns.get(&id).filter(|conn| conn.hub_open) {
             conn.inbox.push(message);
         }

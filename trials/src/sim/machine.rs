@@ -223,7 +223,9 @@ impl World {
         let Some(engine) = self.machines[m].engine.as_ref() else { return Ok(None) };
         let done = at_once(engine.perform(step, now_ms)).ok_or("a step of a replica waits")?;
         let answer = done.map_err(|e| format!("machine {m}: {name}: {e}"))?;
-        self.note(|| format!("machine {m}: {name} -> {}", answer.as_ref().map_or_else(String::new, told_name)));
+        if answer.is_some() {
+            self.note(|| format!("machine {m}: {name} -> {}", answer.as_ref().map_or_else(String::new, told_name)));
+        }
         match &answer {
             Some(Told::Applied(applied)) => {
                 if applied.digest_matches == Some(false) {
@@ -362,7 +364,7 @@ impl World {
         self.at(at_ms, event(id));
     }
 
-    pub(super) fn to_spoke(&mut self, id: ConnId, message: semantics::session::ServerMessage) -> Checked {
+    pub(super) fn arrive_at_spoke(&mut self, id: ConnId, message: semantics::session::ServerMessage) -> Checked {
         let Some(m) = self.listener(id) else { return Ok(()) };
         self.count_page(m, &message);
         self.feed(m, Told::Received(message))

@@ -3,34 +3,32 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Lines of the trace that a failure shows.
-const TAIL_LINES: usize = 60;
+/// Lines of the trace that a failure shows, unless asked for more.
+pub const TAIL_LINES: usize = 60;
 
 /// What happened, one line each: the last ones, and a hash over all.
 #[derive(Debug, Clone)]
 pub struct Trace {
     tail: VecDeque<String>,
     hash: u64,
-    lines: u64,
-}
-
-impl Default for Trace {
-    fn default() -> Self {
-        // FNV-1a (Fowler, Noll, Vo): offset basis.
-        Self { tail: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, lines: 0 }
-    }
+    lines_max: usize,
 }
 
 impl Trace {
+    /// An empty one that keeps so many lines.
+    #[must_use]
+    pub fn new(lines_max: usize) -> Self {
+        // FNV-1a (Fowler, Noll, Vo): offset basis.
+        Self { tail: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, lines_max }
+    }
     /// Adds a line.
     pub fn note(&mut self, now_ms: u64, what: impl FnOnce() -> String) {
-        self.lines += 1;
         let line = format!("{:>7} ms  {}", now_ms, what());
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.tail.push_back(line);
-        if self.tail.len() > TAIL_LINES {
+        if self.tail.len() > self.lines_max {
             self.tail.pop_front();
         }
     }

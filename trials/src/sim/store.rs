@@ -93,7 +93,7 @@ impl SimStore {
         Ok(appended)
     }
 
-    async fn append_with_faults(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    fn append_with_faults(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         self.fault()?;
         let unknown = || StoreError::Unknown("simulated".to_owned());
         let dice = {
@@ -174,7 +174,7 @@ impl TenantIo for SimExclusive {
     async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
         self.store.ctx.suspend().await;
         self.check()?;
-        let appended = self.store.append_with_faults(&self.tenant, append).await;
+        let appended = self.store.append_with_faults(&self.tenant, append);
         self.release();
         self.store.ctx.suspend().await;
         appended
@@ -214,7 +214,7 @@ impl Store for SimStore {
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         self.ctx.suspend().await;
         self.wait_for_turn(tenant).await;
-        let appended = self.append_with_faults(tenant, append).await;
+        let appended = self.append_with_faults(tenant, append);
         self.ctx.suspend().await;
         appended
     }

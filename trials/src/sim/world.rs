@@ -223,7 +223,7 @@ pub struct World {
 impl World {
     /// An empty world.
     #[must_use]
-    pub fn new(profile: Profile, mut rng: Rng) -> Self {
+    pub fn new(profile: Profile, mut rng: Rng, trace: Trace) -> Self {
         let ctx = Ctx::new(rng.fork());
         Self {
             profile,
@@ -236,7 +236,7 @@ impl World {
             nodes: Vec::new(),
             machines: Vec::new(),
             conns: BTreeMap::new(),
-            trace: Trace::default(),
+            trace,
             stats: Stats::default(),
             is_healing: false,
             steps: 0,
@@ -338,8 +338,8 @@ impl World {
                 self.note(|| format!("late append of commit {number}: {done:?}"));
             }
             Event::Connected(conn) => return self.connected(conn),
-            Event::ToHub(conn, message) => self.to_hub(conn, *message),
-            Event::ToSpoke(conn, message) => return self.to_spoke(conn, *message),
+            Event::ToHub(conn, message) => self.arrive_at_hub(conn, *message),
+            Event::ToSpoke(conn, message) => return self.arrive_at_spoke(conn, *message),
             Event::SpokeSeesEnd(conn) => return self.spoke_sees_end(conn),
             Event::HubSeesEnd(conn) => self.hub_sees_end(conn),
             Event::Reconciled(machine, call, answer) => return self.reconciled(machine, call, *answer),
