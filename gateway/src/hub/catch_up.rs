@@ -39,7 +39,7 @@ struct Position {
     origin: Option<Cursor>,
     /// No state older than this revision's has been sent or is held; a horizon above it ends the catch-up.
     floor: Revision,
-    /// View record under which everything up to `at` has been sent.
+    /// View record of the reader's last cut.
     base_view: Revision,
     /// View record in force for the scan.
     view: Revision,
@@ -47,12 +47,19 @@ struct Position {
     at: Revision,
     /// The reader may hold what the views showed up to here.
     seen_to: Revision,
-    /// Backfill of the cells that came new: goes on after this key.
-    backfill: Option<Option<Key>>,
+    /// Backfill of the cells that came new, while it lasts.
+    backfill: Option<Backfill>,
     /// Names the lease.
     lease: LogId,
     /// When the first page was given, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
+}
+
+/// Where a backfill stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Backfill {
+    /// It goes on after this key; `None` = from the first.
+    after: Option<Key>,
 }
 
 /// A page, and the view it was made under.
@@ -100,10 +107,10 @@ impl Hub {
         };
         position.check(&read.head)?;
         if position.view != own.view_revision {
-            let base = self.view_at(who, position.base_view).await?;
-            position.view = own.view_revision;
-            if own.view.cells.iter().any(|selector| !base.cells.contains(selector)) {
-                position.backfill = Some(None);
+            if self.change_view(who, &mut position, &own).await? {
+                return self.empty_page(who, &position, own).await;
+            }
+            if position.backfill.is_some() {
                 return self.backfill_page(who, &mut position).await;
             }
         }
@@ -141,7 +148,7 @@ impl Hub {
     /// A page of records in cells that the view has and the reader's base view had not.
     async fn backfill_page(&self, who: &Principal, position: &mut Position) -> Result<Caught, HubError> {
         let query = PointerQuery {
-            after: position.backfill.clone().flatten(),
+            after: position.backfill.clone().unwrap_or_default().after,
             rows_max: self.parts().paging.rows_max,
             bytes_max: self.parts().paging.bytes_max,
             ..PointerQuery::default()
@@ -151,15 +158,8 @@ impl Hub {
         let wanted = crate::store::Wanted { keys: own_keys(who), ..crate::store::Wanted::default() };
         let own = self.own(who, &self.store().load(&who.tenant, &wanted).await?.current)?;
         if own.view_revision != position.view {
-            // It changed again: what came new is another set.
-            position.view = own.view_revision;
-            position.backfill = Some(None);
-            let page = Page {
-                changes: Vec::new(),
-                departures: Vec::new(),
-                next: Next::Resume(self.leased(who, position).await?),
-            };
-            return Ok(Caught { page, view: Arc::new(own.view) });
+            self.change_view(who, position, &own).await?;
+            return self.empty_page(who, position, own).await;
         }
         let base = self.view_at(who, position.base_view).await?;
         let last = read.rows.last().map(|row| row.pointer.key.clone());
@@ -173,10 +173,45 @@ impl Hub {
             .filter(is_new)
             .map(|current| Change { revision: current.pointer.revision, record: current.record })
             .collect();
-        position.backfill = if read.is_last { None } else { Some(last) };
+        position.backfill = Some(Backfill { after: last }).filter(|_| !read.is_last);
         position.seen_to = position.seen_to.max(read.head.revision);
         let next = Next::Resume(self.leased(who, position).await?);
         Ok(Caught { page: Page { changes, departures: Vec::new(), next }, view: Arc::new(own.view) })
+    }
+
+    /// Another view is in force: the scan begins anew where the reader's last cut was, because what was passed over
+    /// or left unsaid under the view before may matter under this one. Whether anything had been scanned.
+    async fn change_view(
+        &self,
+        who: &Principal,
+        position: &mut Position,
+        own: &Own,
+    ) -> Result<bool, HubError> {
+        let (from, base_view) = match &position.origin {
+            Some(origin) => (origin.revision, origin.view_revision),
+            None => (Revision::ZERO, own.view_revision),
+        };
+        let was_scanned = position.at != from;
+        position.view = own.view_revision;
+        position.base_view = base_view;
+        position.at = from;
+        let base = if base_view == own.view_revision {
+            own.view.clone()
+        } else {
+            self.view_at(who, base_view).await?
+        };
+        let has_grown = own.view.cells.iter().any(|selector| !base.cells.contains(selector));
+        position.backfill = has_grown.then(Backfill::default);
+        Ok(was_scanned)
+    }
+
+    /// Nothing, and where to go on.
+    async fn empty_page(&self, who: &Principal, position: &Position, own: Own) -> Result<Caught, HubError> {
+        let next = Next::Resume(self.leased(who, position).await?);
+        Ok(Caught {
+            page: Page { changes: Vec::new(), departures: Vec::new(), next },
+            view: Arc::new(own.view),
+        })
     }
 
     fn first_position(&self, head: &Head, view: Revision) -> Position {
@@ -249,7 +284,11 @@ impl Hub {
         }
     }
 
-    fn own(&self, who: &Principal, current: &std::collections::BTreeMap<Key, Current>) -> Result<Own, HubError> {
+    fn own(
+        &self,
+        who: &Principal,
+        current: &std::collections::BTreeMap<Key, Current>,
+    ) -> Result<Own, HubError> {
         let node: Option<NodeBody> = node_key(who.node).and_then(|key| control_body(current.get(&key)));
         if node.is_none_or(|node| node.status != NodeStatus::Active) {
             return Err(HubError::new(Reason::NodeRevoked, "this node is not registered here"));
@@ -261,10 +300,12 @@ impl Hub {
         })
     }
 
-    /// The view a record of it said at a revision; one that is gone showed nothing that is still sent.
+    /// The view a record of it said at a revision; one that is gone showed nothing that is still sent. The revision
+    /// comes from the reader: that it is one of the node's own view, and not somebody else's, is checked here.
     async fn view_at(&self, who: &Principal, revision: Revision) -> Result<View, HubError> {
         let rows = self.store().rows(&who.tenant, &BTreeSet::from([revision])).await?;
-        let body = rows.first().and_then(|row| row.record.body());
+        let row = rows.first().filter(|row| view_key(who.node).as_ref() == Some(&row.record.key));
+        let body = row.and_then(|row| row.record.body());
         Ok(body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default())
     }
 
