@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use semantics::clock::HybridTime;
 use semantics::ids::{Key, MutationId, Revision, Writer};
 use semantics::outcome::Outcome;
 use semantics::reason::{Reason, Refusal};
@@ -11,6 +12,7 @@ use super::entry::{Entry, EntryState};
 use super::pending::base_on;
 use super::state;
 use super::store::ReplicaTxn;
+use super::write::newest;
 use crate::error::StoreError;
 
 /// A transaction at work on the outbox, and the records whose pending layer it touched.
@@ -43,20 +45,60 @@ impl<'t> Work<'t> {
         match outcome {
             Outcome::Rejected(refusal) => {
                 if is_consequence(refusal.reason) && self.rests_on_queued(&entry).await? {
-                    return self.requeue(entry).await;
+                    return self.send_again(entry).await;
                 }
                 self.set_aside(entry, refusal).await
             }
-            _ => self.requeue(entry).await,
+            _ => self.send_again(entry).await,
         }
+    }
+
+    /// Took no effect and is to be sent again, unless what it rests on was refused while it was under way.
+    async fn send_again(&mut self, entry: Entry) -> Result<(), StoreError> {
+        match self.refused_below(&entry).await? {
+            Some(refusal) => self.set_aside(entry, refusal).await,
+            None => self.requeue(entry).await,
+        }
+    }
+
+    /// Sets aside what is queued and rests on something refused: it would wait for ever.
+    pub(crate) async fn set_aside_orphans(&mut self) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.txn.outbox_queued(after, super::store::ROWS_MAX).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.order);
+            for entry in page {
+                // Read again: an earlier one may have taken it along.
+                let entry = self.txn.outbox_get(&[entry.id()]).await?.pop().filter(Entry::is_queued);
+                let Some(entry) = entry else { continue };
+                if let Some(refusal) = self.refused_below(&entry).await? {
+                    self.set_aside(entry, refusal).await?;
+                }
+            }
+        }
+    }
+
+    /// Why an entry cannot be sent: what it was made on, or one of its group, is set aside.
+    async fn refused_below(&mut self, entry: &Entry) -> Result<Option<Refusal>, StoreError> {
+        let parents: Vec<MutationId> = entry.after.into_iter().collect();
+        let mut below = self.txn.outbox_get(&parents).await?;
+        if let Some(group) = entry.mutation.group {
+            below.extend(self.txn.outbox_group(group.id).await?);
+        }
+        Ok(below.into_iter().filter(|other| other.id() != entry.id()).find_map(|other| match &other.state {
+            EntryState::SetAside { refusal } => Some(depends_on(&other, refusal)),
+            _ => None,
+        }))
     }
 
     /// Its effect is part of the confirmed layer: it goes, and what was made on it keeps its place in the version.
     pub(crate) async fn finish(&mut self, entry: Entry) -> Result<(), StoreError> {
         let mut children = self.txn.outbox_after(entry.id()).await?;
+        let time = if children.is_empty() { HybridTime::ZERO } else { self.settled_time(&entry).await? };
         for child in &mut children {
             child.after = None;
-            child.base_time = child.base_time.max(entry.base_time).max(entry.mutation.time);
+            child.base_time = child.base_time.max(entry.base_time).max(time);
             child.footing = base_on(&child.footing, &entry.mutation.base, entry.mutation.dot, self.writer);
             // In a fixed base the parent is named already.
             if !child.is_dotted() {
@@ -69,18 +111,27 @@ impl<'t> Work<'t> {
         Ok(())
     }
 
+    /// What a child of a settled entry must be stamped after. The confirmed record knows; the entry's own time may
+    /// be wrong, because another copy of it, stamped anew, is what the hub took.
+    async fn settled_time(&mut self, entry: &Entry) -> Result<HybridTime, StoreError> {
+        let key = &entry.mutation.key;
+        let confirmed = self.txn.confirmed_get(std::slice::from_ref(key)).await?.remove(key);
+        let holds = confirmed.filter(|row| row.record.version.contains(entry.mutation.dot));
+        Ok(holds.map_or(entry.mutation.time, |row| newest(&row.record)))
+    }
+
     /// Refused: it waits for a person, and with it what was made on it and is not sent. What is sent already, the
     /// hub answers itself.
     pub(crate) async fn set_aside(&mut self, entry: Entry, refusal: Refusal) -> Result<(), StoreError> {
         let mut waiting = vec![(entry, refusal)];
         while let Some((mut entry, refusal)) = waiting.pop() {
-            let detail = format!("{} was set aside: {}", entry.id(), refusal.reason.as_str());
+            let consequence = depends_on(&entry, &refusal);
             entry.state = EntryState::SetAside { refusal };
             self.touched.insert(entry.mutation.key.clone());
             self.txn.outbox_put(std::slice::from_ref(&entry)).await?;
             for dependent in self.dependents(&entry).await? {
                 if dependent.is_queued() {
-                    waiting.push((dependent, Refusal::new(Reason::DependsOn, detail.clone())));
+                    waiting.push((dependent, consequence.clone()));
                 }
             }
         }
@@ -156,6 +207,11 @@ impl<'t> Work<'t> {
         let Some(group) = entry.mutation.group else { return Ok(false) };
         Ok(self.txn.outbox_group(group.id).await?.iter().any(Entry::is_queued))
     }
+}
+
+fn depends_on(entry: &Entry, refusal: &Refusal) -> Refusal {
+    let detail = format!("{} was set aside: {}", entry.id(), refusal.reason.as_str());
+    Refusal::new(Reason::DependsOn, detail)
 }
 
 fn is_consequence(reason: Reason) -> bool {

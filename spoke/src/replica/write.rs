@@ -9,6 +9,7 @@ use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
 
 use self::draft::Draft;
+pub(super) use self::draft::newest;
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::{Replica, state};
 use crate::error::{ReplicaError, refused};

@@ -175,7 +175,7 @@ impl Draft<'_> {
 }
 
 /// The greatest time in a record: what is made on it is later.
-fn newest(record: &Record) -> HybridTime {
+pub(in crate::replica) fn newest(record: &Record) -> HybridTime {
     let fields = record.fields.values().map(|field| field.stamp.time);
     fields.fold(record.stamp.time.max(record.placement_stamp.time), HybridTime::max)
 }
