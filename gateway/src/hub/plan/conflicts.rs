@@ -9,6 +9,7 @@ use semantics::digest;
 use semantics::envelope::{Content, Mutation};
 use semantics::ids::{Facet, Key, RecordId, Revision, Salt};
 use semantics::kind;
+use semantics::version::Version;
 
 use super::{Draft, NewRow};
 use crate::hub::known::control_key;
@@ -19,25 +20,33 @@ impl Draft<'_> {
     pub(super) fn clash(&mut self, mutation: &Mutation, clash: &Clash, revision: Revision, before: Revision) {
         let path = self.conflict_path(&mutation.key, &clash.path);
         let clash = Clash { path, ..clash.clone() };
-        let side = |stamp: Stamp| Side {
-            stamp,
-            revision: if stamp.dot == mutation.dot { revision } else { before },
-        };
         let at = (mutation.key.clone(), clash.path.clone());
         let (open, salts) = match self.conflicts.remove(&at) {
             Some((id, conflict, salt)) => (Some((id, conflict)), vec![salt, mutation.salt]),
             None => (self.open_conflict(&at.0, &at.1), vec![mutation.salt]),
         };
+        let named = |stamp: Stamp| {
+            let (_, conflict) = open.as_ref()?;
+            let mut sides = conflict.losers.iter().chain([&conflict.primary]);
+            sides.find(|side| side.stamp == stamp).map(|side| side.revision)
+        };
+        let side = |stamp: Stamp| Side {
+            stamp,
+            revision: if stamp.dot == mutation.dot { revision } else { named(stamp).unwrap_or(before) },
+        };
         let sides = (side(clash.winner), side(clash.loser));
+        // The author had seen its own mutation before this one as well, confirmed to it or not.
+        let seen = mutation.base.own.into_iter().fold(mutation.base.version.clone(), Version::with);
         let (id, conflict) =
-            conflict::fold(open, &mutation.key, &clash, sides, mutation.base.revision, &mutation.base.version);
+            conflict::fold(open, &mutation.key, &clash, sides, mutation.base.revision, &seen);
         self.conflicts.insert(at, (id, conflict, digest::merged_salt(salts)));
     }
 
     /// Past the bound on open conflicts further paths share the one with the empty path.
     fn conflict_path(&self, key: &Key, path: &str) -> String {
         let open = self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default();
-        let new = self.conflicts.keys().filter(|(k, p)| k == key && open.iter().all(|o| o.path != *p)).count();
+        let new =
+            self.conflicts.keys().filter(|(k, p)| k == key && open.iter().all(|o| o.path != *p)).count();
         let is_known = open.iter().any(|o| o.path == path);
         if is_known || self.conflicts.contains_key(&(key.clone(), path.to_owned())) {
             return path.to_owned();
@@ -61,7 +70,8 @@ impl Draft<'_> {
     }
 
     fn write_conflict(&mut self, subject: &Key, path: String, id: RecordId, conflict: &Conflict, salt: Salt) {
-        let (Some(key), Some(current)) = (control_key(kind::CONFLICT, id.as_str()), self.current(subject)) else {
+        let (Some(key), Some(current)) = (control_key(kind::CONFLICT, id.as_str()), self.current(subject))
+        else {
             return;
         };
         let domain = current.pointer.cell.domain.clone();
@@ -70,7 +80,13 @@ impl Draft<'_> {
         let facet = Facet::new(subject.kind.as_str()).ok();
         let record = self.hub_record(&key, Content::Live(body), facet, domain, salt);
         let dot = record.stamp.dot;
-        let row = NewRow { record, dot, mutation: None, outcome: RowOutcome::Control, rule_version: Revision::ZERO };
+        let row = NewRow {
+            record,
+            dot,
+            mutation: None,
+            outcome: RowOutcome::Control,
+            rule_version: Revision::ZERO,
+        };
         self.hold(subject, &id, conflict);
         self.place(row);
         if let Some(mut current) = self.current(subject).cloned() {
@@ -99,7 +115,8 @@ impl Draft<'_> {
     }
 }
 
-fn named(conflict: &Conflict) -> BTreeSet<Revision> {
+/// The revisions that a conflict names.
+pub(crate) fn named(conflict: &Conflict) -> BTreeSet<Revision> {
     let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
     sides.chain([conflict.ancestor]).filter(|revision| *revision != Revision::ZERO).collect()
 }
