@@ -19,12 +19,12 @@ use semantics::version::Version;
 
 use super::known::{Known, Missing};
 use super::work::{Answer, ControlWork, Work};
-use crate::store::{
-    Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow,
-};
+use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow};
 
 mod conflicts;
 mod push;
+
+pub(super) use conflicts::named;
 
 /// What a plan comes to.
 #[derive(Debug)]
@@ -91,8 +91,14 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A record as decisions see it. A tombstone that was given up is absent, whether or not it is still stored or
+    /// remembered: what comes of a mutation must not depend on how far pruning has come.
     fn current(&self, key: &Key) -> Option<&Current> {
-        self.current.get(key).or_else(|| self.known.current(key))
+        let current = self.current.get(key).or_else(|| self.known.current(key))?;
+        let pointer = &current.pointer;
+        let is_given_up =
+            pointer.deleted && pointer.open.is_empty() && pointer.revision <= self.known.head.horizon;
+        (!is_given_up).then_some(current)
     }
 
     fn writer(&self, writer: &Writer) -> Option<&WriterRow> {
@@ -146,23 +152,38 @@ impl<'a> Draft<'a> {
             let detail = format!("{} stands at revision {stands_at}, not {}", work.key, work.expected);
             return Err(Refusal::new(Reason::Stale, detail));
         }
-        let body = work.body.as_ref().map(|body| {
-            semantics::canonical::to_canonical(&serde_json::Value::Object(body.clone()))
-        });
+        let body = work
+            .body
+            .as_ref()
+            .map(|body| semantics::canonical::to_canonical(&serde_json::Value::Object(body.clone())));
         let content = match body.transpose()? {
             Some(body) => Content::Live(body),
             None => Content::Deleted,
         };
         let facet = kind::is_declaration(&work.key.kind).then(|| Facet::new(work.key.id.as_str()).ok());
-        let record = self.hub_record(&work.key, content, facet.flatten(), Domain::default_domain(), work.salt);
+        let record =
+            self.hub_record(&work.key, content, facet.flatten(), Domain::default_domain(), work.salt);
         let record = Record { author: work.author, ..record };
         let dot = record.stamp.dot;
-        let row = NewRow { record, dot, mutation: None, outcome: RowOutcome::Control, rule_version: Revision::ZERO };
+        let row = NewRow {
+            record,
+            dot,
+            mutation: None,
+            outcome: RowOutcome::Control,
+            rule_version: Revision::ZERO,
+        };
         Ok(self.place(row))
     }
 
     /// A record that the hub writes, as its next revision.
-    fn hub_record(&self, key: &Key, content: Content, facet: Option<Facet>, domain: Domain, salt: Salt) -> Record {
+    fn hub_record(
+        &self,
+        key: &Key,
+        content: Content,
+        facet: Option<Facet>,
+        domain: Domain,
+        salt: Salt,
+    ) -> Record {
         let revision = self.head.revision.next();
         let dot = Dot { writer: Writer::HUB, n: revision.0 };
         let stamp = Stamp { time: HybridTime { ms: self.head.time_ms, counter: 0 }, dot };
