@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use semantics::conflict::Clash;
 use semantics::decide::{Context, Decision, decide};
-use semantics::envelope::{Placement, Record};
+use semantics::envelope::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX, Placement, Record};
 use semantics::ids::{Dot, Key, Revision};
 use semantics::kind;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
@@ -77,7 +77,8 @@ impl Draft<'_> {
 
     fn admit(&self, work: &PushWork) -> Result<(WriterRow, Author), Refusal> {
         let node = self.known.node(work.writer.node).filter(|node| node.status == NodeStatus::Active);
-        let node = node.ok_or_else(|| Refusal::new(Reason::NodeRevoked, "this node is not registered here"))?;
+        let node =
+            node.ok_or_else(|| Refusal::new(Reason::NodeRevoked, "this node is not registered here"))?;
         let row = self.writer(&work.writer).filter(|row| !row.closed).cloned().ok_or_else(|| {
             Refusal::new(Reason::NodeForked, format!("epoch {} is not open", work.writer.epoch))
         })?;
@@ -92,14 +93,20 @@ impl Draft<'_> {
         }
         let expected = row.last_n + 1;
         if n != expected {
-            return Taken::Waits(wait(expected, Reason::OutOfOrder, format!("expected {expected}, got {n}"), 0));
+            return Taken::Waits(wait(
+                expected,
+                Reason::OutOfOrder,
+                format!("expected {expected}, got {n}"),
+                0,
+            ));
         }
         if n > row.confirmed_n.saturating_add(UNANSWERED_MAX) {
             let detail = format!("more than {UNANSWERED_MAX} answers are not confirmed");
             return Taken::Waits(wait(n, Reason::Overloaded, detail, 100));
         }
         let unit = unit(rest);
-        let is_full = self.outcomes.len() + unit.len() > COMMIT_MUTATIONS_MAX || self.bytes >= COMMIT_BYTES_MAX;
+        let is_full =
+            self.outcomes.len() + unit.len() > COMMIT_MUTATIONS_MAX || self.bytes >= COMMIT_BYTES_MAX;
         if is_full && !self.outcomes.is_empty() {
             return Taken::CommitFull;
         }
@@ -152,6 +159,9 @@ impl Draft<'_> {
 
     /// Decides a mutation or a whole group, then writes it; a group is refused as one.
     fn take_unit(&mut self, author: &Author, unit: &[Item]) -> Vec<Outcome> {
+        if let Err(refusal) = check_bounds(unit) {
+            return refuse_unit(unit.len(), 0, &refusal);
+        }
         let mut overlay: BTreeMap<Key, Record> = BTreeMap::new();
         let mut judged = Vec::new();
         for (at, item) in unit.iter().enumerate() {
@@ -214,7 +224,9 @@ impl Draft<'_> {
     }
 
     fn write(&mut self, item: &Item, verdict: Option<Judged>) -> Outcome {
-        let (Item::Mutation { parsed, .. }, Some(verdict)) = (item, verdict) else { return Outcome::Withdrawn };
+        let (Item::Mutation { parsed, .. }, Some(verdict)) = (item, verdict) else {
+            return Outcome::Withdrawn;
+        };
         let mutation = &parsed.mutation;
         let before = self.current(&mutation.key).map(|current| current.pointer.revision).unwrap_or_default();
         let revision = self.place(NewRow {
@@ -254,6 +266,24 @@ fn unit(rest: &[Item]) -> &[Item] {
         is_whole.then_some(unit)
     });
     whole.unwrap_or(rest.get(..1).unwrap_or(rest))
+}
+
+fn check_bounds(unit: &[Item]) -> Result<(), Refusal> {
+    let bytes: usize = unit
+        .iter()
+        .map(|item| match item {
+            Item::Mutation { parsed, .. } => parsed.mutation.op.bytes(),
+            Item::Refused { .. } | Item::Withdraw { .. } => 0,
+        })
+        .sum();
+    if unit.len() > GROUP_MUTATIONS_MAX || bytes > GROUP_BYTES_MAX {
+        let detail = format!(
+            "a group of {} mutations and {bytes} bytes; {GROUP_MUTATIONS_MAX} and {GROUP_BYTES_MAX} are allowed",
+            unit.len()
+        );
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    Ok(())
 }
 
 fn refuse_unit(size: usize, at: usize, refusal: &Refusal) -> Vec<Outcome> {
