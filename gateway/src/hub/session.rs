@@ -132,7 +132,9 @@ impl Session {
     pub async fn on(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
         match message {
             ClientMessage::Hello(_) => Err(HubError::new(Reason::Malformed, "a second hello")),
-            ClientMessage::Push(push) => self.push(push).await.map(|results| Some(ServerMessage::Results(results))),
+            ClientMessage::Push(push) => {
+                self.push(push).await.map(|results| Some(ServerMessage::Results(results)))
+            }
             ClientMessage::Credit { bytes } => {
                 self.credit_bytes = self.credit_bytes.saturating_add(bytes).min(CREDIT_BYTES_MAX);
                 Ok(None)
@@ -170,7 +172,7 @@ impl Session {
     async fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
         self.acked = Some(cursor);
         let now_ms = self.hub.clock().now_ms();
-        if now_ms.saturating_sub(self.ack_written_ms) < ACK_WRITE_MS {
+        if !is_due(self.ack_written_ms, ACK_WRITE_MS, now_ms) {
             return Ok(());
         }
         self.ack_written_ms = now_ms;
@@ -236,10 +238,10 @@ impl Session {
     /// Nothing new: tells where the log stands, or brings a digest, when that is due.
     fn idle(&mut self, cursor: Cursor) -> Option<Outgoing> {
         let now_ms = self.hub.clock().now_ms();
-        if self.is_digest_due && now_ms.saturating_sub(self.digest_ms) >= DIGEST_MS {
+        if self.is_digest_due && is_due(self.digest_ms, DIGEST_MS, now_ms) {
             self.place = Place::CatchUp(From::Cursor(cursor));
         }
-        if !self.is_progress_due || now_ms.saturating_sub(self.sent_ms) < PROGRESS_MS {
+        if !self.is_progress_due || !is_due(self.sent_ms, PROGRESS_MS, now_ms) {
             return None;
         }
         self.sent(0);
@@ -273,4 +275,10 @@ impl Session {
         self.is_progress_due = false;
         self.is_digest_due = true;
     }
+}
+
+/// Whether so much time has passed. A clock that was set back would else keep a session silent until it has caught
+/// up with itself.
+fn is_due(since_ms: u64, every_ms: u64, now_ms: u64) -> bool {
+    now_ms.checked_sub(since_ms).is_none_or(|passed_ms| passed_ms >= every_ms)
 }
