@@ -3,16 +3,20 @@
 
 use std::collections::BTreeSet;
 
+use semantics::conflict::Conflict;
 use semantics::cursor::Cursor;
+use semantics::envelope::Record;
 use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
+use semantics::kind;
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 use super::error::HubError;
 use super::known::node_key;
+use super::plan::named;
 use super::work::Work;
 use super::{Hub, Lease, Principal};
-use crate::store::{LogQuery, Prune, Space, Wanted, WriterRow};
+use crate::store::{LogEntry, LogQuery, Prune, Space, Wanted, WriterRow};
 
 /// Plain rows and writers read at once.
 const PAGE_MAX: usize = 1_000;
@@ -77,9 +81,15 @@ impl Hub {
         let seen = self.all_seen(tenant).await?;
         let writers = self.all_writers(tenant).await?;
         let since_ms = now_ms.saturating_sub(self.parts().retention.expiry_ms);
-        let is_expired = |row: &&WriterRow| {
-            !row.closed && seen.iter().find(|s| s.writer == row.writer).is_none_or(|s| s.seen_ms < since_ms)
-        };
+        let heard = |row: &WriterRow| seen.iter().find(|seen| seen.writer == row.writer);
+        for row in writers.iter().filter(|row| !row.closed && heard(row).is_none()) {
+            // Opened a moment ago: its silence begins now.
+            let first = Seen { writer: row.writer, cursor: None, seen_ms: now_ms };
+            let value = serde_json::to_vec(&first).map_err(|e| HubError::internal(e.to_string()))?;
+            self.store().plain_put(tenant, Space::Ack, &ack_key(row.writer), &value, 0).await?;
+        }
+        let is_expired =
+            |row: &&WriterRow| !row.closed && heard(row).is_some_and(|seen| seen.seen_ms < since_ms);
         let expired: Vec<Writer> = writers.iter().filter(is_expired).map(|row| row.writer).collect();
         let open: Vec<&WriterRow> =
             writers.iter().filter(|row| !row.closed && !expired.contains(&row.writer)).collect();
@@ -132,7 +142,8 @@ impl Hub {
         loop {
             let page = self.store().plain_page(tenant, Space::Lease, after.as_deref(), PAGE_MAX).await?;
             for row in &page {
-                match serde_json::from_slice::<Lease>(&row.value).ok().filter(|lease| lease.until_ms > now_ms) {
+                match serde_json::from_slice::<Lease>(&row.value).ok().filter(|lease| lease.until_ms > now_ms)
+                {
                     Some(lease) => floors.push(lease.floor),
                     None => self.store().plain_delete(tenant, Space::Lease, &row.key).await?,
                 }
@@ -148,7 +159,8 @@ impl Hub {
     async fn prune(&self, tenant: &TenantId, open: &[&WriterRow]) -> Result<(), HubError> {
         let mark = self.store().plain_get(tenant, Space::Mark, PRUNED_TO).await?;
         let version = mark.as_ref().map_or(0, |row| row.version);
-        let mut pruned_to = mark.and_then(|row| serde_json::from_slice(&row.value).ok()).unwrap_or(Revision::ZERO);
+        let mut pruned_to =
+            mark.and_then(|row| serde_json::from_slice(&row.value).ok()).unwrap_or(Revision::ZERO);
         let query = |after| LogQuery {
             after,
             rows_max: PRUNE_ROWS_MAX,
@@ -158,15 +170,21 @@ impl Hub {
         };
         let page = self.store().log_page(tenant, &query(pruned_to)).await?;
         let horizon = page.head.horizon;
-        let below: Vec<_> = page.entries.iter().filter(|entry| entry.row.revision <= horizon).collect();
-        let mut prune = Prune { commits_below: self.commits_needed(tenant, open, horizon).await?, ..Prune::default() };
-        let freed: BTreeSet<Revision> =
+        let below: Vec<&LogEntry> =
+            page.entries.iter().filter(|entry| entry.row.revision <= horizon).collect();
+        let mut prune =
+            Prune { commits_below: self.commits_needed(tenant, open, horizon).await?, ..Prune::default() };
+        let mut freed: BTreeSet<Revision> =
             below.iter().map(|e| e.row.previous).filter(|revision| *revision != Revision::ZERO).collect();
+        // A tombstone below the horizon is absent; a record made where it was does not name it as its previous.
+        let stands = |e: &LogEntry| e.now.as_ref().is_some_and(|now| now.revision == e.row.revision);
+        let replaced = below.iter().filter(|e| e.row.record.is_deleted() && !stands(e));
+        freed.extend(replaced.map(|e| e.row.revision));
+        freed.extend(self.released(tenant, &below).await?);
         let held = self.store().held(tenant, &freed).await?;
         prune.rows = freed.difference(&held).copied().collect();
-        for entry in &below {
-            let stands = entry.now.as_ref().filter(|now| now.revision == entry.row.revision);
-            if let Some(tombstone) = stands.filter(|now| now.deleted && now.open.is_empty()) {
+        for entry in below.iter().filter(|entry| stands(entry)) {
+            if let Some(tombstone) = entry.now.as_ref().filter(|now| now.deleted && now.open.is_empty()) {
                 prune.tombstones.push((tombstone.key.clone(), tombstone.revision));
             }
         }
@@ -180,6 +198,23 @@ impl Hub {
         Ok(())
     }
 
+    /// What a conflict named and names no more: it was superseded long ago and only held.
+    async fn released(&self, tenant: &TenantId, below: &[&LogEntry]) -> Result<BTreeSet<Revision>, HubError> {
+        let mut released = BTreeSet::new();
+        for entry in below.iter().filter(|entry| kind::is_conflict(&entry.row.record.key.kind)) {
+            let row = &entry.row;
+            let before = self.store().rows(tenant, &BTreeSet::from([row.previous])).await?.pop();
+            let Some(before) = before.and_then(|before| conflict_of(&before.record)) else { continue };
+            let still = conflict_of(&row.record).map(|now| named(&now)).unwrap_or_default();
+            let gone: BTreeSet<Revision> = named(&before).difference(&still).copied().collect();
+            let rows = self.store().rows(tenant, &gone).await?;
+            // What a conflict names came from outside: nothing but the subject's own rows goes for it.
+            let own = rows.into_iter().filter(|row| row.record.key == before.subject);
+            released.extend(own.map(|row| row.revision));
+        }
+        Ok(released)
+    }
+
     /// Commits below this revision hold no answer that an open writer may still ask for.
     async fn commits_needed(
         &self,
@@ -187,7 +222,8 @@ impl Hub {
         open: &[&WriterRow],
         horizon: Revision,
     ) -> Result<Revision, HubError> {
-        let Some(first) = open.iter().filter_map(|row| row.answered.first()).map(|range| range.commit).min() else {
+        let Some(first) = open.iter().filter_map(|row| row.answered.first()).map(|range| range.commit).min()
+        else {
             return Ok(horizon);
         };
         let before = CommitNumber(first.0.saturating_sub(1));
@@ -207,6 +243,10 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+fn conflict_of(record: &Record) -> Option<Conflict> {
+    serde_json::from_slice(record.body()?).ok()
 }
 
 fn ack_key(writer: Writer) -> Vec<u8> {
