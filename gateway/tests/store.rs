@@ -1,5 +1,11 @@
 //! The conformance suite: one list of cases, each a sentence of the store's contract, run on every engine.
-#![allow(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in a test a surprise is a failure, and a skipped engine is said aloud"
+)]
 #![allow(unreachable_pub, reason = "cases are shared between modules of this binary")]
 
 mod support;

@@ -73,7 +73,7 @@ impl Audit {
         let mut touched = BTreeSet::new();
         for row in &mine {
             assert_eq!(row.commit, commit.number);
-            self.step(row, &mut touched);
+            self.step(row, horizon, &mut touched);
         }
         for answer in &commit.outcomes {
             let last = self.last_n.entry(answer.dot.writer).or_default();
@@ -112,10 +112,13 @@ impl Audit {
         self.time_ms = commit.time_ms;
     }
 
-    fn step(&mut self, row: &LogRow, touched: &mut BTreeSet<Cell>) {
+    fn step(&mut self, row: &LogRow, horizon: Revision, touched: &mut BTreeSet<Cell>) {
         let key = &row.record.key;
-        let old = self.records.get(key).cloned();
-        assert!(old.as_ref().map_or(Revision::ZERO, |old| old.revision) == row.previous || old.is_none());
+        // A tombstone that was given up is absent, pruned or not.
+        let is_given_up =
+            |old: &Stands| old.deleted && old.revision <= horizon && row.previous == Revision::ZERO;
+        let old = self.records.get(key).filter(|old| !is_given_up(old)).cloned();
+        assert_eq!(old.as_ref().map_or(Revision::ZERO, |old| old.revision), row.previous, "before {key}");
         let moved = old.as_ref().filter(|old| old.cell != row.cell).map(|old| &old.cell);
         assert_eq!(moved, row.departed.as_ref().map(|departed| &departed.cell), "departure of {key}");
         let record_digest = digest::record_digest(&row.record);

@@ -29,11 +29,28 @@ pub struct FaultStore {
     inner: Arc<dyn Store>,
     faults: Mutex<VecDeque<Fault>>,
     keeps_pruned: AtomicBool,
+    waits: AtomicBool,
 }
 
 impl FaultStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, faults: Mutex::default(), keeps_pruned: AtomicBool::new(false) }
+        Self {
+            inner,
+            faults: Mutex::default(),
+            keeps_pruned: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+        }
+    }
+    /// A store that takes its time: others run between its reads and its appends.
+    pub fn slow(inner: Arc<dyn Store>) -> Self {
+        let store = Self::new(inner);
+        store.waits.store(true, Ordering::SeqCst);
+        store
+    }
+    async fn wait(&self) {
+        if self.waits.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
     }
     /// Spoils the next appends.
     pub fn fail(&self, faults: &[Fault]) {
@@ -60,9 +77,11 @@ impl Store for FaultStore {
         self.inner.head(tenant).await
     }
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.wait().await;
         self.inner.load(tenant, wanted).await
     }
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        self.wait().await;
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
             None => self.inner.append(tenant, append).await,

@@ -1,0 +1,150 @@
+//! Use cases of the hub without any spoke: one list of cases, run over every engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in a test a surprise is a failure, and a skipped engine is said aloud"
+)]
+#![allow(unreachable_pub, reason = "cases are shared between modules of this binary")]
+
+mod support;
+
+#[path = "hub/clocks.rs"]
+mod clocks;
+#[path = "hub/conflicts.rs"]
+mod conflicts;
+#[path = "hub/control.rs"]
+mod control;
+#[path = "hub/gateways.rs"]
+mod gateways;
+#[path = "hub/groups.rs"]
+mod groups;
+#[path = "hub/hello.rs"]
+mod hello;
+#[path = "hub/horizon.rs"]
+mod horizon;
+#[path = "hub/live.rs"]
+mod live;
+#[path = "hub/paging.rs"]
+mod paging;
+#[path = "hub/streams.rs"]
+mod streams;
+#[path = "hub/views.rs"]
+mod views;
+
+/// Makes one test of each case, in a module named after the engine. The second argument opens an empty engine, or
+/// gives `None` where it is not available.
+macro_rules! hub_tests {
+    ($engine:ident, $open:expr) => {
+        mod $engine {
+            hub_cases! { $open =>
+                streams {
+                    dots_out_of_order,
+                    repeat_after_prune,
+                    a_repeat_gets_its_first_outcome_on_every_gateway,
+                    same_record_twice,
+                    many_writers_in_one_commit,
+                    transient_refusal,
+                    withdraw,
+                    a_withdrawn_dot_that_another_gateway_had_consumed,
+                    replica_cloned,
+                    unanswered_dots_are_bounded,
+                    what_cannot_be_taken_is_refused_and_the_rest_goes_on,
+                }
+                groups {
+                    group_whole,
+                    a_group_waits_as_a_whole,
+                    a_group_that_does_not_come_whole_is_refused,
+                    a_group_past_its_bounds_is_refused,
+                    a_group_is_never_split_between_commits,
+                    rejected_cause,
+                }
+                conflicts {
+                    a_conflict_names_both_sides_and_their_ancestor,
+                    what_an_open_conflict_names_survives_pruning,
+                    offline_storm,
+                    offline_storm_that_loses,
+                    a_field_conflict_names_the_mutation_that_stands,
+                    rules_of_a_declared_kind_apply_from_its_revision_on,
+                }
+                control {
+                    pushed_policy,
+                    policy_revoked,
+                    a_control_record_changes_by_compare_and_set,
+                    registering_again_gives_the_same_node,
+                }
+                gateways {
+                    rejections_only,
+                    two_gateways_fair,
+                    commit_unknown,
+                    a_contended_store_is_tried_again,
+                    ring_wrap_other_gateway,
+                    notify_lost,
+                }
+                clocks {
+                    clock_ratchet,
+                    clock_back,
+                    clock_ahead,
+                    a_session_goes_on_when_the_clock_steps_back,
+                }
+                views {
+                    view_grows,
+                    view_shrinks,
+                    record_leaves_view,
+                    a_record_that_went_and_came_back,
+                    a_view_that_grows_in_the_middle_of_a_catch_up,
+                    a_cursor_shows_no_view_but_the_nodes_own,
+                    a_node_writes_only_what_it_may_see,
+                }
+                live {
+                    quiet_view,
+                    live_changes_come_in_order_once,
+                    readers_of_one_view_share_a_batch,
+                    a_session_without_credit_is_sent_nothing,
+                    a_view_change_reaches_a_live_session,
+                }
+                paging {
+                    moved_between_pages,
+                    written_between_pages,
+                    gc_between_pages,
+                    a_lease_keeps_the_horizon,
+                    equal_cursors_have_equal_digests,
+                }
+                horizon {
+                    the_horizon_is_what_every_open_writer_has_acknowledged,
+                    retention_keeps_the_newest_revisions,
+                    pruning_keeps_what_stands,
+                    what_lies_below_the_horizon_is_absent_pruned_or_not,
+                    a_silent_epoch_is_closed,
+                    a_fresh_epoch_is_not_closed,
+                    an_expired_cursor_starts_again,
+                    a_released_hold_is_pruned,
+                }
+                hello {
+                    hub_restored,
+                    a_replica_that_is_a_copy_is_told,
+                    epochs_of_one_node_are_bounded,
+                    reconcile_tells_what_became_of_every_dot,
+                    welcome_tells_the_hubs_time,
+                }
+            }
+        }
+    };
+}
+
+macro_rules! hub_cases {
+    ($open:expr => $($family:ident { $($case:ident),* $(,)? })*) => {
+        $($(
+            #[tokio::test]
+            async fn $case() {
+                match $open.await {
+                    Some(engine) => crate::$family::$case(&engine).await,
+                    None => eprintln!("SKIPPED: {} is not available here", module_path!()),
+                }
+            }
+        )*)*
+    };
+}
+
+hub_tests!(memory, crate::support::engine::memory());

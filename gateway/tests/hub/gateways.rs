@@ -1,0 +1,177 @@
+//! Several gateways on one store, and connections that die.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gateway::hub::limits::RING_BATCHES_MAX;
+use semantics::ids::CommitNumber;
+use semantics::outcome::Outcome;
+use semantics::reason::Reason;
+
+use crate::support::author::{outcomes, put, revision};
+use crate::support::engine::Engine;
+use crate::support::faults::{Fault, FaultStore};
+use crate::support::reader::{Reader, session};
+use crate::support::rows::{key, note};
+use crate::support::world::World;
+
+pub async fn rejections_only(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (mut one, mut two) = (world.author("one", "default").await, world.author("two", "default").await);
+    let other = world.another_hub();
+    two = two.at(&other);
+    // Both gateways know the head.
+    one.put(&note("one"), "{}").await;
+    two.put(&note("two"), "{}").await;
+    one.put(&note("one"), "{}").await;
+    let before = world.store.head(&world.tenant).await.unwrap();
+    let bad = one.write(&key("nothing", "a"), None, put("{}"));
+    let refused = one.push(std::slice::from_ref(&bad)).await.unwrap();
+    let moved = world.store.head(&world.tenant).await.unwrap();
+    assert_eq!((moved.commit, moved.revision), (before.commit.next(), before.revision));
+    assert_ne!(moved.chain, before.chain);
+    two.put(&note("two"), r#"{"v":2}"#).await;
+    // The dot that the refusal consumed is consumed for the other gateway as well.
+    assert_eq!(one.at(&other).push(std::slice::from_ref(&bad)).await.unwrap(), refused);
+    let again = two.write(&key("nothing", "b"), None, put("{}"));
+    let first = two.push(std::slice::from_ref(&again)).await.unwrap();
+    assert_eq!(two.at(&world.hub).push(&[again]).await.unwrap(), first);
+    world.check().await;
+}
+
+pub async fn two_gateways_fair(engine: &Engine) {
+    const ROUNDS: usize = 200;
+    let world = World::new(engine).await;
+    let hubs = [(); 2].map(|()| world.hub_on(Arc::new(FaultStore::slow(engine.store()))));
+    let mut lanes = Vec::new();
+    for (n, hub) in hubs.iter().enumerate() {
+        let author = world.author(&format!("node{n}"), "default").await.at(hub);
+        lanes.push(async move {
+            let mut author = author;
+            for round in 0..ROUNDS {
+                let mutation = author.write(&note(&format!("{n}-{}", round % 7)), None, put("{}"));
+                let results = author.push(&[mutation]).await.unwrap();
+                assert_eq!(results.waits, None, "shut out in round {round}");
+                assert!(results.outcomes[0].outcome.as_ref().unwrap().revision().is_some());
+                author.confirmed_n = author.n;
+                tokio::task::yield_now().await;
+            }
+            author.writer
+        });
+    }
+    let writers = futures::future::join_all(lanes).await;
+    let commits = world.store.commits_after(&world.tenant, CommitNumber::ZERO, 10_000).await.unwrap();
+    let mut run: BTreeMap<_, usize> = BTreeMap::new();
+    let mut longest = 0;
+    let order: Vec<_> =
+        commits.iter().filter_map(|commit| commit.outcomes.first()).map(|o| o.dot.writer).collect();
+    let shared =
+        order.len() - order.iter().rev().take_while(|writer| *writer == order.last().unwrap()).count();
+    for writer in order.iter().take(shared) {
+        let count = run.get(writer).copied().unwrap_or_default() + 1;
+        longest = longest.max(count);
+        run = BTreeMap::from([(*writer, count)]);
+    }
+    assert!(writers.iter().all(|writer| order.contains(writer)));
+    assert!(shared > ROUNDS / 2, "they did not meet: {shared}");
+    assert!(longest <= 16, "one gateway was shut out for {longest} commits");
+    world.check().await;
+}
+
+pub async fn commit_unknown(engine: &Engine) {
+    let world = World::new(engine).await;
+    let faulty = Arc::new(FaultStore::new(engine.store()));
+    let hub = world.hub_on(Arc::<FaultStore>::clone(&faulty));
+    let mut author = world.author("laptop", "default").await.at(&hub);
+    let mut expected = Vec::new();
+    for (n, faults) in [
+        vec![Fault::LostAfter],
+        vec![Fault::LostBefore],
+        vec![Fault::LostBefore, Fault::LostAfter],
+        vec![Fault::LostBefore, Fault::LostBefore, Fault::LostBefore],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = world.revision().await;
+        let first = author.write(&note(&format!("{n}")), None, put("{}"));
+        let bad = author.write(&key("nothing", "a"), None, put("{}"));
+        let second = author.write_on(&first, put(r#"{"v":2}"#));
+        faulty.fail(&faults);
+        let all = [first, bad, second];
+        let answered = author.push(&all).await.unwrap();
+        let taken = outcomes(&answered);
+        assert_eq!((revision(&taken[0]), revision(&taken[2])), (before.next(), before.next().next()));
+        assert!(matches!(&taken[1], Outcome::Rejected(refusal) if refusal.reason == Reason::KindUndeclared));
+        assert_eq!(world.revision().await, before.next().next(), "each took effect once");
+        expected.push((all, answered));
+        world.check().await;
+    }
+    for (all, answered) in expected {
+        assert_eq!(author.push(&all).await.unwrap(), answered);
+        assert_eq!(author.at(&world.another_hub()).push(&all).await.unwrap(), answered);
+    }
+}
+
+pub async fn a_contended_store_is_tried_again(engine: &Engine) {
+    let world = World::new(engine).await;
+    let faulty = Arc::new(FaultStore::new(engine.store()));
+    let hub = world.hub_on(Arc::<FaultStore>::clone(&faulty));
+    let mut author = world.author("laptop", "default").await.at(&hub);
+    faulty.fail(&[Fault::Contended]);
+    assert!(matches!(author.put(&note("a"), "{}").await, Outcome::Applied { .. }));
+    assert!(faulty.is_calm());
+    world.check().await;
+}
+
+pub async fn ring_wrap_other_gateway(engine: &Engine) {
+    let world = World::new(engine).await;
+    let other = world.another_hub();
+    let mut mine = world.author("mine", "default").await;
+    let mut theirs = world.author("theirs", "default").await.at(&other);
+    let mut reader = Reader::of(&mine);
+    let mut live = session(&world.hub, &mine, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    // A gap: the other gateway's commits lie between two of this one.
+    mine.put(&note("a"), r#"{"v":1}"#).await;
+    theirs.put(&note("b"), r#"{"v":2}"#).await;
+    theirs.put(&note("a"), r#"{"v":3}"#).await;
+    mine.put(&note("c"), r#"{"v":4}"#).await;
+    reader.came.clear();
+    reader.listen(&mut live).await.unwrap();
+    assert_eq!(reader.body(&note("a")), Some(r#"{"v":3}"#));
+    assert!(reader.holds(&note("b")) && reader.holds(&note("c")));
+    assert_eq!(reader.at(), world.revision().await);
+    assert!(reader.came.iter().filter(|came| **came == note("c")).count() == 1, "{:?}", reader.came);
+    // A wrap: more commits than the ring holds.
+    for n in 0..RING_BATCHES_MAX + 10 {
+        mine.put(&note(&format!("{}", n % 50)), &format!(r#"{{"v":{n}}}"#)).await;
+    }
+    reader.came.clear();
+    reader.listen(&mut live).await.unwrap();
+    assert_eq!(reader.at(), world.revision().await);
+    assert_eq!(reader.came.len(), 50, "each record once, as it stands");
+    world.check().await;
+}
+
+pub async fn notify_lost(engine: &Engine) {
+    let world = World::new(engine).await;
+    let other = world.another_hub();
+    let mine = world.author("mine", "default").await;
+    let mut theirs = world.author("theirs", "default").await.at(&other);
+    let mut reader = Reader::of(&mine);
+    let mut live = session(&world.hub, &mine, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    let watch = world.hub.tenant(&world.tenant).feed.watch();
+    for round in 0..3 {
+        theirs.put(&note("a"), &format!(r#"{{"v":{round}}}"#)).await;
+        theirs.put(&note("b"), &format!(r#"{{"v":{round}}}"#)).await;
+        assert_eq!(reader.listen(&mut live).await.unwrap(), 0, "nobody has told this gateway");
+        world.hub.poll(&world.tenant).await.unwrap();
+        assert!(watch.has_changed().unwrap());
+        assert_eq!(reader.listen(&mut live).await.unwrap(), 1);
+        assert_eq!(reader.body(&note("b")), Some(format!(r#"{{"v":{round}}}"#).as_str()));
+        assert_eq!(reader.at(), world.revision().await);
+    }
+    world.check().await;
+}

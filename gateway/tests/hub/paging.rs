@@ -1,0 +1,178 @@
+//! Catch-up in pages while the log goes on.
+
+use gateway::hub::limits::LEASE_MS;
+use semantics::reason::Reason;
+
+use crate::support::author::Author;
+use crate::support::engine::Engine;
+use crate::support::reader::Reader;
+use crate::support::rows::note;
+use crate::support::world::{Settings, World};
+
+const ROWS: usize = 10;
+
+async fn filled(engine: &Engine) -> (World, Author, Author) {
+    let world = World::with(engine, Settings::paged(ROWS)).await;
+    let mut mover = world.author("mover", "a").await;
+    world.show(&mover, &["a", "b"]).await;
+    for n in 0..35 {
+        mover.put_in(if n < 30 { "a" } else { "b" }, &note(&format!("{n:02}")), "{}").await;
+    }
+    let reader = world.author("reader", "a").await;
+    (world, mover, reader)
+}
+
+fn id(n: usize) -> semantics::ids::Key {
+    note(&format!("{n:02}"))
+}
+
+pub async fn moved_between_pages(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    let sent = reader.came.clone();
+    assert!(sent.contains(&id(0)) && !sent.contains(&id(29)));
+    mover.put_in("b", &id(0), r#"{"left":"after it was sent"}"#).await;
+    mover.put_in("b", &id(29), r#"{"left":"before it was sent"}"#).await;
+    mover.put_in("a", &id(33), r#"{"came":1}"#).await;
+    mover.put_in("b", &id(1), "{}").await;
+    mover.put_in("a", &id(1), r#"{"back":1}"#).await;
+    reader.catch_up(&world.hub).await.unwrap();
+    assert!(!reader.holds(&id(0)) && !reader.holds(&id(29)));
+    assert!(reader.departed.contains(&id(0)) && !reader.came.contains(&id(29)));
+    assert_eq!(reader.body(&id(33)), Some(r#"{"came":1}"#));
+    assert_eq!(reader.body(&id(1)), Some(r#"{"back":1}"#));
+    let mut fresh = Reader::of(&author);
+    assert!(fresh.catch_up(&world.hub).await.unwrap() > 3);
+    assert_eq!((fresh.cursor, fresh.digest()), (reader.cursor, reader.digest()));
+    assert_eq!(fresh.records, reader.records);
+    world.check().await;
+}
+
+pub async fn written_between_pages(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    let mut n = 0;
+    // As long as records change faster than they are read there is no cut; every cut that comes is true.
+    while reader.page(&world.hub).await.unwrap().is_none() {
+        n += 1;
+        mover.put_in("a", &id(n), &format!(r#"{{"v":{n}}}"#)).await;
+        mover.delete(&id(29 - n)).await;
+        mover.put_in("a", &note(&format!("new{n}")), "{}").await;
+    }
+    assert_eq!(reader.digest(), world.hub.digest(&world.tenant, author.who.node).await.unwrap().1);
+    mover.put_in("a", &id(1), r#"{"last":1}"#).await;
+    reader.catch_up(&world.hub).await.unwrap();
+    assert_eq!(reader.body(&id(1)), Some(r#"{"last":1}"#));
+    world.check().await;
+}
+
+pub async fn gc_between_pages(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    for n in 0..5 {
+        mover.delete(&id(n)).await;
+    }
+    world.clock.advance(LEASE_MS + 1);
+    world.maintain().await;
+    assert!(world.current(&id(0)).await.is_none(), "the tombstone is collected");
+    for hub in [&world.hub, &world.another_hub()] {
+        assert_eq!(reader.clone().page(hub).await.unwrap_err().reason(), Reason::CursorExpired);
+    }
+    assert!(reader.records.is_empty() && reader.cursor.is_none(), "nothing was shown");
+    let mut fresh = Reader::of(&author);
+    fresh.catch_up(&world.hub).await.unwrap();
+    assert_eq!(fresh.records.len(), 25);
+    reader = fresh;
+    // The same for a reader with a cursor.
+    for n in 5..30 {
+        mover.put_in("a", &id(n), r#"{"v":2}"#).await;
+    }
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    mover.delete(&id(6)).await;
+    world.clock.advance(LEASE_MS + 1);
+    world.maintain().await;
+    assert_eq!(reader.page(&world.hub).await.unwrap_err().reason(), Reason::CursorExpired);
+    world.check().await;
+}
+
+pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    let floor = world.revision().await;
+    for n in 0..5 {
+        mover.delete(&id(n)).await;
+    }
+    for _ in 0..3 {
+        world.clock.advance(LEASE_MS - 1);
+        world.maintain().await;
+        assert!(world.store.head(&world.tenant).await.unwrap().horizon <= floor);
+        // Progress renews it.
+        assert!(reader.page(&world.hub).await.unwrap().is_none());
+    }
+    reader.catch_up(&world.hub).await.unwrap();
+    assert_eq!(reader.records.len(), 25);
+    world.clock.advance(LEASE_MS + 1);
+    world.maintain().await;
+    assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+pub async fn equal_cursors_have_equal_digests(engine: &Engine) {
+    const DOMAINS: [&str; 3] = ["a", "b", "c"];
+    let world = World::with(engine, Settings::paged(ROWS)).await;
+    let mut mover = world.author("mover", "a").await;
+    world.show(&mover, &DOMAINS).await;
+    let hubs = [std::sync::Arc::clone(&world.hub), world.another_hub()];
+    let mut readers = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        let author = world.author(name, "a").await;
+        readers.push((Reader::of(&author), author));
+    }
+    let mut dice = Dice(7);
+    for step in 0..1_500 {
+        let key = id(dice.roll(40));
+        match dice.roll(12) {
+            0 => {
+                let size = 1 + dice.roll(3);
+                let from = dice.roll(3);
+                let shown: Vec<&str> = (0..size).map(|n| DOMAINS[(from + n) % 3]).collect();
+                world.show(&readers[dice.roll(4)].1, &shown).await;
+            }
+            1 => {
+                mover.delete(&key).await;
+            }
+            2..=5 => {
+                let domain = DOMAINS[dice.roll(3)];
+                mover.put_in(domain, &key, &format!(r#"{{"step":{step}}}"#)).await;
+            }
+            _ => {
+                // A cut compares its digest with what this reader holds.
+                let (reader, _) = &mut readers[dice.roll(4)];
+                reader.page(&hubs[dice.roll(2)]).await.unwrap();
+            }
+        }
+    }
+    for (reader, author) in &mut readers {
+        world.show(author, &["a", "c"]).await;
+        reader.catch_up(&hubs[0]).await.unwrap();
+    }
+    for (reader, _) in &mut readers {
+        reader.catch_up(&hubs[1]).await.unwrap();
+    }
+    let digests: Vec<_> = readers.iter().map(|(reader, _)| (reader.at(), reader.digest())).collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
+    assert_eq!(digests[0].1, world.hub.digest(&world.tenant, readers[0].1.who.node).await.unwrap().1);
+    world.check().await;
+}
