@@ -173,7 +173,7 @@ async fn storm(world: &World, edits: usize, wins: bool) {
     if wins {
         assert_eq!((conflicted, theirs.revision), (1, remote_revision));
     } else {
-        let last = edits - 1 - usize::from((edits - 1) % 10 == 0);
+        let last = edits - 1 - usize::from((edits - 1).is_multiple_of(10));
         assert_eq!(value(world, ours, "t").await, json!(format!("edit{last}")));
     }
     assert_eq!(held(world).await, named(&conflict), "holds do not grow");

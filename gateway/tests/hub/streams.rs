@@ -25,7 +25,7 @@ pub async fn dots_out_of_order(engine: &Engine) {
     let (first, second) =
         (author.write(&note("a"), None, put("{}")), author.write(&note("b"), None, put("{}")));
     let before = world.store.head(&world.tenant).await.unwrap();
-    let early = elsewhere.push(&[second.clone()]).await.unwrap();
+    let early = elsewhere.push(std::slice::from_ref(&second)).await.unwrap();
     let waits = early.waits.unwrap();
     assert_eq!((waits.reason, waits.n), (Reason::OutOfOrder, 1));
     assert!(early.outcomes.is_empty());
@@ -181,7 +181,7 @@ pub async fn withdraw(engine: &Engine) {
     assert!(matches!(taken[2], Outcome::Applied { .. }));
     assert!(world.current(&note("bulk")).await.is_none());
     // It is withdrawn for good: the mutation comes back under another dot, the first one stays consumed.
-    assert_eq!(outcomes(&author.push(&[bulk.clone()]).await.unwrap()), [Outcome::Withdrawn]);
+    assert_eq!(outcomes(&author.push(std::slice::from_ref(&bulk)).await.unwrap()), [Outcome::Withdrawn]);
     let again = author.write(&note("bulk"), None, put("{}"));
     let again = semantics::envelope::Mutation { id: bulk.id, ..again };
     assert!(matches!(author.settle(&[again]).await[..], [Outcome::Applied { .. }]));
