@@ -1,7 +1,9 @@
 //! Epochs: a replica that is a copy finds out what became of the mutations it shares with the original, and opens
 //! an epoch of its own for the rest.
 
-use semantics::ids::{CommitNumber, MutationId, Revision, Writer};
+use std::collections::BTreeSet;
+
+use semantics::ids::{CommitNumber, Key, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{Reconcile, Reconciliation};
@@ -59,11 +61,11 @@ impl Replica {
         for told in &page.outcomes {
             take_outcome(&mut work, told).await?;
         }
-        let touched = work.touched;
+        let mut touched = work.touched;
         let next = match (page.next, page.epoch) {
             (Some(after), _) => Some(Reconcile { cursor, after }),
             (None, Some(epoch)) => {
-                self.adopt_epoch(&mut *txn, epoch).await?;
+                touched.append(&mut self.adopt_epoch(&mut *txn, epoch, confirmed).await?);
                 None
             }
             (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
@@ -127,7 +129,13 @@ impl Replica {
         Ok(txn.commit().await?)
     }
 
-    async fn adopt_epoch(&self, txn: &mut dyn ReplicaTxn, epoch: u32) -> Result<(), StoreError> {
+    /// Gives the records that it touched.
+    async fn adopt_epoch(
+        &self,
+        txn: &mut dyn ReplicaTxn,
+        epoch: u32,
+        confirmed: Revision,
+    ) -> Result<BTreeSet<Key>, StoreError> {
         let writer = Writer { node: self.identity.node, epoch };
         each_entry(txn, |entry| {
             let is_open = entry.is_dotted() || entry.is_queued();
@@ -142,7 +150,10 @@ impl Replica {
         state::save(txn, MetaKey::Stream, &stream).await?;
         let mut condition = state::condition(txn).await?;
         condition.needs_epoch = false;
-        state::save(txn, MetaKey::Condition, &condition).await
+        state::save(txn, MetaKey::Condition, &condition).await?;
+        let mut work = Work::new(txn, writer, confirmed);
+        work.set_aside_orphans().await?;
+        Ok(work.touched)
     }
 }
 

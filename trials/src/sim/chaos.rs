@@ -213,7 +213,7 @@ impl World {
         match self.rng.below(4) {
             0 | 1 => {
                 let content = self.machines[m].store.snapshot();
-                let written = self.machines[m].written.len();
+                let written = self.machines[m].written.iter().copied().collect();
                 self.machines[m].backup = Some(Backup { content, written });
                 self.note(|| format!("machine {m} is backed up"));
                 Ok(())
@@ -235,8 +235,10 @@ impl World {
         machine.store.restore(&backup.content);
         machine.expected.clear();
         machine.is_copied = true;
-        let lost = machine.written.split_off(backup.written.min(machine.written.len()));
-        self.note(|| format!("machine {m} has lost {} writes", lost.len()));
+        let before = machine.written.len();
+        machine.written.retain(|id| backup.written.contains(id));
+        let lost = before - machine.written.len();
+        self.note(|| format!("machine {m} has lost {lost} writes"));
         // Nobody else starts it before: a crash may have planned to.
         self.machines[m].away_until_ms = self.now_ms() + RESTORE_MS;
         self.after(RESTORE_MS, Event::Start(m));

@@ -37,8 +37,8 @@ pub struct Expected {
 pub struct Backup {
     /// Its content.
     pub content: Snapshot,
-    /// How many writes had been made.
-    pub written: usize,
+    /// Which writes had been made.
+    pub written: std::collections::BTreeSet<MutationId>,
 }
 
 /// A machine.

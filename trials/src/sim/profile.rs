@@ -101,8 +101,8 @@ impl Profile {
             trouble_ms_max: if has_network { rng.range(300, 1_500) } else { 0 },
             spoke_crash: if level >= Level::Crashes { chance(rng, 600, 15) } else { 0 },
             store: if level >= Level::Crashes { store } else { StoreFaults::default() },
-            revisions_min: if is_pruned { rng.range(5, 60) } else { 10_000 },
-            expiry_ms: if is_pruned { rng.range(5_000, 20_000) } else { 3_600_000_000 },
+            revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
+            expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { 3_600_000_000 },
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
         }
     }
