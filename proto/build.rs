@@ -1,0 +1,24 @@
+//! Compiles the .proto files without protoc and keeps their descriptors for reflection.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new("hubward/v1");
+    println!("cargo:rerun-if-changed=hubward");
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let descriptors = protox::compile(&files, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".hubward.v1.Changes").compile_fds(descriptors)?;
+    Ok(())
+}
