@@ -1,4 +1,6 @@
-//! trials
+//! Hubward's trials: what needs more than one crate, or more than one process.
 
+pub mod fleet;
+pub mod process;
 pub mod sim;
 pub mod tree;

@@ -244,7 +244,7 @@ impl World {
     }
 
     /// The store holds what the oracle saw, as far as it still holds it.
-    fn check_store(&self, tenant: &TenantId) -> Checked {
+    fn check_store(&mut self, tenant: &TenantId) -> Checked {
         use gateway::store::Store;
         let oracle = self.store.oracle();
         let log = oracle.logs.get(tenant).ok_or("no tenant")?;
@@ -263,6 +263,7 @@ impl World {
             };
             ensure!(rows.iter().any(|row| row.revision == last.revision), "live record {key} was pruned");
         }
+        self.stats.pruned += head.revision.0 - u64::try_from(rows.len()).unwrap_or(0);
         Ok(())
     }
 

@@ -176,6 +176,10 @@ impl World {
             }
             Output::Reconciled { machine, call, answer } => {
                 if let Err(error) = &answer {
+                    self.note(|| format!("reconcile of machine {machine}: {error}"));
+                    if error.reason() == Reason::CursorExpired {
+                        self.stats.expired += 1;
+                    }
                     check_error("reconcile", error)?;
                 }
                 let ms = self.rng.range(1, self.profile.latency_ms_max);

@@ -74,7 +74,8 @@ pub struct Machine {
     pub written: Vec<MutationId>,
     /// What its records must show.
     pub expected: BTreeMap<Key, Expected>,
-    /// Whether other replicas of its node live: then nothing here is only its own.
+    /// Whether its node has written what is not known here, in another replica or in a former life of this one:
+    /// then no change of a record is surely somebody else's.
     pub is_copied: bool,
     /// Whether it stopped for good, because its node was revoked.
     pub is_stopped: bool,
@@ -234,6 +235,8 @@ impl World {
                 self.check_cut(m)?;
             }
             Some(Told::Settled(_) | Told::ReconcileSettled(_)) => self.check_expected(m)?,
+            // What it set aside may have taken effect all the same.
+            Some(Told::ReconcileReady(_)) if name == GIVE_UP => self.machines[m].is_copied = true,
             Some(Told::Halted(refusal)) => return Err(format!("machine {m} halts: {refusal}")),
             _ => {}
         }
@@ -416,6 +419,8 @@ impl World {
     }
 }
 
+const GIVE_UP: &str = "give up reconciling";
+
 fn step_name(step: &Step) -> String {
     match step {
         Step::Settle(results) => {
@@ -428,6 +433,7 @@ fn step_name(step: &Step) -> String {
         Step::SettleReconciliation(page) => format!("reconciliation of {}", page.outcomes.len()),
         Step::TakeWelcome(welcome) => format!("welcome as epoch {} at {}", welcome.writer.epoch, welcome.last_n),
         Step::PrepareHello { .. } => "hello".to_owned(),
+        Step::GiveUpReconciling => GIVE_UP.to_owned(),
         Step::PreparePush => "prepare push".to_owned(),
         other => format!("{other:?}").chars().take(80).collect(),
     }

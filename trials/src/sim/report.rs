@@ -85,6 +85,8 @@ pub struct Stats {
     pub writes: u64,
     /// Commits.
     pub commits: u64,
+    /// Log rows that were pruned.
+    pub pruned: u64,
 }
 
 impl Stats {
@@ -96,7 +98,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 19] {
+    pub fn named(&self) -> [(&'static str, u64); 20] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -117,6 +119,7 @@ impl Stats {
             ("late pushes", self.late_pushes),
             ("local writes", self.writes),
             ("commits", self.commits),
+            ("pruned rows", self.pruned),
         ]
     }
 }

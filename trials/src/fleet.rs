@@ -1,0 +1,206 @@
+//! A hub and its spokes as an operator runs them: through their commands.
+
+use serde_json::Value;
+
+use crate::process::{Folder, Process, Ran, run, run_with};
+
+/// A hub process and what is needed to start it again where it was.
+#[derive(Debug)]
+pub struct Hub {
+    data: String,
+    store: Vec<String>,
+    dev: bool,
+    listen: String,
+    operator_listen: String,
+    process: Option<Process>,
+}
+
+impl Hub {
+    /// Starts a hub on a free port, with its keys in a folder, on SQLite there or on a Postgres URL.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(folder: &Folder, dev: bool, database_url: Option<&str>) -> Self {
+        let store = database_url.map(|url| vec!["--database-url".to_owned(), url.to_owned()]).unwrap_or_default();
+        let free = "127.0.0.1:0".to_owned();
+        let mut hub = Self {
+            data: folder.at("hub"),
+            store,
+            dev,
+            listen: free.clone(),
+            operator_listen: free,
+            process: None,
+        };
+        hub.restart();
+        if !dev {
+            let _ = hub.admin(&["tenant", "create", "default"]);
+        }
+        hub
+    }
+
+    /// Starts it (again), on the addresses it had.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&mut self) {
+        self.process = None;
+        let mut args = vec!["serve", "--data", &self.data, "--listen", &self.listen];
+        args.extend(["--operator-listen", &self.operator_listen]);
+        args.extend(self.store.iter().map(String::as_str));
+        if self.dev {
+            args.push("--dev");
+        }
+        let process = Process::start("hubward", &args);
+        let ready: Value = loop {
+            let line = process.line();
+            match serde_json::from_str::<Value>(&line) {
+                Ok(value) if value.get("listen").is_some() => break value,
+                _ => {}
+            }
+        };
+        let address = |name: &str| ready[name].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned();
+        (self.listen, self.operator_listen) = (address("listen"), address("operator_listen"));
+        self.process = Some(process);
+    }
+
+    /// Where spokes connect.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.dev { "http" } else { "https" }, self.listen)
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("the hub runs")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the hub runs").kill();
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub fn terminate(&mut self) -> i32 {
+        self.process.take().expect("the hub runs").terminate()
+    }
+
+    /// Runs an operator command.
+    #[must_use]
+    pub fn admin(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["--output", "json", "--data", &self.data];
+        all.extend(args);
+        run("hubward", &all)
+    }
+
+    /// A join token for the tenant `default`.
+    ///
+    /// # Panics
+    /// When the hub gives none.
+    #[must_use]
+    pub fn token(&self, uses: u32) -> String {
+        let uses = uses.to_string();
+        let made = self.admin(&["token", "create", "--tenant", "default", "--uses", &uses]).json();
+        made["token"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+    }
+
+    /// Digest of a node's view: revision and digest.
+    ///
+    /// # Panics
+    /// When the hub gives none.
+    #[must_use]
+    pub fn digest(&self, node: &str) -> (u64, String) {
+        digest_of(&self.admin(&["digest", "--tenant", "default", "--node", node]).json())
+    }
+}
+
+fn digest_of(value: &Value) -> (u64, String) {
+    let revision = value["revision"].as_u64();
+    let digest = value["digest"].as_str();
+    (revision.unwrap_or_else(|| panic!("{value}")), digest.unwrap_or_else(|| panic!("{value}")).to_owned())
+}
+
+/// A spoke's folder and its commands.
+#[derive(Debug)]
+pub struct Spoke {
+    /// Its folder.
+    pub data: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Spoke {
+    /// Joins a hub.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[must_use]
+    pub fn join(folder: &Folder, hub: &Hub, name: &str) -> Self {
+        let spoke = Self { data: folder.at(name), name: name.to_owned() };
+        let (url, token) = (hub.url(), hub.token(1));
+        let joined = spoke.run(&["join", "--hub", &url, "--token", &token, "--name", name, "--type", "desktop"]);
+        assert_eq!(joined.code, 0, "{joined:?}");
+        spoke
+    }
+
+    /// Runs a command.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    /// Runs a command with something on its standard input.
+    #[must_use]
+    pub fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        let mut all = vec!["--output", "json", "--data", &self.data];
+        all.extend(args);
+        run_with("spoke", &all, input)
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn ok(&self, args: &[&str]) -> Ran {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "spoke {args:?}: {ran:?}");
+        ran
+    }
+
+    /// Starts the daemon.
+    #[must_use]
+    pub fn daemon(&self) -> Process {
+        Process::start("spoke", &["--output", "json", "--data", &self.data, "run"])
+    }
+
+    /// A record's body, if it is there.
+    #[must_use]
+    pub fn body(&self, kind: &str, id: &str) -> Option<Value> {
+        let got = self.run(&["get", kind, id]);
+        (got.code == 0).then(|| got.json()["body"].clone())
+    }
+
+    /// Digest of the confirmed records: revision and digest.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn digest(&self) -> (u64, String) {
+        digest_of(&self.run(&["digest"]).json())
+    }
+
+    /// Ids of a kind's records.
+    ///
+    /// # Panics
+    /// When they cannot be listed.
+    #[must_use]
+    pub fn ids(&self, kind: &str) -> Vec<String> {
+        let listed = self.run(&["ls", kind]).json();
+        let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
+        records.iter().map(|record| record["id"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
