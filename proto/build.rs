@@ -19,6 +19,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".hubward.v1.Changes").compile_fds(descriptors)?;
+    // Boxed where a list of empty elements would otherwise take a hundred times its bytes on the wire.
+    tonic_prost_build::configure()
+        .bytes(".hubward.v1.Changes.batch")
+        .boxed(".hubward.v1.PushItem.item.mutation")
+        .boxed(".hubward.v1.Change.record")
+        .compile_fds(descriptors)?;
     Ok(())
 }
