@@ -3,6 +3,7 @@
 //! state, and what a call returned is durable.
 
 mod apply;
+mod changes;
 pub mod entry;
 mod epoch;
 mod greet;

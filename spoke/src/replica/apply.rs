@@ -195,6 +195,7 @@ impl Taken {
     async fn note(&mut self, txn: &mut dyn ReplicaTxn, keys: &[Key]) -> Result<(), StoreError> {
         let declarations = keys.iter().filter(|key| key.kind.as_str() == kind::KIND);
         self.kinds.extend(declarations.map(|key| key.id.as_str().to_owned()));
+        txn.visible_changed(keys).await?;
         self.touched.extend(txn.outbox_has(keys).await?);
         Ok(())
     }

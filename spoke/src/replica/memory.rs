@@ -2,7 +2,7 @@
 
 mod outbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +15,8 @@ use tokio::sync::OwnedMutexGuard;
 use self::outbox::Outbox;
 use super::entry::Entry;
 use super::store::{
-    ConfirmedRow, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range, ReplicaStore, ReplicaTxn, Staged,
+    CHANGES_KEPT, ChangesKept, ConfirmedRow, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range, ReplicaStore,
+    ReplicaTxn, Staged, VisibleChange,
 };
 use crate::error::StoreError;
 
@@ -46,6 +47,48 @@ struct State {
     outbox: Arc<Outbox>,
     staging: Arc<BTreeMap<Key, Arc<Staged>>>,
     cells: Arc<BTreeMap<Cell, Vec<u8>>>,
+    changes: Changes,
+}
+
+/// Committed changes in blocks, one for each commit, so that a copy of the state shares them.
+#[derive(Debug, Clone, Default)]
+struct Changes {
+    blocks: Arc<BTreeMap<u64, Arc<Vec<Key>>>>,
+    last: u64,
+}
+
+impl Changes {
+    fn append(&mut self, keys: BTreeSet<Key>) {
+        if keys.is_empty() {
+            return;
+        }
+        let blocks = Arc::make_mut(&mut self.blocks);
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let count = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        blocks.insert(self.last + 1, Arc::new(keys));
+        self.last += count;
+        // A whole block goes once the one behind it reaches back far enough.
+        let reach = self.last.saturating_sub(CHANGES_KEPT);
+        while blocks.keys().nth(1).is_some_and(|first| *first <= reach + 1) {
+            blocks.pop_first();
+        }
+    }
+
+    fn kept(&self) -> ChangesKept {
+        let first = self.blocks.first_key_value().map_or(1, |(first, _)| *first);
+        ChangesKept { after: first - 1, last: self.last }
+    }
+
+    fn after(&self, position: u64, limit: usize) -> Vec<VisibleChange> {
+        let start = self.blocks.range(..=position.saturating_add(1)).next_back().map_or(0, |(first, _)| *first);
+        let blocks = self.blocks.range(start..);
+        blocks
+            .flat_map(|(first, keys)| (*first..).zip(keys.iter()))
+            .filter(|(at, _)| *at > position)
+            .take(limit)
+            .map(|(position, key)| VisibleChange { position, key: key.clone() })
+            .collect()
+    }
 }
 
 impl MemoryStore {
@@ -84,7 +127,7 @@ impl ReplicaStore for MemoryStore {
             Mode::Write => Some(Arc::clone(&self.writer).lock_owned().await),
         };
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Box::new(Txn { home: Arc::clone(&self.state), state, turn }))
+        Ok(Box::new(Txn { home: Arc::clone(&self.state), state, turn, changed: BTreeSet::new() }))
     }
 }
 
@@ -92,6 +135,7 @@ struct Txn {
     home: Arc<RwLock<State>>,
     state: State,
     turn: Option<OwnedMutexGuard<()>>,
+    changed: BTreeSet<Key>,
 }
 
 impl Txn {
@@ -282,8 +326,22 @@ impl ReplicaTxn for Txn {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError> {
+        self.writable()?;
+        self.changed.extend(keys.iter().cloned());
+        Ok(())
+    }
+    async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError> {
+        Ok(self.state.changes.after(position, limit.min(ROWS_MAX)))
+    }
+    async fn changes_kept(&mut self) -> Result<ChangesKept, StoreError> {
+        Ok(self.state.changes.kept())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         if self.turn.is_some() {
+            let changed = std::mem::take(&mut self.changed);
+            self.state.changes.append(changed);
             *self.home.write().unwrap_or_else(PoisonError::into_inner) = self.state;
         }
         Ok(())

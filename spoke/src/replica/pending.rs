@@ -60,6 +60,7 @@ pub(crate) async fn rematerialise(
     let keys: Vec<Key> = keys.iter().cloned().collect();
     for keys in keys.chunks(ROWS_MAX) {
         let confirmed = txn.confirmed_get(keys).await?;
+        let before = txn.pending_get(keys).await?;
         let mut shown = Vec::new();
         let mut gone = Vec::new();
         for key in keys {
@@ -74,6 +75,11 @@ pub(crate) async fn rematerialise(
                 None => gone.push(key.clone()),
             }
         }
+        let changed = shown.iter().filter(|record| before.get(&record.key) != Some(record));
+        let changed = changed.map(|record| record.key.clone());
+        let changed: Vec<Key> =
+            changed.chain(gone.iter().filter(|key| before.contains_key(key)).cloned()).collect();
+        txn.visible_changed(&changed).await?;
         txn.pending_put(&shown).await?;
         txn.pending_delete(&gone).await?;
     }

@@ -14,6 +14,9 @@ use crate::error::StoreError;
 /// Most rows one call returns, takes, or names.
 pub const ROWS_MAX: usize = 1000;
 
+/// Visible changes that a store keeps at least.
+pub const CHANGES_KEPT: u64 = 100_000;
+
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -152,6 +155,24 @@ pub struct OutboxTotals {
     pub set_aside: u64,
 }
 
+/// That what is visible of a record changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisibleChange {
+    /// Goes up with every change, over restarts too.
+    pub position: u64,
+    /// The record. What it changed to is what it is now.
+    pub key: Key,
+}
+
+/// Which visible changes a store still has: those with `after < position <= last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangesKept {
+    /// Last position that was forgotten; 0 = none.
+    pub after: u64,
+    /// Last position given; 0 = none.
+    pub last: u64,
+}
+
 /// The contract:
 /// - A transaction sees the state as of its begin and its own writes, and nothing of others meanwhile.
 /// - At most one write transaction is open at a time; `begin(Mode::Write)` waits for its turn. Readers do not wait.
@@ -237,6 +258,14 @@ pub trait ReplicaTxn: Send {
     async fn cell_put(&mut self, cell: &Cell, state: Option<&[u8]>) -> Result<(), StoreError>;
     /// Removes every cell's digest state.
     async fn cells_clear(&mut self) -> Result<(), StoreError>;
+
+    /// Notes that what is visible of these records changed: each gets its position at the commit, once, in key
+    /// order. The oldest are forgotten, never one of the last [`CHANGES_KEPT`].
+    async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError>;
+    /// Committed changes after a position, in order.
+    async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError>;
+    /// Which committed changes are still there.
+    async fn changes_kept(&mut self) -> Result<ChangesKept, StoreError>;
 
     /// Makes the transaction's writes durable and visible, all at once.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@ use semantics::lthash::LtHash;
 use semantics::view::View;
 
 use crate::error::StoreError;
-use crate::replica::store::{ConfirmedRow, ReplicaTxn, Staged};
+use crate::replica::store::{ConfirmedRow, ROWS_MAX, Range, ReplicaTxn, Staged};
 
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
 pub(super) struct Layer {
@@ -23,6 +23,7 @@ impl Layer {
     pub(super) async fn open(txn: &mut dyn ReplicaTxn, is_anew: bool) -> Result<Self, StoreError> {
         let mut cells = BTreeMap::new();
         if is_anew {
+            note_all(txn).await?;
             txn.confirmed_clear().await?;
             txn.cells_clear().await?;
         } else {
@@ -109,6 +110,18 @@ impl Layer {
             sum.combine(state);
         }
         sum.finish()
+    }
+}
+
+/// Everything that was shown may be gone.
+async fn note_all(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
+    let mut range = Range::default();
+    loop {
+        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let keys: Vec<Key> = rows.into_iter().map(|row| row.record.key).collect();
+        let Some(last) = keys.last() else { return Ok(()) };
+        range.after = Some(last.clone());
+        txn.visible_changed(&keys).await?;
     }
 }
 

@@ -169,6 +169,8 @@ impl Draft<'_> {
             txn.outbox_put(entries).await?;
         }
         txn.pending_put(&changed).await?;
+        let keys: Vec<Key> = changed.into_iter().map(|record| record.key).collect();
+        txn.visible_changed(&keys).await?;
         state::save(txn, MetaKey::Clock, &self.clock).await?;
         state::save(txn, MetaKey::Order, &self.order).await
     }
