@@ -8,5 +8,8 @@
 
 pub mod engine;
 pub mod error;
+pub mod export;
+pub mod folder;
+pub mod import;
 pub mod replica;
 pub mod sync;

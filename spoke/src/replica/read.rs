@@ -13,7 +13,7 @@ use super::state::{self, Condition};
 use super::store::{OutboxTotals, ROWS_MAX, Range};
 use crate::error::{ReplicaError, StoreError};
 
-/// A live record as shown here.
+/// A record as shown here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// The record.
@@ -45,13 +45,21 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::Store`].
     pub async fn get(&self, key: &Key) -> Result<Option<Item>, ReplicaError> {
+        Ok(self.look(key).await?.filter(|item| !item.record.is_deleted()))
+    }
+
+    /// A record as shown here, or its tombstone.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn look(&self, key: &Key) -> Result<Option<Item>, ReplicaError> {
         let mut txn = self.read().await?;
         let keys = std::slice::from_ref(key);
         let confirmed = txn.confirmed_get(keys).await?.remove(key);
         let revision = confirmed.as_ref().map_or(Revision::ZERO, |row| row.revision);
         let pending = txn.pending_get(keys).await?.remove(key);
         let is_pending = pending.is_some();
-        let record = pending.or(confirmed.map(|row| row.record)).filter(|record| !record.is_deleted());
+        let record = pending.or(confirmed.map(|row| row.record));
         Ok(record.map(|record| Item { record, revision, is_pending }))
     }
 
@@ -112,6 +120,15 @@ impl Replica {
     pub async fn conflicts(&self, after: Option<Key>, limit: usize) -> Result<Vec<Item>, ReplicaError> {
         let kind = Kind::new(kind::CONFLICT).ok();
         self.page(&Range { kind, prefix: String::new(), after }, limit).await
+    }
+
+    /// Records and tombstones of the confirmed layer alone, in key order, at most `limit` (and at most [`ROWS_MAX`]).
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn confirmed_page(&self, range: &Range, limit: usize) -> Result<Vec<(Revision, Record)>, ReplicaError> {
+        let rows = self.read().await?.confirmed_page(range, limit.min(ROWS_MAX)).await?;
+        Ok(rows.into_iter().map(|row| (row.revision, row.record)).collect())
     }
 
     /// Outbox entries in queue order after a place, at most `limit` (and at most [`ROWS_MAX`]).

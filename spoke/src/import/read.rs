@@ -1,0 +1,168 @@
+//! Reading a file's rows, within bounds.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use semantics::reason::{Reason, Refusal};
+use serde_json::Value;
+
+use super::Progress;
+
+/// Largest JSON or YAML file, which is read whole, bytes.
+pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest JSON Lines file, bytes.
+pub const LINES_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Longest line of a JSON Lines file, bytes.
+pub const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most rows of one file.
+pub const ROWS_FILE_MAX: usize = 1_000_000;
+/// Between two reports of progress, rows.
+const PROGRESS_ROWS: u64 = 1_000;
+/// Longest part of a bad line that is kept, characters.
+const BAD_LINE_CHARS_MAX: usize = 1_000;
+
+/// A row of a file.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Where it stands, for a person.
+    pub(super) place: String,
+    /// The named list it stands in.
+    pub(super) collection: Option<String>,
+    /// What it says, or why it cannot be read and its text.
+    pub(super) value: Result<Value, (Refusal, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Lines,
+    Yaml,
+}
+
+/// All rows of a file.
+pub(super) fn rows(path: &Path, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Vec<Row>, Refusal> {
+    let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{}: {detail}", path.display()));
+    let about = std::fs::symlink_metadata(path).map_err(|e| malformed(e.to_string()))?;
+    if !about.is_file() {
+        return Err(malformed("not a regular file: links, pipes and folders are not imported".to_owned()));
+    }
+    let format = format_of(path).ok_or_else(|| {
+        malformed("the name ends in none of .json, .jsonl, .ndjson, .yaml, .yml".to_owned())
+    })?;
+    let bytes_max = if format == Format::Lines { LINES_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
+    if about.len() > bytes_max {
+        let detail = format!("{}: {} bytes, at most {bytes_max}", path.display(), about.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    let file = File::open(path).map_err(|e| malformed(e.to_string()))?;
+    let total = about.len();
+    let rows = match format {
+        Format::Lines => lines(file, total, progress).map_err(|e| malformed(e.to_string()))?,
+        Format::Json | Format::Yaml => {
+            let mut text = String::new();
+            file.take(bytes_max).read_to_string(&mut text).map_err(|e| malformed(e.to_string()))?;
+            let value = match format {
+                Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| malformed(e.to_string()))?,
+                _ => serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?,
+            };
+            shape(value)
+        }
+    };
+    if rows.len() > ROWS_FILE_MAX {
+        let detail = format!("{}: {} rows, at most {ROWS_FILE_MAX}", path.display(), rows.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    progress(Progress { rows: count, bytes: total, bytes_total: total });
+    Ok(rows)
+}
+
+fn format_of(path: &Path) -> Option<Format> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "json" => Some(Format::Json),
+        "jsonl" | "ndjson" => Some(Format::Lines),
+        "yaml" | "yml" => Some(Format::Yaml),
+        _ => None,
+    }
+}
+
+/// Rows of a document: a list of rows, named lists of rows, or one row.
+fn shape(value: Value) -> Vec<Row> {
+    let row = |collection: Option<&str>, at: usize, value: Value| Row {
+        place: format!("{}[{at}]", collection.unwrap_or("row")),
+        collection: collection.map(str::to_owned),
+        value: Ok(value),
+    };
+    match value {
+        Value::Array(values) => values.into_iter().enumerate().map(|(at, v)| row(None, at, v)).collect(),
+        Value::Object(lists) if !lists.is_empty() && lists.values().all(is_list_of_objects) => lists
+            .into_iter()
+            .flat_map(|(name, list)| {
+                let values = if let Value::Array(values) = list { values } else { Vec::new() };
+                values.into_iter().enumerate().map(|(at, v)| row(Some(&name), at, v)).collect::<Vec<_>>()
+            })
+            .collect(),
+        one => vec![row(None, 0, one)],
+    }
+}
+
+fn is_list_of_objects(value: &Value) -> bool {
+    matches!(value, Value::Array(values) if values.iter().all(Value::is_object))
+}
+
+fn lines(file: File, total: u64, progress: &mut (dyn FnMut(Progress) + Send)) -> std::io::Result<Vec<Row>> {
+    let mut reader = BufReader::new(file);
+    let mut rows = Vec::new();
+    let (mut number, mut bytes) = (0_u64, 0_u64);
+    loop {
+        let mut line = Vec::new();
+        let read = reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(rows);
+        }
+        number += 1;
+        bytes += u64::try_from(read).unwrap_or(u64::MAX);
+        let is_whole = line.last() == Some(&b'\n') || u64::try_from(read).is_ok_and(|n| n <= LINE_BYTES_MAX);
+        let place = format!("line {number}");
+        if !is_whole {
+            bytes += skip_line(&mut reader)?;
+            let refusal = Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
+            rows.push(Row { place, collection: None, value: Err((refusal, String::new())) });
+        } else if !line.trim_ascii().is_empty() {
+            rows.push(Row { place, collection: None, value: parse_line(&line) });
+        }
+        if rows.len() > ROWS_FILE_MAX {
+            return Ok(rows);
+        }
+        if number.is_multiple_of(PROGRESS_ROWS) {
+            progress(Progress { rows: number, bytes, bytes_total: total });
+        }
+    }
+}
+
+fn parse_line(line: &[u8]) -> Result<Value, (Refusal, String)> {
+    serde_json::from_slice(line).map_err(|e| {
+        let text: String = String::from_utf8_lossy(line).chars().take(BAD_LINE_CHARS_MAX).collect();
+        (Refusal::new(Reason::Malformed, e.to_string()), text.trim_end().to_owned())
+    })
+}
+
+/// Passes over the rest of a line without keeping it.
+fn skip_line(reader: &mut BufReader<File>) -> std::io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let (used, is_end) = {
+            let buffer = reader.fill_buf()?;
+            match buffer.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (buffer.len(), buffer.is_empty()),
+            }
+        };
+        reader.consume(used);
+        skipped += u64::try_from(used).unwrap_or(u64::MAX);
+        if is_end {
+            return Ok(skipped);
+        }
+    }
+}

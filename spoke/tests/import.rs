@@ -1,0 +1,144 @@
+//! Import and export over a replica in memory.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use semantics::ids::{Key, Kind, RecordId};
+use semantics::reason::Reason;
+use serde_json::json;
+use spoke::error::ReplicaError;
+use spoke::import::{Mapping, Options, Summary, run};
+use spoke::replica::memory::MemoryStore;
+use spoke::replica::{Identity, Replica};
+
+async fn replica() -> Replica {
+    let identity = Identity {
+        node: semantics::ids::NodeId([7; 16]),
+        domain: semantics::ids::Domain::default_domain(),
+        place: "here".to_owned(),
+    };
+    Replica::open(Arc::new(MemoryStore::new()), identity, Arc::new(support::Counting::default())).await.unwrap()
+}
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../trials/data").join(name)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("hubward-import-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn options(kind: &str, rejected: &Path) -> Options {
+    Options {
+        kind: Some(Kind::new(kind).unwrap()),
+        rejected: Some(rejected.to_owned()),
+        ..Options::default()
+    }
+}
+
+async fn import(replica: &Replica, path: &Path, options: &Options) -> Result<Summary, ReplicaError> {
+    run(replica, path, options, 1_000, &mut |_| {}).await
+}
+
+async fn body(replica: &Replica, kind: &str, id: &str) -> serde_json::Value {
+    let key = Key { kind: Kind::new(kind).unwrap(), id: RecordId::new(id).unwrap() };
+    let item = replica.get(&key).await.unwrap().unwrap_or_else(|| panic!("no {key}"));
+    serde_json::from_slice(item.record.body().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn collections_of_a_yaml_file_are_imported_by_their_own_ids() {
+    let replica = replica().await;
+    let folder = scratch("yaml");
+    let done = import(&replica, &sample("garden.yaml"), &options("entity", &folder.join("r"))).await.unwrap();
+    assert_eq!((done.read, done.written, done.rejected), (7, 7, 0));
+    assert_eq!(body(&replica, "entity", "P-02").await["area_m2"], json!(48));
+    assert_eq!(body(&replica, "entity", "7").await["name"], json!("Mina Sørensen"));
+    assert_eq!(done.rejected_file, None);
+}
+
+#[tokio::test]
+async fn importing_twice_changes_nothing() {
+    let replica = replica().await;
+    let folder = scratch("twice");
+    let options = options("entity", &folder.join("r"));
+    import(&replica, &sample("garden.yaml"), &options).await.unwrap();
+    let entries = replica.status().await.unwrap().outbox.entries;
+    let again = import(&replica, &sample("garden.yaml"), &options).await.unwrap();
+    assert_eq!((again.written, again.unchanged), (0, 7));
+    assert_eq!(replica.status().await.unwrap().outbox.entries, entries);
+}
+
+#[tokio::test]
+async fn good_rows_are_kept_and_bad_rows_are_reported_by_number() {
+    let replica = replica().await;
+    let folder = scratch("bad");
+    let rejected = folder.join("rejected.jsonl");
+    let done = import(&replica, &sample("diary.jsonl"), &options("note", &rejected)).await.unwrap();
+    assert_eq!((done.read, done.written, done.rejected), (7, 3, 4));
+    let text = std::fs::read_to_string(&rejected).unwrap();
+    let found: Vec<(String, String)> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| (line["at"].as_str().unwrap().to_owned(), line["reason"].as_str().unwrap().to_owned()))
+        .collect();
+    for (at, reason) in
+        [("line 3", "MALFORMED"), ("line 4", "MALFORMED"), ("line 5", "UNSAFE_NUMBER"), ("line 6", "MALFORMED")]
+    {
+        assert!(found.contains(&(at.to_owned(), reason.to_owned())), "{at} {reason}: {found:?}");
+    }
+    assert_eq!(body(&replica, "note", "d1").await["text"], json!("Sowed the first row of beans."));
+}
+
+#[tokio::test]
+async fn a_mapping_names_kinds_and_ids_and_shapes_rows() {
+    let replica = replica().await;
+    let folder = scratch("mapping");
+    let mapping = "collections:\n  plots:\n    kind: note\n    id: [holder]\n    drop: [crops]\n    rename: {area_m2: area}\n    set: {source: garden}\n";
+    let options =
+        Options { mapping: Mapping::parse(mapping).unwrap(), ..options("entity", &folder.join("r")) };
+    import(&replica, &sample("garden.yaml"), &options).await.unwrap();
+    let plot = body(&replica, "note", "Wei Lin").await;
+    assert_eq!(plot, json!({"area": 55, "holder": "Wei Lin", "plot_id": "P-03", "source": "garden"}));
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_or_too_long_a_line_is_refused() {
+    let replica = replica().await;
+    let folder = scratch("odd");
+    let options = options("note", &folder.join("r"));
+    let link = folder.join("link.json");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(sample("diary.jsonl"), &link).unwrap();
+    let fifo = folder.join("pipe.jsonl");
+    let _ = std::fs::remove_file(&fifo);
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in [link, fifo, folder.clone()] {
+        match import(&replica, &path, &options).await {
+            Err(ReplicaError::Refused(refusal)) => assert_eq!(refusal.reason, Reason::Malformed),
+            other => panic!("{}: {other:?}", path.display()),
+        }
+    }
+    let long = folder.join("long.jsonl");
+    let huge = "x".repeat(3 * 1024 * 1024);
+    std::fs::write(&long, format!("{{\"id\":\"a\",\"t\":\"{huge}\"}}\n{{\"id\":\"b\"}}\n")).unwrap();
+    let done = import(&replica, &long, &options).await.unwrap();
+    assert_eq!((done.written, done.rejected), (1, 1));
+}
+
+#[tokio::test]
+async fn a_real_file_of_forty_entities_is_imported() {
+    let Some(shared) = std::env::var_os("HUBWARD_SAMPLE_DATA").map(PathBuf::from) else {
+        eprintln!("SKIPPED: HUBWARD_SAMPLE_DATA names no folder of samples");
+        return;
+    };
+    let shared = shared.join("p8_percolating-plants_entities.yaml");
+    let replica = replica().await;
+    let folder = scratch("forty");
+    let done = import(&replica, &shared, &options("entity", &folder.join("r"))).await.unwrap();
+    assert_eq!((done.read, done.written, done.rejected), (40, 40, 0));
+}
