@@ -179,7 +179,9 @@ impl Committer {
         works: &[Work],
     ) -> Result<Step, HubError> {
         let was_known = known.is_some();
-        let (mut known, plan) = self.prepare(means, io, known, works).await?;
+        let Some((mut known, plan)) = self.prepare(means, io, known, works).await? else {
+            return Ok(Step::Missed);
+        };
         let Plan { append, current, answers } = plan;
         if append.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
             // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
@@ -208,25 +210,33 @@ impl Committer {
         })
     }
 
-    /// Reads what the plan misses until it misses nothing.
+    /// Reads what the plan misses until it misses nothing. `None` = another gateway kept moving the head between
+    /// the reads, so that what was read never fitted together.
     async fn prepare(
         &self,
         means: &Means,
         io: &mut dyn TenantIo,
         known: Option<Known>,
         works: &[Work],
-    ) -> Result<(Known, Plan), HubError> {
+    ) -> Result<Option<(Known, Plan)>, HubError> {
         let mut known = known;
+        let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
             let missing = match known.as_ref().map(|known| plan(known, works, means.clock.now_ms())) {
                 None => Missing::default(),
                 Some(Err(missing)) => missing,
                 Some(Ok(plan)) => match known {
-                    Some(known) => return Ok((known, plan)),
+                    Some(known) => return Ok(Some((known, plan))),
                     None => Missing::default(),
                 },
             };
-            known = Some(self.read(means, io, known, &missing).await?);
+            let before = known.as_ref().map(|known| known.head);
+            let read = self.read(means, io, known, &missing).await?;
+            moves += usize::from(before.is_some_and(|before| before != read.head));
+            if moves >= MISSES_MAX {
+                return Ok(None);
+            }
+            known = Some(read);
         }
         Err(HubError::internal("a plan keeps missing what was read"))
     }
@@ -239,7 +249,8 @@ impl Committer {
         missing: &Missing,
     ) -> Result<Known, HubError> {
         let loaded = io.load(&missing.wanted).await?;
-        let commits = if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
+        let commits =
+            if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
         let mut known = known.filter(|known| known.head == loaded.head).unwrap_or(Known::at(loaded.head));
         if let Some(time_ms) = loaded.time_ms {
             known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
