@@ -132,11 +132,12 @@ async fn what_is_no_regular_file_or_too_long_a_line_is_refused() {
 
 #[tokio::test]
 async fn a_real_file_of_forty_entities_is_imported() {
-    let Some(shared) = std::env::var_os("HUBWARD_SAMPLE_DATA").map(PathBuf::from) else {
-        eprintln!("SKIPPED: HUBWARD_SAMPLE_DATA names no folder of samples");
+    let samples = std::env::var_os("HUBWARD_SAMPLE_DATA").map(PathBuf::from).unwrap_or_default();
+    let shared = samples.join("p8_percolating-plants_entities.yaml");
+    if !shared.exists() {
+        eprintln!("SKIPPED: HUBWARD_SAMPLE_DATA names no folder with {}", shared.display());
         return;
-    };
-    let shared = shared.join("p8_percolating-plants_entities.yaml");
+    }
     let replica = replica().await;
     let folder = scratch("forty");
     let done = import(&replica, &shared, &options("entity", &folder.join("r"))).await.unwrap();
