@@ -2,6 +2,7 @@
 //! message cannot become a value of `semantics`.
 
 pub mod convert;
+pub mod reason;
 pub mod shape;
 
 /// Generated from `hubward/v1/*.proto`.
