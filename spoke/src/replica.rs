@@ -13,6 +13,7 @@ mod outbox;
 mod pending;
 mod read;
 mod settle;
+pub mod sqlite;
 mod state;
 pub mod store;
 mod work;

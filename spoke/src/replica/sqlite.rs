@@ -1,0 +1,143 @@
+//! The store in a SQLite file: write-ahead log, every commit forced to the disk, one writer and a few readers.
+
+mod batch;
+mod changes;
+mod codec;
+mod error;
+mod layers;
+mod outbox;
+mod txn;
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{SqlSafeStr, SqlitePool};
+
+use self::error::{damaged, failed};
+use self::txn::Txn;
+use super::store::{Mode, ReplicaStore, ReplicaTxn};
+use crate::error::StoreError;
+
+/// Read transactions that may be open at once; more wait.
+const READERS_MAX: u32 = 8;
+/// How long a transaction waits for its turn. The longest writer is an import.
+const TURN_MAX: Duration = Duration::from_secs(600);
+/// How long a statement waits for another process, such as a backup tool.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+/// Prepared statements kept for each connection: the statements of this module, in every size.
+const STATEMENTS_MAX: usize = 256;
+/// The log file is cut back to this after a large transaction, bytes.
+const LOG_BYTES_KEPT: &str = "67108864";
+/// Page cache of the writer, KiB (SQLite wants them negative).
+const CACHE_KIB: &str = "-32768";
+
+/// A replica's store in a file. One process at a time: the folder's lock sees to that.
+#[derive(Debug)]
+pub struct SqliteReplica {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteReplica {
+    /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the file is no replica or was written by a newer version;
+    /// [`StoreError::Unavailable`] when it cannot be opened.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create_private(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_MAX)
+            .statement_cache_capacity(STATEMENTS_MAX)
+            .pragma("journal_size_limit", LOG_BYTES_KEPT)
+            .pragma("cell_size_check", "on")
+            .pragma("temp_store", "memory");
+        let writer = pool(1).connect_with(options.clone().pragma("cache_size", CACHE_KIB));
+        let writer = writer.await.map_err(failed)?;
+        migrations().run(&writer).await.map_err(not_migrated)?;
+        let readers = pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
+        Ok(Self { writer, readers })
+    }
+
+    /// Waits for open transactions, empties the log into the file, and closes it. Dropping the store instead loses
+    /// nothing that was committed.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Has SQLite check the whole file. Takes as long as reading it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first findings.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let found: Vec<String> =
+            sqlx::query_scalar("pragma integrity_check(10)").fetch_all(&self.readers).await.map_err(failed)?;
+        if found == ["ok"] { Ok(()) } else { Err(damaged("file", found.join("; "))) }
+    }
+}
+
+#[async_trait]
+impl ReplicaStore for SqliteReplica {
+    async fn begin(&self, mode: Mode) -> Result<Box<dyn ReplicaTxn>, StoreError> {
+        let begun = match mode {
+            Mode::Write => self.writer.begin_with("begin immediate").await,
+            Mode::Read => self.readers.begin().await,
+        };
+        let mut inner = begun.map_err(failed)?;
+        if mode == Mode::Read {
+            // SQLite fixes what a reader sees at its first read.
+            sqlx::query("select 1 from meta limit 1").fetch_optional(&mut *inner).await.map_err(failed)?;
+        }
+        Ok(Box::new(Txn::new(inner, mode)))
+    }
+}
+
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    // The file is local: there is nothing to test or to renew.
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(TURN_MAX)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+fn migrations() -> Migrator {
+    let text = include_str!("../../../migrations/replica/0001_init.sql");
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "init".into(),
+        MigrationType::Simple,
+        text.into_sql_str(),
+        false,
+    )])
+}
+
+fn not_migrated(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
+        MigrateError::VersionMissing(version) => {
+            damaged("file", format!("written by a newer version (schema {version}): use that version"))
+        }
+        error => damaged("file", error),
+    }
+}
+
+/// SQLite gives its log and its index file the mode of the file itself.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path);
+    opened.map(|_| ()).map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))
+}

@@ -1,0 +1,212 @@
+//! Records by key: the confirmed layer, the pending layer, and what is staged.
+
+use std::collections::BTreeMap;
+
+use semantics::cursor::{Change, Departure};
+use semantics::envelope::Record;
+use semantics::ids::{Key, Revision};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::batch::{marks, pieces, row_marks};
+use super::codec::{
+    KEY_END, column, digest_of, key_bytes, key_of, kind_bytes, limit, number, record_bytes, record_of,
+    revision_column,
+};
+use super::error::failed;
+use crate::error::StoreError;
+use crate::replica::store::{ConfirmedRow, Range, Staged};
+
+type ConfirmedColumns = (Vec<u8>, i64, Vec<u8>, Vec<u8>);
+type PendingColumns = (Vec<u8>, Vec<u8>);
+type StagedColumns = (Vec<u8>, i64, i64, Vec<u8>);
+
+/// Keys from the first (inclusive) to the second (exclusive).
+fn bounds(range: &Range) -> (Vec<u8>, Vec<u8>) {
+    let (mut from, to) = match &range.kind {
+        Some(kind) => {
+            let from = [kind_bytes(kind), range.prefix.as_bytes().to_vec()].concat();
+            let to = [from.clone(), KEY_END.to_vec()].concat();
+            (from, to)
+        }
+        None => (Vec::new(), KEY_END.to_vec()),
+    };
+    if let Some(after) = &range.after {
+        // The smallest key behind it.
+        let after = [key_bytes(after), vec![0]].concat();
+        from = from.max(after);
+    }
+    (from, to)
+}
+
+/// Removes rows by key.
+pub(super) async fn delete(
+    conn: &mut SqliteConnection,
+    table: &'static str,
+    keys: &[Key],
+) -> Result<(), StoreError> {
+    for keys in pieces(keys) {
+        let sql = format!("delete from {table} where key in ({})", marks(keys.len()));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in keys {
+            query = query.bind(key_bytes(key));
+        }
+        query.execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn confirmed_get(
+    conn: &mut SqliteConnection,
+    keys: &[Key],
+) -> Result<BTreeMap<Key, ConfirmedRow>, StoreError> {
+    let mut found = BTreeMap::new();
+    for keys in pieces(keys) {
+        let sql =
+            format!("select key, revision, digest, record from confirmed where key in ({})", marks(keys.len()));
+        let mut query = sqlx::query_as::<_, ConfirmedColumns>(AssertSqlSafe(sql));
+        for key in keys {
+            query = query.bind(key_bytes(key));
+        }
+        for columns in query.fetch_all(&mut *conn).await.map_err(failed)? {
+            let row = confirmed_of(columns)?;
+            found.insert(row.record.key.clone(), row);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) async fn confirmed_put(
+    conn: &mut SqliteConnection,
+    rows: &[ConfirmedRow],
+) -> Result<(), StoreError> {
+    for rows in pieces(rows) {
+        let sql = format!(
+            "insert into confirmed (key, revision, digest, record) values {} on conflict (key) do update set \
+             revision = excluded.revision, digest = excluded.digest, record = excluded.record",
+            row_marks(rows.len(), 4)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for row in rows {
+            query = query
+                .bind(key_bytes(&row.record.key))
+                .bind(revision_column(row.revision)?)
+                .bind(row.digest.as_bytes().to_vec())
+                .bind(record_bytes(&row.record));
+        }
+        query.execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn confirmed_page(
+    conn: &mut SqliteConnection,
+    range: &Range,
+    rows: usize,
+) -> Result<Vec<ConfirmedRow>, StoreError> {
+    let (from, to) = bounds(range);
+    let sql = "select key, revision, digest, record from confirmed where key >= ? and key < ? order by key limit ?";
+    let query = sqlx::query_as::<_, ConfirmedColumns>(sql).bind(from).bind(to).bind(limit(rows));
+    let rows = query.fetch_all(conn).await.map_err(failed)?;
+    rows.into_iter().map(confirmed_of).collect()
+}
+
+fn confirmed_of((key, revision, digest, record): ConfirmedColumns) -> Result<ConfirmedRow, StoreError> {
+    Ok(ConfirmedRow {
+        revision: Revision(number(revision)?),
+        record: record_of("confirmed layer", &key, &record)?,
+        digest: digest_of(&digest)?,
+    })
+}
+
+pub(super) async fn pending_get(
+    conn: &mut SqliteConnection,
+    keys: &[Key],
+) -> Result<BTreeMap<Key, Record>, StoreError> {
+    let mut found = BTreeMap::new();
+    for keys in pieces(keys) {
+        let sql = format!("select key, record from pending where key in ({})", marks(keys.len()));
+        let mut query = sqlx::query_as::<_, PendingColumns>(AssertSqlSafe(sql));
+        for key in keys {
+            query = query.bind(key_bytes(key));
+        }
+        for (key, record) in query.fetch_all(&mut *conn).await.map_err(failed)? {
+            let record = record_of("pending layer", &key, &record)?;
+            found.insert(record.key.clone(), record);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) async fn pending_put(conn: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
+    for records in pieces(records) {
+        let sql = format!(
+            "insert into pending (key, record) values {} on conflict (key) do update set record = excluded.record",
+            row_marks(records.len(), 2)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for record in records {
+            query = query.bind(key_bytes(&record.key)).bind(record_bytes(record));
+        }
+        query.execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn pending_page(
+    conn: &mut SqliteConnection,
+    range: &Range,
+    rows: usize,
+) -> Result<Vec<Record>, StoreError> {
+    let (from, to) = bounds(range);
+    let sql = "select key, record from pending where key >= ? and key < ? order by key limit ?";
+    let query = sqlx::query_as::<_, PendingColumns>(sql).bind(from).bind(to).bind(limit(rows));
+    let rows = query.fetch_all(conn).await.map_err(failed)?;
+    rows.into_iter().map(|(key, record)| record_of("pending layer", &key, &record)).collect()
+}
+
+pub(super) async fn staging_put(conn: &mut SqliteConnection, items: &[Staged]) -> Result<(), StoreError> {
+    for items in pieces(items) {
+        let sql = format!(
+            "insert into staging (key, revision, is_change, record) values {} on conflict (key) do update set \
+             revision = excluded.revision, is_change = excluded.is_change, record = excluded.record \
+             where (excluded.revision, excluded.is_change) > (staging.revision, staging.is_change)",
+            row_marks(items.len(), 4)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for item in items {
+            let (revision, is_change) = item.rank();
+            let record = match item {
+                Staged::Change(change) => record_bytes(&change.record),
+                Staged::Departure(_) => Vec::new(),
+            };
+            query = query
+                .bind(key_bytes(item.key()))
+                .bind(column(revision.0)?)
+                .bind(i64::from(is_change))
+                .bind(record);
+        }
+        query.execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn staging_page(
+    conn: &mut SqliteConnection,
+    after: Option<&Key>,
+    rows: usize,
+) -> Result<Vec<Staged>, StoreError> {
+    let (from, to) = bounds(&Range { after: after.cloned(), ..Range::default() });
+    let sql = "select key, revision, is_change, record from staging where key >= ? and key < ? order by key limit ?";
+    let query = sqlx::query_as::<_, StagedColumns>(sql).bind(from).bind(to).bind(limit(rows));
+    let rows = query.fetch_all(conn).await.map_err(failed)?;
+    rows.into_iter().map(staged_of).collect()
+}
+
+fn staged_of((key, revision, is_change, record): StagedColumns) -> Result<Staged, StoreError> {
+    let revision = Revision(number(revision)?);
+    if is_change == 0 {
+        return Ok(Staged::Departure(Departure { revision, key: key_of(&key)? }));
+    }
+    let record = record_of("staging area", &key, &record)?;
+    Ok(Staged::Change(Box::new(Change { revision, record })))
+}
