@@ -1,0 +1,192 @@
+//! Trust: the hub's keys, how nodes join, how callers prove who they are, and who may call what.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use semantics::ids::{Digest, TenantId};
+use semantics::reason::Reason;
+
+mod access;
+pub mod ca;
+mod exchange;
+mod facts;
+mod files;
+mod join;
+mod keys;
+pub mod layer;
+pub mod rights;
+mod secret;
+mod service;
+mod tokens;
+mod verifier;
+
+pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S};
+pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
+pub use self::join::JOIN_CONTEXT;
+pub use self::keys::{CA_FILE, KEYS_FOLDER};
+pub use self::service::{AuthHandler, HUB_TIME};
+pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
+pub use self::verifier::{Caller, Verifier};
+
+use self::ca::Ca;
+use self::keys::{Keys, TokenKey};
+use self::layer::Refuse;
+use crate::hub::Hub;
+use crate::hub::error::HubError;
+
+/// The reserved tenant of hub-wide facts.
+pub const HUB_TENANT: &str = "hub";
+/// File of the first operator's credential, in the data folder.
+pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+/// Most rows looked at in one sweep.
+const SWEEP_ROWS_MAX: usize = 10_000;
+
+/// The reserved tenant of hub-wide facts.
+///
+/// # Errors
+/// Never: the name is a valid one.
+pub fn hub_tenant() -> Result<TenantId, HubError> {
+    TenantId::new(HUB_TENANT).map_err(|e| HubError::internal(e.to_string()))
+}
+
+/// How spokes reach this hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Over TLS; join tokens pin the CA.
+    Tls,
+    /// In clear text on loopback, while developing; join tokens pin nothing.
+    Plaintext,
+}
+
+/// What the hub's trust rests on.
+#[derive(Debug)]
+pub struct Trust {
+    hub: Arc<Hub>,
+    issuer: String,
+    ca: Arc<Ca>,
+    token_key: Arc<TokenKey>,
+    verifier: Arc<Verifier>,
+    transport: Transport,
+}
+
+impl Trust {
+    /// Opens the data folder `dir`. Whatever is missing is made: the tenant `hub`, the keys, the first operator's
+    /// credential. Doing it again, or in two processes at once, changes nothing.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS when the store belongs to a hub with other keys; STORE_UNSAFE for a folder that cannot be
+    /// written; STORE_CORRUPT for a key that does not read; store errors.
+    pub async fn open(hub: Arc<Hub>, dir: &Path, transport: Transport) -> Result<Self, HubError> {
+        let tenant = hub_tenant()?;
+        hub.create_tenant(&tenant).await?;
+        let issuer = format!("hubward/{}", hub.store().head(&tenant).await?.log_id);
+        let keys = open_keys(&hub, dir).await?;
+        let digest = keys.ca.key_digest();
+        if facts::set_ca(hub.store(), digest).await? != digest {
+            let detail = "another gateway has just made this store its own, with another CA";
+            return Err(HubError::new(Reason::AlreadyExists, detail));
+        }
+        facts::add_token_key(hub.store(), &keys.token.kid, &keys.token.public).await?;
+        open_operator(&hub, dir).await?;
+        let verifier = Arc::new(Verifier::open(Arc::clone(&hub), issuer.clone()).await?);
+        let (ca, token_key) = (Arc::new(keys.ca), Arc::new(keys.token));
+        Ok(Self { hub, issuer, ca, token_key, verifier, transport })
+    }
+
+    /// Checks callers.
+    #[must_use]
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.verifier)
+    }
+
+    /// The handler of `AuthService`.
+    #[must_use]
+    pub fn handler(&self, refuse: Refuse) -> AuthHandler {
+        let key = Arc::clone(&self.token_key);
+        AuthHandler { hub: Arc::clone(&self.hub), issuer: self.issuer.clone(), key, refuse }
+    }
+
+    /// The certificate authority.
+    #[must_use]
+    pub fn ca(&self) -> Arc<Ca> {
+        Arc::clone(&self.ca)
+    }
+
+    /// The CA's certificate, PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.ca.pem()
+    }
+
+    /// SHA-256 of the CA's public key.
+    #[must_use]
+    pub fn ca_key_digest(&self) -> Digest {
+        self.ca.key_digest()
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a tenant that does not exist, PERMISSION_DENIED for the tenant `hub`, MALFORMED past
+    /// [`TOKEN_USES_MAX`] and [`TOKEN_TTL_S_MAX`]; store errors.
+    pub async fn create_token(
+        &self,
+        tenant: &TenantId,
+        uses: u32,
+        ttl_s: u64,
+    ) -> Result<CreatedToken, HubError> {
+        if *tenant == hub_tenant()? {
+            return Err(HubError::new(Reason::PermissionDenied, "no node joins the tenant hub"));
+        }
+        if !(1..=TOKEN_USES_MAX).contains(&uses) || !(1..=TOKEN_TTL_S_MAX).contains(&ttl_s) {
+            let detail = format!("uses: 1 to {TOKEN_USES_MAX}; ttl_s: 1 to {TOKEN_TTL_S_MAX}");
+            return Err(HubError::new(Reason::Malformed, detail));
+        }
+        self.hub.store().head(tenant).await?;
+        let expires_ms = self.hub.clock().now_ms().saturating_add(ttl_s.saturating_mul(1_000));
+        let pin = match self.transport {
+            Transport::Tls => self.ca.key_digest().0,
+            Transport::Plaintext => [0; 32],
+        };
+        tokens::create(self.hub.store(), self.hub.entropy(), tenant, (uses, expires_ms), &pin).await
+    }
+
+    /// Deletes marks of used assertions of a tenant, and join tokens, that have expired. Any gateway may do it at
+    /// any time.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn sweep(&self, tenant: &TenantId) -> Result<(), HubError> {
+        exchange::sweep(&self.hub, tenant, SWEEP_ROWS_MAX).await?;
+        tokens::sweep(self.hub.store(), self.hub.clock().now_ms(), SWEEP_ROWS_MAX).await
+    }
+}
+
+/// Files are read and locked where that holds nobody up.
+async fn open_keys(hub: &Arc<Hub>, dir: &Path) -> Result<Keys, HubError> {
+    let known = facts::ca(hub.store()).await?;
+    let (hub, dir) = (Arc::clone(hub), PathBuf::from(dir));
+    let opened =
+        tokio::task::spawn_blocking(move || Keys::open(&dir, known, hub.entropy(), hub.clock().now_ms()));
+    opened.await.map_err(|e| HubError::internal(e.to_string()))?
+}
+
+/// The first operator's credential: made with the hub, and again only if the store knows of no operator at all.
+async fn open_operator(hub: &Arc<Hub>, dir: &Path) -> Result<(), HubError> {
+    if !facts::Known::read(hub.store()).await?.operators.is_empty() {
+        return Ok(());
+    }
+    let (entropy_of, dir) = (Arc::clone(hub), PathBuf::from(dir));
+    let made = tokio::task::spawn_blocking(move || {
+        let _held = files::lock(&dir.join(KEYS_FOLDER))?;
+        files::read_or_make(&dir.join(OPERATOR_TOKEN_FILE), || {
+            Ok(secret::write(secret::OPERATOR_PREFIX, &secret::bytes32(entropy_of.entropy())))
+        })
+    });
+    let text = made.await.map_err(|e| HubError::internal(e.to_string()))??;
+    let credential = secret::read::<32>(secret::OPERATOR_PREFIX, text.trim());
+    let credential = credential.ok_or_else(|| {
+        HubError::new(Reason::StoreCorrupt, format!("{OPERATOR_TOKEN_FILE} is no credential"))
+    })?;
+    facts::add_operator(hub.store(), &secret::hash(&credential)).await
+}

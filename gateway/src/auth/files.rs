@@ -1,0 +1,88 @@
+//! Secret files: made once, whole, readable by their owner alone, never overwritten.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use semantics::reason::Reason;
+
+use crate::hub::error::HubError;
+
+/// Name of the file in the keys folder whose lock is held while secrets are made.
+const LOCK_FILE: &str = "lock";
+
+/// Makes a folder that only its owner may enter.
+pub(super) fn private_folder(path: &Path) -> Result<(), HubError> {
+    std::fs::create_dir_all(path).map_err(|e| failed(path, &e))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let only_owner = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(path, only_owner).map_err(|e| failed(path, &e))?;
+    }
+    Ok(())
+}
+
+/// Waits for the folder's lock; dropping the file gives it back.
+pub(super) fn lock(folder: &Path) -> Result<File, HubError> {
+    let path = folder.join(LOCK_FILE);
+    let file = owner_only().create(true).truncate(false).open(&path).map_err(|e| failed(&path, &e))?;
+    file.lock().map_err(|e| failed(&path, &e))?;
+    Ok(file)
+}
+
+/// What the file holds, or what `make` gives, which is then what it holds. The caller holds the folder's lock.
+pub(super) fn read_or_make(
+    path: &Path,
+    make: impl FnOnce() -> Result<String, HubError>,
+) -> Result<String, HubError> {
+    if let Some(text) = read(path)? {
+        return Ok(text);
+    }
+    let text = make()?;
+    write_whole(path, &text)?;
+    Ok(text)
+}
+
+/// What the file holds, if there is one.
+pub(super) fn read(path: &Path) -> Result<Option<String>, HubError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed(path, &e)),
+    }
+}
+
+/// Writes beside the file, syncs, and renames: a crash leaves the whole file or none.
+fn write_whole(path: &Path, text: &str) -> Result<(), HubError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let written = (|| {
+        let mut file = owner_only().create(true).truncate(true).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    })();
+    written.map_err(|e| failed(path, &e))
+}
+
+fn owner_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> HubError {
+    let detail = format!("{}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::StorageFull => HubError::transient(Reason::StoreFull, detail, 5_000),
+        _ => HubError::new(Reason::StoreUnsafe, detail),
+    }
+}

@@ -1,0 +1,120 @@
+//! Joining: a join token and a key become a node.
+
+use std::collections::BTreeSet;
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use semantics::ids::{Domain, Key, Kind, NodeId, RecordId, TenantId};
+use semantics::kind;
+use semantics::reason::Reason;
+
+use super::tokens;
+use crate::hub::error::HubError;
+use crate::hub::known::{NodeBody, NodeStatus, control_body};
+use crate::hub::{Hub, Principal};
+use crate::store::Space;
+
+/// Signed before the token's text, so that this signature can never pass for another.
+pub const JOIN_CONTEXT: &[u8] = b"hubward join v1";
+/// Domain of a node that names none.
+const DEFAULT_DOMAIN: &str = "default";
+const NODE_TYPES: [&str; 5] = ["desktop", "cloud", "mobile", "edge", "agent"];
+/// Most capabilities of a node, and the longest, bytes.
+const CAPABILITIES_MAX: usize = 64;
+const CAPABILITY_BYTES_MAX: usize = 64;
+
+/// Who wants to join, as sent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Joiner {
+    /// The join token.
+    pub token: String,
+    /// What people call the node.
+    pub name: String,
+    /// `desktop`, `cloud`, `mobile`, `edge` or `agent`.
+    pub node_type: String,
+    /// Empty = `default`.
+    pub domain: String,
+    /// What the node can do.
+    pub capabilities: Vec<String>,
+    /// Ed25519 public key.
+    pub public_key: Vec<u8>,
+    /// Signature over [`JOIN_CONTEXT`] and the token.
+    pub proof: Vec<u8>,
+}
+
+/// Makes a node of a joiner, or finds the one it became before.
+pub(super) async fn join(hub: &Hub, joiner: &Joiner) -> Result<Principal, HubError> {
+    let store = hub.store();
+    let shown = tokens::check(store, &joiner.token, hub.clock().now_ms()).await?;
+    check_proof(joiner)?;
+    let body = body_of(joiner)?;
+    let fingerprint = tokens::fingerprint(&body.name, &joiner.public_key);
+    // A revoked node must not come back on a use that it had before.
+    let is_revoked = matches!(status(hub, &shown.tenant, &body.name).await?, Some(NodeStatus::Revoked));
+    let is_taken = tokens::take(store, &shown, &fingerprint, is_revoked).await?;
+    match hub.register_node(&shown.tenant, &body).await {
+        Ok(node) => Ok(Principal { tenant: shown.tenant, node }),
+        Err(error) => {
+            if is_taken && error.retry_after_ms.is_none() {
+                tokens::give_back(store, &shown, &fingerprint).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn check_proof(joiner: &Joiner) -> Result<(), HubError> {
+    let malformed = |what: &str| HubError::new(Reason::Malformed, format!("{what} has the wrong length"));
+    let key = <[u8; 32]>::try_from(joiner.public_key.as_slice()).map_err(|_| malformed("public_key"))?;
+    let proof = <[u8; 64]>::try_from(joiner.proof.as_slice()).map_err(|_| malformed("proof"))?;
+    let mut signed = JOIN_CONTEXT.to_vec();
+    signed.extend_from_slice(joiner.token.as_bytes());
+    let key = VerifyingKey::from_bytes(&key).map_err(|_| bad_proof())?;
+    key.verify_strict(&signed, &Signature::from_bytes(&proof)).map_err(|_| bad_proof())
+}
+
+fn bad_proof() -> HubError {
+    HubError::new(Reason::BadSignature, "the proof is not the public key's signature of the token")
+}
+
+fn body_of(joiner: &Joiner) -> Result<NodeBody, HubError> {
+    let malformed = |detail: String| HubError::new(Reason::Malformed, detail);
+    // A node's name has the alphabet and the bound of a domain's.
+    let name = Domain::new(joiner.name.as_str()).map_err(|e| malformed(format!("name: {e}")))?;
+    if !NODE_TYPES.contains(&joiner.node_type.as_str()) {
+        return Err(malformed(format!("node_type: not one of {}", NODE_TYPES.join(", "))));
+    }
+    let domain = if joiner.domain.is_empty() { DEFAULT_DOMAIN } else { joiner.domain.as_str() };
+    let domain = Domain::new(domain).map_err(|e| malformed(format!("domain: {e}")))?;
+    let capabilities: BTreeSet<String> = joiner.capabilities.iter().cloned().collect();
+    let is_bad = |text: &String| text.is_empty() || text.len() > CAPABILITY_BYTES_MAX;
+    if joiner.capabilities.len() > CAPABILITIES_MAX || capabilities.iter().any(is_bad) {
+        let detail = format!("capabilities: at most {CAPABILITIES_MAX} of 1 to {CAPABILITY_BYTES_MAX} bytes");
+        return Err(malformed(detail));
+    }
+    Ok(NodeBody {
+        name: name.as_str().to_owned(),
+        node_type: joiner.node_type.clone(),
+        domain,
+        capabilities,
+        public_key: hex::encode(&joiner.public_key),
+        status: NodeStatus::Active,
+    })
+}
+
+async fn status(hub: &Hub, tenant: &TenantId, name: &str) -> Result<Option<NodeStatus>, HubError> {
+    let held = hub.store().plain_get(tenant, Space::Node, name.as_bytes()).await?;
+    let Some(node) = held.and_then(|row| NodeId::from_slice(&row.value).ok()) else { return Ok(None) };
+    Ok(registration(hub, tenant, node).await?.map(|body| body.status))
+}
+
+/// A node's registration.
+pub(super) async fn registration(
+    hub: &Hub,
+    tenant: &TenantId,
+    node: NodeId,
+) -> Result<Option<NodeBody>, HubError> {
+    let internal = |e: semantics::ids::IdError| HubError::internal(e.to_string());
+    let id = RecordId::new(node.to_string()).map_err(internal)?;
+    let key = Key { kind: Kind::new(kind::NODE).map_err(internal)?, id };
+    Ok(control_body(hub.control(tenant, &key).await?.as_ref()))
+}

@@ -1,0 +1,109 @@
+//! The hub's keys, in its data folder: made at the first start, never overwritten.
+
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+use jsonwebtoken::EncodingKey;
+use semantics::ids::Digest;
+use semantics::reason::Reason;
+use sha2::{Digest as _, Sha256};
+
+use super::ca::Ca;
+use super::{files, secret};
+use crate::ambient::Entropy;
+use crate::hub::error::HubError;
+
+/// Folder of the keys, in the data folder.
+pub const KEYS_FOLDER: &str = "keys";
+/// The CA's certificate, in the keys folder.
+pub const CA_FILE: &str = "ca.pem";
+const CA_KEY_FILE: &str = "ca.key.pem";
+const TOKEN_KEY_FILE: &str = "token.key";
+const LOG_KEY_FILE: &str = "log.key";
+
+/// Everything the hub signs with.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Signs server certificates.
+    pub(super) ca: Ca,
+    /// Signs access tokens.
+    pub(super) token: TokenKey,
+}
+
+/// The key that signs access tokens.
+pub(super) struct TokenKey {
+    /// Names the key in a token's header: the first 16 hexadecimal digits of the public key's SHA-256.
+    pub(super) kid: String,
+    /// Its public half, raw.
+    pub(super) public: [u8; 32],
+    /// Its private half.
+    pub(super) signing: EncodingKey,
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Names a public key.
+pub(super) fn kid_of(public: &[u8]) -> String {
+    let mut kid = hex::encode(Sha256::digest(public));
+    kid.truncate(16);
+    kid
+}
+
+impl Keys {
+    /// Reads the keys, and makes those that are missing.
+    ///
+    /// # Errors
+    /// STORE_CORRUPT for a key that does not read, STORE_UNSAFE for a folder that cannot be written; ALREADY_EXISTS
+    /// when the store knows another CA than the folder's, which means that the folder is not this hub's.
+    pub(super) fn open(
+        dir: &Path,
+        known_ca: Option<Digest>,
+        entropy: &dyn Entropy,
+        now_ms: u64,
+    ) -> Result<Self, HubError> {
+        let folder = dir.join(KEYS_FOLDER);
+        let has_ca = folder.join(CA_KEY_FILE).exists();
+        if known_ca.is_some() && !has_ca {
+            return Err(foreign(&folder));
+        }
+        files::private_folder(&folder)?;
+        let _held = files::lock(&folder)?;
+        let key = files::read_or_make(&folder.join(CA_KEY_FILE), Ca::make_key)?;
+        let certificate = files::read_or_make(&folder.join(CA_FILE), || Ca::make_certificate(&key, now_ms))?;
+        let ca = Ca::read(&key, &certificate)?;
+        if known_ca.is_some_and(|known| known != ca.key_digest()) {
+            return Err(foreign(&folder));
+        }
+        let token = ed25519(&folder.join(TOKEN_KEY_FILE), entropy)?;
+        ed25519(&folder.join(LOG_KEY_FILE), entropy)?;
+        let signing = token.to_pkcs8_der().map_err(|e| HubError::internal(e.to_string()))?;
+        let public = token.verifying_key().to_bytes();
+        let signing = EncodingKey::from_ed_der(signing.as_bytes());
+        Ok(Self { ca, token: TokenKey { kid: kid_of(&public), public, signing } })
+    }
+}
+
+fn ed25519(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, HubError> {
+    let make = || {
+        let key = SigningKey::from_bytes(&secret::bytes32(entropy));
+        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| HubError::internal(e.to_string()))?;
+        Ok(pem.as_str().to_owned())
+    };
+    let text = files::read_or_make(path, make)?;
+    SigningKey::from_pkcs8_pem(&text)
+        .map_err(|e| HubError::new(Reason::StoreCorrupt, format!("{}: {e}", path.display())))
+}
+
+fn foreign(folder: &Path) -> HubError {
+    let detail = format!(
+        "the store belongs to a hub whose keys are not in {}: copy them there from its data folder",
+        folder.display()
+    );
+    HubError::new(Reason::AlreadyExists, detail)
+}

@@ -1,0 +1,174 @@
+//! Join tokens: shown once, stored hashed, with how many nodes may still join. Each use is taken by
+//! compare-and-set, so that two who come at once cannot both have the last one.
+
+use semantics::ids::TenantId;
+use semantics::reason::Reason;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{hub_tenant, secret};
+use crate::ambient::Entropy;
+use crate::hub::error::HubError;
+use crate::store::{Space, Store};
+
+/// Most nodes that may join with one token.
+pub const TOKEN_USES_MAX: u32 = 10_000;
+/// Longest life of a token, seconds.
+pub const TOKEN_TTL_S_MAX: u64 = 30 * 24 * 3_600;
+/// How many of a token's latest joins are remembered, so that a repeat takes no further use.
+const REMEMBERED_MAX: usize = 1_000;
+/// How often a use is tried to be taken against others who take theirs.
+const TAKE_TRIES_MAX: usize = 64;
+const ID_BYTES: usize = 8;
+const SECRET_BYTES: usize = 16;
+/// Length of a token's content: id, secret, pin; bytes.
+const TOKEN_BYTES: usize = ID_BYTES + SECRET_BYTES + 32;
+
+/// A token that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedToken {
+    /// The text to hand over; it is shown once.
+    pub token: String,
+    /// Until when nodes may join with it, milliseconds since 1970-01-01 UTC.
+    pub expires_ms: u64,
+}
+
+/// What the store holds of a token.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    hash: String,
+    tenant: TenantId,
+    uses_left: u32,
+    expires_ms: u64,
+    /// Fingerprints of who joined, oldest first.
+    joined: Vec<String>,
+}
+
+/// A token that was shown and is valid.
+#[derive(Debug)]
+pub(super) struct Shown {
+    id: [u8; ID_BYTES],
+    /// Whose nodes it makes.
+    pub(super) tenant: TenantId,
+}
+
+/// Names who joins: the same name with the same key is the same joiner.
+pub(super) fn fingerprint(name: &str, public_key: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(public_key);
+    hash.update(name.as_bytes());
+    let mut text = hex::encode(hash.finalize());
+    text.truncate(32);
+    text
+}
+
+/// Makes a token.
+pub(super) async fn create(
+    store: &dyn Store,
+    entropy: &dyn Entropy,
+    tenant: &TenantId,
+    (uses, expires_ms): (u32, u64),
+    pin: &[u8; 32],
+) -> Result<CreatedToken, HubError> {
+    let mut content = [0; TOKEN_BYTES];
+    content[..SECRET_BYTES].copy_from_slice(&entropy.bytes16());
+    content[ID_BYTES..ID_BYTES + SECRET_BYTES].copy_from_slice(&entropy.bytes16());
+    content[ID_BYTES + SECRET_BYTES..].copy_from_slice(pin);
+    let hash = hex::encode(secret::hash(&content[..ID_BYTES + SECRET_BYTES]));
+    let row = Row { hash, tenant: tenant.clone(), uses_left: uses, expires_ms, joined: Vec::new() };
+    if !put(store, &content[..ID_BYTES], &row, 0).await? {
+        return Err(HubError::internal("two join tokens got the same id"));
+    }
+    Ok(CreatedToken { token: secret::write(secret::JOIN_PREFIX, &content), expires_ms })
+}
+
+/// Looks a token up that somebody shows.
+pub(super) async fn check(store: &dyn Store, text: &str, now_ms: u64) -> Result<Shown, HubError> {
+    let content = secret::read::<TOKEN_BYTES>(secret::JOIN_PREFIX, text).ok_or_else(invalid)?;
+    let mut id = [0; ID_BYTES];
+    id.copy_from_slice(&content[..ID_BYTES]);
+    let Some((row, _)) = get(store, &id).await? else { return Err(invalid()) };
+    let hash = hex::encode(secret::hash(&content[..ID_BYTES + SECRET_BYTES]));
+    if !secret::same(hash.as_bytes(), row.hash.as_bytes()) {
+        return Err(invalid());
+    }
+    if row.expires_ms <= now_ms {
+        return Err(HubError::new(Reason::JoinTokenInvalid, "the join token has expired"));
+    }
+    Ok(Shown { id, tenant: row.tenant })
+}
+
+/// Takes one use for a joiner. One who took one before needs no other, unless `anew`. False = no use was taken.
+pub(super) async fn take(
+    store: &dyn Store,
+    shown: &Shown,
+    joiner: &str,
+    anew: bool,
+) -> Result<bool, HubError> {
+    for _ in 0..TAKE_TRIES_MAX {
+        let Some((mut row, version)) = get(store, &shown.id).await? else { return Err(invalid()) };
+        if !anew && row.joined.iter().any(|known| known == joiner) {
+            return Ok(false);
+        }
+        if row.uses_left == 0 {
+            return Err(HubError::new(Reason::JoinTokenInvalid, "the join token is used up"));
+        }
+        row.uses_left -= 1;
+        row.joined.push(joiner.to_owned());
+        let forgotten = row.joined.len().saturating_sub(REMEMBERED_MAX);
+        row.joined.drain(..forgotten);
+        if put(store, &shown.id, &row, version).await? {
+            return Ok(true);
+        }
+    }
+    Err(HubError::transient(Reason::Overloaded, "too many join with this token at once", 200))
+}
+
+/// Gives a use back that came to nothing.
+pub(super) async fn give_back(store: &dyn Store, shown: &Shown, joiner: &str) -> Result<(), HubError> {
+    for _ in 0..TAKE_TRIES_MAX {
+        let Some((mut row, version)) = get(store, &shown.id).await? else { return Ok(()) };
+        let Some(at) = row.joined.iter().rposition(|known| known == joiner) else { return Ok(()) };
+        row.joined.remove(at);
+        row.uses_left = row.uses_left.saturating_add(1);
+        if put(store, &shown.id, &row, version).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Deletes tokens that have expired, looking at no more than `max`.
+pub(super) async fn sweep(store: &dyn Store, now_ms: u64, max: usize) -> Result<(), HubError> {
+    let tenant = hub_tenant()?;
+    let mut after: Option<Vec<u8>> = None;
+    let mut seen = 0;
+    while seen < max {
+        let page = store.plain_page(&tenant, Space::Token, after.as_deref(), 100).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        seen += page.len();
+        for found in page {
+            if serde_json::from_slice::<Row>(&found.value).is_ok_and(|row| row.expires_ms <= now_ms) {
+                store.plain_delete(&tenant, Space::Token, &found.key).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn get(store: &dyn Store, id: &[u8]) -> Result<Option<(Row, u64)>, HubError> {
+    let Some(found) = store.plain_get(&hub_tenant()?, Space::Token, id).await? else { return Ok(None) };
+    let row = serde_json::from_slice(&found.value)
+        .map_err(|e| HubError::new(Reason::StoreCorrupt, format!("a join token's row: {e}")))?;
+    Ok(Some((row, found.version)))
+}
+
+async fn put(store: &dyn Store, id: &[u8], row: &Row, version: u64) -> Result<bool, HubError> {
+    let value = serde_json::to_vec(row).map_err(|e| HubError::internal(e.to_string()))?;
+    Ok(store.plain_put(&hub_tenant()?, Space::Token, id, &value, version).await?)
+}
+
+fn invalid() -> HubError {
+    HubError::new(Reason::JoinTokenInvalid, "there is no such join token, or it was mistyped")
+}

@@ -1,0 +1,141 @@
+//! Who is calling: from a call's path and its `authorization` to a [`Caller`], or a refusal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::DecodingKey;
+use semantics::reason::Reason;
+
+use super::facts::Known;
+use super::rights::{Right, right_of};
+use super::{access, secret};
+use crate::hub::error::HubError;
+use crate::hub::{Hub, Principal};
+
+/// Keys that are not known are looked for no more often than this, milliseconds.
+const REFRESH_MS: u64 = 1_000;
+
+/// Who is calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody who may remain unknown.
+    Anyone,
+    /// A node.
+    Node {
+        /// Which.
+        principal: Principal,
+        /// Until when its access token is valid, milliseconds since 1970-01-01 UTC. Long calls end then.
+        expires_ms: u64,
+    },
+    /// An operator.
+    Operator,
+}
+
+impl Caller {
+    /// The node that the layer has found to be calling.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when no layer has looked, or it is no node.
+    pub fn principal(extensions: &http::Extensions) -> Result<Principal, HubError> {
+        match extensions.get::<Self>() {
+            Some(Self::Node { principal, .. }) => Ok(principal.clone()),
+            Some(Self::Anyone | Self::Operator) | None => Err(refused("no node is calling")),
+        }
+    }
+}
+
+/// Checks proofs of identity.
+#[derive(Debug)]
+pub struct Verifier {
+    hub: Arc<Hub>,
+    issuer: String,
+    known: ArcSwap<Known>,
+    read_ms: AtomicU64,
+}
+
+impl Verifier {
+    pub(super) async fn open(hub: Arc<Hub>, issuer: String) -> Result<Self, HubError> {
+        let known = Known::read(hub.store()).await?;
+        let read_ms = AtomicU64::new(hub.clock().now_ms());
+        Ok(Self { hub, issuer, known: ArcSwap::from_pointee(known), read_ms })
+    }
+
+    /// Who calls `path` with this `authorization`.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED without a valid proof; PERMISSION_DENIED for a proof that does not reach, or a path that
+    /// nobody may call; store errors.
+    pub async fn caller(&self, path: &str, authorization: Option<&[u8]>) -> Result<Caller, HubError> {
+        let Some(right) = right_of(path) else {
+            return Err(HubError::new(Reason::PermissionDenied, "nobody may call this"));
+        };
+        if right == Right::Anyone {
+            return Ok(Caller::Anyone);
+        }
+        let token = authorization.and_then(bearer).ok_or_else(|| refused("no bearer token"))?;
+        let caller = if token.starts_with(secret::OPERATOR_PREFIX) {
+            self.operator(token).await?
+        } else {
+            self.node(token).await?
+        };
+        match (right, &caller) {
+            (Right::Node, Caller::Node { .. }) | (Right::Operator, Caller::Operator) => Ok(caller),
+            (Right::Node, _) => Err(HubError::new(Reason::PermissionDenied, "only nodes may call this")),
+            (Right::Operator | Right::Anyone, _) => {
+                Err(HubError::new(Reason::PermissionDenied, "only operators may call this"))
+            }
+        }
+    }
+
+    async fn operator(&self, token: &str) -> Result<Caller, HubError> {
+        let wrong = || refused("the operator credential is not valid");
+        let credential = secret::read::<32>(secret::OPERATOR_PREFIX, token).ok_or_else(wrong)?;
+        let hash = secret::hash(&credential);
+        let is_known = |known: &Known| known.operators.iter().any(|held| secret::same(held, &hash));
+        if is_known(&self.known.load()) || (self.refresh().await? && is_known(&self.known.load())) {
+            return Ok(Caller::Operator);
+        }
+        Err(wrong())
+    }
+
+    async fn node(&self, token: &str) -> Result<Caller, HubError> {
+        let kid = access::kid_of(token)?;
+        let mut key = self.key(&kid);
+        if key.is_none() && self.refresh().await? {
+            key = self.key(&kid);
+        }
+        let key = key.ok_or_else(|| refused("the access token is signed with an unknown key"))?;
+        let (principal, expires_ms) = access::check(token, &key, &self.issuer, self.hub.clock().now_ms())?;
+        Ok(Caller::Node { principal, expires_ms })
+    }
+
+    fn key(&self, kid: &str) -> Option<DecodingKey> {
+        self.known.load().keys.get(kid).cloned()
+    }
+
+    /// Reads again what another gateway may have added; false when that was done just now.
+    async fn refresh(&self) -> Result<bool, HubError> {
+        let now_ms = self.hub.clock().now_ms();
+        let read_ms = self.read_ms.load(Ordering::Acquire);
+        let is_due = now_ms.abs_diff(read_ms) >= REFRESH_MS;
+        if !is_due
+            || self.read_ms.compare_exchange(read_ms, now_ms, Ordering::AcqRel, Ordering::Acquire).is_err()
+        {
+            return Ok(false);
+        }
+        self.known.store(Arc::new(Known::read(self.hub.store()).await?));
+        Ok(true)
+    }
+}
+
+/// The token in `Bearer TOKEN`.
+fn bearer(authorization: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(authorization).ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn refused(detail: &str) -> HubError {
+    HubError::new(Reason::Unauthenticated, detail)
+}
