@@ -13,3 +13,4 @@ pub mod folder;
 pub mod import;
 pub mod replica;
 pub mod sync;
+pub mod trust;
