@@ -31,7 +31,12 @@ use semantics::ids::{CommitNumber, Digest, Dot, Key, Kind, NodeId, RecordId, Rev
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
+mod codec;
 pub mod memory;
+mod migrate;
+mod relational;
+pub mod sqlite;
+mod table;
 
 /// Longest time one exclusive section lasts, milliseconds.
 pub const EXCLUSIVE_MS_MAX: u64 = 2_000;
@@ -58,6 +63,9 @@ pub enum StoreError {
     /// No room on the disk; nothing was written.
     #[error("the store is full: {0}")]
     Full(String),
+    /// The store's settings cannot keep an acknowledgement.
+    #[error("the store's settings are not safe: {0}")]
+    Unsafe(String),
     /// No such tenant.
     #[error("no tenant {0}")]
     NoTenant(TenantId),

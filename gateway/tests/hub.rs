@@ -148,3 +148,4 @@ macro_rules! hub_cases {
 }
 
 hub_tests!(memory, crate::support::engine::memory());
+hub_tests!(sqlite, crate::support::engine::sqlite());

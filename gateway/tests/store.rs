@@ -118,3 +118,4 @@ macro_rules! store_cases {
 }
 
 store_tests!(memory, crate::support::engine::memory());
+store_tests!(sqlite, crate::support::engine::sqlite());

@@ -54,6 +54,7 @@ impl From<StoreError> for HubError {
             }
             StoreError::Corrupt(_) => Self::new(Reason::StoreCorrupt, detail),
             StoreError::Full(_) => Self::transient(Reason::StoreFull, detail, 5_000),
+            StoreError::Unsafe(_) => Self::new(Reason::StoreUnsafe, detail),
             StoreError::NoTenant(_) => Self::new(Reason::NotFound, detail),
             StoreError::Internal(_) => Self::internal(detail),
         }

@@ -1,11 +1,14 @@
 //! Engines under test. Adding one is a function here and a line with `store_tests!` and `hub_tests!`.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
 use gateway::store::Store;
 use gateway::store::memory::MemoryStore;
+use gateway::store::sqlite::SqliteStore;
 
 type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
 
@@ -42,4 +45,35 @@ pub async fn memory() -> Option<Engine> {
         Box::pin(std::future::ready(again))
     });
     Some(Engine::new(Arc::new(store), reopen, ()))
+}
+
+/// A folder of its own, deleted with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("hubward-store-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The embedded store. A folder belongs to one process, so another handle is a clone.
+pub async fn sqlite() -> Option<Engine> {
+    let folder = Folder::new();
+    let store = SqliteStore::open(&folder.0).await.unwrap();
+    let again = store.clone();
+    let reopen: Reopen = Box::new(move || {
+        let again: Arc<dyn Store> = Arc::new(again.clone());
+        Box::pin(std::future::ready(again))
+    });
+    Some(Engine::new(Arc::new(store), reopen, folder))
 }

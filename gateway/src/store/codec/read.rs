@@ -1,0 +1,200 @@
+//! Rows of columns as domain values. Whatever does not decode is told as corrupt.
+
+use prost::Message as _;
+use semantics::commit::Head;
+use semantics::envelope::{Cell, Mutation, Op, Record};
+use semantics::ids::{
+    CommitNumber, Digest, Domain, Dot, Facet, Key, Kind, LogId, NodeId, RecordId, Revision, Writer,
+};
+use semantics::lthash::LtHash;
+use semantics::outcome::DotOutcome;
+
+use super::{AnsweredList, Columns, Cursor, OpenList, OutcomeList, cell_of};
+use crate::store::{
+    AnsweredRange, CellRow, CommitRow, Current, Departed, LogEntry, LogRow, OpenConflict, PlainRow, Pointer,
+    RowOutcome, StoreError, WriterRow,
+};
+
+/// A head, and the store's clock behind it.
+pub(in crate::store) fn head<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
+    let mut at = Cursor::new(row, "heads");
+    let head = Head {
+        log_id: at.id(LogId::from_slice)?,
+        commit: CommitNumber(at.number()?),
+        revision: Revision(at.number()?),
+        chain: at.id(Digest::from_slice)?,
+        horizon: Revision(at.number()?),
+        time_ms: at.number()?,
+    };
+    Ok((head, at.maybe_number()?))
+}
+
+/// A log row, and where its record is now.
+pub(in crate::store) fn entry<R: Columns>(row: &R) -> Result<LogEntry, StoreError> {
+    let mut at = Cursor::new(row, "log");
+    let row = log_at(&mut at)?;
+    let now = maybe_pointer(&mut at)?;
+    Ok(LogEntry { row, now })
+}
+
+/// A log row.
+pub(in crate::store) fn log<R: Columns>(row: &R) -> Result<LogRow, StoreError> {
+    log_at(&mut Cursor::new(row, "log"))
+}
+
+/// A log row and the pointer that stands at it.
+pub(in crate::store) fn current<R: Columns>(row: &R) -> Result<Current, StoreError> {
+    let LogEntry { row, now } = entry(row)?;
+    let pointer = now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
+    Ok(Current { pointer, record: row.record })
+}
+
+fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {
+    let revision = Revision(at.number()?);
+    let previous = Revision(at.number()?);
+    let commit = CommitNumber(at.number()?);
+    let key = at.key()?;
+    let cell = Cell {
+        domain: at.name(Domain::new)?,
+        kind: key.kind.clone(),
+        facet: at.maybe_name(Facet::new)?,
+    };
+    let departed = departed(at)?;
+    let dot = Dot { writer: writer_name(at)?, n: at.number()? };
+    let outcome = outcome(at)?;
+    let rule_version = Revision(at.number()?);
+    let _weight = at.number()?;
+    let body_in_mutation = at.flag()?;
+    let mutation = mutation(at, revision)?;
+    let record = record(at, revision, mutation.as_ref().filter(|_| body_in_mutation))?;
+    if record.key != key {
+        return Err(at.corrupt(format_args!("revision {revision} holds another record than its columns say")));
+    }
+    Ok(LogRow { revision, previous, commit, cell, departed, dot, mutation, record, outcome, rule_version })
+}
+
+fn departed<R: Columns>(at: &mut Cursor<'_, R>) -> Result<Option<Departed>, StoreError> {
+    let (domain, kind) = (at.maybe_name(Domain::new)?, at.maybe_name(Kind::new)?);
+    let (facet, since) = (at.maybe_name(Facet::new)?, at.maybe_number()?);
+    match (domain, kind, since) {
+        (None, None, None) => Ok(None),
+        (Some(domain), Some(kind), Some(since)) => {
+            Ok(Some(Departed { cell: Cell { domain, kind, facet }, since: Revision(since) }))
+        }
+        _ => Err(at.corrupt("half a departure")),
+    }
+}
+
+fn outcome<R: Columns>(at: &mut Cursor<'_, R>) -> Result<RowOutcome, StoreError> {
+    match at.number()? {
+        1 => Ok(RowOutcome::Applied),
+        2 => Ok(RowOutcome::Merged),
+        3 => Ok(RowOutcome::Conflicted),
+        4 => Ok(RowOutcome::Control),
+        other => Err(at.corrupt(format_args!("outcome {other}"))),
+    }
+}
+
+fn mutation<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision) -> Result<Option<Mutation>, StoreError> {
+    let Some(bytes) = at.maybe_bytes()? else { return Ok(None) };
+    let broken = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("table log: mutation of revision {revision}: {error}"))
+    };
+    let mutation = proto::v1::Mutation::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
+    Mutation::try_from(mutation).map(Some).map_err(|error| broken(&error))
+}
+
+/// A record whose body may stand in its mutation.
+fn record<R: Columns>(
+    at: &mut Cursor<'_, R>,
+    revision: Revision,
+    holder: Option<&Mutation>,
+) -> Result<Record, StoreError> {
+    let broken = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
+    };
+    let bytes = at.bytes()?;
+    let mut record = proto::v1::Record::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
+    if let Some(mutation) = holder {
+        let Op::Put { body } = &mutation.op else { return Err(broken(&"its mutation has no body")) };
+        record.body = Some(body.clone());
+    }
+    Record::try_from(record).map_err(|error| broken(&error))
+}
+
+/// A pointer's columns; null throughout where a left join found none.
+fn maybe_pointer<R: Columns>(at: &mut Cursor<'_, R>) -> Result<Option<Pointer>, StoreError> {
+    at.table("records");
+    let Some(kind) = at.maybe_name(Kind::new)? else { return Ok(None) };
+    let key = Key { kind, id: at.name(RecordId::new)? };
+    let cell = Cell {
+        domain: at.name(Domain::new)?,
+        kind: key.kind.clone(),
+        facet: at.maybe_name(Facet::new)?,
+    };
+    let (since, revision) = (Revision(at.number()?), Revision(at.number()?));
+    let (deleted, digest) = (at.flag()?, at.id(Digest::from_slice)?);
+    let list = OpenList::decode(at.bytes()?.as_slice()).map_err(|error| at.corrupt(error))?;
+    let mut open = Vec::new();
+    for entry in list.open {
+        let id = RecordId::new(entry.id).map_err(|error| at.corrupt(error))?;
+        open.push(OpenConflict { path: entry.path, id });
+    }
+    Ok(Some(Pointer { key, cell, since, revision, deleted, digest, open }))
+}
+
+fn writer_name<R: Columns>(at: &mut Cursor<'_, R>) -> Result<Writer, StoreError> {
+    let node = at.id(NodeId::from_slice)?;
+    let epoch = u32::try_from(at.number()?).map_err(|_| at.corrupt("an epoch past its bound"))?;
+    Ok(Writer { node, epoch })
+}
+
+/// A writer.
+pub(in crate::store) fn writer<R: Columns>(row: &R) -> Result<WriterRow, StoreError> {
+    let mut at = Cursor::new(row, "writers");
+    let writer = writer_name(&mut at)?;
+    let (last_n, last_digest) = (at.number()?, at.id(Digest::from_slice)?);
+    let confirmed_n = at.number()?;
+    let list = AnsweredList::decode(at.bytes()?.as_slice()).map_err(|error| at.corrupt(error))?;
+    let range = |entry: &super::AnsweredEntry| AnsweredRange {
+        first_n: entry.first_n,
+        last_n: entry.last_n,
+        commit: CommitNumber(entry.commit),
+    };
+    let answered = list.ranges.iter().map(range).collect();
+    Ok(WriterRow { writer, last_n, last_digest, confirmed_n, answered, closed: at.flag()? })
+}
+
+/// A commit.
+pub(in crate::store) fn commit<R: Columns>(row: &R) -> Result<CommitRow, StoreError> {
+    let mut at = Cursor::new(row, "commits");
+    let number = CommitNumber(at.number()?);
+    let (first, last) = (Revision(at.number()?), Revision(at.number()?));
+    let (chain, leaf) = (at.id(Digest::from_slice)?, at.id(Digest::from_slice)?);
+    let time_ms = at.number()?;
+    let broken = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("table commits: outcomes of commit {number}: {error}"))
+    };
+    let list = OutcomeList::decode(at.bytes()?.as_slice()).map_err(|error| broken(&error))?;
+    let outcomes: Result<Vec<DotOutcome>, _> = list.outcomes.into_iter().map(DotOutcome::try_from).collect();
+    let outcomes = outcomes.map_err(|error| broken(&error))?;
+    Ok(CommitRow { number, first, last, chain, leaf, time_ms, outcomes })
+}
+
+/// A cell.
+pub(in crate::store) fn cell<R: Columns>(row: &R) -> Result<CellRow, StoreError> {
+    let mut at = Cursor::new(row, "cells");
+    let cell = cell_of(&at.bytes()?).ok_or_else(|| at.corrupt("a key that is no cell"))?;
+    Ok(CellRow { cell, hash: at.id(LtHash::from_bytes)? })
+}
+
+/// A plain row.
+pub(in crate::store) fn plain<R: Columns>(row: &R) -> Result<PlainRow, StoreError> {
+    let mut at = Cursor::new(row, "plain");
+    Ok(PlainRow { key: at.bytes()?, value: at.bytes()?, version: at.number()? })
+}
+
+/// The first column, a revision.
+pub(in crate::store) fn revision<R: Columns>(row: &R) -> Result<Revision, StoreError> {
+    Ok(Revision(Cursor::new(row, "log").number()?))
+}

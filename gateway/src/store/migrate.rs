@@ -1,0 +1,52 @@
+//! Migrations: append-only numbered files, one folder for each engine, with the same numbers and names.
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use super::StoreError;
+
+/// A migration: number, name, text.
+pub(super) type File = (i64, &'static str, &'static str);
+
+/// SQLite's.
+pub(super) const SQLITE: &[File] =
+    &[(1, "init", include_str!("../../../migrations/hub-sqlite/0001_init.sql"))];
+/// PostgreSQL's.
+pub(super) const POSTGRES: &[File] =
+    &[(1, "init", include_str!("../../../migrations/hub-postgres/0001_init.sql"))];
+
+/// Runs what has not run. On PostgreSQL under an advisory lock.
+pub(super) fn migrator(files: &[File]) -> Migrator {
+    let migration = |(number, name, text): &File| {
+        Migration::new(*number, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    Migrator::with_migrations(files.iter().map(migration).collect())
+}
+
+/// A migration that did not go through.
+pub(super) fn failed(error: &sqlx::migrate::MigrateError) -> StoreError {
+    StoreError::Internal(format!("could not migrate: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_migration_file_is_run_and_both_engines_have_the_same() {
+        for (folder, files) in [("hub-sqlite", SQLITE), ("hub-postgres", POSTGRES)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations").join(folder);
+            let found: BTreeSet<String> = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            let named = files.iter().map(|(number, name, _)| format!("{number:04}_{name}.sql"));
+            assert_eq!(found, named.collect());
+        }
+        let names = |files: &[File]| files.iter().map(|(number, name, _)| (*number, *name)).collect::<Vec<_>>();
+        assert_eq!(names(SQLITE), names(POSTGRES));
+    }
+}

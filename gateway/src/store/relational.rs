@@ -1,0 +1,87 @@
+//! What both SQL engines do alike. An engine brings connections that run statements; what is read, in which order
+//! and what it means stands here once. Statements use `$1` parameters, which both engines take.
+
+use std::fmt;
+use std::future::Future;
+
+use semantics::ids::TenantId;
+use sqlx::{Database, Transaction};
+
+use super::codec::write::{AppendRows, Rows};
+use super::codec::{Columns, Value};
+use super::{Appended, StoreError};
+
+mod exclusive;
+pub(super) mod plain;
+mod store;
+pub(super) mod read;
+
+/// A statement that is run for each of many keys. The tenant is `$1`.
+#[derive(Debug)]
+pub(super) struct PerKey {
+    /// For one key: its columns are `$2` and on.
+    pub(super) one: &'static str,
+    /// For many keys: the columns' arrays are `$2` and on.
+    pub(super) many: &'static str,
+}
+
+/// A connection of either engine.
+pub(super) trait Connection: Send {
+    /// Its rows.
+    type Row: Columns;
+    /// Reads the head, its columns in the order of [`super::codec::write::head`], and the store's clock.
+    const HEAD: &'static str;
+    /// Runs a query.
+    fn fetch(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+    /// Runs a query for each key.
+    fn fetch_each(
+        &mut self,
+        sql: &PerKey,
+        tenant: &TenantId,
+        keys: Rows,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+    /// Runs a statement; tells how many rows it changed.
+    fn run(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// Writes an append if the head is where it is expected. The caller sees to it that all of it is written or
+    /// nothing.
+    fn append(
+        &mut self,
+        tenant: &TenantId,
+        rows: AppendRows,
+    ) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+}
+
+/// An engine: how its transactions begin and end.
+pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
+    /// Its database.
+    type Db: Database<Connection: Connection>;
+
+    /// A transaction that reads at one moment.
+    fn read(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
+    /// A transaction that writes.
+    fn write(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
+    /// A transaction that holds a tenant's head.
+    fn lock(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
+    /// Appends, whole or not at all.
+    fn append_whole(
+        &self,
+        tenant: &TenantId,
+        rows: AppendRows,
+    ) -> impl Future<Output = Result<Appended, StoreError>> + Send;
+    /// Commits.
+    fn commit(
+        &self,
+        transaction: Transaction<'static, Self::Db>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -1,0 +1,326 @@
+//! Reads: each runs in a transaction that sees one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use semantics::commit::Head;
+use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
+
+use super::{Connection, PerKey};
+use crate::store::codec::{Cursor, Value, cell_key, read, write};
+use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
+use crate::store::{
+    CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PointerPage, PointerQuery,
+    StoreError, Wanted, WriterRow,
+};
+
+/// Greater than every name: no byte of UTF-8 reaches it.
+const AFTER_ALL_NAMES: u8 = 0xff;
+
+/// What finds one of many keys' rows, for one key and for many.
+fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
+    let one: Vec<String> = keys
+        .iter()
+        .enumerate()
+        .map(|(at, (column, _))| format!("{alias}.{column} = ${}", at + 2))
+        .collect();
+    let one = format!("select {list} from {from}{behind} where {alias}.tenant = $1 and {}", one.join(" and "));
+    let arrays: Vec<String> =
+        keys.iter().enumerate().map(|(at, (_, kind))| format!("${}::{kind}[]", at + 2)).collect();
+    let names: Vec<String> = (0..keys.len()).map(|at| format!("k{at}")).collect();
+    let joined: Vec<String> =
+        keys.iter().enumerate().map(|(at, (column, _))| format!("{alias}.{column} = wanted.k{at}")).collect();
+    // `offset 0` keeps each look-up a look-up: without it the planner may read the whole table instead.
+    let many = format!(
+        "select found.* from unnest({}) as wanted({}) cross join lateral \
+         (select {list} from {from}{behind} where {alias}.tenant = $1 and {} offset 0) found",
+        arrays.join(", "),
+        names.join(", "),
+        joined.join(" and "),
+    );
+    PerKey { one: one.leak(), many: many.leak() }
+}
+
+const KEY: &[(&str, &str)] = &[("kind", "bytea"), ("id", "bytea")];
+
+static CURRENT: LazyLock<PerKey> = LazyLock::new(|| {
+    let list = named(&[("l", &LOG), ("p", &RECORDS)]);
+    let behind = " join log l on l.tenant = p.tenant and l.revision = p.revision";
+    per_key(&list, "records p", "p", KEY, behind)
+});
+static LOG_ROW: LazyLock<PerKey> =
+    LazyLock::new(|| per_key(&LOG.list("l"), "log l", "l", &[("revision", "bigint")], ""));
+static WRITER: LazyLock<PerKey> = LazyLock::new(|| {
+    per_key(&WRITERS.list("w"), "writers w", "w", &[("node", "bytea"), ("epoch", "bigint")], "")
+});
+static CELL: LazyLock<PerKey> =
+    LazyLock::new(|| per_key(&CELLS.list("c"), "cells c", "c", &[("cell", "bytea")], ""));
+static COMMIT: LazyLock<PerKey> =
+    LazyLock::new(|| per_key(&COMMITS.list("c"), "commits c", "c", &[("number", "bigint")], ""));
+static HELD: LazyLock<PerKey> =
+    LazyLock::new(|| per_key("h.revision", "held h", "h", &[("revision", "bigint")], ""));
+
+/// Columns of several tables, each under a name of its own.
+fn named(tables: &[(&str, &crate::store::table::Table)]) -> String {
+    let columns = tables.iter().flat_map(|(alias, table)| {
+        table.columns.iter().map(move |(name, _)| format!("{alias}.{name} as {alias}_{name}"))
+    });
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+static LOG_PAGE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select {}, {} from log l left join records p \
+         on p.tenant = l.tenant and p.kind = l.kind and p.id = l.id \
+         where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision",
+        LOG.list("l"),
+        RECORDS.list("p"),
+    )
+});
+const LOG_PAGE_WEIGHTS: &str =
+    "select revision, weight from log where tenant = $1 and revision > $2 order by revision limit $3";
+
+const POINTER_RANGE: &str = "from records p join log l on l.tenant = p.tenant and l.revision = p.revision \
+     where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
+     and p.id >= $6 and p.id < $7 order by p.kind, p.id limit $8";
+static POINTER_WEIGHTS: LazyLock<String> =
+    LazyLock::new(|| format!("select l.revision, l.weight {POINTER_RANGE}"));
+static POINTER_PAGE: LazyLock<String> =
+    LazyLock::new(|| format!("select {}, {} {POINTER_RANGE}", LOG.list("l"), RECORDS.list("p")));
+
+static ALL_CELLS: LazyLock<String> =
+    LazyLock::new(|| format!("select {} from cells c where c.tenant = $1", CELLS.list("c")));
+static COMMITS_AFTER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select {} from commits c where c.tenant = $1 and c.number > $2 order by c.number limit $3",
+        COMMITS.list("c")
+    )
+});
+static WRITERS_AFTER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "select {} from writers w where w.tenant = $1 and (w.node, w.epoch) > ($2, $3) \
+         and w.node >= $4 and w.node <= $5 order by w.node, w.epoch limit $6",
+        WRITERS.list("w")
+    )
+});
+
+fn limit(max: usize) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX)
+}
+
+/// The head, and the store's clock.
+pub(in crate::store) async fn head<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+) -> Result<(Head, Option<u64>), StoreError> {
+    let rows = connection.fetch(C::HEAD, vec![Value::text(tenant.as_str())]).await?;
+    rows.first().map_or_else(|| Err(StoreError::NoTenant(tenant.clone())), read::head)
+}
+
+/// Tenants after a name.
+pub(in crate::store) async fn tenants<C: Connection>(
+    connection: &mut C,
+    after: Option<&TenantId>,
+    max: usize,
+) -> Result<Vec<TenantId>, StoreError> {
+    let sql = "select tenant from heads where tenant > $1 order by tenant limit $2";
+    let after = Value::text(after.map_or("", TenantId::as_str));
+    let rows = connection.fetch(sql, vec![after, Value::Int(Some(limit(max)))]).await?;
+    rows.iter().map(|row| Cursor::new(row, "heads").name(TenantId::new)).collect()
+}
+
+async fn currents<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    keys: &BTreeSet<Key>,
+) -> Result<BTreeMap<Key, Current>, StoreError> {
+    let rows = connection.fetch_each(&CURRENT, tenant, keys.iter().map(write::key).collect()).await?;
+    let mut found = BTreeMap::new();
+    for row in &rows {
+        let current = read::current(row)?;
+        found.insert(current.pointer.key.clone(), current);
+    }
+    Ok(found)
+}
+
+/// Head, records, writers and cells.
+pub(in crate::store) async fn load<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    wanted: &Wanted,
+) -> Result<Loaded, StoreError> {
+    let (head, time_ms) = head(connection, tenant).await?;
+    let current = currents(connection, tenant, &wanted.keys).await?;
+    let writers = wanted.writers.iter().map(write::writer_key).collect();
+    let rows = connection.fetch_each(&WRITER, tenant, writers).await?;
+    let writers: Result<Vec<WriterRow>, StoreError> = rows.iter().map(read::writer).collect();
+    let cells = wanted.cells.iter().map(|cell| vec![Value::bytes(cell_key(cell))]).collect();
+    let rows = connection.fetch_each(&CELL, tenant, cells).await?;
+    let cells: Result<Vec<CellRow>, StoreError> = rows.iter().map(read::cell).collect();
+    Ok(Loaded {
+        head,
+        time_ms,
+        current,
+        writers: writers?.into_iter().map(|row| (row.writer, row)).collect(),
+        cells: cells?.into_iter().map(|row| (row.cell.clone(), row)).collect(),
+    })
+}
+
+/// How many rows of a page are taken: the bounds look at what stands before a row.
+struct Taken {
+    rows: usize,
+    last: Revision,
+    is_all: bool,
+}
+
+fn take<C: Connection>(rows: &[C::Row], rows_max: usize, bytes_max: usize) -> Result<Taken, StoreError> {
+    let mut taken = Taken { rows: 0, last: Revision::ZERO, is_all: true };
+    let mut bytes = 0_usize;
+    for row in rows {
+        if taken.rows >= rows_max || bytes >= bytes_max {
+            taken.is_all = false;
+            break;
+        }
+        let mut at = Cursor::new(row, "log");
+        taken.last = Revision(at.number()?);
+        bytes = bytes.saturating_add(usize::try_from(at.number()?).unwrap_or(usize::MAX));
+        taken.rows += 1;
+    }
+    Ok(taken)
+}
+
+/// A page of the log.
+pub(in crate::store) async fn log_page<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    query: &LogQuery,
+) -> Result<LogPage, StoreError> {
+    let (head, _) = head(connection, tenant).await?;
+    let name = || Value::text(tenant.as_str());
+    let bounds = vec![name(), Value::number(query.after.0), Value::Int(Some(limit(query.rows_max.saturating_add(1))))];
+    let weights = connection.fetch(LOG_PAGE_WEIGHTS, bounds).await?;
+    let taken = take::<C>(&weights, query.rows_max, query.bytes_max)?;
+    let mut entries: Vec<LogEntry> = Vec::new();
+    if taken.rows > 0 {
+        let range = vec![name(), Value::number(query.after.0), Value::number(taken.last.0)];
+        let rows = connection.fetch(LOG_PAGE.as_str(), range).await?;
+        entries = rows.iter().map(read::entry).collect::<Result<_, _>>()?;
+    }
+    let current = currents(connection, tenant, &query.keys).await?;
+    let mut cells: Vec<CellRow> = Vec::new();
+    if query.with_cells && taken.is_all {
+        let rows = connection.fetch(ALL_CELLS.as_str(), vec![name()]).await?;
+        cells = rows.iter().map(read::cell).collect::<Result<_, _>>()?;
+        cells.sort_by(|one, two| one.cell.cmp(&two.cell));
+    }
+    Ok(LogPage { head, entries, reaches_head: taken.is_all, current, cells })
+}
+
+/// The range of keys that a page may hold, as the parameters of `POINTER_RANGE` but for the limit.
+fn pointer_range(tenant: &TenantId, query: &PointerQuery) -> Vec<Value> {
+    let prefix = query.prefix.as_deref().unwrap_or("").as_bytes();
+    let kind = query.kind.as_ref().map(|kind| kind.as_str().as_bytes());
+    let first = (kind.unwrap_or_default().to_vec(), if kind.is_some() { prefix.to_vec() } else { Vec::new() });
+    let after = query.after.as_ref().map(|key| {
+        // The next key in byte order.
+        let mut id = key.id.as_str().as_bytes().to_vec();
+        id.push(0);
+        (key.kind.as_str().as_bytes().to_vec(), id)
+    });
+    let (low_kind, low_id) = after.map_or_else(|| first.clone(), |after| after.max(first.clone()));
+    let past_prefix: Vec<u8> = prefix.iter().copied().chain([AFTER_ALL_NAMES]).collect();
+    let (high_kind, high_id) = match kind {
+        Some(kind) => (kind.to_vec(), past_prefix.clone()),
+        None => (vec![AFTER_ALL_NAMES], Vec::new()),
+    };
+    let names = [low_kind, low_id, high_kind, high_id, prefix.to_vec(), past_prefix];
+    [Value::text(tenant.as_str())].into_iter().chain(names.map(Value::bytes)).collect()
+}
+
+/// A page of records.
+pub(in crate::store) async fn pointer_page<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    query: &PointerQuery,
+) -> Result<PointerPage, StoreError> {
+    let (head, _) = head(connection, tenant).await?;
+    let mut bounds = pointer_range(tenant, query);
+    bounds.push(Value::Int(Some(limit(query.rows_max.saturating_add(1)))));
+    let weights = connection.fetch(POINTER_WEIGHTS.as_str(), bounds).await?;
+    let taken = take::<C>(&weights, query.rows_max, query.bytes_max)?;
+    let mut rows = Vec::new();
+    if taken.rows > 0 {
+        let mut bounds = pointer_range(tenant, query);
+        bounds.push(Value::Int(Some(limit(taken.rows))));
+        let found = connection.fetch(POINTER_PAGE.as_str(), bounds).await?;
+        rows = found.iter().map(read::current).collect::<Result<_, _>>()?;
+    }
+    Ok(PointerPage { head, rows, is_last: taken.is_all })
+}
+
+fn numbers(revisions: impl Iterator<Item = u64>) -> Vec<Vec<Value>> {
+    revisions.map(|number| vec![Value::number(number)]).collect()
+}
+
+/// Log rows by revision.
+pub(in crate::store) async fn rows<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    revisions: &BTreeSet<Revision>,
+) -> Result<Vec<LogRow>, StoreError> {
+    let found = connection.fetch_each(&LOG_ROW, tenant, numbers(revisions.iter().map(|r| r.0))).await?;
+    let mut rows = found.iter().map(read::log).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by_key(|row| row.revision);
+    Ok(rows)
+}
+
+/// Commits by number.
+pub(in crate::store) async fn commits<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    commits: &BTreeSet<CommitNumber>,
+) -> Result<Vec<CommitRow>, StoreError> {
+    let found = connection.fetch_each(&COMMIT, tenant, numbers(commits.iter().map(|c| c.0))).await?;
+    let mut rows = found.iter().map(read::commit).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_by_key(|row| row.number);
+    Ok(rows)
+}
+
+/// Commits after a number.
+pub(in crate::store) async fn commits_after<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    after: CommitNumber,
+    max: usize,
+) -> Result<Vec<CommitRow>, StoreError> {
+    let values = vec![Value::text(tenant.as_str()), Value::number(after.0), Value::Int(Some(limit(max)))];
+    connection.fetch(COMMITS_AFTER.as_str(), values).await?.iter().map(read::commit).collect()
+}
+
+/// Writers after a writer.
+pub(in crate::store) async fn writers<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    node: Option<NodeId>,
+    after: Option<Writer>,
+    max: usize,
+) -> Result<Vec<WriterRow>, StoreError> {
+    let (first, last) = node.map_or((NodeId([0; 16]), NodeId([u8::MAX; 16])), |node| (node, node));
+    let mut values = vec![Value::text(tenant.as_str())];
+    match &after {
+        Some(after) => values.extend(write::writer_key(after)),
+        None => values.extend([Value::bytes(Vec::new()), Value::number(0)]),
+    }
+    values.extend([Value::bytes(first.as_bytes()), Value::bytes(last.as_bytes()), Value::Int(Some(limit(max)))]);
+    connection.fetch(WRITERS_AFTER.as_str(), values).await?.iter().map(read::writer).collect()
+}
+
+/// Which revisions are held.
+pub(in crate::store) async fn held<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    revisions: &BTreeSet<Revision>,
+) -> Result<BTreeSet<Revision>, StoreError> {
+    let found = connection.fetch_each(&HELD, tenant, numbers(revisions.iter().map(|r| r.0))).await?;
+    found.iter().map(read::revision).collect()
+}

@@ -1,0 +1,184 @@
+//! The tables that appends write: their columns, once for both engines, in the order in which rows are encoded.
+
+use std::fmt::Write as _;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// 64-bit integers.
+    Int,
+    /// Bytes.
+    Bytes,
+}
+
+/// A table whose rows an append inserts or replaces. Every table's key leads with `tenant`, which is not listed.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its columns, the key's first.
+    pub(super) columns: &'static [(&'static str, Holds)],
+    /// How many columns the key has beside `tenant`.
+    pub(super) key: usize,
+    /// Whether a row may replace the one before it.
+    pub(super) replaces: bool,
+}
+
+use Holds::{Bytes, Int};
+
+/// One row for each revision.
+pub(super) const LOG: Table = Table {
+    name: "log",
+    columns: &[
+        ("revision", Int),
+        ("previous", Int),
+        ("commit_number", Int),
+        ("kind", Bytes),
+        ("id", Bytes),
+        ("domain", Bytes),
+        ("facet", Bytes),
+        ("departed_domain", Bytes),
+        ("departed_kind", Bytes),
+        ("departed_facet", Bytes),
+        ("departed_since", Int),
+        ("node", Bytes),
+        ("epoch", Int),
+        ("n", Int),
+        ("outcome", Int),
+        ("rule_version", Int),
+        ("weight", Int),
+        ("body_in_mutation", Int),
+        ("mutation", Bytes),
+        ("record", Bytes),
+    ],
+    key: 1,
+    replaces: false,
+};
+
+/// One row for each commit.
+pub(super) const COMMITS: Table = Table {
+    name: "commits",
+    columns: &[
+        ("number", Int),
+        ("first_revision", Int),
+        ("last_revision", Int),
+        ("chain", Bytes),
+        ("leaf", Bytes),
+        ("time_ms", Int),
+        ("outcomes", Bytes),
+    ],
+    key: 1,
+    replaces: false,
+};
+
+/// Where each record is.
+pub(super) const RECORDS: Table = Table {
+    name: "records",
+    columns: &[
+        ("kind", Bytes),
+        ("id", Bytes),
+        ("domain", Bytes),
+        ("facet", Bytes),
+        ("since", Int),
+        ("revision", Int),
+        ("deleted", Int),
+        ("digest", Bytes),
+        ("open", Bytes),
+    ],
+    key: 2,
+    replaces: true,
+};
+
+/// Where each writer's stream stands.
+pub(super) const WRITERS: Table = Table {
+    name: "writers",
+    columns: &[
+        ("node", Bytes),
+        ("epoch", Int),
+        ("last_n", Int),
+        ("last_digest", Bytes),
+        ("confirmed_n", Int),
+        ("answered", Bytes),
+        ("closed", Int),
+    ],
+    key: 2,
+    replaces: true,
+};
+
+/// Each cell's multiset hash.
+pub(super) const CELLS: Table = Table {
+    name: "cells",
+    columns: &[("cell", Bytes), ("state", Bytes)],
+    key: 1,
+    replaces: true,
+};
+
+/// Revisions that pruning leaves.
+pub(super) const HELD: Table = Table { name: "held", columns: &[("revision", Int)], key: 1, replaces: true };
+
+impl Table {
+    /// The columns behind an alias, for a select list.
+    pub(super) fn list(&self, alias: &str) -> String {
+        let names: Vec<String> = self.columns.iter().map(|(name, _)| format!("{alias}.{name}")).collect();
+        names.join(", ")
+    }
+
+    /// The names alone.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
+    }
+
+    /// What an insert does with a row that is there already; empty where none can be.
+    pub(super) fn on_conflict(&self) -> String {
+        if !self.replaces {
+            return String::new();
+        }
+        let (key, rest) = self.columns.split_at(self.key);
+        let mut text = String::from(" on conflict (tenant");
+        key.iter().for_each(|(name, _)| text.extend([", ", name]));
+        if rest.is_empty() {
+            text.push_str(") do nothing");
+            return text;
+        }
+        text.push_str(") do update set ");
+        let sets: Vec<String> = rest.iter().map(|(name, _)| format!("{name} = excluded.{name}")).collect();
+        text.push_str(&sets.join(", "));
+        text
+    }
+
+    /// An insert of so many rows; the tenant is `$1`, columns follow row by row.
+    pub(super) fn insert(&self, rows: usize) -> String {
+        let mut text = format!("insert into {} (tenant, {}) values ", self.name, self.names());
+        let mut next = 2;
+        for row in 0..rows {
+            text.push_str(if row == 0 { "($1" } else { ", ($1" });
+            for _ in self.columns {
+                let _ = write!(text, ", ${next}");
+                next += 1;
+            }
+            text.push(')');
+        }
+        text.push_str(&self.on_conflict());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_names_every_column_and_replaces_by_key() {
+        assert_eq!(
+            CELLS.insert(2),
+            "insert into cells (tenant, cell, state) values ($1, $2, $3), ($1, $4, $5) \
+             on conflict (tenant, cell) do update set state = excluded.state"
+        );
+        assert_eq!(
+            HELD.insert(1),
+            "insert into held (tenant, revision) values ($1, $2) on conflict (tenant, revision) do nothing"
+        );
+        assert!(!LOG.insert(1).contains("conflict"));
+    }
+}
