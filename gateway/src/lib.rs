@@ -1,5 +1,15 @@
 //! The Hubward hub: a library that the binary `hubward` and the trials run.
 
 pub mod ambient;
+pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod hub;
+pub mod metered;
+pub mod operator;
+pub mod place;
+pub mod rpc;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,423 @@
+//! Operator commands: each asks a running hub.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use proto::v1;
+use semantics::reason::{Reason, Refusal};
+use semantics::view::View;
+use serde_json::{Value, json};
+use tonic::Status;
+
+use super::client::{At, Client};
+use super::output::Printer;
+
+mod show;
+
+/// Entries asked for at once.
+const PAGE_SIZE: i32 = 1_000;
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct OfTenant {
+    /// The tenant.
+    #[arg(long, env = "HUBWARD_TENANT", default_value = "default")]
+    tenant: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Operate {
+    /// Tenants.
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Kinds of records.
+    #[command(subcommand)]
+    Kind(Kind),
+    /// What nodes may see.
+    #[command(subcommand)]
+    View(ViewCommand),
+    /// Join tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// The hub's certificate authority.
+    #[command(subcommand)]
+    Ca(Ca),
+    /// Nodes.
+    #[command(subcommand)]
+    Node(Node),
+    /// Records as the log holds them.
+    #[command(subcommand)]
+    Record(Record),
+    /// Digest of what a node may see, at the head of the log.
+    Digest {
+        /// Node id or name.
+        #[arg(long)]
+        node: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Tenant {
+    /// Makes a tenant.
+    Create {
+        /// Its name.
+        name: String,
+    },
+    /// Lists tenants.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Kind {
+    /// Declares a kind.
+    Apply {
+        /// File of the declaration (JSON): name, policy, schema, defaults, facet_field.
+        file: PathBuf,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Lists kinds, built-in ones included.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ViewCommand {
+    /// Sets what a node may see.
+    Set {
+        /// Node id or name.
+        #[arg(long)]
+        node: String,
+        /// Cells, as DOMAIN, DOMAIN/KIND or DOMAIN/KIND/FACET; may be given several times.
+        #[arg(long = "cell", required_unless_present = "file")]
+        cells: Vec<String>,
+        /// File of the view (JSON): {"cells":[{"domain","kind","facet"}]}.
+        #[arg(long, conflicts_with = "cells")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Makes a join token; it is shown this once.
+    Create {
+        /// How many nodes may join with it.
+        #[arg(long)]
+        uses: Option<u32>,
+        /// How long it is valid: a number and s, m, h or d.
+        #[arg(long, value_parser = seconds)]
+        ttl: Option<u64>,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ca {
+    /// Shows the certificate.
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    /// Lists nodes.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Shows a node.
+    Show {
+        /// Node id or name.
+        node: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Ends a node for good.
+    Revoke {
+        /// Node id or name.
+        node: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Record {
+    /// Shows a record.
+    Get {
+        /// Its kind.
+        kind: String,
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Lists records.
+    List {
+        /// Only this kind.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only ids that start so.
+        #[arg(long)]
+        prefix: Option<String>,
+        /// Tombstones too.
+        #[arg(long)]
+        with_deleted: bool,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Shows what is kept of a record's history, newest first.
+    History {
+        /// Its kind.
+        kind: String,
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let bad = || format!("{text:?} is no duration like 90s, 30m, 1h or 7d");
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(bad)
+}
+
+fn refused(status: Status) -> Refusal {
+    proto::reason::refusal_of(&status)
+}
+
+fn file(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
+    std::fs::read(path).map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+}
+
+fn cell(text: &str) -> Result<v1::Selector, Refusal> {
+    let mut parts = text.splitn(3, '/').map(ToOwned::to_owned);
+    let domain = parts.next().filter(|domain| !domain.is_empty());
+    let domain = domain.ok_or_else(|| Refusal::new(Reason::Malformed, format!("--cell {text:?}: no domain")))?;
+    Ok(v1::Selector { domain, kind: parts.next(), facet: parts.next() })
+}
+
+impl Operate {
+    /// Runs the command.
+    pub(super) async fn run(self, at: &At, out: Printer) -> Result<(), Refusal> {
+        let mut hub = at.connect().await?;
+        match self {
+            Self::Tenant(command) => command.run(&mut hub, out).await,
+            Self::Kind(command) => command.run(&mut hub, out).await,
+            Self::View(command) => command.run(&mut hub, out).await,
+            Self::Token(Token::Create { uses, ttl, of }) => {
+                let request = v1::CreateTokenRequest { tenant: of.tenant, uses, ttl_s: ttl };
+                let made = hub.create_token(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"token": made.token, "expires_ms": made.expires_ms}));
+                Ok(())
+            }
+            Self::Ca(Ca::Show) => {
+                let ca = hub.get_ca(v1::GetCaRequest {}).await.map_err(refused)?.into_inner();
+                out.text("certificate", &ca.certificate);
+                Ok(())
+            }
+            Self::Node(command) => command.run(&mut hub, out).await,
+            Self::Record(command) => command.run(&mut hub, out).await,
+            Self::Digest { node, of } => {
+                let request = v1::GetViewDigestRequest { tenant: of.tenant, node };
+                let found = hub.get_view_digest(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": found.revision, "digest": hex::encode(&found.digest)}));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Tenant {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::Create { name } => {
+                let request = v1::CreateTenantRequest { tenant: name.clone() };
+                let made = hub.create_tenant(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"tenant": name, "log_id": hex::encode(&made.log_id)}));
+            }
+            Self::List => {
+                let mut rows = Vec::new();
+                let mut page_token = String::new();
+                loop {
+                    let request = v1::ListTenantsRequest { page_size: PAGE_SIZE, page_token };
+                    let page = hub.list_tenants(request).await.map_err(refused)?.into_inner();
+                    rows.extend(page.tenants.iter().map(show::tenant));
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("tenants", rows, &["tenant", "revision", "commit", "horizon", "log_id"]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::Apply { file: path, of } => {
+                let request = v1::ApplyKindRequest { tenant: of.tenant, declaration: file(&path)? };
+                let done = hub.apply_kind(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+            Self::List { of } => {
+                let mut rows: Vec<Value> = Vec::new();
+                let mut page_token = String::new();
+                loop {
+                    let tenant = of.tenant.clone();
+                    let request = v1::ListKindsRequest { tenant, page_size: PAGE_SIZE, page_token };
+                    let page = hub.list_kinds(request).await.map_err(refused)?.into_inner();
+                    rows.extend(page.declarations.iter().map(|json| show::json(json)));
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("kinds", rows, &["name", "policy", "facet_field"]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ViewCommand {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        let Self::Set { node, cells, file: path, of } = self;
+        let view = match path {
+            Some(path) => {
+                let parsed: Result<View, _> = serde_json::from_slice(&file(&path)?);
+                let bad = |e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display()));
+                parsed.map_err(bad)?.into()
+            }
+            None => v1::View { cells: cells.iter().map(|text| cell(text)).collect::<Result<_, _>>()? },
+        };
+        let request = v1::SetViewRequest { tenant: of.tenant, node, view: Some(view) };
+        let done = hub.set_view(request).await.map_err(refused)?.into_inner();
+        out.object(&json!({"revision": done.revision}));
+        Ok(())
+    }
+}
+
+impl Node {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::List { of } => {
+                let mut rows = Vec::new();
+                let mut page_token = String::new();
+                loop {
+                    let tenant = of.tenant.clone();
+                    let request = v1::ListNodesRequest { tenant, page_size: PAGE_SIZE, page_token };
+                    let page = hub.list_nodes(request).await.map_err(refused)?.into_inner();
+                    rows.extend(page.nodes.iter().map(show::node));
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("nodes", rows, &["name", "type", "domain", "status", "node"]);
+            }
+            Self::Show { node, of } => {
+                let request = v1::GetNodeRequest { tenant: of.tenant, node };
+                let found = hub.get_node(request).await.map_err(refused)?.into_inner();
+                out.object(&show::node(&found.node.unwrap_or_default()));
+            }
+            Self::Revoke { node, of } => {
+                let request = v1::RevokeNodeRequest { tenant: of.tenant, node };
+                let done = hub.revoke_node(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::Get { kind, id, of } => {
+                let request = v1::GetHubRecordRequest { tenant: of.tenant, key: Some(v1::Key { kind, id }) };
+                let found = hub.get_hub_record(request).await.map_err(refused)?.into_inner();
+                out.object(&show::record(&found.record.unwrap_or_default()));
+            }
+            Self::List { kind, prefix, with_deleted, of } => {
+                let (kind, prefix) = (kind.unwrap_or_default(), prefix.unwrap_or_default());
+                let mut request = v1::ListHubRecordsRequest {
+                    tenant: of.tenant,
+                    page_size: PAGE_SIZE,
+                    page_token: String::new(),
+                    kind,
+                    prefix,
+                    with_deleted,
+                };
+                let mut rows = Vec::new();
+                loop {
+                    let page = hub.list_hub_records(request.clone()).await.map_err(refused)?.into_inner();
+                    rows.extend(page.records.iter().map(show::record));
+                    request.page_token = page.next_page_token;
+                    if request.page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("records", rows, &["kind", "id", "revision", "domain", "body"]);
+            }
+            Self::History { kind, id, of } => {
+                let mut request = v1::ListHistoryRequest {
+                    tenant: of.tenant,
+                    key: Some(v1::Key { kind, id }),
+                    page_size: PAGE_SIZE,
+                    page_token: String::new(),
+                };
+                let mut rows = Vec::new();
+                loop {
+                    let page = hub.list_history(request.clone()).await.map_err(refused)?.into_inner();
+                    rows.extend(page.rows.iter().map(show::history));
+                    request.page_token = page.next_page_token;
+                    if request.page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("history", rows, &["revision", "commit", "outcome", "author", "body"]);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("2h"), Ok(7_200));
+        assert_eq!(seconds("1d"), Ok(86_400));
+        for bad in ["", "90", "h", "1w", "99999999999999999999d", "é"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cells_are_named_by_domain_kind_and_facet() {
+        let full = cell("home/recipe/dinner/late").unwrap();
+        assert_eq!((full.kind.as_deref(), full.facet.as_deref()), (Some("recipe"), Some("dinner/late")));
+        assert_eq!(cell("home").unwrap().kind, None);
+        assert_eq!(cell("/x").unwrap_err().reason, Reason::Malformed);
+    }
+}

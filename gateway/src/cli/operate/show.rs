@@ -1,0 +1,103 @@
+//! What the hub answers, as JSON for people and scripts.
+
+use proto::v1;
+use serde_json::{Value, json};
+
+/// Bytes of JSON; what does not parse is shown as null.
+pub(super) fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+pub(super) fn tenant(tenant: &v1::TenantView) -> Value {
+    json!({
+        "tenant": tenant.tenant,
+        "log_id": hex::encode(&tenant.log_id),
+        "commit": tenant.commit,
+        "revision": tenant.revision,
+        "horizon": tenant.horizon,
+    })
+}
+
+pub(super) fn node(node: &v1::NodeView) -> Value {
+    json!({
+        "node": hex::encode(&node.node),
+        "name": node.name,
+        "type": node.node_type,
+        "domain": node.domain,
+        "capabilities": node.capabilities,
+        "status": node.status,
+        "view": node.view.as_ref().map(view),
+        "writers": node.writers.iter().map(writer).collect::<Vec<_>>(),
+    })
+}
+
+fn view(view: &v1::View) -> Value {
+    let cell = |s: &v1::Selector| json!({"domain": s.domain, "kind": s.kind, "facet": s.facet});
+    json!({"cells": view.cells.iter().map(cell).collect::<Vec<_>>()})
+}
+
+fn writer(writer: &v1::WriterView) -> Value {
+    json!({
+        "epoch": writer.epoch,
+        "open": writer.open,
+        "last_n": writer.last_n,
+        "acknowledged": writer.acknowledged.as_ref().map(|cursor| cursor.revision),
+        "seen_ms": writer.seen_ms,
+    })
+}
+
+fn content(record: Option<&v1::Record>) -> Value {
+    let Some(record) = record else { return Value::Null };
+    let (kind, id) = record.key.as_ref().map_or(("", ""), |key| (key.kind.as_str(), key.id.as_str()));
+    let dots = record.version.as_ref().map_or(&[][..], |version| version.dots.as_slice());
+    json!({
+        "kind": kind,
+        "id": id,
+        "domain": record.placement.as_ref().map(|placement| placement.domain.clone()),
+        "subject": record.placement.as_ref().and_then(|placement| placement.subject.clone()),
+        "incarnation": record.incarnation,
+        "version": dots.iter().map(dot).collect::<Vec<_>>(),
+        "author": hex::encode(&record.author),
+        "deleted": record.body.is_none(),
+        "body": record.body.as_ref().map(|body| json(body)),
+    })
+}
+
+fn dot(dot: &v1::Dot) -> Value {
+    let writer = dot.writer.clone().unwrap_or_default();
+    json!({"node": hex::encode(&writer.node), "epoch": writer.epoch, "n": dot.n})
+}
+
+/// Adds fields to an object.
+fn with(object: Value, more: Value) -> Value {
+    match (object, more) {
+        (Value::Object(mut all), Value::Object(more)) => {
+            all.extend(more);
+            Value::Object(all)
+        }
+        (_, more) => more,
+    }
+}
+
+pub(super) fn record(record: &v1::HubRecord) -> Value {
+    let more = json!({
+        "revision": record.revision,
+        "digest": hex::encode(&record.digest),
+        "conflicts": record.conflicts,
+    });
+    with(content(record.record.as_ref()), more)
+}
+
+pub(super) fn history(row: &v1::HistoryRow) -> Value {
+    let mutation = row.mutation.as_ref();
+    let more = json!({
+        "revision": row.revision,
+        "commit": row.commit,
+        "outcome": row.outcome,
+        "rule_version": row.rule_version,
+        "mutation": mutation.map(|mutation| hex::encode(&mutation.id)),
+        "author": mutation.map(|mutation| hex::encode(&mutation.author)),
+        "written_ms": mutation.map(|mutation| mutation.written_ms),
+    });
+    with(content(row.record.as_ref()), more)
+}

@@ -1,0 +1,94 @@
+//! What commands print.
+
+use std::io::Write;
+
+use semantics::reason::Refusal;
+use serde_json::{Value, json};
+
+use super::Format;
+
+/// Prints answers and errors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printer {
+    pub(super) format: Format,
+}
+
+impl Printer {
+    /// One object: as JSON, or its fields line by line.
+    pub(super) fn object(self, value: &Value) {
+        match (self.format, value) {
+            (Format::Table, Value::Object(fields)) => {
+                let width = fields.keys().map(String::len).max().unwrap_or(0);
+                for (name, value) in fields {
+                    print(&format!("{name:width$}  {}", plain(value)));
+                }
+            }
+            _ => print(&value.to_string()),
+        }
+    }
+
+    /// A list under a name: as JSON, or as a table with these columns.
+    pub(super) fn list(self, name: &str, rows: Vec<Value>, columns: &[&str]) {
+        if self.format == Format::Json {
+            return print(&json!({ name: rows }).to_string());
+        }
+        let cells: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| columns.iter().map(|column| row.get(column).map_or(String::new(), plain)).collect())
+            .collect();
+        let width = |at: usize, title: &str| {
+            let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+            longest.unwrap_or(0).max(title.len())
+        };
+        let widths: Vec<usize> = columns.iter().enumerate().map(|(at, title)| width(at, title)).collect();
+        let line = |cells: &mut dyn Iterator<Item = String>| {
+            let padded = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        print(&line(&mut columns.iter().map(|title| title.to_uppercase())));
+        for row in &cells {
+            print(&line(&mut row.iter().cloned()));
+        }
+    }
+
+    /// Text as it is, or under a name as JSON.
+    pub(super) fn text(self, name: &str, text: &str) {
+        match self.format {
+            Format::Json => print(&json!({ name: text }).to_string()),
+            Format::Table => print(text.trim_end()),
+        }
+    }
+
+    /// Why the command failed, and what to do.
+    pub(super) fn refused(self, refusal: &Refusal) {
+        let reason = refusal.reason;
+        let text = match self.format {
+            Format::Json => json!({"error": {
+                "reason": reason.as_str(),
+                "class": reason.class().as_str(),
+                "detail": refusal.detail,
+                "remedy": reason.remedy(),
+                "transient": reason.is_transient(),
+            }})
+            .to_string(),
+            Format::Table => {
+                format!("{}: {}\n  what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+            }
+        };
+        // Nobody is left to tell when stderr is closed.
+        drop(writeln!(std::io::stderr(), "{text}"));
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn print(line: &str) {
+    // A reader that has gone away, as `head` does, wants no more.
+    drop(writeln!(std::io::stdout(), "{line}"));
+}

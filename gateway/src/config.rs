@@ -1,0 +1,183 @@
+//! Settings of `hubward serve` and `hubward migrate`: flags, then environment, then file, then defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use semantics::reason::{Reason, Refusal};
+use serde::Deserialize;
+
+/// Where spokes connect, when nothing else is said.
+pub const LISTEN: &str = "127.0.0.1:7420";
+/// Where operators connect, when nothing else is said.
+pub const OPERATOR_LISTEN: &str = "127.0.0.1:7421";
+/// The data folder, when nothing else is said.
+pub const DATA: &str = "./hubward-data";
+/// Largest settings file, bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Settings as somebody gave them: a flag, a variable HUBWARD_…, or a key of the settings file.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Given {
+    /// Plaintext on loopback, and a tenant `default` ready to join.
+    #[arg(long)]
+    pub dev: bool,
+    /// Postgres, as postgres://…; without it the hub keeps everything in one SQLite file in the data folder.
+    #[arg(long, env = "HUBWARD_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
+    #[arg(long, env = "HUBWARD_LISTEN")]
+    pub listen: Option<String>,
+    /// Where operators connect [default: 127.0.0.1:7421].
+    #[arg(long, env = "HUBWARD_OPERATOR_LISTEN")]
+    pub operator_listen: Option<String>,
+    /// Names or addresses under which spokes reach this hub, besides those it listens on.
+    #[arg(long = "hostname", env = "HUBWARD_HOSTNAMES", value_delimiter = ',')]
+    pub hostnames: Vec<String>,
+    /// The data folder; a flag of its own on the command line.
+    #[arg(skip)]
+    pub data: Option<PathBuf>,
+}
+
+/// Settings that have been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whether plaintext is spoken.
+    pub dev: bool,
+    /// Where the tenants are kept.
+    pub store: StoreAt,
+    /// Where spokes connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub operator_listen: SocketAddr,
+    /// More names of this hub.
+    pub hostnames: Vec<String>,
+    /// The data folder.
+    pub data: PathBuf,
+}
+
+/// A place for tenants.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreAt {
+    /// In this process, gone with it: for trying things out, in dev mode only.
+    Memory,
+    /// One file in the data folder.
+    Folder,
+    /// Postgres at this URL.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for StoreAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            Self::Folder => "Folder",
+            Self::Postgres(_) => "Postgres",
+        })
+    }
+}
+
+fn malformed(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::Malformed, detail)
+}
+
+impl Given {
+    /// Reads a settings file (TOML); a key that is not known is refused by name.
+    ///
+    /// # Errors
+    /// MALFORMED, TOO_LARGE, or NOT_FOUND, naming the file.
+    pub fn read(path: &Path) -> Result<Self, Refusal> {
+        let name = path.display();
+        let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
+        if std::fs::metadata(path).map_err(unread)?.len() > FILE_BYTES_MAX {
+            return Err(Refusal::new(Reason::TooLarge, format!("{name} is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(unread)?;
+        toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))
+    }
+
+    /// These settings, and where they say nothing, those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            dev: self.dev || other.dev,
+            database_url: self.database_url.or(other.database_url),
+            listen: self.listen.or(other.listen),
+            operator_listen: self.operator_listen.or(other.operator_listen),
+            hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
+            data: self.data.or(other.data),
+        }
+    }
+
+    /// Checks them.
+    ///
+    /// # Errors
+    /// MALFORMED, naming the setting.
+    pub fn check(self) -> Result<Config, Refusal> {
+        let store = match self.database_url {
+            None => StoreAt::Folder,
+            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                StoreAt::Postgres(url)
+            }
+            Some(url) if url == "memory:" && self.dev => StoreAt::Memory,
+            Some(_) => return Err(malformed("database_url: must start with postgres://")),
+        };
+        let listen = address("listen", self.listen.as_deref().unwrap_or(LISTEN))?;
+        let operator_listen = address("operator_listen", self.operator_listen.as_deref().unwrap_or(OPERATOR_LISTEN))?;
+        for (name, address) in [("listen", listen), ("operator_listen", operator_listen)] {
+            if self.dev && !address.ip().is_loopback() {
+                let detail = format!("{name}: dev mode speaks plaintext, and {address} is not a loopback address");
+                return Err(malformed(detail));
+            }
+        }
+        let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
+        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
+    }
+}
+
+fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
+    text.parse().map_err(|_| malformed(format!("{name}: {text:?} is no ADDRESS:PORT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Given {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_fill_what_nobody_said() {
+        let config = Given::default().check().unwrap();
+        assert_eq!(config.listen.to_string(), LISTEN);
+        assert_eq!(config.operator_listen.to_string(), OPERATOR_LISTEN);
+        assert_eq!((config.dev, config.store), (false, StoreAt::Folder));
+    }
+
+    #[test]
+    fn what_was_said_first_wins() {
+        let flags = given("listen = '127.0.0.1:1'");
+        let file = given("listen = '127.0.0.1:2'\noperator_listen = '127.0.0.1:3'\ndata = 'd'");
+        let config = flags.or(file).check().unwrap();
+        assert_eq!((config.listen.port(), config.operator_listen.port()), (1, 3));
+        assert_eq!(config.data, PathBuf::from("d"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused_by_name() {
+        let unknown = toml::from_str::<Given>("listne = 'x'").unwrap_err();
+        assert!(unknown.message().contains("listne"), "{unknown}");
+        for (text, name) in [
+            ("listen = 'here'", "listen"),
+            ("database_url = 'mysql://x'", "database_url"),
+            ("database_url = 'memory:'", "database_url"),
+            ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
+        ] {
+            let refusal = given(text).check().unwrap_err();
+            assert_eq!(refusal.reason, Reason::Malformed);
+            assert!(refusal.detail.starts_with(name), "{}", refusal.detail);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The operators' listener: probes, counters, and AdminService.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::{StatusCode, header};
+
+use crate::rpc::Gate;
+
+/// The store answers a readiness probe within this time.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// The text format of the counters.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Probes and counters; they ask for no credential and tell nothing of any tenant's content.
+pub fn routes(gate: Arc<Gate>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(gate)
+}
+
+async fn ready(State(gate): State<Arc<Gate>>) -> (StatusCode, &'static str) {
+    if gate.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match tokio::time::timeout(PROBE_WITHIN, gate.hub.store().tenants(None, 1)).await {
+        Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
+        Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
+    }
+}
+
+async fn metrics(State(gate): State<Arc<Gate>>) -> ([(header::HeaderName, &'static str); 1], String) {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], gate.metrics.text())
+}

@@ -1,0 +1,78 @@
+//! The hub on the wire: thin services, and the layers around them.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Status};
+
+pub mod admin;
+pub mod keeper;
+pub mod layers;
+pub mod link;
+mod lists;
+pub mod node;
+pub mod paging;
+pub mod status;
+pub mod sync;
+pub mod view;
+
+use self::keeper::Keepers;
+use crate::auth::Caller;
+use crate::hub::error::HubError;
+use crate::hub::{Hub, Principal};
+use crate::telemetry::Metrics;
+use semantics::reason::Reason;
+
+/// Most sessions open at once on one gateway.
+pub const SESSIONS_MAX: usize = 10_000;
+
+/// What every service of this gateway shares.
+#[derive(Debug)]
+pub struct Gate {
+    /// The use cases.
+    pub hub: Arc<Hub>,
+    /// The counters.
+    pub metrics: Metrics,
+    /// Everything that runs beside a call; waited for at shutdown.
+    pub tasks: TaskTracker,
+    /// Set when the gateway shuts down: no new sessions, no new pushes.
+    pub draining: CancellationToken,
+    /// The tasks of the tenants that have sessions here.
+    pub keepers: Keepers,
+    sessions: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// For a hub.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
+        let tasks = TaskTracker::new();
+        let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
+        let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
+        Arc::new(Self { hub, metrics, tasks, draining: CancellationToken::new(), keepers, sessions })
+    }
+
+    /// Refuses what comes while the gateway shuts down.
+    ///
+    /// # Errors
+    /// DRAINING.
+    pub fn check_open(&self) -> Result<(), HubError> {
+        if self.draining.is_cancelled() {
+            return Err(HubError::transient(Reason::Draining, "the hub is shutting down", 500));
+        }
+        Ok(())
+    }
+}
+
+/// The node a call comes from, and when its access token ends.
+fn node_of<T>(request: &Request<T>) -> Result<(Principal, u64), Status> {
+    match request.extensions().get::<Caller>() {
+        Some(Caller::Node { principal, expires_ms }) => Ok((principal.clone(), *expires_ms)),
+        Some(Caller::Anyone | Caller::Operator) => {
+            Err(status::of(HubError::new(Reason::PermissionDenied, "only nodes may call this")))
+        }
+        None => Err(status::of(HubError::new(Reason::Unauthenticated, "the call carries no identity"))),
+    }
+}

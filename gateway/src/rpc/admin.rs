@@ -1,0 +1,189 @@
+//! AdminService: shape, one use case, answer.
+
+use std::sync::Arc;
+
+use proto::v1;
+use proto::v1::admin_service_server::AdminService;
+use semantics::ids::{IdError, Key, TenantId};
+use semantics::kind::Declaration;
+use semantics::reason::{Reason, Refusal};
+use semantics::view::View;
+use tonic::{Request, Response, Status};
+
+use super::{Gate, lists, status};
+use crate::auth::{self, Trust};
+use crate::hub::error::HubError;
+
+/// Uses of a join token when none are named.
+const TOKEN_USES_DEFAULT: u32 = 1;
+/// Seconds a join token is valid when none are named.
+const TOKEN_TTL_S_DEFAULT: u64 = 3_600;
+/// Longest kind declaration, bytes of JSON.
+const DECLARATION_BYTES_MAX: usize = 256 * 1024;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct AdminHandler {
+    /// What services share.
+    pub gate: Arc<Gate>,
+    /// Keys and tokens.
+    pub trust: Arc<Trust>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+fn reply<T>(answer: Result<T, HubError>) -> Reply<T> {
+    answer.map(Response::new).map_err(status::of)
+}
+
+pub(super) fn malformed(field: &str, error: &impl ToString) -> HubError {
+    HubError::new(Reason::Malformed, format!("{field}: {}", error.to_string()))
+}
+
+pub(super) fn tenant_id(text: &str) -> Result<TenantId, HubError> {
+    let tenant = TenantId::new(text).map_err(|e: IdError| malformed("tenant", &e))?;
+    if tenant == auth::hub_tenant()? {
+        return Err(HubError::new(Reason::PermissionDenied, format!("the tenant {tenant} is the hub's own")));
+    }
+    Ok(tenant)
+}
+
+pub(super) fn request_key(key: Option<v1::Key>) -> Result<Key, HubError> {
+    let key = key.ok_or_else(|| malformed("key", &"absent"))?;
+    Key::try_from(key).map_err(|error| Refusal::from(error).into())
+}
+
+#[tonic::async_trait]
+impl AdminService for AdminHandler {
+    async fn create_tenant(&self, request: Request<v1::CreateTenantRequest>) -> Reply<v1::CreateTenantResponse> {
+        reply(self.make_tenant(&request.into_inner().tenant).await)
+    }
+
+    async fn list_tenants(&self, request: Request<v1::ListTenantsRequest>) -> Reply<v1::ListTenantsResponse> {
+        reply(lists::tenants(&self.gate.hub, &request.into_inner()).await)
+    }
+
+    async fn apply_kind(&self, request: Request<v1::ApplyKindRequest>) -> Reply<v1::ApplyKindResponse> {
+        reply(self.declare(request.into_inner()).await)
+    }
+
+    async fn list_kinds(&self, request: Request<v1::ListKindsRequest>) -> Reply<v1::ListKindsResponse> {
+        reply(lists::kinds(&self.gate.hub, &request.into_inner()).await)
+    }
+
+    async fn set_view(&self, request: Request<v1::SetViewRequest>) -> Reply<v1::SetViewResponse> {
+        reply(self.set_node_view(request.into_inner()).await)
+    }
+
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Reply<v1::CreateTokenResponse> {
+        reply(self.make_token(request.into_inner()).await)
+    }
+
+    async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Reply<v1::GetCaResponse> {
+        let key_digest = self.trust.ca_key_digest().as_bytes().to_vec();
+        reply(Ok(v1::GetCaResponse { certificate: self.trust.ca_pem().to_owned(), key_digest }))
+    }
+
+    async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
+        reply(lists::nodes(&self.gate.hub, &request.into_inner()).await)
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Reply<v1::GetNodeResponse> {
+        let v1::GetNodeRequest { tenant, node } = request.into_inner();
+        reply(lists::node(&self.gate.hub, &tenant, &node).await)
+    }
+
+    async fn revoke_node(&self, request: Request<v1::RevokeNodeRequest>) -> Reply<v1::RevokeNodeResponse> {
+        let v1::RevokeNodeRequest { tenant, node } = request.into_inner();
+        reply(self.revoke(&tenant, &node).await)
+    }
+
+    async fn get_hub_record(&self, request: Request<v1::GetHubRecordRequest>) -> Reply<v1::GetHubRecordResponse> {
+        reply(self.record(request.into_inner()).await)
+    }
+
+    async fn list_hub_records(
+        &self,
+        request: Request<v1::ListHubRecordsRequest>,
+    ) -> Reply<v1::ListHubRecordsResponse> {
+        reply(lists::records(&self.gate.hub, request.into_inner()).await)
+    }
+
+    async fn list_history(&self, request: Request<v1::ListHistoryRequest>) -> Reply<v1::ListHistoryResponse> {
+        let mut request = request.into_inner();
+        let key = request_key(request.key.take()).map_err(status::of)?;
+        reply(lists::history(&self.gate.hub, &request, &key).await)
+    }
+
+    async fn get_view_digest(
+        &self,
+        request: Request<v1::GetViewDigestRequest>,
+    ) -> Reply<v1::GetViewDigestResponse> {
+        let v1::GetViewDigestRequest { tenant, node } = request.into_inner();
+        reply(self.digest(&tenant, &node).await)
+    }
+}
+
+impl AdminHandler {
+    async fn make_tenant(&self, tenant: &str) -> Result<v1::CreateTenantResponse, HubError> {
+        let tenant = tenant_id(tenant)?;
+        if !self.gate.hub.create_tenant(&tenant).await? {
+            return Err(HubError::new(Reason::AlreadyExists, format!("the tenant {tenant} exists")));
+        }
+        let head = self.gate.hub.store().head(&tenant).await?;
+        Ok(v1::CreateTenantResponse { log_id: head.log_id.as_bytes().to_vec() })
+    }
+
+    async fn declare(&self, request: v1::ApplyKindRequest) -> Result<v1::ApplyKindResponse, HubError> {
+        let tenant = tenant_id(&request.tenant)?;
+        let bytes = request.declaration.len();
+        if bytes > DECLARATION_BYTES_MAX {
+            let detail = format!("declaration: {bytes} bytes, at most {DECLARATION_BYTES_MAX} are allowed");
+            return Err(HubError::new(Reason::TooLarge, detail));
+        }
+        let declaration: Declaration =
+            serde_json::from_slice(&request.declaration).map_err(|e| malformed("declaration", &e))?;
+        let revision = self.gate.hub.apply_kind(&tenant, &declaration).await?;
+        Ok(v1::ApplyKindResponse { revision: revision.0 })
+    }
+
+    async fn set_node_view(&self, request: v1::SetViewRequest) -> Result<v1::SetViewResponse, HubError> {
+        let tenant = tenant_id(&request.tenant)?;
+        let view = request.view.ok_or_else(|| malformed("view", &"absent"))?;
+        let view = View::try_from(view).map_err(Refusal::from)?;
+        let (node, _) = lists::find_node(&self.gate.hub, &tenant, &request.node).await?;
+        let revision = self.gate.hub.set_view(&tenant, node, &view).await?;
+        Ok(v1::SetViewResponse { revision: revision.0 })
+    }
+
+    async fn make_token(&self, request: v1::CreateTokenRequest) -> Result<v1::CreateTokenResponse, HubError> {
+        let tenant = tenant_id(&request.tenant)?;
+        self.gate.hub.store().head(&tenant).await?;
+        let uses = request.uses.unwrap_or(TOKEN_USES_DEFAULT);
+        let ttl_s = request.ttl_s.unwrap_or(TOKEN_TTL_S_DEFAULT);
+        let made = self.trust.create_token(&tenant, uses, ttl_s).await?;
+        Ok(v1::CreateTokenResponse { token: made.token, expires_ms: made.expires_ms })
+    }
+
+    async fn revoke(&self, tenant: &str, node: &str) -> Result<v1::RevokeNodeResponse, HubError> {
+        let tenant = tenant_id(tenant)?;
+        let (node, _) = lists::find_node(&self.gate.hub, &tenant, node).await?;
+        let revision = self.gate.hub.revoke_node(&tenant, node).await?;
+        Ok(v1::RevokeNodeResponse { revision: revision.0 })
+    }
+
+    async fn record(&self, request: v1::GetHubRecordRequest) -> Result<v1::GetHubRecordResponse, HubError> {
+        let tenant = tenant_id(&request.tenant)?;
+        let key = request_key(request.key)?;
+        let found = self.gate.hub.record(&tenant, &key).await?;
+        let found = found.ok_or_else(|| HubError::new(Reason::NotFound, format!("no record {key}")))?;
+        Ok(v1::GetHubRecordResponse { record: Some(super::view::record(found)) })
+    }
+
+    async fn digest(&self, tenant: &str, node: &str) -> Result<v1::GetViewDigestResponse, HubError> {
+        let tenant = tenant_id(tenant)?;
+        let (node, _) = lists::find_node(&self.gate.hub, &tenant, node).await?;
+        let (head, digest) = self.gate.hub.digest(&tenant, node).await?;
+        Ok(v1::GetViewDigestResponse { revision: head.revision.0, digest: digest.as_bytes().to_vec() })
+    }
+}

@@ -1,0 +1,165 @@
+//! What surrounds every call, outermost first. Each layer answers with a ready-made status: a plain error would
+//! reach the caller as a broken stream.
+//!
+//! 1. trace: outermost, so that every refusal below is seen and counted;
+//! 2. panic: a bug is one failed request;
+//! 3. deadline: outside of everything that can wait;
+//! 4. overload: refusing must be cheaper than verifying a signature;
+//! 5. rights (see [`crate::auth`]): before anything is parsed.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue};
+use semantics::reason::Reason;
+use tokio::sync::Semaphore;
+use tonic::Code;
+use tracing::info;
+
+use super::status;
+use crate::ambient::{Entropy, Stopwatch};
+use crate::hub::error::HubError;
+use crate::telemetry::Metrics;
+
+/// Most calls worked on at once on one gateway; a stream counts until it is answered.
+pub const CALLS_MAX: usize = 2_048;
+/// Longest time a unary call takes, milliseconds.
+pub const UNARY_MS_MAX: u64 = 30_000;
+/// Longest request id taken from a caller, characters.
+const REQUEST_ID_CHARS_MAX: usize = 64;
+const REQUEST_ID: &str = "x-request-id";
+
+/// What the layers share.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    metrics: Metrics,
+    entropy: Arc<dyn Entropy>,
+    calls: Arc<Semaphore>,
+}
+
+impl Layers {
+    /// One limit for the whole process.
+    #[must_use]
+    pub fn new(metrics: Metrics, entropy: Arc<dyn Entropy>, calls_max: usize) -> Self {
+        Self { metrics, entropy, calls: Arc::new(Semaphore::new(calls_max)) }
+    }
+
+    /// Puts the layers around a router, but for rights.
+    pub fn around(self, router: axum::Router) -> axum::Router {
+        use axum::middleware::{from_fn, from_fn_with_state};
+        // The last one added is the outermost.
+        router
+            .layer(from_fn_with_state(self.clone(), overload))
+            .layer(from_fn(deadline))
+            .layer(from_fn(panic))
+            .layer(from_fn_with_state(self, trace))
+    }
+}
+
+fn refuse(error: HubError) -> Response {
+    status::of(error).into_http::<Body>()
+}
+
+async fn trace(State(layers): State<Layers>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers(), layers.entropy.as_ref());
+    let method = request.uri().path().to_owned();
+    let watch = Stopwatch::start();
+    let answered = async { (next.run(request).await, status::refused()) };
+    let (mut response, refused) = status::within(id.clone(), answered).await;
+    let code = code_of(response.headers());
+    // A path that nobody serves is the caller's invention: it becomes no label and no log line.
+    let is_known = !matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated);
+    let method = if is_known { method.as_str() } else { "refused" };
+    layers.metrics.called(method, code);
+    if let Some(reason) = refused {
+        layers.metrics.refused(reason);
+    }
+    let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let reason = refused.map(Reason::as_str);
+    info!(request_id = id, method, ?code, reason, took_ms, "call");
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> String {
+    let is_plain = |id: &&str| {
+        let is_ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(is_ok)
+    };
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
+    given.map_or_else(|| hex::encode(entropy.bytes16()), ToOwned::to_owned)
+}
+
+fn code_of(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
+
+async fn panic(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => refuse(HubError::internal("a handler panicked")),
+    }
+}
+
+async fn deadline(request: Request, next: Next) -> Response {
+    if is_stream(request.uri().path()) {
+        return next.run(request).await;
+    }
+    let most = Duration::from_millis(UNARY_MS_MAX);
+    let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.to_str().ok()?));
+    let patience = asked.map_or(most, |asked| asked.min(most));
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(HubError::transient(Reason::DeadlineExceeded, "the call took too long", 1_000)),
+    }
+}
+
+/// Streams have deadlines of their own.
+fn is_stream(path: &str) -> bool {
+    path.ends_with("/Session") || path.ends_with("/Pull") || !path.starts_with("/hubward.")
+}
+
+/// Parses a gRPC timeout: at most eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = if digits.len() <= 8 { digits.parse().ok()? } else { return None };
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3_600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+async fn overload(State(layers): State<Layers>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = layers.calls.try_acquire() else {
+        return refuse(HubError::transient(Reason::Overloaded, "too many calls at once", 200));
+    };
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_parsed_or_left() {
+        assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for bad in ["", "S", "3", "999999999S", "3x", "-1S", "é"] {
+            assert_eq!(timeout(bad), None, "{bad}");
+        }
+    }
+}

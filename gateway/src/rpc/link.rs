@@ -1,0 +1,199 @@
+//! One session on the wire: a task that owns it, reads what the spoke says and sends what the hub has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1;
+use semantics::ids::{CommitNumber, RecordId};
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{ClientMessage, ServerMessage};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tonic::{Status, Streaming};
+use tracing::info;
+
+use super::keeper::Kept;
+use super::{Gate, status};
+use crate::ambient::Stopwatch;
+use crate::hub::error::HubError;
+use crate::hub::feed::Live;
+use crate::hub::session::{Outgoing, Session};
+
+/// Messages that wait for the network, at most; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
+pub const QUEUE_MESSAGES_MAX: usize = 4;
+/// Time-driven work is looked for this often, milliseconds.
+const TICK_MS: u64 = 250;
+
+/// A session and everything it holds.
+#[derive(Debug)]
+pub struct Link {
+    pub(super) gate: Arc<Gate>,
+    pub(super) session: Session,
+    pub(super) incoming: Streaming<v1::SessionRequest>,
+    pub(super) outgoing: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    pub(super) expires_ms: u64,
+    /// The commit up to which its node's registration was looked at.
+    pub(super) checked: CommitNumber,
+    pub(super) own_id: Option<RecordId>,
+    pub(super) held: Held,
+}
+
+/// What a session keeps busy until it ends.
+#[derive(Debug)]
+pub struct Held {
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) kept: Kept,
+}
+
+/// Why a session ends.
+enum End {
+    /// The spoke is gone.
+    Gone,
+    /// The hub says why.
+    Failed(HubError),
+}
+
+impl From<HubError> for End {
+    fn from(error: HubError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Link {
+    /// Runs the session to its end.
+    pub async fn run(mut self) {
+        self.gate.metrics.sessions.inc();
+        let end = self.serve().await;
+        self.gate.metrics.sessions.dec();
+        let writer = self.session.writer();
+        let tenant = self.session.who().tenant.clone();
+        match end {
+            End::Gone => info!(%tenant, %writer, "session closed by the spoke"),
+            End::Failed(error) => {
+                info!(%tenant, %writer, reason = error.reason().as_str(), "session ended");
+                self.gate.metrics.refused(error.reason());
+                self.goodbye(error.refusal).await;
+            }
+        }
+        // The last acknowledgement is a convenience: without it the horizon waits for the next session.
+        if let Err(error) = self.session.flush_ack().await {
+            info!(%tenant, %writer, %error, "the last acknowledgement was not written");
+        }
+        let Held { permit, kept } = self.held;
+        drop(permit);
+        drop(kept);
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut feed = self.session.tenant().feed.watch();
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let draining = self.gate.draining.clone();
+        let outgoing = self.outgoing.clone();
+        let mut has_more = true;
+        loop {
+            let step = tokio::select! {
+                () = draining.cancelled() => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
+                () = outgoing.closed() => Err(End::Gone),
+                message = self.incoming.message() => match message {
+                    Ok(Some(message)) => self.hear(message).await.map(|()| true),
+                    Ok(None) | Err(_) => Err(End::Gone),
+                },
+                permit = outgoing.reserve(), if has_more => match permit {
+                    Ok(permit) => match self.session.next().await {
+                        Ok(Some(next)) => {
+                            permit.send(Ok(self.encode(next)));
+                            Ok(true)
+                        }
+                        Ok(None) => Ok(false),
+                        Err(error) => Err(error.into()),
+                    },
+                    Err(_) => Err(End::Gone),
+                },
+                moved = feed.changed() => match moved {
+                    Ok(()) => self.look(&feed).await.map(|()| true),
+                    Err(_) => Err(End::Gone),
+                },
+                _ = tick.tick() => self.tick().map(|()| true),
+            };
+            match step {
+                Ok(more) => has_more = more,
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: v1::SessionRequest) -> Result<(), End> {
+        let message = ClientMessage::try_from(message).map_err(|error| HubError::from(Refusal::from(error)))?;
+        let is_push = matches!(message, ClientMessage::Push(_));
+        let watch = Stopwatch::start();
+        if is_push {
+            self.gate.metrics.pushes_waiting.inc();
+        }
+        let answer = self.session.on(message).await;
+        if is_push {
+            self.gate.metrics.pushes_waiting.dec();
+        }
+        let Some(answer) = answer? else { return Ok(()) };
+        if let ServerMessage::Results(results) = &answer {
+            self.gate.metrics.pushed(results, watch.elapsed());
+        }
+        let sent = self.outgoing.send(Ok(answer.into())).await;
+        sent.map_err(|_| End::Gone)
+    }
+
+    fn encode(&self, next: Outgoing) -> v1::SessionResponse {
+        let changes = match next {
+            Outgoing::Message(message) => {
+                let message = v1::SessionResponse::from(message);
+                if let Some(v1::session_response::Message::Changes(changes)) = &message.message {
+                    self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
+                }
+                return message;
+            }
+            Outgoing::Live { part, cut } => {
+                let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
+                let batch = part.encoded.get_or_init(encode).clone();
+                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())) }
+            }
+        };
+        self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
+        v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
+    }
+
+    /// Looks through new commits for one that concerns this node: a revoked node must go even while it grants no
+    /// credit and is sent nothing.
+    async fn look(&mut self, feed: &watch::Receiver<CommitNumber>) -> Result<(), End> {
+        let tenant = Arc::clone(self.session.tenant());
+        loop {
+            let is_concerned = match tenant.feed.after(self.checked) {
+                Live::UpToDate => return Ok(()),
+                Live::Batch(batch) => {
+                    self.checked = batch.head.commit;
+                    self.own_id.as_ref().is_none_or(|id| batch.concerns(id))
+                }
+                Live::Gap => {
+                    self.checked = *feed.borrow();
+                    true
+                }
+            };
+            if is_concerned {
+                self.gate.hub.active_node(self.session.who()).await?;
+            }
+        }
+    }
+
+    fn tick(&self) -> Result<(), End> {
+        if self.gate.hub.clock().now_ms() >= self.expires_ms {
+            return Err(HubError::new(Reason::Unauthenticated, "the access token expired").into());
+        }
+        Ok(())
+    }
+
+    async fn goodbye(&self, refusal: Refusal) {
+        let refusal = status::public(refusal, &status::request_id());
+        let goodbye = v1::SessionResponse::from(ServerMessage::Goodbye(refusal));
+        let patience = Duration::from_secs(1);
+        // A spoke that does not read learns of the end by the stream's.
+        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye))).await);
+    }
+}

@@ -1,0 +1,57 @@
+//! NodeService.
+
+use std::sync::Arc;
+
+use proto::v1;
+use proto::v1::node_service_server::NodeService;
+use semantics::ids::Writer;
+use semantics::reason::Reason;
+use tonic::{Request, Response, Status};
+
+use super::{Gate, lists, node_of, status};
+use crate::hub::Principal;
+use crate::hub::error::HubError;
+use crate::store::Wanted;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct NodeHandler(pub Arc<Gate>);
+
+#[tonic::async_trait]
+impl NodeService for NodeHandler {
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let answer = self.beat(&who, request.into_inner().epoch).await.map_err(status::of)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_record_history(
+        &self,
+        request: Request<v1::ListRecordHistoryRequest>,
+    ) -> Result<Response<v1::ListRecordHistoryResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let page = lists::node_history(&self.0.hub, &who, request.into_inner()).await.map_err(status::of)?;
+        Ok(Response::new(page))
+    }
+}
+
+impl NodeHandler {
+    async fn beat(&self, who: &Principal, epoch: u32) -> Result<v1::HeartbeatResponse, HubError> {
+        let hub = &self.0.hub;
+        hub.active_node(who).await?;
+        if epoch > 0 {
+            let writer = Writer { node: who.node, epoch };
+            let wanted = Wanted { writers: [writer].into(), ..Wanted::default() };
+            if !hub.store().load(&who.tenant, &wanted).await?.writers.contains_key(&writer) {
+                return Err(HubError::new(Reason::NotFound, format!("epoch {epoch} was not opened")));
+            }
+            hub.note_seen(who, writer, None).await?;
+        }
+        let head = hub.poll(&who.tenant).await?;
+        let hub_time_ms = hub.clock().now_ms().max(head.time_ms);
+        Ok(v1::HeartbeatResponse { hub_time_ms, revision: head.revision.0 })
+    }
+}

@@ -1,0 +1,66 @@
+//! The only file of the gateway that builds a gRPC status.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use semantics::reason::{Reason, Refusal};
+use tonic::Status;
+use tracing::error;
+
+use crate::hub::error::HubError;
+
+struct Request {
+    id: String,
+    refused: Cell<Option<Reason>>,
+}
+
+tokio::task_local! {
+    /// The request that the current task works for.
+    static REQUEST: Request;
+}
+
+/// What callers are told of a bug; the rest stands in the log under the request id.
+const INTERNAL: &str = "the hub failed to do this";
+
+/// Runs a future as part of a request, so that what goes wrong in it carries the request's id.
+pub async fn within<F: Future>(request_id: String, future: F) -> F::Output {
+    REQUEST.scope(Request { id: request_id, refused: Cell::new(None) }, future).await
+}
+
+/// The id of the request the current task works for; empty outside of one.
+#[must_use]
+pub fn request_id() -> String {
+    REQUEST.try_with(|request| request.id.clone()).unwrap_or_default()
+}
+
+/// Why the current request was refused, if it was.
+#[must_use]
+pub fn refused() -> Option<Reason> {
+    REQUEST.try_with(|request| request.refused.get()).ok().flatten()
+}
+
+/// The status of what a use case cannot do. A bug is logged here, once, and goes out as a fixed sentence.
+#[must_use]
+pub fn of(failure: HubError) -> Status {
+    let request_id = request_id();
+    let refusal = public(failure.refusal, &request_id);
+    // Outside of a request there is nobody to tell.
+    REQUEST.try_with(|request| request.refused.set(Some(refusal.reason))).unwrap_or_default();
+    proto::reason::status(&refusal, failure.retry_after_ms, &request_id)
+}
+
+/// What of a refusal may be told: all of it, but for bugs.
+#[must_use]
+pub fn public(refusal: Refusal, request_id: &str) -> Refusal {
+    if refusal.reason == Reason::Internal {
+        error!(request_id, detail = refusal.detail, "internal error");
+        return Refusal::new(Reason::Internal, format!("{INTERNAL}; request {request_id}"));
+    }
+    refusal
+}
+
+/// The status of a message of the wrong shape.
+#[must_use]
+pub fn shape(error: proto::shape::ShapeError) -> Status {
+    of(HubError::from(Refusal::from(error)))
+}

@@ -1,0 +1,168 @@
+//! SyncService.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use proto::v1;
+use proto::v1::sync_service_server::SyncService;
+use semantics::cursor::Next;
+use semantics::ids::{CommitNumber, RecordId};
+use semantics::reason::Reason;
+use semantics::session::{ClientMessage, Hello, Push, Reconcile, ServerMessage};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::info;
+
+use super::link::{Held, Link, QUEUE_MESSAGES_MAX};
+use super::{Gate, node_of, status};
+use crate::ambient::Stopwatch;
+use crate::hub::catch_up::From as PullFrom;
+use crate::hub::error::HubError;
+use crate::hub::session::Session;
+use crate::hub::{Hub, Principal};
+
+/// A session says hello within this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct SyncHandler(pub Arc<Gate>);
+
+type Reply<T> = Result<Response<T>, Status>;
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl SyncService for SyncHandler {
+    type SessionStream = Messages<v1::SessionResponse>;
+    type PullStream = Messages<v1::PullResponse>;
+
+    async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Reply<Self::SessionStream> {
+        let (who, expires_ms) = node_of(&request)?;
+        let mut incoming = request.into_inner();
+        let hello = hello(&mut incoming).await?;
+        let receiver = self.open(who, expires_ms, incoming, &hello).await.map_err(status::of)?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn push(&self, request: Request<v1::PushRequest>) -> Reply<v1::PushResponse> {
+        let (who, _) = node_of(&request)?;
+        let push = Push::try_from(request.into_inner()).map_err(status::shape)?;
+        let results = self.push_whole(who, push).await.map_err(status::of)?;
+        Ok(Response::new(results))
+    }
+
+    async fn pull(&self, request: Request<v1::PullRequest>) -> Reply<Self::PullStream> {
+        let (who, _) = node_of(&request)?;
+        let from = pull_from(request.into_inner())?;
+        self.0.check_open().map_err(status::of)?;
+        let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        let pages = pages(Arc::clone(&self.0.hub), who, from, sender);
+        self.0.tasks.spawn(status::within(status::request_id(), pages));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Reply<v1::ReconcileResponse> {
+        let (who, _) = node_of(&request)?;
+        let ask = Reconcile::try_from(request.into_inner()).map_err(status::shape)?;
+        let page = self.0.hub.reconcile(&who, &ask).await.map_err(status::of)?;
+        Ok(Response::new(page.into()))
+    }
+}
+
+impl SyncHandler {
+    async fn open(
+        &self,
+        who: Principal,
+        expires_ms: u64,
+        incoming: Streaming<v1::SessionRequest>,
+        hello: &Hello,
+    ) -> Result<mpsc::Receiver<Result<v1::SessionResponse, Status>>, HubError> {
+        let gate = &self.0;
+        gate.check_open()?;
+        let full = |_| HubError::transient(Reason::Overloaded, "too many sessions are open here", 1_000);
+        let permit = Arc::clone(&gate.sessions).try_acquire_owned().map_err(full)?;
+        let own_id = RecordId::new(who.node.to_string()).ok();
+        let kept = gate.keepers.keep(&who.tenant);
+        let (session, welcome) = Session::open(&gate.hub, who, hello).await?;
+        let (tenant, writer) = (&session.who().tenant, session.writer());
+        info!(%tenant, %writer, request_id = status::request_id(), "session opened");
+        let (outgoing, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        let welcome = v1::SessionResponse::from(ServerMessage::Welcome(welcome));
+        if outgoing.send(Ok(welcome)).await.is_err() {
+            return Err(HubError::internal("a fresh channel is closed"));
+        }
+        let link = Link {
+            gate: Arc::clone(gate),
+            session,
+            incoming,
+            outgoing,
+            expires_ms,
+            checked: CommitNumber::ZERO,
+            own_id,
+            held: Held { permit, kept },
+        };
+        gate.tasks.spawn(status::within(status::request_id(), link.run()));
+        Ok(receiver)
+    }
+
+    /// Takes a push in a task of its own: a caller that goes away does not stop a commit half-way.
+    async fn push_whole(&self, who: Principal, push: Push) -> Result<v1::PushResponse, HubError> {
+        self.0.check_open()?;
+        let (hub, metrics) = (Arc::clone(&self.0.hub), self.0.metrics.clone());
+        let work = async move {
+            let watch = Stopwatch::start();
+            metrics.pushes_waiting.inc();
+            let results = hub.push(&who, push).await;
+            metrics.pushes_waiting.dec();
+            let results = results?;
+            metrics.pushed(&results, watch.elapsed());
+            Ok(results.into())
+        };
+        let done = self.0.tasks.spawn(status::within(status::request_id(), work)).await;
+        done.unwrap_or_else(|error| Err(HubError::internal(error.to_string())))
+    }
+}
+
+async fn hello(incoming: &mut Streaming<v1::SessionRequest>) -> Result<Hello, Status> {
+    let late = |_| status::of(HubError::transient(Reason::DeadlineExceeded, "no hello came in time", 1_000));
+    let first = tokio::time::timeout(HELLO_WITHIN, incoming.message()).await.map_err(late)??;
+    let first = first.ok_or_else(|| status::of(HubError::new(Reason::Malformed, "the session has no hello")))?;
+    match ClientMessage::try_from(first).map_err(status::shape)? {
+        ClientMessage::Hello(hello) => Ok(hello),
+        _ => Err(status::of(HubError::new(Reason::Malformed, "a session starts with a hello"))),
+    }
+}
+
+fn pull_from(request: v1::PullRequest) -> Result<PullFrom, Status> {
+    Ok(match proto::convert::PullFrom::try_from(request).map_err(status::shape)? {
+        proto::convert::PullFrom::Start => PullFrom::Start,
+        proto::convert::PullFrom::Cursor(cursor) => PullFrom::Cursor(cursor),
+        proto::convert::PullFrom::Resume(resume) => PullFrom::Resume(resume),
+    })
+}
+
+/// Sends pages up to the next cut.
+async fn pages(
+    hub: Arc<Hub>,
+    who: Principal,
+    from: PullFrom,
+    sender: mpsc::Sender<Result<v1::PullResponse, Status>>,
+) {
+    let mut from = from;
+    // Waits for room before it reads: a slow reader holds one page at most.
+    while let Ok(permit) = sender.reserve().await {
+        let page = match hub.pull(&who, &from).await {
+            Ok(caught) => caught.page,
+            Err(error) => return permit.send(Err(status::of(error))),
+        };
+        let next = page.next.clone();
+        permit.send(Ok(v1::PullResponse { changes: Some(page.into()) }));
+        match next {
+            Next::Resume(resume) => from = PullFrom::Resume(resume),
+            Next::Cut(_) => return,
+        }
+    }
+}

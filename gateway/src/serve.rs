@@ -1,0 +1,277 @@
+//! The hub as a process: opens its store and its keys, listens, and drains when it is told to stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::v1::admin_service_server::AdminServiceServer;
+use proto::v1::auth_service_server::AuthServiceServer;
+use proto::v1::node_service_server::NodeServiceServer;
+use proto::v1::sync_service_server::SyncServiceServer;
+use semantics::ids::TenantId;
+use semantics::reason::Reason;
+use semantics::session::MESSAGE_BYTES_MAX;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::auth::layer::AuthLayer;
+use crate::auth::{Transport, Trust};
+use crate::config::{Config, StoreAt};
+use crate::hub::error::HubError;
+use crate::hub::{Hub, Open, Paging, Parts, Retention};
+use crate::operator;
+use crate::place;
+use crate::rpc::admin::AdminHandler;
+use crate::rpc::layers::{CALLS_MAX, Layers};
+use crate::rpc::node::NodeHandler;
+use crate::rpc::sync::SyncHandler;
+use crate::rpc::{Gate, status};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::SqliteStore;
+use crate::metered::Metered;
+use crate::telemetry::Metrics;
+
+/// How long a shutdown waits for what is under way.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Used assertions and expired tokens are swept this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// A connection on which nothing is heard is asked for a sign of life after this.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// A connection that gives no sign of life within this is closed.
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
+/// Most calls at once on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Most bytes in flight on one connection before its reader has taken them.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The tenant that dev mode makes.
+const DEV_TENANT: &str = "default";
+
+/// A hub whose store and keys are open.
+#[derive(Debug)]
+pub struct Opened {
+    /// The use cases.
+    pub hub: Arc<Hub>,
+    /// Keys and tokens.
+    pub trust: Arc<Trust>,
+    /// The counters.
+    pub metrics: Metrics,
+    entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Opens store and keys, and makes what is missing of them: what `migrate` does.
+///
+/// # Errors
+/// STORE_UNSAFE when the store's settings cannot keep an acknowledgement; STORE_UNAVAILABLE; what the keys' folder
+/// refuses.
+pub async fn open(config: &Config) -> Result<Opened, HubError> {
+    place::make_folder(&config.data)?;
+    let metrics = Metrics::new();
+    let store: Arc<dyn Store> = Arc::new(Metered::new(open_store(config).await?, metrics.clone()));
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let hub = Arc::new(Hub::new(Parts {
+        store,
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        admission: Arc::new(Open),
+        retention: Retention::default(),
+        paging: Paging::default(),
+    }));
+    let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
+    let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
+    Ok(Opened { hub, trust, metrics, entropy, clock })
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, HubError> {
+    Ok(match &config.store {
+        StoreAt::Memory => Arc::new(MemoryStore::new()),
+        StoreAt::Folder => Arc::new(SqliteStore::open(&config.data).await?),
+        StoreAt::Postgres(_) => return Err(HubError::new(Reason::StoreUnavailable, "no Postgres yet")),
+    })
+}
+
+/// Where a running hub listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// For spokes.
+    pub listen: SocketAddr,
+    /// For operators.
+    pub operator_listen: SocketAddr,
+}
+
+/// A hub that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where.
+    pub at: Listening,
+    /// What its services share.
+    pub gate: Arc<Gate>,
+    health: HealthReporter,
+    spokes: Serving,
+    operators: Serving,
+}
+
+#[derive(Debug)]
+struct Serving {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+/// Runs until `shutdown` resolves, then drains.
+///
+/// # Errors
+/// What keeps the hub from starting.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HubError> {
+    let opened = open(&config).await?;
+    let dev_token = if config.dev { Some(dev_tenant(&opened).await?) } else { None };
+    let running = start(&config, opened).await?;
+    place::announce(&config, running.at, dev_token.as_deref())?;
+    shutdown.await;
+    running.drain().await;
+    place::forget(&config.data);
+    Ok(())
+}
+
+/// Starts listening.
+///
+/// # Errors
+/// When an address cannot be listened on.
+pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError> {
+    let Opened { hub, trust, metrics, entropy, clock } = opened;
+    let spokes = listener("listen", config.listen).await?;
+    let operators = listener("operator_listen", config.operator_listen).await?;
+    let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
+    let gate = Gate::new(hub, metrics.clone());
+    gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
+    let layers = Layers::new(metrics, entropy, CALLS_MAX);
+    let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
+    let spoke_routes = layers.clone().around(spoke_routes.layer(AuthLayer::new(trust.verifier(), status::of)));
+    let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).into_axum_router().layer(AuthLayer::new(trust.verifier(), status::of));
+    let operator_routes = layers.around(admin).merge(operator::routes(Arc::clone(&gate)));
+    let (spokes, operators) = (TcpListenerStream::new(spokes), TcpListenerStream::new(operators));
+    /*TLS
+    let (spokes, operators) = if config.dev {
+        (tls::Incoming::plaintext(spokes), tls::Incoming::plaintext(operators))
+    } else {
+        let mut names = config.hostnames.clone();
+        names.extend([config.listen.ip().to_string(), config.operator_listen.ip().to_string()]);
+        let identity = Arc::new(tls::Identity::issue(&trust, &names, clock.now_ms())?);
+        let spokes = tls::Incoming::tls(spokes, Arc::clone(&identity), tls::Alpn::H2, Arc::clone(&clock));
+        (spokes, tls::Incoming::tls(operators, identity, tls::Alpn::H2AndHttp1, clock))
+    };
+    TLS*/
+    drop(clock);
+    let spokes = serve(spokes, spoke_routes, false);
+    let operators = serve(operators, operator_routes, true);
+    Ok(Running { at, gate, health, spokes, operators })
+}
+
+async fn spoke_routes(gate: &Arc<Gate>, trust: &Arc<Trust>) -> Result<(HealthReporter, axum::Router), HubError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<SyncServiceServer<SyncHandler>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| HubError::internal(e.to_string()))?;
+    let sync = SyncServiceServer::new(SyncHandler(Arc::clone(gate)))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .accept_compressed(tonic::codec::CompressionEncoding::Zstd)
+        .send_compressed(tonic::codec::CompressionEncoding::Zstd);
+    let node = NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let auth = AuthServiceServer::new(trust.handler(status::of)).max_decoding_message_size(64 * 1024);
+    let routes = Routes::new(sync).add_service(node).add_service(auth).add_service(health_service);
+    Ok((health, routes.add_service(reflection).into_axum_router()))
+}
+
+fn serve(incoming: TcpListenerStream, routes: axum::Router, with_http1: bool) -> Serving {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let server = tonic::transport::Server::builder()
+        .accept_http1(with_http1)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .add_routes(Routes::from(routes))
+        .serve_with_incoming_shutdown(incoming, stopped);
+    Serving { stop, task: tokio::spawn(server) }
+}
+
+async fn listener(name: &str, address: SocketAddr) -> Result<TcpListener, HubError> {
+    let taken = |e: std::io::Error| {
+        HubError::new(Reason::AlreadyExists, format!("{name}: cannot listen on {address}: {e}"))
+    };
+    TcpListener::bind(address).await.map_err(taken)
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, HubError> {
+    listener.local_addr().map_err(|e| HubError::internal(e.to_string()))
+}
+
+/// The tenant of dev mode, and a token to join it.
+async fn dev_tenant(opened: &Opened) -> Result<String, HubError> {
+    let tenant = TenantId::new(DEV_TENANT).map_err(|e| HubError::internal(e.to_string()))?;
+    opened.hub.create_tenant(&tenant).await?;
+    Ok(opened.trust.create_token(&tenant, 1, 3_600).await?.token)
+}
+
+/// Takes away used assertions and tokens that are no longer good for anything.
+async fn sweep(gate: Arc<Gate>, trust: Arc<Trust>) {
+    let mut tick = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            () = gate.draining.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let mut after = None;
+        while let Ok(tenants) = gate.hub.store().tenants(after.as_ref(), 100).await {
+            for tenant in &tenants {
+                if let Err(error) = trust.sweep(tenant).await {
+                    warn!(%tenant, %error, "sweep failed");
+                }
+            }
+            let Some(last) = tenants.last().cloned() else { break };
+            after = Some(last);
+        }
+    }
+}
+
+impl Running {
+    /// Stops: not ready any more, no new sessions or pushes, a goodbye to each session, what is under way is
+    /// finished; after [`DRAIN_WITHIN`] what is left is cut off.
+    pub async fn drain(self) {
+        info!("draining");
+        self.gate.draining.cancel();
+        self.health.set_not_serving::<SyncServiceServer<SyncHandler>>().await;
+        self.gate.tasks.close();
+        self.spokes.stop.cancel();
+        let mut spokes = self.spokes.task;
+        let done = async {
+            self.gate.tasks.wait().await;
+            drop((&mut spokes).await);
+        };
+        if tokio::time::timeout(DRAIN_WITHIN, done).await.is_err() {
+            warn!("what was left after the drain is cut off");
+            spokes.abort();
+        }
+        self.operators.stop.cancel();
+        let mut operators = self.operators.task;
+        if tokio::time::timeout(Duration::from_secs(1), &mut operators).await.is_err() {
+            operators.abort();
+        }
+        info!("stopped");
+    }
+}

@@ -1,0 +1,197 @@
+//! What the hub says about itself: logs as JSON lines, and counters.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use semantics::outcome::Outcome;
+use semantics::reason::Reason;
+use semantics::session::Results;
+use tracing_subscriber::EnvFilter;
+
+/// Upper bounds of the buckets of durations, seconds.
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// Upper bounds of the buckets of counts.
+const COUNTS: [f64; 8] = [0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0];
+/// Most tenants that have a head gauge of their own; those beyond are not shown.
+const TENANTS_SHOWN_MAX: usize = 100;
+
+/// Starts logging to stderr, one JSON object a line. The level comes from HUBWARD_LOG (`info` when unset).
+pub fn start_logs() {
+    let filter = EnvFilter::try_from_env("HUBWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    // A second start in one process (in tests) leaves the first one in place.
+    drop(logs.with_writer(std::io::stderr).with_target(false).try_init());
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    method: String,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTenant {
+    tenant: String,
+}
+
+/// The hub's counters.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Sessions open now.
+    pub sessions: Gauge,
+    /// Pushes that wait for their answer now.
+    pub pushes_waiting: Gauge,
+    /// Bytes of changes sent.
+    pub changes_bytes: Counter,
+    commit_rows: Histogram,
+    commit_seconds: Histogram,
+    push_seconds: Histogram,
+    pushes: Counter,
+    mutations: Family<Named, Counter>,
+    refusals: Family<Named, Counter>,
+    calls: Family<Call, Counter>,
+    heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
+    tenants_shown: Arc<AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = <Registry>::with_prefix("hubward");
+        let r = &mut registry;
+        let (sessions, pushes_waiting): (Gauge, Gauge) = <_>::default();
+        let (changes_bytes, pushes): (Counter, Counter) = <_>::default();
+        let (commit_rows, commit_seconds) = (Histogram::new(COUNTS), Histogram::new(SECONDS));
+        let push_seconds = Histogram::new(SECONDS);
+        let (mutations, refusals): (Family<Named, Counter>, Family<Named, Counter>) = <_>::default();
+        let calls = Family::default();
+        let heads = Family::default();
+        r.register("sessions", "Sessions open now", sessions.clone());
+        r.register("pushes_waiting", "Pushes that wait for their answer now", pushes_waiting.clone());
+        r.register("changes_bytes", "Bytes of changes sent", changes_bytes.clone());
+        r.register("commit_rows", "Rows of one commit", commit_rows.clone());
+        r.register("commit_seconds", "How long an append took", commit_seconds.clone());
+        r.register("push_seconds", "From a push to its answer", push_seconds.clone());
+        r.register("pushes", "Pushes answered", pushes.clone());
+        r.register("mutations", "Mutations by outcome", mutations.clone());
+        r.register("refusals", "Refusals by reason", refusals.clone());
+        r.register("calls", "Calls by method and gRPC code", calls.clone());
+        r.register("head_revision", "Last revision of a tenant's log", heads.clone());
+        Self {
+            registry: Arc::new(registry),
+            sessions,
+            pushes_waiting,
+            changes_bytes,
+            commit_rows,
+            commit_seconds,
+            push_seconds,
+            pushes,
+            mutations,
+            refusals,
+            calls,
+            heads,
+            tenants_shown: Arc::default(),
+        }
+    }
+
+    /// Counts a call that was answered.
+    pub fn called(&self, method: &str, code: tonic::Code) {
+        let call = Call { method: method.to_owned(), code: format!("{code:?}") };
+        self.calls.get_or_create(&call).inc();
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, reason: Reason) {
+        self.refusals.get_or_create(&Named { name: reason.as_str().to_owned() }).inc();
+    }
+
+    /// Counts a push and what became of its mutations.
+    pub fn pushed(&self, results: &Results, took: Duration) {
+        self.pushes.inc();
+        self.push_seconds.observe(took.as_secs_f64());
+        for result in &results.outcomes {
+            let name = result.outcome.as_ref().map_or("already_confirmed", Outcome::name);
+            self.mutations.get_or_create(&Named { name: name.to_owned() }).inc();
+        }
+        if let Some(waits) = &results.waits {
+            self.refused(waits.reason);
+        }
+    }
+
+    /// Counts a commit.
+    pub fn committed(&self, tenant: &str, revision: u64, rows: usize, took: Duration) {
+        self.commit_rows.observe(f64::from(u32::try_from(rows).unwrap_or(u32::MAX)));
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.head(tenant, revision);
+    }
+
+    /// Shows where a tenant's log ends, for a bounded number of tenants.
+    pub fn head(&self, tenant: &str, revision: u64) {
+        let label = OfTenant { tenant: tenant.to_owned() };
+        if let Some(gauge) = self.heads.get(&label) {
+            gauge.set(revision);
+            return;
+        }
+        let shown = self.tenants_shown.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if shown < u64::try_from(TENANTS_SHOWN_MAX).unwrap_or(u64::MAX) {
+            self.heads.get_or_create(&label).set(revision);
+        }
+    }
+
+    /// Everything in the OpenMetrics text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        encode(&mut text, &self.registry).unwrap_or_default();
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.refused(Reason::Draining);
+        metrics.head("acme", 7);
+        metrics.sessions.inc();
+        metrics.called("/hubward.v1.SyncService/Push", tonic::Code::Ok);
+        let text = metrics.text();
+        assert!(text.contains("hubward_refusals_total{name=\"DRAINING\"} 1"), "{text}");
+        assert!(text.contains("hubward_head_revision{tenant=\"acme\"} 7"), "{text}");
+        assert!(text.contains("hubward_sessions 1"), "{text}");
+    }
+
+    #[test]
+    fn tenants_past_the_bound_are_not_shown() {
+        let metrics = Metrics::new();
+        for n in 0..TENANTS_SHOWN_MAX + 10 {
+            metrics.head(&format!("t{n}"), 1);
+        }
+        assert_eq!(metrics.text().matches("hubward_head_revision{").count(), TENANTS_SHOWN_MAX);
+    }
+}
