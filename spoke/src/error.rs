@@ -53,3 +53,9 @@ impl ReplicaError {
 pub(crate) fn refused<T>(reason: Reason, detail: impl Into<String>) -> Result<T, ReplicaError> {
     Err(ReplicaError::Refused(Refusal::new(reason, detail)))
 }
+
+impl From<ReplicaError> for Refusal {
+    fn from(error: ReplicaError) -> Self {
+        error.refusal()
+    }
+}

@@ -22,7 +22,7 @@ use semantics::reason::{Reason, Refusal};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub use self::mapping::{Collection, Mapping};
+pub use self::mapping::{Collection, MAPPING_BYTES_MAX, Mapping};
 pub use self::read::{FILE_BYTES_MAX, LINE_BYTES_MAX, LINES_FILE_BYTES_MAX, ROWS_FILE_MAX};
 use self::read::Row;
 use crate::error::ReplicaError;

@@ -6,11 +6,17 @@
 //! - [`sync::Sync`] is pure: events in, actions out.
 //! - [`engine::Engine`] performs the actions that concern the replica.
 
+pub mod ambient;
+pub mod cli;
+pub mod client;
+pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod export;
 pub mod folder;
 pub mod import;
 pub mod replica;
+pub mod runtime;
 pub mod sync;
+pub mod transport;
 pub mod trust;

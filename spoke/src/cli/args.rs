@@ -1,0 +1,233 @@
+//! What the commands take.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// A local replica that works offline and syncs with a Hubward hub.
+#[derive(Debug, Parser)]
+#[command(name = "spoke", version, arg_required_else_help = true)]
+pub(super) struct Args {
+    /// Folder of the replica.
+    #[arg(long, global = true, env = "SPOKE_DATA", default_value = "./spoke-data", value_name = "DIR")]
+    pub(super) data: PathBuf,
+    /// How to print results and errors.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub(super) output: Output,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For scripts: one JSON object.
+    Json,
+    /// For people.
+    Table,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Enrol this folder as a node of a hub.
+    Join(Join),
+    /// Own the replica, sync it, and serve other commands and programs on DIR/daemon.sock until told to stop.
+    Run,
+    /// Push and pull until nothing is left.
+    Sync {
+        /// Give up after so many seconds.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        timeout: u64,
+    },
+    /// Set a record's whole body.
+    Put {
+        /// Kind of record.
+        kind: String,
+        /// Id inside the kind.
+        id: String,
+        /// JSON object, or - to read it from standard input.
+        body: String,
+        /// Domain the record belongs to from here on.
+        #[arg(long)]
+        domain: Option<String>,
+    },
+    /// Set and remove top-level fields of a record.
+    Patch {
+        /// Kind of record.
+        kind: String,
+        /// Id inside the kind.
+        id: String,
+        /// JSON object of the fields to set, or - to read it from standard input.
+        #[arg(default_value = "{}")]
+        set: String,
+        /// Field to remove; may be given several times.
+        #[arg(long, value_name = "FIELD")]
+        remove: Vec<String>,
+    },
+    /// Show a record.
+    Get {
+        /// Kind of record.
+        kind: String,
+        /// Id inside the kind.
+        id: String,
+    },
+    /// Delete a record.
+    Rm {
+        /// Kind of record.
+        kind: String,
+        /// Id inside the kind.
+        id: String,
+    },
+    /// List records in key order.
+    Ls(Ls),
+    /// Show what is kept of a record's history: the hub's, or where it cannot be reached what this replica knows.
+    History {
+        /// Kind of record.
+        kind: String,
+        /// Id inside the kind.
+        id: String,
+    },
+    /// Print changes as they become visible, one JSON object a line. Without a running daemon it also syncs.
+    Watch {
+        /// Only this kind.
+        kind: Option<String>,
+        /// Only changes after this position, as printed before.
+        #[arg(long, value_name = "POSITION")]
+        after: Option<u64>,
+    },
+    /// Show how the replica stands to the hub.
+    Status,
+    /// Local mutations on their way to the hub.
+    Outbox {
+        /// What to do.
+        #[command(subcommand)]
+        command: OutboxCommand,
+    },
+    /// Disagreements that the hub has recorded.
+    Conflicts {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConflictsCommand,
+    },
+    /// Digest of the confirmed records, recomputed from their content.
+    Digest,
+    /// Import a file of JSON, JSON Lines or YAML in one local transaction.
+    Import(Import),
+    /// Print confirmed records, one JSON object a line.
+    Export {
+        /// Only this kind.
+        #[arg(long)]
+        kind: Option<String>,
+    },
+    /// Take the hub's present log as the true one after LOG_FORKED; the old replica is kept aside.
+    AdoptLog,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Join {
+    /// Hub to join; may be given several times for several gateways of one hub.
+    #[arg(long, required = true, value_name = "URL")]
+    pub(super) hub: Vec<String>,
+    /// Join token, as `hubward token create` printed it.
+    #[arg(long, env = "SPOKE_JOIN_TOKEN", hide_env_values = true)]
+    pub(super) token: String,
+    /// What people call this node.
+    #[arg(long)]
+    pub(super) name: String,
+    /// What sort of node it is.
+    #[arg(long = "type", value_enum)]
+    pub(super) node_type: NodeType,
+    /// Where its new records go.
+    #[arg(long, default_value = "default")]
+    pub(super) domain: String,
+    /// Something it can do; may be given several times.
+    #[arg(long = "capability", value_name = "NAME")]
+    pub(super) capabilities: Vec<String>,
+}
+
+/// Sorts of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NodeType {
+    /// Somebody's desk.
+    Desktop,
+    /// A server.
+    Cloud,
+    /// A phone or tablet.
+    Mobile,
+    /// A machine at the edge of the network.
+    Edge,
+    /// A program that acts for somebody.
+    Agent,
+}
+
+impl NodeType {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Desktop => "desktop",
+            Self::Cloud => "cloud",
+            Self::Mobile => "mobile",
+            Self::Edge => "edge",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Ls {
+    /// Only this kind.
+    pub(super) kind: Option<String>,
+    /// Only ids that start so; needs a kind.
+    #[arg(long, default_value = "")]
+    pub(super) prefix: String,
+    /// Only records whose top-level field has this value: JSON, or plain text.
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    pub(super) equals: Option<String>,
+    /// At most so many; without it all.
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OutboxCommand {
+    /// List entries in order of writing.
+    List,
+    /// Write a mutation that was set aside anew, on what is there now.
+    Retry {
+        /// Mutation id, as listed.
+        mutation: String,
+    },
+    /// Give a mutation that was set aside up.
+    Drop {
+        /// Mutation id, as listed.
+        mutation: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConflictsCommand {
+    /// List conflicts.
+    List,
+    /// Show a conflict with the values of both sides and of their ancestor.
+    Show {
+        /// Id, as listed.
+        id: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Import {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// Kind of the records.
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// Field that holds a row's id; may be given several times, the first present one counts.
+    #[arg(long, value_name = "FIELD")]
+    pub(super) id: Vec<String>,
+    /// File that says how rows become records.
+    #[arg(long, value_name = "FILE")]
+    pub(super) mapping: Option<PathBuf>,
+    /// Where bad rows go; else beside the input.
+    #[arg(long, value_name = "FILE")]
+    pub(super) rejected: Option<PathBuf>,
+}

@@ -1,0 +1,60 @@
+//! `spoke import` and `spoke export`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use futures::StreamExt;
+use proto::v1;
+use semantics::reason::{Reason, Refusal};
+use serde_json::json;
+
+use super::access::Access;
+use super::args::Import;
+use super::print::{self, Printer};
+
+pub(super) async fn import(access: &mut Access, import: Import, printer: Printer) -> Result<(), Refusal> {
+    let optional = |path: Option<&std::path::PathBuf>| path.map(|path| absolute(path)).transpose();
+    let request = v1::ImportFileRequest {
+        path: absolute(&import.file)?,
+        kind: import.kind.unwrap_or_default(),
+        id_fields: import.id,
+        mapping: optional(import.mapping.as_ref())?,
+        rejected: optional(import.rejected.as_ref())?,
+    };
+    let mut answers = access.import(request).await?;
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        if answer.done {
+            let file = Some(&answer.rejected_file).filter(|file| !file.is_empty());
+            return printer.show(&json!({
+                "read": answer.read,
+                "written": answer.written,
+                "unchanged": answer.unchanged,
+                "rejected": answer.rejected,
+                "rejected_file": file,
+            }));
+        }
+        if std::io::stderr().is_terminal() {
+            print::note(&format!(
+                "{} rows, {} of {} bytes",
+                answer.read, answer.bytes_done, answer.bytes_total
+            ));
+        }
+    }
+    Err(Refusal::new(Reason::Internal, "the import ended without an answer"))
+}
+
+/// The daemon may stand in another folder. Links are kept: what is no regular file is refused where it is read.
+fn absolute(path: &Path) -> Result<String, Refusal> {
+    let malformed = |what: String| Refusal::new(Reason::Malformed, format!("{}: {what}", path.display()));
+    let absolute = std::path::absolute(path).map_err(|e| malformed(e.to_string()))?;
+    absolute.into_os_string().into_string().map_err(|_| malformed("the path is no UTF-8".to_owned()))
+}
+
+pub(super) async fn export(access: &mut Access, kind: Option<String>) -> Result<(), Refusal> {
+    let mut pieces = access.export(kind.unwrap_or_default()).await?;
+    while let Some(piece) = pieces.next().await {
+        print::raw(&piece?.lines)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `spoke outbox`.
+
+use proto::v1;
+use proto::v1::settle_outbox_entry_request::Action;
+use semantics::ids::MutationId;
+use semantics::reason::{Reason, Refusal};
+use serde_json::{Value, json};
+
+use super::access::Access;
+use super::args::OutboxCommand;
+use super::print::Printer;
+use crate::daemon::refusal_json;
+
+/// Rows asked for at once.
+const PAGE_ROWS: i32 = 1000;
+
+pub(super) async fn run(
+    access: &mut Access,
+    command: OutboxCommand,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    match command {
+        OutboxCommand::List => list(access, printer).await,
+        OutboxCommand::Retry { mutation } => settle(access, &mutation, Action::Retry, printer).await,
+        OutboxCommand::Drop { mutation } => settle(access, &mutation, Action::Drop, printer).await,
+    }
+}
+
+async fn list(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+    let mut request = v1::ListOutboxRequest { page_size: PAGE_ROWS, page_token: String::new() };
+    let mut entries = Vec::new();
+    loop {
+        let page = access.outbox(request.clone()).await?;
+        entries.extend(page.entries.into_iter().map(entry));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return printer.show(&json!({"entries": entries}));
+        }
+    }
+}
+
+pub(super) fn entry(entry: v1::OutboxEntry) -> Value {
+    let key = entry.key.unwrap_or_default();
+    let refusal = entry.refusal.and_then(|refusal| Refusal::try_from(refusal).ok());
+    let mut shown = json!({
+        "mutation": hex::encode(entry.mutation),
+        "kind": key.kind,
+        "id": key.id,
+        "state": entry.state,
+        "revision": entry.revision,
+    });
+    if let (Some(refusal), Some(shown)) = (refusal, shown.as_object_mut()) {
+        shown.insert("reason".to_owned(), json!(refusal.reason.as_str()));
+        shown.insert("refusal".to_owned(), refusal_json(&refusal));
+    }
+    shown
+}
+
+async fn settle(
+    access: &mut Access,
+    mutation: &str,
+    action: Action,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let id: MutationId =
+        mutation.parse().map_err(|e| Refusal::new(Reason::Malformed, format!("{mutation}: {e}")))?;
+    let request = v1::SettleOutboxEntryRequest { mutation: id.as_bytes().to_vec(), action: action.into() };
+    access.settle(request).await?;
+    printer.show(&json!({"mutation": id, "settled": true}))
+}

@@ -1,0 +1,160 @@
+//! Reading, writing, syncing.
+
+use std::io::Read;
+
+use proto::v1;
+use proto::v1::record_write::Op;
+use semantics::envelope::BODY_BYTES_MAX;
+use semantics::reason::{Reason, Refusal};
+use serde_json::{Map, Value, json};
+
+use super::access::Access;
+use super::args::Ls;
+use super::print::{self, Printer, record};
+
+/// Rows asked for at once.
+const PAGE_ROWS: i32 = 500;
+/// A body may be written with more bytes than its canonical form has.
+const INPUT_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// Milliseconds in a second.
+const SECOND_MS: u64 = 1000;
+
+pub(super) async fn sync(access: &mut Access, timeout_s: u64, printer: Printer) -> Result<(), Refusal> {
+    let timeout_ms = Some(timeout_s.saturating_mul(SECOND_MS));
+    let answer = access.sync(v1::SyncNowRequest { timeout_ms }).await?;
+    printer.show(&json!({"revision": answer.revision}))
+}
+
+pub(super) async fn put(
+    access: &mut Access,
+    kind: String,
+    id: String,
+    body: &str,
+    domain: Option<String>,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let body = input(body)?;
+    let placement = domain.map(|domain| v1::Placement { domain, subject: None });
+    write(access, kind, id, Op::Put(to_bytes(&body)), placement, printer).await
+}
+
+pub(super) async fn patch(
+    access: &mut Access,
+    kind: String,
+    id: String,
+    set: &str,
+    remove: Vec<String>,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let set = to_bytes(&input(set)?);
+    write(access, kind, id, Op::Patch(v1::RecordPatch { set, remove }), None, printer).await
+}
+
+pub(super) async fn rm(
+    access: &mut Access,
+    kind: String,
+    id: String,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    write(access, kind, id, Op::Delete(v1::Delete {}), None, printer).await
+}
+
+async fn write(
+    access: &mut Access,
+    kind: String,
+    id: String,
+    op: Op,
+    placement: Option<v1::Placement>,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let key = Some(v1::Key { kind: kind.clone(), id: id.clone() });
+    let write = v1::RecordWrite { key, op: Some(op), placement };
+    let answer = access.write(v1::WriteRecordsRequest { writes: vec![write] }).await?;
+    let mutation = answer.mutations.first().filter(|id| !id.is_empty()).map(hex::encode);
+    let changed = mutation.is_some();
+    printer.show(&json!({"kind": kind, "id": id, "mutation": mutation, "changed": changed}))
+}
+
+pub(super) async fn get(
+    access: &mut Access,
+    kind: String,
+    id: String,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let answer = access.get(v1::GetRecordRequest { key: Some(v1::Key { kind, id }) }).await?;
+    printer.show(&Value::Object(record(&answer.record.unwrap_or_default())))
+}
+
+pub(super) async fn ls(access: &mut Access, ls: Ls, printer: Printer) -> Result<(), Refusal> {
+    let (where_field, where_value) = equals(ls.equals.as_deref())?;
+    let mut request = v1::ListRecordsRequest {
+        page_size: PAGE_ROWS,
+        page_token: String::new(),
+        kind: ls.kind.unwrap_or_default(),
+        prefix: ls.prefix,
+        where_field,
+        where_value,
+    };
+    let mut records = Vec::new();
+    let limit = ls.limit.unwrap_or(usize::MAX);
+    loop {
+        let page = access.list(request.clone()).await?;
+        records.extend(page.records.iter().map(|view| Value::Object(record(view))));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() || records.len() >= limit {
+            records.truncate(limit);
+            return printer.show(&json!({"records": records}));
+        }
+    }
+}
+
+/// `FIELD=VALUE`, where a value that is no JSON is text.
+fn equals(text: Option<&str>) -> Result<(String, String), Refusal> {
+    let Some(text) = text else { return Ok((String::new(), String::new())) };
+    let malformed = || Refusal::new(Reason::Malformed, format!("--where {text}: FIELD=VALUE is needed"));
+    let (field, value) = text.split_once('=').filter(|(field, _)| !field.is_empty()).ok_or_else(malformed)?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((field.to_owned(), value.to_string()))
+}
+
+pub(super) async fn status(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+    let answer = access.status(v1::GetStatusRequest {}).await?;
+    let mut status: Map<String, Value> = serde_json::from_slice(&answer.status)
+        .map_err(|e| Refusal::new(Reason::Internal, format!("the status cannot be read: {e}")))?;
+    status.insert("daemon".to_owned(), json!(matches!(access, Access::Daemon(_))));
+    printer.show(&Value::Object(status))
+}
+
+pub(super) async fn digest(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+    let answer = access.digest(v1::GetDigestRequest {}).await?;
+    printer.show(&json!({"revision": answer.revision, "digest": hex::encode(answer.digest)}))
+}
+
+/// A JSON object from the command line, or with `-` from standard input.
+fn input(text: &str) -> Result<Map<String, Value>, Refusal> {
+    let mut read = Vec::new();
+    if text == "-" {
+        let bound = u64::try_from(INPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let failed = |e| Refusal::new(Reason::Malformed, format!("standard input: {e}"));
+        std::io::stdin().lock().take(bound).read_to_end(&mut read).map_err(failed)?;
+    } else {
+        read.extend_from_slice(text.as_bytes());
+    }
+    if read.len() > INPUT_BYTES_MAX {
+        return Err(Refusal::new(Reason::TooLarge, format!("more than {INPUT_BYTES_MAX} bytes")));
+    }
+    serde_json::from_slice(&read)
+        .map_err(|e| Refusal::new(Reason::Malformed, format!("the body is not a JSON object: {e}")))
+}
+
+fn to_bytes(object: &Map<String, Value>) -> Vec<u8> {
+    // An object of values that were parsed can always be written.
+    serde_json::to_vec(object).unwrap_or_default()
+}
+
+/// A change as a line of JSON.
+pub(super) fn print_change(change: &v1::WatchRecordsResponse) -> Result<(), Refusal> {
+    let mut line = record(change.record.as_ref().unwrap_or(&v1::RecordView::default()));
+    line.insert("position".to_owned(), json!(change.position));
+    print::line(&Value::Object(line).to_string())
+}

@@ -1,0 +1,96 @@
+//! `spoke run` and `spoke adopt-log`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use semantics::reason::{Reason, Refusal};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::access::about;
+use super::print::{self, Printer};
+use crate::ambient::{Clock as _, SystemClock, SystemEntropy};
+use crate::client::Spoke;
+use crate::client::open::open_replica;
+use crate::daemon::{self, Records};
+use crate::folder::Folder;
+
+/// Owns the replica and syncs until SIGTERM or SIGINT.
+pub(super) async fn run(data: &Path, _printer: Printer) -> Result<(), Refusal> {
+    log();
+    let mut term = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let spoke = Arc::new(Spoke::open(data).await?);
+    let socket = crate::folder::Paths::new(data).socket();
+    let stop = CancellationToken::new();
+    let records = Records::new(Arc::clone(&spoke), about(data)?);
+    spoke.start().await?;
+    let serving = daemon::serve(records, &socket, stop.clone());
+    tokio::pin!(serving);
+    let told = json!({
+        "ready": true,
+        "socket": socket.display().to_string(),
+        "pid": std::process::id(),
+    });
+    let ended = tokio::select! {
+        biased;
+        ended = &mut serving => Some(ended),
+        () = async {
+            let _ = print::line(&told.to_string());
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        } => None,
+    };
+    tracing::info!("stopping");
+    stop.cancel();
+    let ended = match ended {
+        Some(ended) => ended,
+        None => serving.await,
+    };
+    spoke.shut().await;
+    ended
+}
+
+fn on(kind: SignalKind) -> Result<Signal, Refusal> {
+    signal(kind).map_err(|e| Refusal::new(Reason::Internal, format!("signals: {e}")))
+}
+
+/// JSON logs to standard error; what is logged is set by `SPOKE_LOG`.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SPOKE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    // A logger that is already there stays.
+    let _ = logs.try_init();
+}
+
+/// Follows the hub's present log from here on. The replica as it was is kept aside, whole.
+pub(super) async fn adopt_log(data: &Path, printer: Printer) -> Result<(), Refusal> {
+    let folder = Folder::open(data)?;
+    let config = folder.config()?;
+    let aside = aside(&folder)?;
+    let replica = open_replica(&folder, &config, Arc::new(SystemEntropy)).await?;
+    replica.adopt_log().await?;
+    printer.show(&json!({"adopted": true, "kept": aside.display().to_string()}))
+}
+
+/// Copies the replica's files while nobody has them open.
+fn aside(folder: &Folder) -> Result<PathBuf, Refusal> {
+    let replica = folder.paths().replica();
+    let failed =
+        |e: std::io::Error| Refusal::new(Reason::StoreUnavailable, format!("keeping the old replica: {e}"));
+    let aside = folder.paths().dir().join(format!("replica-kept-{}", SystemClock::new().now_ms()));
+    std::fs::create_dir(&aside).map_err(failed)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut from = replica.clone().into_os_string();
+        from.push(suffix);
+        let from = PathBuf::from(from);
+        if let Some(name) = from.file_name().filter(|_| from.exists()) {
+            std::fs::copy(&from, aside.join(name)).map_err(failed)?;
+        }
+    }
+    Ok(aside)
+}

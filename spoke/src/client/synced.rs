@@ -1,0 +1,78 @@
+//! Waiting until nothing is left to push or to pull.
+
+use std::time::Duration;
+
+use semantics::ids::Revision;
+use semantics::reason::{Class, Reason, Refusal};
+
+use super::Spoke;
+use crate::runtime::Progress;
+use crate::sync::Phase;
+
+/// Failures in a row to reach any hub after which waiting ends.
+const FAILURES_MAX: u32 = 6;
+
+impl Spoke {
+    /// Pushes and pulls until nothing is left: every local write that was not set aside is confirmed, and the
+    /// replica stands at or past where the hub's head was when this was called. Starts syncing if need be.
+    ///
+    /// # Errors
+    /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when the time is over.
+    pub async fn wait_until_synced(&self, timeout_ms: u64) -> Result<Revision, Refusal> {
+        let before = self.progress().borrow().clone();
+        self.start().await?;
+        let waiting = self.synced(&before);
+        match tokio::time::timeout(Duration::from_millis(timeout_ms), waiting).await {
+            Ok(result) => result,
+            Err(_) => Err(self.progress().borrow().status.last_refusal.clone().unwrap_or_else(|| {
+                Refusal::new(Reason::DeadlineExceeded, format!("not in sync after {timeout_ms} ms"))
+            })),
+        }
+    }
+
+    async fn synced(&self, before: &Progress) -> Result<Revision, Refusal> {
+        // A session that is made from here on begins with a catch-up to the head. One that stood before has to
+        // be told how far that is.
+        let target = match before.status.phase {
+            Phase::Live => self.transport.head().await.unwrap_or(Revision::ZERO),
+            _ => Revision::ZERO,
+        };
+        let mut progress = self.progress();
+        loop {
+            let seen = progress.borrow_and_update().clone();
+            if let Some(refusal) = ended(&seen, before) {
+                return Err(refusal);
+            }
+            if seen.status.is_caught_up && seen.status.is_drained {
+                let status = self.status().await?;
+                let cursor = status.cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
+                let outbox = status.outbox;
+                if outbox.queued + outbox.dotted + outbox.answered == 0 && cursor >= target {
+                    return Ok(cursor);
+                }
+            }
+            if progress.changed().await.is_err() {
+                return Err(Refusal::new(Reason::Internal, "the task that syncs has ended"));
+            }
+        }
+    }
+}
+
+/// Whether waiting longer is of no use, and why.
+fn ended(seen: &Progress, before: &Progress) -> Option<Refusal> {
+    // What was so before the start that was just asked for says nothing yet.
+    if seen.turns == before.turns {
+        return None;
+    }
+    if seen.stopped.is_some() {
+        return seen.stopped.clone();
+    }
+    let refusal = seen.status.last_refusal.as_ref()?;
+    let failures = seen.status.failures;
+    let is_final = match refusal.reason.class() {
+        Class::Authentication => failures > 0,
+        Class::Network => failures >= FAILURES_MAX,
+        Class::Data | Class::Platform => false,
+    };
+    is_final.then(|| refusal.clone())
+}

@@ -1,0 +1,189 @@
+//! RecordService over a spoke: what the daemon serves on its socket, and what the commands call in their own
+//! process when no daemon runs. One code path, so that both answer alike.
+
+use std::sync::Arc;
+
+use proto::v1;
+use proto::v1::record_write::Op as WireOp;
+use semantics::envelope::Placement;
+use semantics::ids::{Key, MutationId};
+use semantics::reason::{Reason, Refusal};
+use serde_json::{Map, Value};
+
+use super::page::{PageToken, page_size};
+use super::status;
+use super::wire;
+use crate::client::Spoke;
+use crate::replica::store::Range;
+use crate::replica::{Write, WriteOp};
+
+/// For a sync that names no time, milliseconds.
+const SYNC_MS: u64 = 60_000;
+/// Longest time a sync may be given, milliseconds.
+const SYNC_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// The service. Cheap to copy.
+#[derive(Debug, Clone)]
+pub struct Records {
+    spoke: Arc<Spoke>,
+    about: Arc<Map<String, Value>>,
+}
+
+impl Records {
+    /// Serves a spoke; `about` is what its status says beside what the replica knows.
+    #[must_use]
+    pub fn new(spoke: Arc<Spoke>, about: Map<String, Value>) -> Self {
+        Self { spoke, about: Arc::new(about) }
+    }
+
+    /// The spoke.
+    #[must_use]
+    pub fn spoke(&self) -> &Arc<Spoke> {
+        &self.spoke
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// `RECORD_ABSENT`, `MALFORMED`.
+    pub async fn get(&self, request: v1::GetRecordRequest) -> Result<v1::GetRecordResponse, Refusal> {
+        let key = wire::key(request.key)?;
+        let absent = || Refusal::new(Reason::RecordAbsent, format!("there is no {key} here"));
+        let item = self.spoke.get(&key).await?.ok_or_else(absent)?;
+        Ok(v1::GetRecordResponse { record: Some(wire::view(&item)) })
+    }
+
+    /// A page of records.
+    ///
+    /// # Errors
+    /// `MALFORMED`, `BAD_TOKEN`.
+    pub async fn list(&self, request: v1::ListRecordsRequest) -> Result<v1::ListRecordsResponse, Refusal> {
+        let limit = page_size(request.page_size)?;
+        let query =
+            format!("{:?}", (&request.kind, &request.prefix, &request.where_field, &request.where_value));
+        let after = PageToken::read(&request.page_token, &query)?;
+        let kind = wire::kind_or_all(&request.kind)?;
+        if kind.is_none() && !request.prefix.is_empty() {
+            return Err(Refusal::new(Reason::Malformed, "prefix: only with a kind"));
+        }
+        let range = Range { kind, prefix: request.prefix, after };
+        let equals = match (request.where_field.is_empty(), request.where_value.is_empty()) {
+            (true, true) => None,
+            (false, false) => Some(wire::value("where_value", &request.where_value)?),
+            _ => return Err(Refusal::new(Reason::Malformed, "where_field, where_value: both or neither")),
+        };
+        let equals = equals.as_ref().map(|value| (request.where_field.as_str(), value));
+        let items = self.spoke.list(&range, equals, limit).await?;
+        let next_page_token = match items.last() {
+            Some(last) if items.len() == limit => PageToken::write(&last.record.key, &query),
+            _ => String::new(),
+        };
+        let records = items.iter().map(wire::view).collect();
+        Ok(v1::ListRecordsResponse { records, next_page_token })
+    }
+
+    /// One write, or a group.
+    ///
+    /// # Errors
+    /// Those of [`Spoke::write`] and [`Spoke::group`].
+    pub async fn write(&self, request: v1::WriteRecordsRequest) -> Result<v1::WriteRecordsResponse, Refusal> {
+        let mut writes = request.writes.into_iter().map(write).collect::<Result<Vec<Write>, Refusal>>()?;
+        let ids = match (writes.len(), writes.pop()) {
+            (1, Some(only)) => vec![self.spoke.write(only).await?],
+            (_, Some(last)) => {
+                writes.push(last);
+                self.spoke.group(writes).await?
+            }
+            (_, None) => return Err(Refusal::new(Reason::Malformed, "writes: at least one is needed")),
+        };
+        let bytes = |id: Option<MutationId>| id.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+        Ok(v1::WriteRecordsResponse { mutations: ids.into_iter().map(bytes).collect() })
+    }
+
+    /// How the replica stands.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn status(&self, _request: v1::GetStatusRequest) -> Result<v1::GetStatusResponse, Refusal> {
+        let status = status::of(&self.spoke, &self.about).await?;
+        Ok(v1::GetStatusResponse { status: status.to_string().into_bytes() })
+    }
+
+    /// A page of the outbox.
+    ///
+    /// # Errors
+    /// `MALFORMED`, `BAD_TOKEN`.
+    pub async fn outbox(&self, request: v1::ListOutboxRequest) -> Result<v1::ListOutboxResponse, Refusal> {
+        let limit = page_size(request.page_size)?;
+        let bad = |_| Refusal::new(Reason::BadToken, "page_token: not from a previous answer");
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse::<u64>().map_err(bad)?),
+        };
+        let entries = self.spoke.outbox(after, limit).await?;
+        let next_page_token = match entries.last() {
+            Some(last) if entries.len() == limit => last.order.to_string(),
+            _ => String::new(),
+        };
+        let entries = entries.iter().map(wire::entry).collect();
+        Ok(v1::ListOutboxResponse { entries, next_page_token })
+    }
+
+    /// Tries a set-aside entry again, or gives it up.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `MALFORMED`, those of a write.
+    pub async fn settle(
+        &self,
+        request: v1::SettleOutboxEntryRequest,
+    ) -> Result<v1::SettleOutboxEntryResponse, Refusal> {
+        use v1::settle_outbox_entry_request::Action;
+        let id = MutationId::from_slice(&request.mutation)
+            .map_err(|e| Refusal::new(Reason::Malformed, format!("mutation: {e}")))?;
+        match Action::try_from(request.action) {
+            Ok(Action::Retry) => self.spoke.retry(id).await.map(drop)?,
+            Ok(Action::Drop) => self.spoke.drop_entry(id).await?,
+            Ok(Action::Unspecified) | Err(_) => {
+                return Err(Refusal::new(Reason::Malformed, "action: retry or drop is needed"));
+            }
+        }
+        Ok(v1::SettleOutboxEntryResponse {})
+    }
+
+    /// Pushes and pulls until nothing is left.
+    ///
+    /// # Errors
+    /// Those of [`Spoke::wait_until_synced`].
+    pub async fn sync(&self, request: v1::SyncNowRequest) -> Result<v1::SyncNowResponse, Refusal> {
+        let timeout_ms = request.timeout_ms.unwrap_or(SYNC_MS).min(SYNC_MS_MAX);
+        let revision = self.spoke.wait_until_synced(timeout_ms).await?;
+        Ok(v1::SyncNowResponse { revision: revision.0 })
+    }
+
+    /// Digest of the confirmed records.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn digest(&self, _request: v1::GetDigestRequest) -> Result<v1::GetDigestResponse, Refusal> {
+        let (revision, digest) = self.spoke.digest().await?;
+        Ok(v1::GetDigestResponse { revision: revision.0, digest: digest.as_bytes().to_vec() })
+    }
+}
+
+fn write(write: v1::RecordWrite) -> Result<Write, Refusal> {
+    let key: Key = wire::key(write.key)?;
+    let placement = match write.placement {
+        Some(placement) => Some(Placement::try_from(placement).map_err(Refusal::from)?),
+        None => None,
+    };
+    let op = match write.op {
+        Some(WireOp::Put(body)) => WriteOp::Put(wire::object("put", &body)?),
+        Some(WireOp::Patch(patch)) => {
+            let set = if patch.set.is_empty() { Map::new() } else { wire::object("patch.set", &patch.set)? };
+            WriteOp::Patch { set, remove: patch.remove }
+        }
+        Some(WireOp::Delete(_)) => WriteOp::Delete,
+        None => return Err(Refusal::new(Reason::Malformed, "op: put, patch or delete is needed")),
+    };
+    Ok(Write { key, op, placement })
+}

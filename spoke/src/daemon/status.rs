@@ -1,0 +1,69 @@
+//! What `spoke status` prints.
+
+use semantics::reason::Refusal;
+use serde_json::{Map, Value, json};
+
+use crate::client::Spoke;
+use crate::sync::Phase;
+
+/// The status as JSON.
+pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Value, Refusal> {
+    let replica = spoke.status().await?;
+    let progress = spoke.progress().borrow().clone();
+    let outbox = replica.outbox;
+    let mut status = about.clone();
+    let facts = json!({
+        "phase": phase(progress.status.phase),
+        "caught_up": progress.status.is_caught_up,
+        "failures": progress.status.failures,
+        "last_refusal": progress.status.last_refusal.as_ref().map(refusal),
+        "stopped": progress.stopped.as_ref().or(replica.condition.stopped.as_ref()).map(refusal),
+        "needs_epoch": replica.condition.needs_epoch,
+        "digest_mismatches": replica.condition.digest_mismatches,
+        "revision": replica.cursor.map_or(0, |cursor| cursor.revision.0),
+        "cursor": replica.cursor.map(|cursor| json!({
+            "log_id": cursor.log_id.to_string(),
+            "commit": cursor.commit,
+            "revision": cursor.revision,
+            "view_revision": cursor.view_revision,
+        })),
+        "view": replica.view,
+        "writer": replica.writer.map(|writer| json!({"node": writer.node, "epoch": writer.epoch})),
+        "outbox": {
+            "entries": outbox.entries,
+            "bytes": outbox.bytes,
+            "queued": outbox.queued,
+            "sent": outbox.dotted,
+            "answered": outbox.answered,
+            "set_aside": outbox.set_aside,
+        },
+        "acknowledged_kept": {"entries": 0, "why": "the hub announces no backup schedule"},
+    });
+    if let Value::Object(facts) = facts {
+        status.extend(facts);
+    }
+    Ok(Value::Object(status))
+}
+
+/// A refusal as JSON.
+pub(crate) fn refusal(refusal: &Refusal) -> Value {
+    json!({
+        "reason": refusal.reason.as_str(),
+        "class": refusal.reason.class().as_str(),
+        "detail": refusal.detail,
+        "remedy": refusal.reason.remedy(),
+        "transient": refusal.reason.is_transient(),
+    })
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Waiting => "waiting",
+        Phase::Connecting => "connecting",
+        Phase::Greeting => "greeting",
+        Phase::Live => "live",
+        Phase::Reconciling => "reconciling",
+        Phase::Resetting => "resetting",
+    }
+}

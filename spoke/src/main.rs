@@ -1,0 +1,7 @@
+//! The binary `spoke`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spoke::cli::main()
+}

@@ -1,0 +1,122 @@
+//! The shell around the engine: opens connections, sends, keeps timers, and feeds what happens back. One task owns
+//! the engine; everyone else holds a [`Handle`].
+
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use semantics::ids::Revision;
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use self::task::run;
+use crate::sync::Status;
+
+/// Most messages that wait between the engine and a connection, each way.
+pub const LINK_MESSAGES_MAX: usize = 32;
+/// Most commands that wait for the engine.
+const COMMANDS_MAX: usize = 16;
+
+/// What comes over a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// A message.
+    Message(ServerMessage),
+    /// Nothing more comes; why, where that is known.
+    Ended(Option<Refusal>),
+}
+
+/// An open connection. Dropping it closes it.
+#[derive(Debug)]
+pub struct Link {
+    /// To the hub.
+    pub sender: mpsc::Sender<ClientMessage>,
+    /// From the hub.
+    pub receiver: mpsc::Receiver<Heard>,
+    /// Ends what serves the connection.
+    pub guard: tokio_util::sync::DropGuard,
+}
+
+/// How hubs are reached.
+#[async_trait]
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// Opens a connection for a session; the hub has not been greeted when this returns.
+    async fn open(&self, endpoint: usize) -> Result<Link, Refusal>;
+    /// A page of reconciliation.
+    async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal>;
+    /// The revision at the hub's head.
+    async fn head(&self) -> Result<Revision, Refusal>;
+}
+
+/// What the shell tells of the engine. Sent anew after everything the engine did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// What the machine is doing.
+    pub status: Status,
+    /// Why it does nothing more until it is started again.
+    pub stopped: Option<Refusal>,
+    /// How often the engine has done something; says only that it moved.
+    pub turns: u64,
+}
+
+/// What others ask of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Sync from now on; also leaves a stop.
+    Start,
+    /// A withdrawal was asked for.
+    Withdraw,
+}
+
+/// Speaks to the task that owns the engine.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    nudge: Arc<Notify>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// The task's ends of a [`Handle`].
+#[derive(Debug)]
+pub struct Mailbox {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) nudge: Arc<Notify>,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A handle and what belongs to it; `stop` ends the task.
+#[must_use]
+pub fn handle(status: Status, stop: CancellationToken) -> (Handle, Mailbox) {
+    let (to_task, commands) = mpsc::channel(COMMANDS_MAX);
+    let (progress, seen) = watch::channel(Progress { status, stopped: None, turns: 0 });
+    let nudge = Arc::new(Notify::new());
+    let handle = Handle { commands: to_task, nudge: Arc::clone(&nudge), progress: seen };
+    (handle, Mailbox { commands, nudge, progress, stop })
+}
+
+impl Handle {
+    /// Says that something was written. Costs nothing when the engine already knows.
+    pub fn outbox_changed(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Asks the engine.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the task that owns the engine has ended.
+    pub async fn ask(&self, command: Command) -> Result<(), Refusal> {
+        let ended = |_| Refusal::new(Reason::Internal, "the task that syncs has ended");
+        self.commands.send(command).await.map_err(ended)
+    }
+
+    /// What the engine is doing, now and from now on.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+}

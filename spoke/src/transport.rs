@@ -1,0 +1,231 @@
+//! Hubs over gRPC: one channel per endpoint, access tokens that are fetched and refreshed as needed.
+
+mod session;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::v1;
+use proto::v1::auth_service_client::AuthServiceClient;
+use proto::v1::node_service_client::NodeServiceClient;
+use proto::v1::sync_service_client::SyncServiceClient;
+use semantics::ids::{Digest, Key, Revision};
+use semantics::reason::{Reason, Refusal};
+use semantics::session::{MESSAGE_BYTES_MAX, Reconcile, Reconciliation};
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::ambient::Clock;
+use crate::replica::Entropy;
+use crate::runtime::{Link, Transport};
+use crate::trust::{AccessTokens, PinnedConnector};
+
+/// For a connection to stand, milliseconds.
+pub const CONNECT_MS: u64 = 10_000;
+/// For a unary call, milliseconds.
+pub const CALL_MS: u64 = 20_000;
+/// Between probes of a connection, milliseconds: without them a dead one is never left.
+const KEEP_ALIVE_MS: u64 = 10_000;
+/// For the answer to a probe, milliseconds.
+const KEEP_ALIVE_ANSWER_MS: u64 = 10_000;
+/// A message may be larger than its bound by what frames it.
+pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
+
+/// Reaches the hubs of one node.
+pub struct HubTransport {
+    urls: Vec<String>,
+    pin: Option<Digest>,
+    tokens: AccessTokens,
+    channels: Vec<Mutex<Option<Channel>>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for HubTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubTransport").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+/// Opens a channel to a hub whose CA key is pinned (`None`: plaintext, and only to loopback).
+///
+/// # Errors
+/// `MALFORMED` for something that is no URL, `PIN_MISMATCH` for another hub, `UNREACHABLE` when nobody answers.
+pub async fn channel(url: &str, pin: Option<Digest>) -> Result<Channel, Refusal> {
+    let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{url}: {detail}"));
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(|e| malformed(e.to_string()))?
+        .connect_timeout(Duration::from_millis(CONNECT_MS))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_millis(KEEP_ALIVE_MS))
+        .keep_alive_timeout(Duration::from_millis(KEEP_ALIVE_ANSWER_MS))
+        .keep_alive_while_idle(true);
+    let connecting = endpoint.connect_with_connector(PinnedConnector::new(pin)?);
+    match tokio::time::timeout(Duration::from_millis(CONNECT_MS), connecting).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(unreachable(url, &error)),
+        Err(_) => Err(Refusal::new(Reason::Unreachable, format!("{url} did not answer in {CONNECT_MS} ms"))),
+    }
+}
+
+fn unreachable(url: &str, error: &tonic::transport::Error) -> Refusal {
+    crate::trust::refusal_of(error).unwrap_or_else(|| {
+        let mut detail = format!("{url}: {error}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            detail = format!("{detail}: {error}");
+            cause = error.source();
+        }
+        Refusal::new(Reason::Unreachable, detail)
+    })
+}
+
+/// Asks a hub to take this node in; needs no access token.
+///
+/// # Errors
+/// `JOIN_TOKEN_INVALID`, `ALREADY_EXISTS`, `MALFORMED`, and those of [`channel`].
+pub async fn join(
+    url: &str,
+    pin: Option<Digest>,
+    request: v1::JoinRequest,
+) -> Result<v1::JoinResponse, Refusal> {
+    let channel = channel(url, pin).await?;
+    let answer = AuthServiceClient::new(channel).join(timed(request)).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
+}
+
+impl HubTransport {
+    /// Reaches these hubs as this node.
+    #[must_use]
+    pub fn new(
+        urls: Vec<String>,
+        pin: Option<Digest>,
+        tokens: AccessTokens,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let channels = urls.iter().map(|_| Mutex::new(None)).collect();
+        Self { urls, pin, tokens, channels, clock, entropy, tasks: TaskTracker::new() }
+    }
+
+    /// How many hubs there are.
+    #[must_use]
+    pub fn endpoints(&self) -> usize {
+        self.urls.len()
+    }
+
+    /// The channel of an endpoint; a fresh one for a session, so that a session never begins on a dead one.
+    async fn channel(&self, endpoint: usize, fresh: bool) -> Result<Channel, Refusal> {
+        let none = || Refusal::new(Reason::NotJoined, "no hub is known");
+        let url = self.urls.get(endpoint).ok_or_else(none)?;
+        let mut held = self.channels.get(endpoint).ok_or_else(none)?.lock().await;
+        if fresh {
+            *held = None;
+        }
+        match &*held {
+            Some(channel) => Ok(channel.clone()),
+            None => {
+                let channel = channel(url, self.pin).await?;
+                *held = Some(channel.clone());
+                Ok(channel)
+            }
+        }
+    }
+
+    async fn authorized<T>(&self, channel: &Channel, message: T) -> Result<Request<T>, Refusal> {
+        let now_ms = self.clock.now_ms();
+        let bearer = self.tokens.bearer(channel.clone(), self.entropy.bytes16(), now_ms).await?;
+        let mut value = MetadataValue::try_from(bearer)
+            .map_err(|_| Refusal::new(Reason::Malformed, "the access token is not a header value"))?;
+        value.set_sensitive(true);
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+
+    /// What is kept of a record's history at the hub, newest first, one page.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and those of [`channel`].
+    pub async fn history(
+        &self,
+        key: &Key,
+        page_token: String,
+    ) -> Result<v1::ListRecordHistoryResponse, Refusal> {
+        let channel = self.channel(0, false).await?;
+        let key = Some(v1::Key { kind: key.kind.to_string(), id: key.id.to_string() });
+        let message = v1::ListRecordHistoryRequest { key, page_size: 0, page_token };
+        let mut request = self.authorized(&channel, message).await?;
+        request.set_timeout(Duration::from_millis(CALL_MS));
+        let answer = NodeServiceClient::new(channel)
+            .max_decoding_message_size(DECODED_BYTES_MAX)
+            .list_record_history(request)
+            .await;
+        answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
+    }
+}
+
+#[async_trait]
+impl Transport for HubTransport {
+    async fn open(&self, endpoint: usize) -> Result<Link, Refusal> {
+        let channel = self.channel(endpoint, true).await?;
+        let request = self.authorized(&channel, ()).await?;
+        Ok(session::open(channel, request.metadata().clone(), &self.tasks))
+    }
+
+    async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal> {
+        let channel = self.channel(endpoint, false).await?;
+        let message = v1::ReconcileRequest::from(request);
+        let mut request = self.authorized(&channel, message).await?;
+        request.set_timeout(Duration::from_millis(CALL_MS));
+        let answer = SyncServiceClient::new(channel)
+            .max_decoding_message_size(DECODED_BYTES_MAX)
+            .reconcile(request)
+            .await
+            .map_err(|status| refusal(&status))?;
+        Ok(Reconciliation::try_from(answer.into_inner())?)
+    }
+
+    async fn head(&self) -> Result<Revision, Refusal> {
+        let channel = self.channel(0, false).await?;
+        let mut request = self.authorized(&channel, v1::HeartbeatRequest { epoch: 0 }).await?;
+        request.set_timeout(Duration::from_millis(CALL_MS));
+        let answer = NodeServiceClient::new(channel).heartbeat(request).await;
+        answer.map(|answer| Revision(answer.into_inner().revision)).map_err(|status| refusal(&status))
+    }
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(CALL_MS));
+    request
+}
+
+/// A status as the refusal it carries.
+pub(crate) fn refusal(status: &tonic::Status) -> Refusal {
+    let source = std::error::Error::source(status);
+    source.and_then(crate::trust::refusal_of).unwrap_or_else(|| proto::reason::refusal_of(status))
+}
+
+/// No hub at all: for a replica that only works offline.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHub;
+
+#[async_trait]
+impl Transport for NoHub {
+    async fn open(&self, _endpoint: usize) -> Result<Link, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub"))
+    }
+    async fn reconcile(&self, _endpoint: usize, _request: Reconcile) -> Result<Reconciliation, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub"))
+    }
+    async fn head(&self) -> Result<Revision, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub"))
+    }
+}

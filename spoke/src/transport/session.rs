@@ -1,0 +1,74 @@
+//! One session's stream, as a [`Link`].
+
+use proto::v1;
+use proto::v1::sync_service_client::SyncServiceClient;
+use semantics::reason::Refusal;
+use semantics::session::{ClientMessage, ServerMessage};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Streaming};
+
+use super::{DECODED_BYTES_MAX, refusal};
+use crate::runtime::{Heard, LINK_MESSAGES_MAX, Link};
+
+/// Opens the stream. Returns at once: a hub answers only after it was greeted.
+pub(super) fn open(channel: Channel, metadata: MetadataMap, tasks: &TaskTracker) -> Link {
+    let (sender, outgoing) = mpsc::channel::<ClientMessage>(LINK_MESSAGES_MAX);
+    let (incoming, receiver) = mpsc::channel(LINK_MESSAGES_MAX);
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    let messages = ReceiverStream::new(outgoing).map(v1::SessionRequest::from);
+    let mut request = Request::new(messages);
+    *request.metadata_mut() = metadata;
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = pump(channel, request, &incoming) => {}
+        }
+    });
+    Link { sender, receiver, guard }
+}
+
+async fn pump<S>(channel: Channel, request: Request<S>, incoming: &mpsc::Sender<Heard>)
+where
+    S: tokio_stream::Stream<Item = v1::SessionRequest> + Send + 'static,
+{
+    let mut client = SyncServiceClient::new(channel).max_decoding_message_size(DECODED_BYTES_MAX);
+    let last = match client.session(request).await {
+        Ok(answer) => forward(answer.into_inner(), incoming).await,
+        Err(status) => ended(&status),
+    };
+    // The receiver may be gone: then nobody wants to know.
+    let _ = incoming.send(last).await;
+}
+
+/// Hands messages on until the stream ends; gives how it ended.
+async fn forward(mut stream: Streaming<v1::SessionResponse>, incoming: &mpsc::Sender<Heard>) -> Heard {
+    loop {
+        let message = match stream.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Heard::Ended(None),
+            Err(status) => return ended(&status),
+        };
+        let message = match ServerMessage::try_from(message) {
+            Ok(message) => message,
+            Err(error) => return Heard::Ended(Some(Refusal::from(error))),
+        };
+        if incoming.send(Heard::Message(message)).await.is_err() {
+            return Heard::Ended(None);
+        }
+    }
+}
+
+/// A status that the hub gave is its goodbye; one that the connection gave is only the connection's end.
+fn ended(status: &tonic::Status) -> Heard {
+    let refusal = refusal(status);
+    let is_from_hub = refusal.reason.class() != semantics::reason::Class::Network
+        && !matches!(status.code(), Code::Cancelled | Code::Unknown);
+    if is_from_hub { Heard::Message(ServerMessage::Goodbye(refusal)) } else { Heard::Ended(Some(refusal)) }
+}
