@@ -11,22 +11,21 @@ use semantics::session::{ClientMessage, ServerMessage};
 use serde_json::json;
 use spoke::engine::Engine;
 use spoke::replica::Replica;
-use spoke::replica::memory::MemoryStore;
 use spoke::sync::{Action, Config, Event, Timer};
 use support::*;
 
 /// Does what the daemon does, over a hub that answers at once, until nothing happens or `steps` are used up.
 struct World {
     hub: Hub,
-    store: Arc<MemoryStore>,
+    store: Arc<TestStore>,
     node: NodeId,
     now_ms: u64,
     opened: u64,
 }
 
 impl World {
-    fn new() -> Self {
-        Self { hub: Hub::default(), store: Arc::new(MemoryStore::new()), node: NODE, now_ms: NOW, opened: 0 }
+    async fn new() -> Self {
+        Self { hub: Hub::default(), store: Arc::new(TestStore::new().await), node: NODE, now_ms: NOW, opened: 0 }
     }
 
     async fn start(&mut self) -> Engine {
@@ -109,7 +108,7 @@ async fn write(replica: &Replica, round: u64) {
 #[tokio::test]
 async fn restart_between_any_two_actions_loses_nothing() {
     for steps in 0.. {
-        let mut world = World::new();
+        let mut world = World::new().await;
         let mut engine = world.start().await;
         write(engine.replica(), 1).await;
         let used = world.run(&mut engine, Event::Start, steps).await;
@@ -136,7 +135,7 @@ async fn restart_between_any_two_actions_loses_nothing() {
 
 #[tokio::test]
 async fn a_restored_replica_finds_its_way_back_by_itself() {
-    let mut world = World::new();
+    let mut world = World::new().await;
     let mut engine = world.start().await;
     write(engine.replica(), 1).await;
     let backup = world.store.snapshot();
@@ -145,7 +144,7 @@ async fn a_restored_replica_finds_its_way_back_by_itself() {
     world.run(&mut engine, Event::OutboxChanged, 1000).await;
     assert_eq!(world.hub.revision.0, 8);
     for steps in 0..40 {
-        world.store.restore(&backup);
+        world.store.restore(&backup).await;
         let mut engine = world.start().await;
         world.run(&mut engine, Event::Start, steps).await;
         let mut engine = world.start().await;

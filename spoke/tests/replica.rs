@@ -15,7 +15,6 @@ use semantics::session::{PushItem, UNANSWERED_MAX};
 use semantics::view::{Selector, View};
 use serde_json::json;
 use spoke::error::ReplicaError;
-use spoke::replica::memory::MemoryStore;
 use spoke::replica::store::Range;
 use spoke::replica::{Greeting, Replica, Write, WriteOp};
 use support::*;
@@ -32,7 +31,7 @@ async fn states(replica: &Replica) -> Vec<&'static str> {
 async fn other() -> Replica {
     let identity = identity(NodeId([8; 16]), "there");
     let entropy = Arc::new(Counting(1_000_000.into()));
-    Replica::open(Arc::new(MemoryStore::new()), identity, entropy).await.unwrap()
+    Replica::open(Arc::new(TestStore::new().await), identity, entropy).await.unwrap()
 }
 
 #[tokio::test]
@@ -440,7 +439,7 @@ async fn a_damaged_row_shows_in_the_digest() {
     replica.write(put("note", "n", json!({"t": 1})), NOW).await.unwrap();
     sync(&replica, &mut hub).await;
     let damage = |row: &mut spoke::replica::store::ConfirmedRow| row.record.salt.0[3] ^= 1;
-    assert!(store.damage(&key("note", "n"), damage));
+    assert!(store.damage(&key("note", "n"), damage).await);
     assert_ne!(replica.confirmed_digest().await.unwrap().1, hub.digest());
     // Started anew it is whole again.
     replica.rebootstrap().await.unwrap();
@@ -480,7 +479,7 @@ async fn replica_restored() {
     sync(&replica, &mut hub).await;
     assert_eq!(hub.revision, Revision(4));
     // Restored, written to, and greeted with counters the hub has long passed.
-    store.restore(&backup);
+    store.restore(&backup).await;
     let replica = open(&store, "here", 9000).await;
     replica.write(put("note", "b", json!({"t": 3})), NOW).await.unwrap();
     let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
@@ -504,8 +503,8 @@ async fn replica_cloned() {
     original.write(put("note", "a", json!({"t": 1})), NOW).await.unwrap();
     sync(&original, &mut hub).await;
     original.write(put("note", "shared", json!({})), NOW).await.unwrap();
-    let copied = Arc::new(MemoryStore::new());
-    copied.restore(&store.snapshot());
+    let copied = Arc::new(TestStore::new().await);
+    copied.restore(&store.snapshot()).await;
     let copy = open(&copied, "elsewhere", 70_000).await;
     assert_eq!(copy.prepare_hello(1).await.unwrap(), Greeting::EpochNeeded);
     original.write(put("note", "o", json!({})), NOW).await.unwrap();

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "support of tests")]
 
+pub(crate) mod store;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,9 +24,10 @@ use semantics::session::{
 };
 use semantics::view::View;
 use serde_json::{Map, Value};
-use spoke::replica::memory::MemoryStore;
 use spoke::replica::{Entropy, Greeting, Identity, Replica, WelcomeTaken, Write, WriteOp};
 use spoke::sync::Settled;
+
+pub(crate) use self::store::TestStore;
 
 pub(crate) const NODE: NodeId = NodeId([7; 16]);
 pub(crate) const NOW: u64 = 1_000_000;
@@ -55,14 +58,16 @@ pub(crate) fn identity(node: NodeId, place: &str) -> Identity {
     Identity { node, domain: Domain::default_domain(), place: place.to_owned() }
 }
 
-pub(crate) async fn open(store: &Arc<MemoryStore>, place: &str, seed: u64) -> Replica {
+/// As after a kill.
+pub(crate) async fn open(store: &Arc<TestStore>, place: &str, seed: u64) -> Replica {
+    store.reopen().await;
     let store = Arc::clone(store);
     let entropy = Arc::new(Counting(AtomicU64::new(seed)));
     Replica::open(store, identity(NODE, place), entropy).await.unwrap()
 }
 
-pub(crate) async fn fresh() -> (Arc<MemoryStore>, Replica) {
-    let store = Arc::new(MemoryStore::new());
+pub(crate) async fn fresh() -> (Arc<TestStore>, Replica) {
+    let store = Arc::new(TestStore::new().await);
     let replica = open(&store, "here", 0).await;
     (store, replica)
 }
