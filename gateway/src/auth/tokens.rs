@@ -71,7 +71,7 @@ pub(super) async fn create(
     pin: &[u8; 32],
 ) -> Result<CreatedToken, HubError> {
     let mut content = [0; TOKEN_BYTES];
-    content[..SECRET_BYTES].copy_from_slice(&entropy.bytes16());
+    content[..ID_BYTES].copy_from_slice(&entropy.bytes16()[ID_BYTES..]);
     content[ID_BYTES..ID_BYTES + SECRET_BYTES].copy_from_slice(&entropy.bytes16());
     content[ID_BYTES + SECRET_BYTES..].copy_from_slice(pin);
     let hash = hex::encode(secret::hash(&content[..ID_BYTES + SECRET_BYTES]));

@@ -1,0 +1,27 @@
+//! Trust: keys, joining, assertions, access tokens; each refusal by its reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a surprise is a failure"
+)]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "cases are shared between modules of this binary"
+)]
+
+#[path = "support/ambient.rs"]
+mod ambient;
+
+#[path = "auth/access.rs"]
+mod access;
+#[path = "auth/assertions.rs"]
+mod assertions;
+#[path = "auth/joining.rs"]
+mod joining;
+#[path = "auth/keys.rs"]
+mod keys;
+#[path = "auth/world.rs"]
+mod world;
