@@ -250,7 +250,7 @@ impl Batch {
             }
             None => owned_by(entry.footing.clone(), writer),
         };
-        mutation.time = self.stamp(mutation.time, floor);
+        mutation.time = self.stamp(mutation.time, self.clock.as_taken(floor, self.now_ms));
         self.stream.last_n += 1;
         mutation.dot = Dot { writer, n: self.stream.last_n };
         let digest = mutation_digest(mutation);

@@ -102,7 +102,7 @@ async fn wait(
     for entry in dotted {
         // Only what a new stamp would bring back: a base that is ahead itself must wait for the clock.
         // What rests on another entry is marked with that one.
-        if entry.base_time.tick(hub_now_ms) < entry.mutation.time {
+        if clock.as_taken(entry.base_time, now_ms).tick(hub_now_ms) < entry.mutation.time {
             marked += withdraw_once(work, entry).await?;
         }
     }

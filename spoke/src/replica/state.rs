@@ -1,6 +1,6 @@
 //! The replica's single values as types.
 
-use semantics::clock::HybridTime;
+use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::cursor::Cursor;
 use semantics::ids::{Digest, Domain, NodeId, Writer};
 use semantics::reason::Refusal;
@@ -42,6 +42,13 @@ impl Clock {
     /// The hub's time, as far as known here.
     pub(crate) fn hub_now_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_add_signed(self.hub_ahead_ms)
+    }
+
+    /// A time of something that the hub has taken, as known here. What lies beyond the hub's bound is not the time
+    /// it was taken at: another copy of it, stamped anew, was what the hub took.
+    pub(crate) fn as_taken(&self, time: HybridTime, now_ms: u64) -> HybridTime {
+        let ms = self.hub_now_ms(now_ms).saturating_add(CLOCK_AHEAD_MS_MAX);
+        time.min(HybridTime { ms, counter: 0 })
     }
 
     /// The time of a write after everything in its base.

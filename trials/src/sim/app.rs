@@ -210,7 +210,9 @@ impl World {
             WriteOp::Patch { .. } => "patch",
             WriteOp::Delete => "delete",
         };
-        self.note(|| format!("machine {m}: {name} {} {id}", write.key));
+        let at = row.map(|row| row.revision.0);
+        let domain = write.placement.as_ref().map(|placement| placement.domain.as_str());
+        self.note(|| format!("machine {m}: {name} {} {id} on {at:?} to {domain:?}", write.key));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use semantics::cursor::Next;
+use semantics::envelope::Op;
 use semantics::ids::{Key, NodeId};
 use semantics::session::ServerMessage;
 use semantics::version::Version;
@@ -122,6 +123,16 @@ impl World {
         }
     }
 
+    /// The last rows of a record, for a person.
+    fn history(&self, m: usize, key: &Key) -> String {
+        let oracle = self.store.oracle();
+        let rows = oracle.logs.get(&self.nodes[self.machines[m].node].who.tenant).map(|log| log.rows.as_slice());
+        let rows = rows.unwrap_or_default().iter().filter(|row| row.record.key == *key);
+        let mut lines: Vec<String> = rows.rev().take(8).map(row_text).collect();
+        lines.reverse();
+        lines.join("")
+    }
+
     /// Own writes are shown until somebody else's change, or a refusal, comes.
     pub(super) fn check_expected(&mut self, m: usize) -> Checked {
         if self.machines[m].is_copied {
@@ -152,13 +163,45 @@ impl World {
             let body = item.and_then(|item| item.body().ok().flatten());
             ensure!(
                 body == expected.body,
-                "machine {m}: {key} shows {body:?} and not its own write {:?} ({}, {:?})",
+                "machine {m}: {key} shows {body:?} and not its own write {:?} ({}, {:?}); confirmed {version:?}, before \
+                 {:?}; history: {}",
                 expected.body,
                 expected.id,
-                entries.get(&expected.id).map(|entry| entry.state_name())
+                entries.get(&expected.id).map(|entry| entry.state_name()),
+                expected.others,
+                self.history(m, &key)
             );
             self.machines[m].expected.insert(key, expected);
         }
         Ok(())
     }
+}
+
+fn row_text(row: &gateway::store::LogRow) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let op = row.mutation.as_ref().map(|mutation| match &mutation.op {
+        Op::Put { body } => format!("put {}", text(body)),
+        Op::Patch { set, remove } => format!("patch {} -{remove:?}", text(set)),
+        Op::Delete => "delete".to_owned(),
+    });
+    let base = row.mutation.as_ref().map(|mutation| {
+        let dots: Vec<String> = mutation.base.version.dots().map(|dot| dot_text(dot)).collect();
+        format!("base {dots:?} own {:?} r{} i{}", mutation.base.own.map(dot_text), mutation.base.revision, mutation.incarnation)
+    });
+    format!(
+        "\n  r{} {:?} {} t{} {} {op:?} {base:?} -> {:?} i{} {:?}",
+        row.revision,
+        row.outcome,
+        dot_text(row.dot),
+        row.record.stamp.time,
+        row.mutation.as_ref().map(|mutation| mutation.id.to_string()).unwrap_or_default(),
+        row.record.body().map(text),
+        row.record.incarnation,
+        row.cell
+    )
+}
+
+fn dot_text(dot: semantics::ids::Dot) -> String {
+    let node: String = dot.writer.node.to_string().chars().take(4).collect();
+    format!("{node}.{}:{}", dot.writer.epoch, dot.n)
 }

@@ -157,12 +157,13 @@ impl World {
             let open = of.outbox.queued + of.outbox.dotted + of.outbox.answered;
             if open > 0 {
                 let entries = outbox_entries(&machine.store)?;
-                let stuck = entries.iter().find(|entry| entry.is_shown());
+                let stuck = entries.iter().filter(|entry| entry.is_shown()).min_by_key(|entry| entry.mutation.dot.n);
                 let brief = stuck.map(|entry| {
                     let parent = entry.after.map(|after| entries.iter().find(|e| e.id() == after));
                     let parent = parent.map(|parent| parent.map(|e| e.state.clone()));
                     let key = &entry.mutation.key;
-                    (key.to_string(), entry.id(), entry.state_name(), entry.mutation.group, entry.after, parent)
+                    let times = (entry.mutation.time, entry.base_time);
+                    (key.to_string(), entry.id(), entry.state_name(), times, entry.after, parent)
                 });
                 noise.push(format!("machine {m} has {:?}, first {brief:?}", of.outbox));
             }
