@@ -1,0 +1,173 @@
+//! What only a file can suffer: kills, damage, strangers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use semantics::reason::Reason;
+use serde_json::json;
+use spoke::error::StoreError;
+use spoke::replica::Replica;
+use spoke::replica::sqlite::SqliteReplica;
+use spoke::replica::store::{Mode, Range, ReplicaStore};
+use support::store::Scratch;
+use support::*;
+
+async fn replica(file: &Path) -> (Arc<SqliteReplica>, Replica) {
+    let store = Arc::new(SqliteReplica::open(file).await.unwrap());
+    let entropy = Arc::new(Counting(1.into()));
+    let replica = Replica::open(Arc::clone(&store) as Arc<dyn ReplicaStore>, identity(NODE, "here"), entropy);
+    (store, replica.await.unwrap())
+}
+
+/// A closed file with one confirmed note.
+async fn confirmed_note(scratch: &Scratch, hub: &mut Hub) {
+    let (store, replica) = replica(&scratch.file()).await;
+    replica.write(put("note", "n", json!({"text": "find me"})), NOW).await.unwrap();
+    sync(&replica, hub).await;
+    store.close().await;
+}
+
+/// Changes bytes of the file where this text stands, be it in a row or in space that a row left.
+fn alter(file: &Path, text: &[u8], to: &[u8]) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    for at in &found {
+        bytes[*at..*at + to.len()].copy_from_slice(to);
+    }
+    assert_ne!(found.len(), 0);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_of_file_and_log_taken_at_any_commit_holds_what_was_committed() {
+    let scratch = Scratch::new();
+    let (_store, replica) = replica(&scratch.file()).await;
+    for n in 0..20 {
+        replica.write(put("note", &format!("{n}"), json!({"n": n})), NOW).await.unwrap();
+        let copy = Scratch::copy_of(&scratch);
+        let (copied, copied_replica) = self::replica(&copy.file()).await;
+        assert_eq!(copied_replica.page(&Range::default(), 100).await.unwrap().len(), n + 1);
+        assert_eq!(copied_replica.changes_end().await.unwrap(), u64::try_from(n).unwrap() + 1);
+        copied.check().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_cut_short_by_a_power_cut_is_read_up_to_its_last_whole_commit() {
+    let scratch = Scratch::new();
+    let (_store, replica) = replica(&scratch.file()).await;
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    let whole = std::fs::metadata(scratch.0.join("replica.sqlite-wal")).unwrap().len();
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    let torn = Scratch::copy_of(&scratch);
+    let log = std::fs::File::options().write(true).open(torn.0.join("replica.sqlite-wal")).unwrap();
+    log.set_len(whole + 100).unwrap();
+    let (_torn_store, torn_replica) = self::replica(&torn.file()).await;
+    assert!(body(&torn_replica, "note", "a").await.is_some());
+    assert!(body(&torn_replica, "note", "b").await.is_none());
+    assert_eq!(torn_replica.status().await.unwrap().outbox.entries, 1);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_a_body_shows_in_the_digest() {
+    let (scratch, mut hub) = (Scratch::new(), Hub::default());
+    confirmed_note(&scratch, &mut hub).await;
+    alter(&scratch.file(), b"find me", b"fine me");
+    let (_store, replica) = replica(&scratch.file()).await;
+    assert_ne!(replica.confirmed_digest().await.unwrap().1, hub.digest());
+    replica.rebootstrap().await.unwrap();
+    pull(&replica, &hub).await;
+    assert_eq!(replica.confirmed_digest().await.unwrap().1, hub.digest());
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_understood_is_named() {
+    let (scratch, mut hub) = (Scratch::new(), Hub::default());
+    confirmed_note(&scratch, &mut hub).await;
+    // The length before the body.
+    let text = [&[18_u8][..], br#"{"text":"find me"}"#].concat();
+    alter(&scratch.file(), &text, &[120]);
+    let (_store, replica) = replica(&scratch.file()).await;
+    let refusal = replica.get(&key("note", "n")).await.unwrap_err().refusal();
+    assert_eq!(refusal.reason, Reason::StoreCorrupt);
+    assert!(refusal.detail.contains("note/n"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_replica_is_called_so() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.file(), "no database at all, but long enough to be one ".repeat(100)).unwrap();
+    let error = SqliteReplica::open(&scratch.file()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { what: "file", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_an_error_and_no_empty_replica() {
+    let scratch = Scratch::new();
+    let (store, replica) = replica(&scratch.file()).await;
+    let writes = (0..500).map(|n| put("note", &format!("{n}"), json!({"text": "x".repeat(300)}))).collect();
+    replica.write_all(writes, NOW).await.unwrap();
+    drop(replica);
+    store.close().await;
+    let mut bytes = std::fs::read(scratch.file()).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0x5a);
+    std::fs::write(scratch.file(), bytes).unwrap();
+    let Ok(store) = SqliteReplica::open(&scratch.file()).await else { return };
+    let error = store.check().await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_left_alone() {
+    let scratch = Scratch::new();
+    let (store, _) = replica(&scratch.file()).await;
+    store.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let sql = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+               values (99, 'later', true, x'00', 0)";
+    sqlx::query(sql).execute(&pool).await.unwrap();
+    pool.close().await;
+    let error = SqliteReplica::open(&scratch.file()).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_file_and_its_log() {
+    let scratch = Scratch::new();
+    let (store, _) = replica(&scratch.file()).await;
+    store.begin(Mode::Read).await.unwrap();
+    for name in ["replica.sqlite", "replica.sqlite-wal", "replica.sqlite-shm"] {
+        let mode = std::fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_it_stopped_and_is_told_when_it_cannot() {
+    let scratch = Scratch::new();
+    let mut hub = Hub::default();
+    let (store, replica) = replica(&scratch.file()).await;
+    let start = replica.changes_end().await.unwrap();
+    replica.write(put("note", "a", json!({"t": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let seen = replica.changes_after(start, 100).await.unwrap();
+    assert!(seen.iter().all(|change| change.key == key("note", "a")));
+    let last = seen.last().unwrap().position;
+    drop(replica);
+    store.close().await;
+    let (_store, replica) = self::replica(&scratch.file()).await;
+    assert!(replica.changes_after(last, 100).await.unwrap().is_empty());
+    replica.write(put("note", "b", json!({"t": 1})), NOW).await.unwrap();
+    let seen = replica.changes_after(last, 100).await.unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].key, key("note", "b"));
+    let strange = replica.changes_after(last + 1000, 1).await.unwrap_err().refusal();
+    assert_eq!(strange.reason, Reason::CursorExpired);
+}

@@ -1,0 +1,4 @@
+//! The cases of `store.rs` on a replica in a file.
+
+#[path = "store.rs"]
+mod cases;
