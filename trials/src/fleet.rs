@@ -39,6 +39,27 @@ impl Hub {
         hub
     }
 
+    /// Starts a second gateway over the same store, with a copy of the keys.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn beside(&self, folder: &Folder, name: &str) -> Self {
+        let data = folder.at(name);
+        copy_files(std::path::Path::new(&self.data), std::path::Path::new(&data));
+        let free = "127.0.0.1:0".to_owned();
+        let mut hub = Self {
+            data,
+            store: self.store.clone(),
+            dev: self.dev,
+            listen: free.clone(),
+            operator_listen: free,
+            process: None,
+        };
+        hub.restart();
+        hub
+    }
+
     /// Starts it (again), on the addresses it had.
     ///
     /// # Panics
@@ -202,5 +223,17 @@ impl Spoke {
         let listed = self.run(&["ls", kind]).json();
         let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
         records.iter().map(|record| record["id"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())).flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_files(&source, &target);
+        } else {
+            std::fs::copy(&source, &target).unwrap_or_else(|e| panic!("{}: {e}", source.display()));
+        }
     }
 }

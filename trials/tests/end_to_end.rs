@@ -293,3 +293,31 @@ fn a_second_process_on_one_replica_is_told_who_owns_it() {
     drop(daemon);
     assert!(laptop.body("note", "through-the-daemon").is_some());
 }
+
+#[test]
+fn gateway_stopped() {
+    let folder = Folder::new("stopped");
+    let Some(postgres) = Postgres::start(&folder) else { return };
+    let near = Hub::start(&folder, false, Some(&postgres.url));
+    let far = near.beside(&folder, "far");
+    let (laptop, desktop) = (Spoke::join(&folder, &near, "laptop"), Spoke::join(&folder, &far, "desktop"));
+    let (_a, _b) = (laptop.daemon(), desktop.daemon());
+    let lines: String = (0..3000).map(|n| format!("{{\"id\":\"s{n:04}\",\"n\":{n}}}\n")).collect();
+    let file = folder.at("stream.jsonl");
+    std::fs::write(&file, lines).expect("a file is written");
+    laptop.ok(&["import", &file, "--kind", "note"]);
+    until("the stream has begun", || (desktop.ids("note").len() > 20).then_some(()));
+
+    near.process().signal("-STOP");
+    put(&desktop, "note", "while-stopped", &json!({"text": "others go on"}));
+    until("the other gateway commits", || {
+        let got = far.admin(&["record", "get", "--tenant", "default", "note", "while-stopped"]);
+        (got.code == 0).then_some(())
+    });
+    near.process().signal("-CONT");
+    until("the whole stream arrives", || (desktop.ids("note").len() == 3001).then_some(()));
+    laptop.ok(&["sync"]);
+    desktop.ok(&["sync"]);
+    assert_eq!(laptop.digest(), desktop.digest());
+    assert_eq!(laptop.digest(), far.digest("laptop"));
+}
