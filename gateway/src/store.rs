@@ -34,6 +34,7 @@ use semantics::outcome::DotOutcome;
 mod codec;
 pub mod memory;
 mod migrate;
+pub mod postgres;
 mod relational;
 pub mod sqlite;
 mod table;

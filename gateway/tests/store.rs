@@ -119,3 +119,4 @@ macro_rules! store_cases {
 
 store_tests!(memory, crate::support::engine::memory());
 store_tests!(sqlite, crate::support::engine::sqlite());
+store_tests!(postgres, crate::support::engine::postgres());

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::future::BoxFuture;
 use gateway::store::Store;
 use gateway::store::memory::MemoryStore;
+use gateway::store::postgres::PostgresStore;
 use gateway::store::sqlite::SqliteStore;
+
+use crate::support::postgres;
 
 type Reopen = Box<dyn Fn() -> BoxFuture<'static, Arc<dyn Store>> + Send + Sync>;
 
@@ -76,4 +79,18 @@ pub async fn sqlite() -> Option<Engine> {
         Box::pin(std::future::ready(again))
     });
     Some(Engine::new(Arc::new(store), reopen, folder))
+}
+
+/// PostgreSQL, a schema for each engine. Another handle is another hub's: connections of its own.
+pub async fn postgres() -> Option<Engine> {
+    let url = postgres::url().await?;
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let reopen: Reopen = Box::new(move || {
+        let url = url.clone();
+        Box::pin(async move {
+            let again: Arc<dyn Store> = Arc::new(PostgresStore::connect(&url).await.unwrap());
+            again
+        })
+    });
+    Some(Engine::new(Arc::new(store), reopen, ()))
 }

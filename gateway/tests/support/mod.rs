@@ -6,6 +6,7 @@ pub mod audit;
 pub mod author;
 pub mod engine;
 pub mod faults;
+pub mod postgres;
 pub mod reader;
 pub mod rows;
 pub mod world;

@@ -63,7 +63,12 @@ impl<E: Engine> TenantIo for Exclusive<E> {
 
     async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
         let mut transaction = self.held.lock().await.take().ok_or(StoreError::Contended)?;
-        let appended = transaction.append(&self.tenant, write::append(&self.tenant, append)).await?;
+        let rows = write::append(&self.tenant, append);
+        let appended = transaction.append(&self.tenant, rows).await.map_err(|error| match error {
+            // Nothing is committed yet: what became of it is known.
+            StoreError::Unknown(detail) => StoreError::Unavailable(detail),
+            error => error,
+        })?;
         if appended == Appended::Yes {
             self.engine.commit(transaction).await?;
         }

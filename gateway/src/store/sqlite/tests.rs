@@ -21,10 +21,14 @@ impl Drop for Folder {
     }
 }
 
+fn moves_between_threads<T: Send>(opening: T) -> T {
+    opening
+}
+
 #[tokio::test]
 async fn a_folder_belongs_to_one_store_at_a_time() {
     let folder = Folder::new("lock");
-    let store = SqliteStore::open(&folder.0).await.unwrap();
+    let store = moves_between_threads(SqliteStore::open(&folder.0)).await.unwrap();
     let refused = SqliteStore::open(&folder.0).await.unwrap_err().to_string();
     assert!(refused.contains("another hub process has the data folder"), "{refused}");
     store.close().await;

@@ -1,0 +1,172 @@
+//! The store on PostgreSQL: any number of hubs on one database. An append is one statement in autocommit that moves
+//! the head by compare-and-set; everything else of it selects from the moved head, so that a lost race writes
+//! nothing and raises nothing.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use semantics::ids::TenantId;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+
+use super::codec::Value;
+use super::codec::write::AppendRows;
+use super::relational::{Connection as _, Engine};
+use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
+
+mod append;
+mod connection;
+mod error;
+
+/// Most connections of one hub.
+pub const CONNECTIONS_MAX: u32 = 16;
+/// Longest wait for a connection, milliseconds.
+pub const CONNECT_MS_MAX: u64 = 5_000;
+/// Longest time that sent bytes stay unacknowledged before a connection counts as lost, milliseconds.
+pub const TCP_USER_TIMEOUT_MS: u64 = 5_000;
+/// A connection that was idle for so long is tried before it is used, milliseconds.
+const TRY_AFTER_IDLE_MS: u64 = 1_000;
+
+const READ: &str = "begin isolation level repeatable read, read only";
+const LOCK: &str = "select revision from heads where tenant = $1 for update";
+
+/// The store. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects, runs the migrations that have not run, and checks that the server's settings can keep an
+    /// acknowledgement.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Unsafe`] names a setting,
+    /// [`StoreError::Internal`] when the URL does not parse or a migration does not go through.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        // The URL is not repeated: it may hold a password.
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?
+            .application_name("hubward");
+        migrate_with(&options).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(Duration::from_millis(CONNECT_MS_MAX))
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for >= Duration::from_millis(TRY_AFTER_IDLE_MS) {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(bounded(options))
+            .await
+            .map_err(|error| error::of(&error))?;
+        let store = Self { pool };
+        store.check_settings().await?;
+        Ok(store)
+    }
+
+    /// Runs the migrations that have not run, under an advisory lock.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] when one does not go through.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        migrate_with(&self.pool.connect_options()).await
+    }
+
+    /// Checks that a commit which was answered survives a crash of the server and a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsafe`] names the setting that does not keep it.
+    pub async fn check_settings(&self) -> Result<(), StoreError> {
+        for name in ["fsync", "full_page_writes", "synchronous_commit"] {
+            let value: String = sqlx::query_scalar("select current_setting($1)")
+                .bind(name)
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|error| error::of(&error))?;
+            if value == "off" {
+                return Err(StoreError::Unsafe(format!("PostgreSQL's {name} is off")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the connections in order.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Bounds on everything a connection may wait for, and plans that look rows up by their keys, whatever the
+/// planner knows of the tables.
+fn bounded(options: PgConnectOptions) -> PgConnectOptions {
+    let times = [
+        ("statement_timeout", EXCLUSIVE_MS_MAX),
+        ("lock_timeout", EXCLUSIVE_MS_MAX),
+        ("idle_in_transaction_session_timeout", EXCLUSIVE_MS_MAX),
+        ("tcp_user_timeout", TCP_USER_TIMEOUT_MS),
+    ];
+    options
+        .options(times)
+        .options([("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 2), ("tcp_keepalives_count", 3)])
+        .options([("enable_seqscan", "off"), ("jit", "off")])
+        .statement_cache_capacity(256)
+}
+
+/// On a connection of its own: migrations may take longer than a hub's statements, and wait for another's.
+async fn migrate_with(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let unbounded =
+        [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
+    let options = options.clone().options(unbounded);
+    let connecting = PgConnection::connect_with(&options);
+    let limit = Duration::from_millis(CONNECT_MS_MAX);
+    let mut connection = match tokio::time::timeout(limit, connecting).await {
+        Ok(connected) => connected.map_err(|error| error::of(&error))?,
+        Err(_) => return Err(StoreError::Unavailable("the database did not answer in time".to_owned())),
+    };
+    // The driver's future cannot move between threads, so it stays on one.
+    let runtime = tokio::runtime::Handle::current();
+    let migrated = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move {
+            let done = migrate::migrator(migrate::POSTGRES).run(&mut connection).await;
+            let _ = connection.close().await;
+            done
+        })
+    });
+    let done = migrated.await.map_err(|error| StoreError::Internal(error.to_string()))?;
+    done.map_err(|error| migrate::failed(&error))
+}
+
+impl Engine for PostgresStore {
+    type Db = Postgres;
+
+    async fn read(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.pool.begin_with(READ).await.map_err(|error| error::of(&error))
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.pool.begin().await.map_err(|error| error::of(&error))
+    }
+
+    async fn lock(&self, tenant: &TenantId) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut transaction = self.write().await?;
+        let heads = transaction.fetch(LOCK, vec![Value::text(tenant.as_str())]).await?;
+        if heads.is_empty() {
+            return Err(StoreError::NoTenant(tenant.clone()));
+        }
+        Ok(transaction)
+    }
+
+    async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(|error| error::of(&error))?;
+        connection.append(tenant, rows).await
+    }
+
+    async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
+        transaction.commit().await.map_err(|error| error::of_commit(&error))
+    }
+}

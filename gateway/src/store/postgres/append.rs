@@ -1,0 +1,91 @@
+//! The append statement.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use crate::store::codec::write::{AppendRows, Rows};
+use crate::store::table::{CELLS, COMMITS, HELD, Holds, LOG, RECORDS, Table, WRITERS};
+
+use super::connection::Array;
+
+/// Tenant, expected commit number, log id, then what the head moves to.
+const HEAD: &str = "with head as (update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
+     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 returning tenant)";
+const FIRST_ARRAY: usize = 9;
+
+/// Every table of an append, in the order of its arrays.
+const TABLES: [&Table; 6] = [&LOG, &COMMITS, &RECORDS, &WRITERS, &CELLS, &HELD];
+
+/// One statement: whatever it writes selects from the head it moved. Each column is one array. It returns how many
+/// heads it moved.
+pub(super) static APPEND: LazyLock<String> = LazyLock::new(|| {
+    let mut sql = HEAD.to_owned();
+    let mut next = FIRST_ARRAY;
+    for table in TABLES {
+        let (name, names) = (table.name, table.names());
+        let arrays = arrays(table, &mut next);
+        let conflict = table.on_conflict();
+        let _ = write!(
+            sql,
+            ", into_{name} as (insert into {name} (tenant, {names}) select head.tenant, rows.* \
+             from head cross join unnest({arrays}) as rows ({names}){conflict})",
+        );
+    }
+    let released = arrays(&HELD, &mut next);
+    let _ = write!(
+        sql,
+        ", from_held as (delete from held using head, unnest({released}) as rows (revision) \
+         where held.tenant = head.tenant and held.revision = rows.revision) select count(*) from head",
+    );
+    sql
+});
+
+fn arrays(table: &Table, next: &mut usize) -> String {
+    let mut text = String::new();
+    for (_, holds) in table.columns {
+        let kind = match holds {
+            Holds::Int => "bigint",
+            Holds::Bytes => "bytea",
+        };
+        let _ = write!(text, "{}${next}::{kind}[]", if text.is_empty() { "" } else { ", " });
+        *next += 1;
+    }
+    text
+}
+
+/// The arrays of an append, in the statement's order.
+pub(super) fn columns(rows: AppendRows) -> Vec<Array> {
+    let AppendRows { head: _, commits, log, records, writers, cells, held, released } = rows;
+    let tables: [(&Table, Rows); 7] = [
+        (&LOG, log),
+        (&COMMITS, commits),
+        (&RECORDS, records),
+        (&WRITERS, writers),
+        (&CELLS, cells),
+        (&HELD, held),
+        (&HELD, released),
+    ];
+    tables.into_iter().flat_map(|(table, rows)| transposed(table, rows)).collect()
+}
+
+fn transposed(table: &Table, rows: Rows) -> Vec<Array> {
+    let mut columns: Vec<Array> =
+        table.columns.iter().map(|(_, holds)| Array::of(*holds, rows.len())).collect();
+    for row in rows {
+        columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_selects_from_the_moved_head() {
+        let sql = APPEND.as_str();
+        assert_eq!(sql.matches("insert into").count(), sql.matches("from head cross join unnest(").count());
+        let columns: usize = TABLES.iter().map(|table| table.columns.len()).sum();
+        assert!(sql.contains(&format!("${}::bigint[]) as rows (revision) where", FIRST_ARRAY + columns)));
+    }
+}

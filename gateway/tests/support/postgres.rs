@@ -1,0 +1,56 @@
+//! One private PostgreSQL server for a test binary, and a schema of its own for each test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// A running server. It outlives its process by a moment: a child that waits for the process to end stops it.
+struct Server {
+    url: String,
+    _cleaner: Mutex<Child>,
+}
+
+static SERVER: LazyLock<Option<Server>> = LazyLock::new(start);
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
+}
+
+/// `None` where PostgreSQL's programs are not installed, which nothing but a developer's machine may lack.
+fn start() -> Option<Server> {
+    let found = Command::new(script("postgres-bin")).output().unwrap();
+    if !found.status.success() {
+        assert!(std::env::var_os("CI").is_none(), "{}", String::from_utf8_lossy(&found.stderr));
+        return None;
+    }
+    let folder = PathBuf::from(format!("/tmp/hubward-postgres-{}", std::process::id()));
+    let fixture = script("postgres-fixture");
+    // Reads until this process has ended, whichever way.
+    let cleaner = Command::new("sh")
+        .args(["-c", "read -r _; \"$0\" stop \"$1\" >/dev/null 2>&1; rm -rf \"$1\""])
+        .args([&fixture, &folder])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Command::new(&fixture).arg("start").arg(&folder).output().unwrap();
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
+    Some(Server { url, _cleaner: Mutex::new(cleaner) })
+}
+
+/// A URL whose tables are this test's alone.
+pub async fn url() -> Option<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let server = tokio::task::spawn_blocking(|| SERVER.as_ref()).await.unwrap()?;
+    let schema = format!("test{}", NEXT.fetch_add(1, Ordering::SeqCst));
+    let mut connection = PgConnection::connect(&server.url).await.unwrap();
+    let create = AssertSqlSafe(format!("create schema {schema}"));
+    sqlx::query(create).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    Some(format!("{}?options=-c%20search_path%3D{schema}", server.url))
+}
