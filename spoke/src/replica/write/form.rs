@@ -25,9 +25,10 @@ pub(super) fn form(
             for (name, value) in &rules.declaration.defaults {
                 body.entry(name.clone()).or_insert_with(|| value.clone());
             }
-            put(live, body, is_placed, rules)
+            put(live, canonical(&body)?, is_placed, rules)
         }
         WriteOp::Patch { set, remove } => {
+            let set = canonical(&set)?;
             let record = live.ok_or_else(absent)?;
             let held = fields_of(record)?.ok_or_else(|| sealed(record))?;
             if rules.rule.policy == Policy::AppendOnly {
@@ -87,6 +88,11 @@ fn patch(
     remove.sort();
     remove.dedup();
     Ok(Some(Op::Patch { set: object_to_canonical(&set)?, remove }))
+}
+
+/// The object as its canonical form reads: `1.0` and `1` are one number.
+fn canonical(object: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
+    parse_object(&object_to_canonical(object)?)
 }
 
 fn check(body: &Map<String, Value>, rules: &KindRules) -> Result<(), Refusal> {
