@@ -14,7 +14,6 @@ use semantics::reason::Reason;
 use semantics::session::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
@@ -35,9 +34,11 @@ use crate::rpc::sync::SyncHandler;
 use crate::rpc::{Gate, status};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::metered::Metered;
 use crate::telemetry::Metrics;
+use crate::tls;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -95,7 +96,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, HubError> {
     Ok(match &config.store {
         StoreAt::Memory => Arc::new(MemoryStore::new()),
         StoreAt::Folder => Arc::new(SqliteStore::open(&config.data).await?),
-        StoreAt::Postgres(_) => return Err(HubError::new(Reason::StoreUnavailable, "no Postgres yet")),
+        StoreAt::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
     })
 }
 
@@ -159,19 +160,14 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let admin = Routes::new(admin).into_axum_router().layer(AuthLayer::new(trust.verifier(), status::of));
     let operator_routes = layers.around(admin).merge(operator::routes(Arc::clone(&gate)));
-    let (spokes, operators) = (TcpListenerStream::new(spokes), TcpListenerStream::new(operators));
-    /*TLS
     let (spokes, operators) = if config.dev {
-        (tls::Incoming::plaintext(spokes), tls::Incoming::plaintext(operators))
+        (tls::Incoming::plaintext(spokes)?, tls::Incoming::plaintext(operators)?)
     } else {
-        let mut names = config.hostnames.clone();
-        names.extend([config.listen.ip().to_string(), config.operator_listen.ip().to_string()]);
-        let identity = Arc::new(tls::Identity::issue(&trust, &names, clock.now_ms())?);
-        let spokes = tls::Incoming::tls(spokes, Arc::clone(&identity), tls::Alpn::H2, Arc::clone(&clock));
-        (spokes, tls::Incoming::tls(operators, identity, tls::Alpn::H2AndHttp1, clock))
+        let identity = tls::Identity::issue(trust.ca(), &[at.listen, at.operator_listen], &config.hostnames, clock)?;
+        let identity = Arc::new(identity);
+        let spokes = tls::Incoming::tls(spokes, Arc::clone(&identity), tls::Alpn::H2)?;
+        (spokes, tls::Incoming::tls(operators, identity, tls::Alpn::H2AndHttp1)?)
     };
-    TLS*/
-    drop(clock);
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
     Ok(Running { at, gate, health, spokes, operators })
@@ -195,7 +191,7 @@ async fn spoke_routes(gate: &Arc<Gate>, trust: &Arc<Trust>) -> Result<(HealthRep
     Ok((health, routes.add_service(reflection).into_axum_router()))
 }
 
-fn serve(incoming: TcpListenerStream, routes: axum::Router, with_http1: bool) -> Serving {
+fn serve(incoming: tls::Incoming, routes: axum::Router, with_http1: bool) -> Serving {
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
     let server = tonic::transport::Server::builder()
@@ -212,7 +208,7 @@ fn serve(incoming: TcpListenerStream, routes: axum::Router, with_http1: bool) ->
 
 async fn listener(name: &str, address: SocketAddr) -> Result<TcpListener, HubError> {
     let taken = |e: std::io::Error| {
-        HubError::new(Reason::AlreadyExists, format!("{name}: cannot listen on {address}: {e}"))
+        HubError::new(Reason::Malformed, format!("{name}: cannot listen on {address}: {e}"))
     };
     TcpListener::bind(address).await.map_err(taken)
 }

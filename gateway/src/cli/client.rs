@@ -1,7 +1,6 @@
 //! The way to a hub's operator listener.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use proto::v1::admin_service_client::AdminServiceClient;
 use semantics::reason::{Reason, Refusal};
@@ -9,14 +8,11 @@ use semantics::session::MESSAGE_BYTES_MAX;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::auth::{CA_FILE, KEYS_FOLDER, OPERATOR_TOKEN_FILE};
-use crate::place;
-
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+use crate::{place, tls};
 
 /// Where the hub is, as the command line says.
 #[derive(Debug)]
@@ -68,36 +64,17 @@ impl At {
     }
 
     async fn channel(&self, url: &str) -> Result<Channel, Refusal> {
-        let endpoint = Endpoint::from_shared(url.to_owned());
-        let endpoint = endpoint.map_err(|e| Refusal::new(Reason::Malformed, format!("--hub {url}: {e}")))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_WITHIN).timeout(ANSWER_WITHIN);
-        if url.starts_with("https://") {
-            let ca = self.ca.clone().unwrap_or_else(|| self.data.join(KEYS_FOLDER).join(CA_FILE));
-            let _ = read(&ca)?;
-            return Err(Refusal::new(Reason::Unreachable, "TLS is not there yet"));
-        }
-        let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if !is_loopback {
-            let detail = format!("{url}: the credential is shown in clear text on loopback only; use https://");
-            return Err(Refusal::new(Reason::Malformed, detail));
-        }
-        endpoint.connect().await.map_err(|e| Refusal::new(Reason::Unreachable, format!("{url}: {}", chain(&e))))
+        let ca = if url.starts_with("https://") {
+            let file = self.ca.clone().unwrap_or_else(|| self.data.join(KEYS_FOLDER).join(CA_FILE));
+            Some(read(&file)?)
+        } else {
+            None
+        };
+        tls::client::channel(url, ca.as_deref()).await.map_err(|error| error.refusal)
     }
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
     std::fs::read_to_string(path)
         .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
