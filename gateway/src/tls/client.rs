@@ -23,6 +23,8 @@ use crate::hub::error::HubError;
 
 /// Longest wait for a connection, milliseconds.
 const CONNECT_MS_MAX: u64 = 10_000;
+/// Longest wait for an answer, milliseconds.
+const ANSWER_MS_MAX: u64 = 30_000;
 
 /// Connects to `https://HOST:PORT` under this CA, or without a CA to `http://` on this machine.
 ///
@@ -41,7 +43,9 @@ pub async fn channel(uri: &str, ca_pem: Option<&str>) -> Result<Channel, HubErro
         (Some(_) | None, _) => return Err(malformed(format!("{uri} is no https://HOST:PORT"))),
     };
     let connector = tower::service_fn(move |uri: Uri| connect(uri, tls.clone()));
-    let endpoint = endpoint.connect_timeout(Duration::from_millis(CONNECT_MS_MAX));
+    let endpoint = endpoint
+        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        .timeout(Duration::from_millis(ANSWER_MS_MAX));
     endpoint.connect_with_connector(connector).await.map_err(|e| unreachable(uri, &e))
 }
 

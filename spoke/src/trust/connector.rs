@@ -140,3 +140,6 @@ impl AsyncWrite for HubStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,6 @@ fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or(Ok(()), |f| File::open(f)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,6 @@ impl ServerCertVerifier for PinnedVerifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;
