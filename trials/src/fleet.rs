@@ -1,5 +1,7 @@
 //! A hub and its spokes as an operator runs them: through their commands.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use crate::process::{Folder, Process, Ran, run, run_with};
@@ -12,6 +14,7 @@ pub struct Hub {
     dev: bool,
     listen: String,
     operator_listen: String,
+    log: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -30,6 +33,7 @@ impl Hub {
             dev,
             listen: free.clone(),
             operator_listen: free,
+            log: None,
             process: None,
         };
         hub.restart();
@@ -39,6 +43,11 @@ impl Hub {
         hub
     }
 
+    /// From the next start on, what it logs goes to this file, commits included.
+    pub fn log_to(&mut self, log: &Path) {
+        self.log = Some(log.to_owned());
+    }
+
     /// Starts a second gateway over the same store, with a copy of the keys.
     ///
     /// # Panics
@@ -46,7 +55,7 @@ impl Hub {
     #[must_use]
     pub fn beside(&self, folder: &Folder, name: &str) -> Self {
         let data = folder.at(name);
-        copy_files(std::path::Path::new(&self.data), std::path::Path::new(&data));
+        copy_files(Path::new(&self.data), Path::new(&data));
         let free = "127.0.0.1:0".to_owned();
         let mut hub = Self {
             data,
@@ -54,6 +63,7 @@ impl Hub {
             dev: self.dev,
             listen: free.clone(),
             operator_listen: free,
+            log: None,
             process: None,
         };
         hub.restart();
@@ -72,7 +82,10 @@ impl Hub {
         if self.dev {
             args.push("--dev");
         }
-        let process = Process::start("hubward", &args);
+        let process = match &self.log {
+            Some(log) => Process::start_logged("hubward", &args, ("HUBWARD_LOG", "info,gateway=debug"), log),
+            None => Process::start("hubward", &args),
+        };
         let ready: Value = loop {
             let line = process.line();
             match serde_json::from_str::<Value>(&line) {
@@ -226,7 +239,7 @@ impl Spoke {
     }
 }
 
-fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
     for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())).flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));

@@ -162,11 +162,27 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, args: &[&str]) -> Self {
+        let stderr = std::env::var_os("TRIALS_VERBOSE").map_or_else(Stdio::null, |_| Stdio::inherit());
+        Self::spawn(name, args, &[], stderr)
+    }
+
+    /// Starts one with its log level in an environment variable and its standard error in a file.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_logged(name: &str, args: &[&str], level: (&str, &str), log: &Path) -> Self {
+        let file = std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        Self::spawn(name, args, &[level], file.into())
+    }
+
+    fn spawn(name: &str, args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
         let mut child = Command::new(program(name))
             .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(std::env::var_os("TRIALS_VERBOSE").map_or_else(Stdio::null, |_| Stdio::inherit()))
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let stdout = child.stdout.take().expect("stdout is piped");

@@ -147,35 +147,56 @@ fn a_declared_kind_is_checked_and_merged_by_its_policy() {
     assert!(held.to_string().contains("write"), "{held}");
 }
 
+/// Puts of the stream that the hub is killed under.
+const STREAM_PUTS: usize = 10_000;
+/// How often it is killed.
+const STREAM_KILLS: usize = 20;
+/// At least so many of them while an append was under way.
+const KILLS_INSIDE_MIN: usize = 5;
+
+/// What the log says of appends: begun and not ended when it stops = killed inside.
+fn appends(log: &std::path::Path) -> (usize, bool) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let begun = text.matches("append begins").count();
+    (begun, begun > text.matches("append ends").count())
+}
+
 #[test]
-fn kill_9_of_the_hub_loses_no_acknowledged_put() {
+fn kill_9_of_the_hub_at_20_moments_of_a_stream_loses_no_acknowledged_put() {
     let folder = Folder::new("kill-hub");
     let mut hub = Hub::start(&folder, false, None);
     let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    let lines: String = (0..STREAM_PUTS).map(|n| format!("{{\"id\":\"r{n:05}\",\"n\":{n}}}\n")).collect();
+    let file = folder.at("stream.jsonl");
+    std::fs::write(&file, lines).expect("a file is written");
+    laptop.ok(&["import", &file, "--kind", "note"]);
+    let log = folder.path().join("hub.log");
+    hub.log_to(&log);
+    hub.restart();
     let (_a, _b) = (laptop.daemon(), desktop.daemon());
-    let mut wanted = BTreeSet::new();
-    for round in 0..5 {
-        let lines: String = (0..400).map(|n| format!("{{\"id\":\"r{round}-{n:03}\",\"n\":{n}}}\n")).collect();
-        let file = folder.at(&format!("round{round}.jsonl"));
-        std::fs::write(&file, lines).expect("a file is written");
-        laptop.ok(&["import", &file, "--kind", "note"]);
-        wanted.extend((0..400).map(|n| format!("r{round}-{n:03}")));
-        // In the middle of the stream: some of it has arrived, not all.
-        until("the hub takes some of it", || {
-            let listed = hub.admin(&["record", "list", "--tenant", "default", "--kind", "note"]);
-            let have = listed.json()["records"].as_array().map_or(0, Vec::len);
-            (have > round * 20).then_some(())
-        });
+    let mut inside = 0;
+    for kill in 0..STREAM_KILLS {
+        // One, two or three appends after its start, and at once.
+        until("an append begins", || (appends(&log).0 > kill % 3).then_some(()));
         hub.kill();
+        inside += usize::from(appends(&log).1);
         hub.restart();
     }
+    println!("{inside} of {STREAM_KILLS} kills were inside an append");
+    assert!(inside >= KILLS_INSIDE_MIN, "only {inside} kills were inside an append");
     until("everything has arrived on the other side", || {
-        (desktop.ids("note").into_iter().collect::<BTreeSet<_>>() == wanted).then_some(())
+        (desktop.ids("note").len() == STREAM_PUTS).then_some(())
     });
     laptop.ok(&["sync"]);
     desktop.ok(&["sync"]);
     assert_eq!(laptop.digest(), desktop.digest());
     assert_eq!(laptop.digest(), hub.digest("laptop"));
+    let listed = desktop.run(&["ls", "note"]).json();
+    let records = listed["records"].as_array().expect("a list");
+    let revisions: BTreeSet<u64> = records.iter().filter_map(|record| record["revision"].as_u64()).collect();
+    let (first, last) = (revisions.first().expect("one"), revisions.last().expect("one"));
+    assert_eq!(revisions.len(), STREAM_PUTS, "a revision stands twice");
+    assert_eq!(last - first + 1, u64::try_from(STREAM_PUTS).expect("small"), "revisions are not dense");
     let status = laptop.run(&["status"]).json();
     assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{status}");
 }

@@ -189,7 +189,11 @@ impl Committer {
         }
         if let Some(append) = append {
             let append = *append;
-            match io.append(append.clone()).await {
+            let commit = append.commit.number.0;
+            tracing::debug!(commit, rows = append.rows.len(), "append begins");
+            let appended = io.append(append.clone()).await;
+            tracing::debug!(commit, "append ends");
+            match appended {
                 Ok(Appended::Yes) => {}
                 Ok(Appended::HeadMoved) => return Ok(Step::Missed),
                 Err(StoreError::Contended) => return Ok(Step::Missed),
