@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use semantics::reason::{Reason, Refusal};
 
 mod client;
 mod operate;
@@ -12,6 +14,9 @@ mod process;
 
 use self::output::Printer;
 use crate::config::{DATA, Given};
+
+/// How long threads may take to end when the command is done.
+const EXIT_WITHIN: Duration = Duration::from_millis(500);
 
 /// The Hubward hub and the commands of its operators.
 #[derive(Debug, Parser)]
@@ -72,27 +77,33 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let printer = Printer { format: cli.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = match (runtime, cli.command) {
-        (Err(error), _) => Err(semantics::reason::Refusal::new(
-            semantics::reason::Reason::Internal,
-            format!("cannot start the runtime: {error}"),
-        )),
-        (Ok(runtime), Command::Serve { given, config }) => {
-            runtime.block_on(process::serve(given, config, cli.data))
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(cli.run(printer));
+            // What is left by now waits for nobody.
+            runtime.shutdown_timeout(EXIT_WITHIN);
+            done
         }
-        (Ok(runtime), Command::Migrate { given, config }) => {
-            runtime.block_on(process::migrate(given, config, cli.data, printer))
-        }
-        (Ok(runtime), Command::Operate(operate)) => {
-            let at = client::At { data: cli.data, hub: cli.hub, token_file: cli.token_file, ca: cli.ca };
-            runtime.block_on(operate.run(&at, printer))
-        }
+        Err(error) => Err(Refusal::new(Reason::Internal, format!("cannot start the runtime: {error}"))),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             printer.refused(&refusal);
             ExitCode::from(refusal.reason.class().exit_code())
+        }
+    }
+}
+
+impl Cli {
+    async fn run(self, printer: Printer) -> Result<(), Refusal> {
+        match self.command {
+            Command::Serve { given, config } => process::serve(given, config, self.data).await,
+            Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Operate(operate) => {
+                let at = client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
+                operate.run(&at, printer).await
+            }
         }
     }
 }

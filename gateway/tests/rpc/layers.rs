@@ -1,0 +1,99 @@
+//! What surrounds calls, and the probes beside them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::post;
+use gateway::ambient::SystemEntropy;
+use gateway::rpc::layers::Layers;
+use gateway::telemetry::Metrics;
+use http::{Request, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+use tower::ServiceExt;
+
+use super::world::World;
+
+fn router(metrics: &Metrics, calls_max: usize) -> Router {
+    let routes = Router::new()
+        .route("/hubward.v1.X/Ok", post(|| async { "ok" }))
+        .route("/hubward.v1.X/Panics", post(panics))
+        .route("/hubward.v1.X/Hangs", post(std::future::pending::<()>));
+    Layers::new(metrics.clone(), Arc::new(SystemEntropy), calls_max).around(routes)
+}
+
+async fn panics() {
+    panic!("a bug");
+}
+
+async fn call(router: Router, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+fn code(response: &Response<Body>) -> Code {
+    response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
+
+#[tokio::test]
+async fn a_panic_is_one_failed_call_that_tells_nothing() {
+    let metrics = Metrics::new();
+    let response = call(router(&metrics, 1), "/hubward.v1.X/Panics", &[("x-request-id", "r-1")]).await;
+    assert_eq!(code(&response), Code::Internal);
+    assert_eq!(response.headers()["x-request-id"], "r-1");
+    let message = response.headers()["grpc-message"].to_str().unwrap();
+    assert!(message.contains("r-1") && !message.contains("bug"), "{message}");
+    assert!(metrics.text().contains("hubward_refusals_total{name=\"INTERNAL\"} 1"));
+}
+
+#[tokio::test]
+async fn past_the_limit_calls_are_refused_at_once() {
+    let metrics = Metrics::new();
+    let response = call(router(&metrics, 0), "/hubward.v1.X/Ok", &[]).await;
+    assert_eq!(code(&response), Code::ResourceExhausted);
+    assert!(metrics.text().contains("hubward_refusals_total{name=\"OVERLOADED\"} 1"));
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline() {
+    let response = call(router(&Metrics::new(), 1), "/hubward.v1.X/Hangs", &[("grpc-timeout", "20m")]).await;
+    assert_eq!(code(&response), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_request_id_that_could_spoil_a_log_is_replaced() {
+    let long = "x".repeat(65);
+    for odd in ["a b", "", long.as_str()] {
+        let response = call(router(&Metrics::new(), 1), "/hubward.v1.X/Ok", &[("x-request-id", odd)]).await;
+        let given = response.headers()["x-request-id"].to_str().unwrap();
+        assert_eq!(given.len(), 32, "{given}");
+    }
+}
+
+async fn get(world: &World, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(world.running.at.operator_listen).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn probes_and_counters_answer_without_a_credential() {
+    let world = World::new().await;
+    assert!(get(&world, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(get(&world, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let node = world.node("a").await;
+    let _talk = node.talk().await;
+    let metrics = get(&world, "/metrics").await;
+    assert!(metrics.contains("hubward_sessions 1"), "{metrics}");
+    assert!(metrics.contains("hubward_head_revision{tenant=\"acme\"}"), "{metrics}");
+    world.running.gate.draining.cancel();
+    assert!(get(&world, "/readyz").await.starts_with("HTTP/1.1 503"));
+    assert!(get(&world, "/livez").await.starts_with("HTTP/1.1 200"));
+}
