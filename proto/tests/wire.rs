@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod wire {
     mod arbitrary;
+    mod documented;
     mod malformed;
     mod recorded;
     mod round_trip;
