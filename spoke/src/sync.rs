@@ -124,7 +124,8 @@ pub struct Sync {
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
-    /// Whether entries were set aside because the hub could not reconcile them, and no epoch was given since.
+    /// Whether this reconciliation set entries aside because the hub could not tell what became of them: once is
+    /// enough, a second refusal ends the attempt.
     gave_up: bool,
     last_refusal: Option<Refusal>,
 }
@@ -231,6 +232,7 @@ impl Sync {
             (Event::EpochNeeded, Phase::Greeting | Phase::Live | Phase::Resetting) => {
                 let mut actions = self.close();
                 self.phase = Phase::Reconciling;
+                self.gave_up = false;
                 actions.push(Action::Step(Step::PrepareReconcile));
                 actions
             }
@@ -271,10 +273,7 @@ impl Sync {
                     Action::Reconcile { endpoint: self.backoff.endpoint(), request },
                 ]
             }
-            (Event::ReconcileSettled(None), Phase::Reconciling) => {
-                self.gave_up = false;
-                self.connect()
-            }
+            (Event::ReconcileSettled(None), Phase::Reconciling) => self.connect(),
             _ => Vec::new(),
         }
     }
