@@ -25,7 +25,13 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self { hub: Hub::default(), store: Arc::new(TestStore::new().await), node: NODE, now_ms: NOW, opened: 0 }
+        Self {
+            hub: Hub::default(),
+            store: Arc::new(TestStore::new().await),
+            node: NODE,
+            now_ms: NOW,
+            opened: 0,
+        }
     }
 
     async fn start(&mut self) -> Engine {

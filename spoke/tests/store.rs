@@ -57,7 +57,11 @@ fn record(key: Key, body: Option<&str>) -> Record {
 
 fn row(key: Key, revision: u64, body: Option<&str>) -> ConfirmedRow {
     let record = record(key, body);
-    ConfirmedRow { revision: Revision(revision), digest: Digest([u8::try_from(revision).unwrap(); 32]), record }
+    ConfirmedRow {
+        revision: Revision(revision),
+        digest: Digest([u8::try_from(revision).unwrap(); 32]),
+        record,
+    }
 }
 
 fn entry(order: u64, key: Key, state: EntryState) -> Entry {
@@ -80,7 +84,11 @@ fn entry(order: u64, key: Key, state: EntryState) -> Entry {
     Entry {
         order,
         mutation,
-        footing: Base { version: Version::of(Dot { writer: WRITER, n: 1 }), revision: Revision(2), own: None },
+        footing: Base {
+            version: Version::of(Dot { writer: WRITER, n: 1 }),
+            revision: Revision(2),
+            own: None,
+        },
         base_time: HybridTime { ms: 1, counter: 2 },
         after: None,
         since: CommitNumber(3),
@@ -214,7 +222,21 @@ async fn a_write_in_a_read_transaction_is_refused() {
 #[tokio::test]
 async fn keys_are_any_text_in_the_order_of_their_bytes() {
     let store = TestStore::new().await;
-    let ids = ["\0", "\0\0", "a", "a\0", "a\0b", "aa", "e\u{301}", "z", "é", "\u{7ff}", "\u{fffd}", "😀", "\u{10ffff}"];
+    let ids = [
+        "\0",
+        "\0\0",
+        "a",
+        "a\0",
+        "a\0b",
+        "aa",
+        "e\u{301}",
+        "z",
+        "é",
+        "\u{7ff}",
+        "\u{fffd}",
+        "😀",
+        "\u{10ffff}",
+    ];
     let kinds = ["a", "a b", "ab", "ä", "日本"];
     let mut keys: Vec<Key> = kinds.iter().flat_map(|kind| ids.iter().map(|id| key(kind, id))).collect();
     let mut txn = write(&store).await;
@@ -248,12 +270,15 @@ async fn a_range_is_a_kind_a_prefix_and_a_start_and_no_pattern() {
     }
     let mut found = Vec::new();
     for prefix in ["", "%", "_", "a", "a_", "\u{10ffff}", "x"] {
-        for after in [None, Some(key("m", "x")), Some(key("n", "%")), Some(key("n", "a%")), Some(key("na", "a"))] {
+        for after in
+            [None, Some(key("m", "x")), Some(key("n", "%")), Some(key("n", "a%")), Some(key("na", "a"))]
+        {
             for kind in [None, kind("n"), kind("na")] {
                 let range = Range { kind, prefix: prefix.to_owned(), after: after.clone() };
                 let page = txn.confirmed_page(&range, 1000).await.unwrap();
                 let all = txn.confirmed_page(&Range::default(), 1000).await.unwrap();
-                let expected: Vec<_> = all.into_iter().filter(|row| range.contains(&row.record.key)).collect();
+                let expected: Vec<_> =
+                    all.into_iter().filter(|row| range.contains(&row.record.key)).collect();
                 assert_eq!(page, expected, "{range:?}");
                 found.push(page.len());
             }
@@ -286,7 +311,8 @@ async fn of_what_is_staged_for_a_record_the_highest_rank_stays() {
         let record = record(key("note", "a"), Some(body));
         Staged::Change(Box::new(Change { revision: Revision(revision), record }))
     };
-    let departure = |revision| Staged::Departure(Departure { revision: Revision(revision), key: key("note", "a") });
+    let departure =
+        |revision| Staged::Departure(Departure { revision: Revision(revision), key: key("note", "a") });
     let mut txn = write(&store).await;
     for (items, stays) in [
         (vec![change(5, "5")], change(5, "5")),
@@ -405,5 +431,8 @@ async fn the_last_changes_are_kept_and_the_oldest_forgotten() {
     let last = commits * 1000;
     assert_eq!(txn.changes_kept().await.unwrap(), ChangesKept { after: last - CHANGES_KEPT, last });
     let found = txn.changes_after(last - 10, 100).await.unwrap();
-    assert_eq!(found.iter().map(|change| change.position).collect::<Vec<_>>(), (last - 9..=last).collect::<Vec<_>>());
+    assert_eq!(
+        found.iter().map(|change| change.position).collect::<Vec<_>>(),
+        (last - 9..=last).collect::<Vec<_>>()
+    );
 }

@@ -20,8 +20,9 @@ use support::*;
 async fn replica(file: &Path) -> (Arc<SqliteReplica>, Replica) {
     let store = Arc::new(SqliteReplica::open(file).await.unwrap());
     let entropy = Arc::new(Counting(1.into()));
-    let replica = Replica::open(Arc::clone(&store) as Arc<dyn ReplicaStore>, identity(NODE, "here"), entropy);
-    (store, replica.await.unwrap())
+    let shared: Arc<dyn ReplicaStore> = store.clone();
+    let replica = Replica::open(shared, identity(NODE, "here"), entropy).await.unwrap();
+    (store, replica)
 }
 
 /// A closed file with one confirmed note.

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use semantics::clock::{HybridTime, Stamp};
 use semantics::cursor::{Change, Cut, Next, Page};
 use semantics::envelope::{Content, Placement, Record};
-use semantics::ids::{
-    CommitNumber, Digest, Domain, Dot, Incarnation, LogId, NodeId, Revision, Salt, Writer,
-};
+use semantics::ids::{CommitNumber, Digest, Domain, Dot, Incarnation, LogId, NodeId, Revision, Salt, Writer};
 use semantics::version::Version;
 use serde_json::json;
 use spoke::replica::Write;
@@ -56,8 +54,9 @@ fn change(n: u64) -> Change {
 async fn a_cut_of_many_staged_records_and_an_import_of_many_writes() {
     let scratch = store::Scratch::new();
     let file = Arc::new(spoke::replica::sqlite::SqliteReplica::open(&scratch.file()).await.unwrap());
-    let replica =
-        spoke::replica::Replica::open(file, identity(NODE, "here"), Arc::new(Counting::default())).await.unwrap();
+    let replica = spoke::replica::Replica::open(file, identity(NODE, "here"), Arc::new(Counting::default()))
+        .await
+        .unwrap();
 
     let changes: Vec<Change> = (1..=RECORDS).map(change).collect();
     let start = now();
@@ -81,8 +80,9 @@ async fn a_cut_of_many_staged_records_and_an_import_of_many_writes() {
     replica.confirmed_digest().await.unwrap();
     println!("digest of {RECORDS} records in {:?}", start.elapsed());
 
-    let writes: Vec<Write> =
-        (0..RECORDS).map(|n| put("note", &format!("new {}", id(n)), json!({"text": "x".repeat(500)}))).collect();
+    let writes: Vec<Write> = (0..RECORDS)
+        .map(|n| put("note", &format!("new {}", id(n)), json!({"text": "x".repeat(500)})))
+        .collect();
     let start = now();
     replica.write_all(writes, NOW).await.unwrap();
     println!("import of {RECORDS} writes in {:?}", start.elapsed());

@@ -80,7 +80,8 @@ impl Changes {
     }
 
     fn after(&self, position: u64, limit: usize) -> Vec<VisibleChange> {
-        let start = self.blocks.range(..=position.saturating_add(1)).next_back().map_or(0, |(first, _)| *first);
+        let start =
+            self.blocks.range(..=position.saturating_add(1)).next_back().map_or(0, |(first, _)| *first);
         let blocks = self.blocks.range(start..);
         blocks
             .flat_map(|(first, keys)| (*first..).zip(keys.iter()))

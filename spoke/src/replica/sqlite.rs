@@ -79,8 +79,10 @@ impl SqliteReplica {
     /// # Errors
     /// [`StoreError::Corrupt`] with the first findings.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let found: Vec<String> =
-            sqlx::query_scalar("pragma integrity_check(10)").fetch_all(&self.readers).await.map_err(failed)?;
+        let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(10)")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
         if found == ["ok"] { Ok(()) } else { Err(damaged("file", found.join("; "))) }
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn key_of(bytes: &[u8]) -> Result<Key, StoreError> {
 }
 
 fn text_of(bytes: &[u8]) -> Result<String, StoreError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| damaged("key", format!("{} is no text", hex::encode(bytes))))
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| damaged("key", format!("{} is no text", hex::encode(bytes))))
 }
 
 /// A cell.

@@ -61,8 +61,10 @@ pub(super) async fn confirmed_get(
 ) -> Result<BTreeMap<Key, ConfirmedRow>, StoreError> {
     let mut found = BTreeMap::new();
     for keys in pieces(keys) {
-        let sql =
-            format!("select key, revision, digest, record from confirmed where key in ({})", marks(keys.len()));
+        let sql = format!(
+            "select key, revision, digest, record from confirmed where key in ({})",
+            marks(keys.len())
+        );
         let mut query = sqlx::query_as::<_, ConfirmedColumns>(AssertSqlSafe(sql));
         for key in keys {
             query = query.bind(key_bytes(key));
@@ -104,7 +106,8 @@ pub(super) async fn confirmed_page(
     rows: usize,
 ) -> Result<Vec<ConfirmedRow>, StoreError> {
     let (from, to) = bounds(range);
-    let sql = "select key, revision, digest, record from confirmed where key >= ? and key < ? order by key limit ?";
+    let sql =
+        "select key, revision, digest, record from confirmed where key >= ? and key < ? order by key limit ?";
     let query = sqlx::query_as::<_, ConfirmedColumns>(sql).bind(from).bind(to).bind(limit(rows));
     let rows = query.fetch_all(conn).await.map_err(failed)?;
     rows.into_iter().map(confirmed_of).collect()

@@ -238,7 +238,10 @@ pub(super) async fn load_totals(conn: &mut SqliteConnection) -> Result<OutboxTot
     })
 }
 
-pub(super) async fn save_totals(conn: &mut SqliteConnection, totals: &OutboxTotals) -> Result<(), StoreError> {
+pub(super) async fn save_totals(
+    conn: &mut SqliteConnection,
+    totals: &OutboxTotals,
+) -> Result<(), StoreError> {
     let sql = "update outbox_totals set entries = ?, bytes = ?, queued = ?, dotted = ?, answered = ?, \
                set_aside = ? where one = 1";
     let numbers =
