@@ -87,6 +87,7 @@ macro_rules! hub_tests {
                     clock_back,
                     clock_ahead,
                     a_session_goes_on_when_the_clock_steps_back,
+                    a_gateway_behind_its_store_goes_by_the_stores_time,
                 }
                 views {
                     view_grows,

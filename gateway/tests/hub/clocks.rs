@@ -1,5 +1,7 @@
 //! Clocks that are wrong.
 
+use std::sync::Arc;
+
 use gateway::ambient::Clock as _;
 use gateway::hub::limits::PROGRESS_MS;
 use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
@@ -9,6 +11,7 @@ use semantics::reason::Reason;
 use crate::support::ambient::START_MS;
 use crate::support::author::put;
 use crate::support::engine::Engine;
+use crate::support::faults::FaultStore;
 use crate::support::reader::{Reader, session};
 use crate::support::rows::note;
 use crate::support::world::World;
@@ -100,4 +103,19 @@ pub async fn a_session_goes_on_when_the_clock_steps_back(engine: &Engine) {
     }
     reader.listen(&mut live).await.unwrap();
     assert_eq!(reader.at(), world.revision().await, "progress comes within its time all the same");
+}
+
+/// Of gateway and store the clock that is ahead counts.
+pub async fn a_gateway_behind_its_store_goes_by_the_stores_time(engine: &Engine) {
+    let world = World::new(engine).await;
+    let store = Arc::new(FaultStore::new(engine.store()));
+    store.set_time(START_MS + 2 * HOUR_MS);
+    let mut author =
+        world.author("laptop", "default").await.at(&world.hub_on(Arc::<FaultStore>::clone(&store)));
+    author.time = HybridTime { ms: START_MS + 2 * HOUR_MS + CLOCK_AHEAD_MS_MAX - 1, counter: 0 };
+    assert!(matches!(author.put(&note("a"), "{}").await, Outcome::Applied { .. }));
+    assert_eq!(world.store.head(&world.tenant).await.unwrap().time_ms, START_MS + 2 * HOUR_MS);
+    let (welcome, _) = world.another_hub().hello(&author.who, &author.hello(None)).await.unwrap();
+    assert_eq!(welcome.hub_time_ms, START_MS + 2 * HOUR_MS);
+    world.check().await;
 }

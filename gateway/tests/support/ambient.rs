@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway::ambient::{Clock, Entropy};
 
-/// Where test clocks start, milliseconds since 1970-01-01 UTC.
-pub const START_MS: u64 = 1_700_000_000_000;
+/// Where test clocks start, milliseconds since 1970-01-01 UTC: in the year 2100, so that a database with a clock of
+/// its own is behind them and says nothing.
+pub const START_MS: u64 = 4_102_444_800_000;
 
 /// A clock that stands until it is moved.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A store whose connection is lost when a test says so.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -30,6 +30,7 @@ pub struct FaultStore {
     faults: Mutex<VecDeque<Fault>>,
     keeps_pruned: AtomicBool,
     waits: AtomicBool,
+    time_ms: AtomicU64,
 }
 
 impl FaultStore {
@@ -39,6 +40,7 @@ impl FaultStore {
             faults: Mutex::default(),
             keeps_pruned: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            time_ms: AtomicU64::new(0),
         }
     }
     /// A store that takes its time: others run between its reads and its appends.
@@ -46,6 +48,10 @@ impl FaultStore {
         let store = Self::new(inner);
         store.waits.store(true, Ordering::SeqCst);
         store
+    }
+    /// Gives the store a clock of its own.
+    pub fn set_time(&self, time_ms: u64) {
+        self.time_ms.store(time_ms, Ordering::SeqCst);
     }
     async fn wait(&self) {
         if self.waits.load(Ordering::SeqCst) {
@@ -78,7 +84,12 @@ impl Store for FaultStore {
     }
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
         self.wait().await;
-        self.inner.load(tenant, wanted).await
+        let mut loaded = self.inner.load(tenant, wanted).await?;
+        match self.time_ms.load(Ordering::SeqCst) {
+            0 => {}
+            time_ms => loaded.time_ms = Some(time_ms),
+        }
+        Ok(loaded)
     }
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         self.wait().await;
