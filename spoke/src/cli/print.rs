@@ -13,6 +13,9 @@ use crate::daemon::refusal_json;
 /// Longest cell of a table, characters.
 const CELL_CHARS_MAX: usize = 60;
 
+/// Columns that come first, where there are such.
+const FIRST_COLUMNS: [&str; 6] = ["mutation", "kind", "id", "state", "revision", "body"];
+
 /// Prints in the form that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Printer {
@@ -124,6 +127,7 @@ fn rows_table(rows: &[Value]) -> String {
     for row in rows.iter().filter_map(Value::as_object) {
         names.extend(row.keys().filter(|name| !names.contains(name)).collect::<Vec<_>>());
     }
+    names.sort_by_key(|name| FIRST_COLUMNS.iter().position(|first| first == name).unwrap_or(usize::MAX));
     let cells = |row: &Value| names.iter().map(|name| short(row.get(name.as_str()))).collect::<Vec<_>>();
     let mut lines: Vec<Vec<String>> = vec![names.iter().map(|name| name.to_uppercase()).collect()];
     lines.extend(rows.iter().map(cells));

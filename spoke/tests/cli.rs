@@ -1,0 +1,246 @@
+//! The binary, without a hub: everything local works, and every refusal has its exit code.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use semantics::ids::{Domain, NodeId, TenantId};
+use serde_json::{Value, json};
+use spoke::folder::{Folder, SpokeConfig};
+use spoke::trust::NodeKey;
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// A folder of a node that has joined a hub nobody serves; removed at the end.
+struct Data(PathBuf);
+
+impl Data {
+    fn empty() -> Self {
+        let n = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("spoke-cli-{}-{n}", std::process::id())))
+    }
+
+    fn joined() -> Self {
+        let data = Self::empty();
+        let folder = Folder::create(&data.0).unwrap();
+        NodeKey::create(&folder.paths().key(), [7; 32]).unwrap();
+        let config = SpokeConfig {
+            node: NodeId([1; 16]),
+            tenant: TenantId::new("default").unwrap(),
+            name: "test".to_owned(),
+            node_type: "desktop".to_owned(),
+            domain: Domain::default_domain(),
+            hubs: vec!["http://127.0.0.1:1".to_owned()],
+            ca_pin: None,
+        };
+        folder.save_config(&config).unwrap();
+        data
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spoke"));
+        command.arg("--data").arg(&self.0).args(["--output", "json"]).args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn ok(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Exit code and reason of a command that is refused.
+    fn refused(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        let error: Value = serde_json::from_slice(&output.stderr)
+            .unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        for field in ["class", "detail", "remedy", "transient"] {
+            assert!(!error["error"][field].is_null(), "{error}");
+        }
+        (output.status.code().unwrap(), error["error"]["reason"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A daemon; killed at the end.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(data: &Data) -> Self {
+        let mut child = data.command(&["run"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(ready["ready"], json!(true));
+        Self(child)
+    }
+
+    fn signal(&mut self, signal: &str) -> std::process::ExitStatus {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn help_names_every_command() {
+    let output = Data::empty().run(&["--help"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "join",
+        "run",
+        "sync",
+        "put",
+        "patch",
+        "get",
+        "rm",
+        "ls",
+        "history",
+        "watch",
+        "status",
+        "outbox",
+        "conflicts",
+        "digest",
+        "import",
+        "export",
+        "adopt-log",
+    ] {
+        assert!(text.contains(&format!("\n  {name} ")), "{name}:\n{text}");
+    }
+}
+
+#[test]
+fn records_are_written_and_read_without_a_hub() {
+    let data = Data::joined();
+    assert_eq!(data.ok(&["put", "entity", "a", r#"{"n": 1.0, "t": "x"}"#])["changed"], json!(true));
+    assert_eq!(data.ok(&["put", "entity", "a", r#"{"t": "x", "n": 1}"#])["changed"], json!(false));
+    data.ok(&["patch", "entity", "a", r#"{"m": 2}"#, "--remove", "t"]);
+    let shown = data.ok(&["get", "entity", "a"]);
+    assert_eq!(shown["body"], json!({"n": 1, "m": 2}));
+    assert_eq!((&shown["pending"], &shown["revision"]), (&json!(true), &json!(0)));
+    data.ok(&["put", "entity", "b", r#"{"n": 5}"#]);
+    let listed = data.ok(&["ls", "entity", "--where", "n=5"]);
+    assert_eq!(listed["records"].as_array().unwrap().len(), 1);
+    data.ok(&["rm", "entity", "b"]);
+    assert_eq!(data.ok(&["ls"])["records"].as_array().unwrap().len(), 1);
+    assert_eq!(data.ok(&["outbox", "list"])["entries"].as_array().unwrap().len(), 4);
+    assert_eq!(data.ok(&["status"])["outbox"]["queued"], json!(4));
+    assert_eq!(data.ok(&["digest"])["revision"], json!(0));
+}
+
+#[test]
+fn every_refusal_has_its_reason_and_exit_code() {
+    let refused = |(code, reason): (i32, &str)| (code, reason.to_owned());
+    assert_eq!(Data::empty().refused(&["status"]), refused((6, "NOT_JOINED")));
+    let data = Data::joined();
+    for (args, expected) in [
+        (&["get", "entity", "none"][..], (3, "RECORD_ABSENT")),
+        (&["put", "nokind", "a", "{}"], (3, "KIND_UNDECLARED")),
+        (&["put", "view", "a", "{}"], (4, "CONTROL_KIND")),
+        (&["put", "entity", "a", "{bad"], (3, "MALFORMED")),
+        (&["put", "entity", "a", "[1]"], (3, "MALFORMED")),
+        (&["put", "entity", "a", r#"{"n": 9007199254740993}"#], (3, "UNSAFE_NUMBER")),
+        (&["put", "edge", "a", "{}"], (3, "SCHEMA_VIOLATION")),
+        (&["ls", "--prefix", "a"], (3, "MALFORMED")),
+        (&["outbox", "drop", "00"], (3, "MALFORMED")),
+        (&["outbox", "drop", "00000000000000000000000000000000"], (3, "NOT_FOUND")),
+        (&["sync"], (5, "UNREACHABLE")),
+        (
+            &["join", "--hub", "http://127.0.0.1:1", "--token", "x", "--name", "n", "--type", "edge"],
+            (4, "JOIN_TOKEN_INVALID"),
+        ),
+    ] {
+        assert_eq!(data.refused(args), refused(expected), "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_is_imported_once_and_exported_when_confirmed() {
+    let data = Data::joined();
+    let file = data.0.join("rows.jsonl");
+    std::fs::write(&file, "{\"id\": \"a\", \"n\": 1.0}\n{\"id\": \"b\"}\nnonsense\n").unwrap();
+    let file = file.to_str().unwrap();
+    let first = data.ok(&["import", file, "--kind", "entity"]);
+    assert_eq!((&first["written"], &first["rejected"]), (&json!(2), &json!(1)));
+    let second = data.ok(&["import", file, "--kind", "entity"]);
+    assert_eq!((&second["written"], &second["unchanged"]), (&json!(0), &json!(2)));
+    assert_eq!(data.run(&["export"]).stdout, b"", "nothing is confirmed yet");
+}
+
+#[test]
+fn commands_use_the_daemon_that_owns_the_folder() {
+    let data = Data::joined();
+    let mut daemon = Daemon::start(&data);
+    assert_eq!(data.ok(&["status"])["daemon"], json!(true));
+    data.ok(&["put", "note", "a", r#"{"text": "hi"}"#]);
+    assert_eq!(data.ok(&["get", "note", "a"])["body"], json!({"text": "hi"}));
+    assert_eq!(data.refused(&["get", "note", "b"]), (3, "RECORD_ABSENT".to_owned()));
+    assert_eq!(data.refused(&["run"]), (6, "REPLICA_LOCKED".to_owned()));
+    let file = data.0.join("rows.json");
+    std::fs::write(&file, r#"[{"id": "x"}]"#).unwrap();
+    assert_eq!(data.ok(&["import", file.to_str().unwrap(), "--kind", "note"])["written"], json!(1));
+    assert!(daemon.signal("-TERM").success());
+    assert!(!socket(&data.0).exists());
+    assert_eq!(data.ok(&["status"])["daemon"], json!(false));
+    assert_eq!(data.ok(&["ls", "note"])["records"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
+    let data = Data::joined();
+    let mut daemon = Daemon::start(&data);
+    data.ok(&["put", "note", "a", "{}"]);
+    assert!(!daemon.signal("-KILL").success());
+    assert!(socket(&data.0).exists());
+    assert_eq!(data.ok(&["get", "note", "a"])["body"], json!({}));
+    let _again = Daemon::start(&data);
+    assert_eq!(data.ok(&["status"])["daemon"], json!(true));
+}
+
+#[test]
+fn a_watch_goes_on_after_the_position_it_printed() {
+    let data = Data::joined();
+    let _daemon = Daemon::start(&data);
+    let first = {
+        data.ok(&["put", "note", "a", "{}"]);
+        let line = first_line(&data, &["watch", "note", "--after", "0"]);
+        assert_eq!((&line["kind"], &line["id"]), (&json!("note"), &json!("a")));
+        line["position"].to_string()
+    };
+    data.ok(&["rm", "note", "a"]);
+    let line = first_line(&data, &["watch", "note", "--after", &first]);
+    assert_eq!((&line["id"], &line["deleted"]), (&json!("a"), &json!(true)));
+}
+
+fn first_line(data: &Data, args: &[&str]) -> Value {
+    let mut child = data.command(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let _ = child.kill();
+    let _ = child.wait();
+    serde_json::from_str(&line).unwrap()
+}
+
+fn socket(data: &Path) -> PathBuf {
+    data.join("daemon.sock")
+}
