@@ -137,3 +137,6 @@ fn next(jti: [u8; 16]) -> [u8; 16] {
     next.copy_from_slice(&hash[..16]);
     next
 }
+
+#[cfg(test)]
+mod tests;
