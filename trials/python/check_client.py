@@ -180,5 +180,5 @@ if __name__ == "__main__":
     PROGRAM = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else binary()
     result = unittest.main(verbosity=2, exit=False).result
     wrong = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - wrong} passed, {wrong} failed")
+    print(f"{max(result.testsRun - wrong, 0)} passed, {wrong} failed")
     sys.exit(1 if wrong else 0)
