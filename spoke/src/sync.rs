@@ -165,6 +165,8 @@ impl Sync {
 
     /// Takes an event; gives what is to be done, in order. Events that do not fit the phase change nothing.
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
+        // A clock that stepped back must not make the hub seem heard for ever.
+        self.heard_ms = self.heard_ms.min(now_ms);
         match event {
             Event::Start if self.phase == Phase::Idle => self.connect(),
             Event::Start => Vec::new(),
