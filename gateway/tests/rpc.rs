@@ -1,4 +1,16 @@
 //! The services over a loopback connection, on a memory store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test a surprise is a failure"
+)]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "cases are shared between modules of this binary"
+)]
 
 #[path = "rpc/world.rs"]
 mod world;

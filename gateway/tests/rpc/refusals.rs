@@ -28,7 +28,7 @@ async fn nobody_calls_without_a_credential_that_reaches() {
     let push = || node.push(vec![node.note(1, "x")]);
     check(node.sync().push(Request::new(push())).await, Code::Unauthenticated, Reason::Unauthenticated);
     check(node.sync().push(with_token(push(), "x")).await, Code::Unauthenticated, Reason::Unauthenticated);
-    let list = || v1::ListTenantsRequest::default();
+    let list = v1::ListTenantsRequest::default;
     check(world.admin().list_tenants(list()).await, Code::Unauthenticated, Reason::Unauthenticated);
     let by_node = world.admin().list_tenants(node.by(list())).await;
     assert!(matches!(by_node.unwrap_err().code(), Code::PermissionDenied | Code::Unauthenticated));
