@@ -59,8 +59,12 @@ async fn both_engines_have_the_same_tables_columns_and_nullability() {
 #[tokio::test]
 async fn a_server_that_does_not_wait_for_its_disk_is_refused() {
     let Some(url) = postgres::url().await else { return eprintln!("SKIPPED: no PostgreSQL here") };
-    let refused = PostgresStore::connect(&format!("{url}%20-c%20synchronous_commit%3Doff")).await.unwrap_err();
-    assert!(matches!(&refused, StoreError::Unsafe(detail) if detail.contains("synchronous_commit")), "{refused}");
+    let refused =
+        PostgresStore::connect(&format!("{url}%20-c%20synchronous_commit%3Doff")).await.unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Unsafe(detail) if detail.contains("synchronous_commit")),
+        "{refused}"
+    );
     PostgresStore::connect(&url).await.unwrap();
 }
 
@@ -83,7 +87,7 @@ async fn fill(store: &dyn Store, log: &mut Log, records: usize, batch: usize, by
     for first in (0..records).step_by(batch) {
         let mut draft = log.draft();
         for n in first..first + batch {
-            draft = draft.put(&note(&format!("{:05}", n * 7919 % 100_000)), &body);
+            draft = draft.put(&note(&format!("{:05}", n * 7919 % records)), &body);
         }
         log.append(store, draft).await;
     }
@@ -102,18 +106,18 @@ async fn no_look_up_and_no_page_reads_a_whole_table() {
     let Some(url) = postgres::url().await else { return eprintln!("SKIPPED: no PostgreSQL here") };
     let store = PostgresStore::connect(&url).await.unwrap();
     let mut log = Log::create(&store, "t").await;
-    fill(&store, &mut log, 100_352, 1024, 16).await;
+    fill(&store, &mut log, 20_480, 1024, 16).await;
     let tenant = &log.tenant;
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::query("analyze").execute(&mut connection).await.unwrap();
     let before = whole_reads(&url).await;
     for round in 0..8_u64 {
-        let keys: Vec<_> = (0..64).map(|n| note(&format!("{:05}", n * 997 + round))).collect();
+        let keys: Vec<_> = (0..64).map(|n| note(&format!("{:05}", n * 317 + round))).collect();
         let mut ask = wanted(&keys.iter().collect::<Vec<_>>());
         ask.writers.insert(writer(1));
         ask.cells.extend(log.cells.keys().cloned());
         assert_eq!(store.load(tenant, &ask).await.unwrap().current.len(), 64);
-        let after = Revision(round * 10_000);
+        let after = Revision(round * 2_000);
         let page = LogQuery { rows_max: 100, ..everything(after) };
         assert_eq!(store.log_page(tenant, &page).await.unwrap().entries.len(), 100);
         let pointers = PointerQuery {
@@ -124,11 +128,10 @@ async fn no_look_up_and_no_page_reads_a_whole_table() {
             ..PointerQuery::default()
         };
         assert_eq!(store.pointer_page(tenant, &pointers).await.unwrap().rows.len(), 100);
-        let revisions: BTreeSet<_> = (0..50).map(|n| Revision(n * 1_000 + round + 1)).collect();
+        let revisions: BTreeSet<_> = (0..50).map(|n| Revision(n * 400 + round + 1)).collect();
         assert_eq!(store.rows(tenant, &revisions).await.unwrap().len(), 50);
         store.held(tenant, &revisions).await.unwrap();
         assert_eq!(store.commits_after(tenant, CommitNumber(round), 10).await.unwrap().len(), 10);
-        fill(&store, &mut log.clone(), 0, 1, 0).await;
     }
     // Counters arrive when their connections end.
     store.close().await;
@@ -179,13 +182,15 @@ async fn append_speed() {
 #[tokio::test]
 async fn a_store_goes_on_after_its_connections_are_cut() {
     let Some(url) = postgres::url().await else { return eprintln!("SKIPPED: no PostgreSQL here") };
-    let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(&url).await.unwrap());
+    let named = format!("{url}&application_name=cut");
+    let store: Arc<dyn Store> = Arc::new(PostgresStore::connect(&named).await.unwrap());
     let mut log = Log::create(&*store, "t").await;
     log.put_each(&*store, &["a"]).await;
+    assert!(store.load(&log.tenant, &wanted(&[])).await.unwrap().time_ms.is_some(), "the server has a clock");
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-               where application_name = 'hubward' and query like '%heads%' and pid <> pg_backend_pid()";
-    let _: i64 = sqlx::query_scalar(cut).fetch_one(&mut connection).await.unwrap();
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'cut'";
+    let ended: i64 = sqlx::query_scalar(cut).fetch_one(&mut connection).await.unwrap();
+    assert!(ended > 0);
     let (append, after) = log.draft().put(&note("b"), b"1").build();
     for _ in 0..10 {
         match store.append(&log.tenant, append.clone()).await {

@@ -150,4 +150,4 @@ macro_rules! hub_cases {
 
 hub_tests!(memory, crate::support::engine::memory());
 hub_tests!(sqlite, crate::support::engine::sqlite());
-hub_tests!(postgres, crate::support::engine::postgres());
+hub_tests!(postgres, crate::support::engine::postgres_without_clock());

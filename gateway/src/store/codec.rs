@@ -111,7 +111,10 @@ impl<'a, R: Columns> Cursor<'a, R> {
         make(text).map(Some).map_err(|error| self.corrupt(error))
     }
     /// A name, as UTF-8 bytes.
-    pub(super) fn name<T>(&mut self, make: impl FnOnce(String) -> Result<T, IdError>) -> Result<T, StoreError> {
+    pub(super) fn name<T>(
+        &mut self,
+        make: impl FnOnce(String) -> Result<T, IdError>,
+    ) -> Result<T, StoreError> {
         self.maybe_name(make)?.ok_or_else(|| self.null())
     }
     /// A record's name.

@@ -46,7 +46,8 @@ mod tests {
             let named = files.iter().map(|(number, name, _)| format!("{number:04}_{name}.sql"));
             assert_eq!(found, named.collect());
         }
-        let names = |files: &[File]| files.iter().map(|(number, name, _)| (*number, *name)).collect::<Vec<_>>();
+        let names =
+            |files: &[File]| files.iter().map(|(number, name, _)| (*number, *name)).collect::<Vec<_>>();
         assert_eq!(names(SQLITE), names(POSTGRES));
     }
 }

@@ -20,6 +20,8 @@ mod error;
 
 /// Most connections of one hub.
 pub const CONNECTIONS_MAX: u32 = 16;
+/// Connections that a hub keeps open: an exclusive section that had to connect first would come late.
+pub const CONNECTIONS_MIN: u32 = 4;
 /// Longest wait for a connection, milliseconds.
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// Longest time that sent bytes stay unacknowledged before a connection counts as lost, milliseconds.
@@ -45,12 +47,15 @@ impl PostgresStore {
     /// [`StoreError::Internal`] when the URL does not parse or a migration does not go through.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // The URL is not repeated: it may hold a password.
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?
-            .application_name("hubward");
+        let mut options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?;
+        if options.get_application_name().is_none() {
+            options = options.application_name("hubward");
+        }
         migrate_with(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
+            .min_connections(CONNECTIONS_MIN)
             .acquire_timeout(Duration::from_millis(CONNECT_MS_MAX))
             .test_before_acquire(false)
             .before_acquire(|connection, seen| {

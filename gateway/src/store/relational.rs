@@ -13,8 +13,8 @@ use super::{Appended, StoreError};
 
 mod exclusive;
 pub(super) mod plain;
-mod store;
 pub(super) mod read;
+mod store;
 
 /// A statement that is run for each of many keys. The tenant is `$1`.
 #[derive(Debug)]

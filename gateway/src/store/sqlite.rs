@@ -110,12 +110,10 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     let at = folder.display();
     std::fs::create_dir_all(folder)
         .map_err(|error| StoreError::Unavailable(format!("could not make the folder {at}: {error}")))?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(LOCK_FILE))
-        .map_err(|error| StoreError::Unavailable(format!("could not open {LOCK_FILE} in {at}: {error}")))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE)).map_err(
+            |error| StoreError::Unavailable(format!("could not open {LOCK_FILE} in {at}: {error}")),
+        )?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

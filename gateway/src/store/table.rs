@@ -106,12 +106,8 @@ pub(super) const WRITERS: Table = Table {
 };
 
 /// Each cell's multiset hash.
-pub(super) const CELLS: Table = Table {
-    name: "cells",
-    columns: &[("cell", Bytes), ("state", Bytes)],
-    key: 1,
-    replaces: true,
-};
+pub(super) const CELLS: Table =
+    Table { name: "cells", columns: &[("cell", Bytes), ("state", Bytes)], key: 1, replaces: true };
 
 /// Revisions that pruning leaves.
 pub(super) const HELD: Table = Table { name: "held", columns: &[("revision", Int)], key: 1, replaces: true };

@@ -83,7 +83,15 @@ pub async fn sqlite() -> Option<Engine> {
 
 /// PostgreSQL, a schema for each engine. Another handle is another hub's: connections of its own.
 pub async fn postgres() -> Option<Engine> {
-    let url = postgres::url().await?;
+    Some(postgres_at(postgres::url().await?).await)
+}
+
+/// PostgreSQL for cases that set the clock themselves.
+pub async fn postgres_without_clock() -> Option<Engine> {
+    Some(postgres_at(postgres::url_without_clock().await?).await)
+}
+
+async fn postgres_at(url: String) -> Engine {
     let store = PostgresStore::connect(&url).await.unwrap();
     let reopen: Reopen = Box::new(move || {
         let url = url.clone();
@@ -92,5 +100,5 @@ pub async fn postgres() -> Option<Engine> {
             again
         })
     });
-    Some(Engine::new(Arc::new(store), reopen, ()))
+    Engine::new(Arc::new(store), reopen, ())
 }

@@ -7,9 +7,9 @@ use std::sync::{LazyLock, Mutex};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-/// A running server. It outlives its process by a moment: a child that waits for the process to end stops it.
+/// A running server, reached by its socket. It outlives its process by a moment: a child that waits for the process to end stops it.
 struct Server {
-    url: String,
+    address: String,
     _cleaner: Mutex<Child>,
 }
 
@@ -39,18 +39,37 @@ fn start() -> Option<Server> {
         .unwrap();
     let started = Command::new(&fixture).arg("start").arg(&folder).output().unwrap();
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
-    Some(Server { url, _cleaner: Mutex::new(cleaner) })
+    let url = String::from_utf8(started.stdout).unwrap();
+    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap();
+    let address = format!("postgres://hubward@localhost:{port}/postgres?host={}", folder.display());
+    Some(Server { address, _cleaner: Mutex::new(cleaner) })
 }
 
 /// A URL whose tables are this test's alone.
 pub async fn url() -> Option<String> {
+    let (address, schema) = schema().await?;
+    Some(format!("{address}&options=-c%20search_path%3D{schema}"))
+}
+
+/// As [`url`], with a server that does not know the time: what a test does with its own clock stands.
+pub async fn url_without_clock() -> Option<String> {
+    let (address, schema) = schema().await?;
+    let blind = AssertSqlSafe(format!(
+        "create function {schema}.clock_timestamp() returns timestamptz language sql as 'select null::timestamptz'"
+    ));
+    let mut connection = PgConnection::connect(&address).await.unwrap();
+    sqlx::query(blind).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    Some(format!("{address}&options=-c%20search_path%3D{schema}%2Cpg_catalog"))
+}
+
+async fn schema() -> Option<(String, String)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let server = tokio::task::spawn_blocking(|| SERVER.as_ref()).await.unwrap()?;
     let schema = format!("test{}", NEXT.fetch_add(1, Ordering::SeqCst));
-    let mut connection = PgConnection::connect(&server.url).await.unwrap();
+    let mut connection = PgConnection::connect(&server.address).await.unwrap();
     let create = AssertSqlSafe(format!("create schema {schema}"));
     sqlx::query(create).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    Some(format!("{}?options=-c%20search_path%3D{schema}", server.url))
+    Some((server.address.clone(), schema))
 }

@@ -45,7 +45,8 @@ pub(in crate::store) fn log<R: Columns>(row: &R) -> Result<LogRow, StoreError> {
 /// A log row and the pointer that stands at it.
 pub(in crate::store) fn current<R: Columns>(row: &R) -> Result<Current, StoreError> {
     let LogEntry { row, now } = entry(row)?;
-    let pointer = now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
+    let pointer =
+        now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
     Ok(Current { pointer, record: row.record })
 }
 
@@ -54,11 +55,8 @@ fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {
     let previous = Revision(at.number()?);
     let commit = CommitNumber(at.number()?);
     let key = at.key()?;
-    let cell = Cell {
-        domain: at.name(Domain::new)?,
-        kind: key.kind.clone(),
-        facet: at.maybe_name(Facet::new)?,
-    };
+    let cell =
+        Cell { domain: at.name(Domain::new)?, kind: key.kind.clone(), facet: at.maybe_name(Facet::new)? };
     let departed = departed(at)?;
     let dot = Dot { writer: writer_name(at)?, n: at.number()? };
     let outcome = outcome(at)?;
@@ -127,11 +125,8 @@ fn maybe_pointer<R: Columns>(at: &mut Cursor<'_, R>) -> Result<Option<Pointer>, 
     at.table("records");
     let Some(kind) = at.maybe_name(Kind::new)? else { return Ok(None) };
     let key = Key { kind, id: at.name(RecordId::new)? };
-    let cell = Cell {
-        domain: at.name(Domain::new)?,
-        kind: key.kind.clone(),
-        facet: at.maybe_name(Facet::new)?,
-    };
+    let cell =
+        Cell { domain: at.name(Domain::new)?, kind: key.kind.clone(), facet: at.maybe_name(Facet::new)? };
     let (since, revision) = (Revision(at.number()?), Revision(at.number()?));
     let (deleted, digest) = (at.flag()?, at.id(Digest::from_slice)?);
     let list = OpenList::decode(at.bytes()?.as_slice()).map_err(|error| at.corrupt(error))?;

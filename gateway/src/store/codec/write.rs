@@ -139,7 +139,8 @@ fn commit(row: &CommitRow) -> Vec<Value> {
 }
 
 fn pointer(pointer: Pointer) -> Vec<Value> {
-    let open = pointer.open.into_iter().map(|open| OpenEntry { path: open.path, id: open.id.into() }).collect();
+    let open =
+        pointer.open.into_iter().map(|open| OpenEntry { path: open.path, id: open.id.into() }).collect();
     let mut values = key(&pointer.key);
     values.extend([
         Value::text(pointer.cell.domain.as_str()),

@@ -36,7 +36,9 @@ fn of_code(code: &str, detail: String) -> StoreError {
         // A read-only server (a standby), an input or output error.
         "25006" | "58030" => StoreError::Unavailable(detail),
         // Connection exceptions, resources, operator intervention: shutdown, crash, recovery.
-        _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(detail),
+        _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+            StoreError::Unavailable(detail)
+        }
         // Who may not enter.
         _ if code.starts_with("28") || code.starts_with("3D") => StoreError::Unavailable(detail),
         _ => StoreError::Internal(detail),

@@ -12,9 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{Connection as _, Engine, read};
 use crate::store::codec::write;
-use crate::store::{
-    Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, StoreError, TenantIo, Wanted,
-};
+use crate::store::{Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, StoreError, TenantIo, Wanted};
 
 type Held<E> = Arc<Mutex<Option<Transaction<'static, <E as Engine>::Db>>>>;
 

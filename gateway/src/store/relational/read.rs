@@ -14,17 +14,17 @@ use crate::store::{
     StoreError, Wanted, WriterRow,
 };
 
+/// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
+const ROWS_PER_READ: usize = 512;
 /// Greater than every name: no byte of UTF-8 reaches it.
 const AFTER_ALL_NAMES: u8 = 0xff;
 
 /// What finds one of many keys' rows, for one key and for many.
 fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
-    let one: Vec<String> = keys
-        .iter()
-        .enumerate()
-        .map(|(at, (column, _))| format!("{alias}.{column} = ${}", at + 2))
-        .collect();
-    let one = format!("select {list} from {from}{behind} where {alias}.tenant = $1 and {}", one.join(" and "));
+    let one: Vec<String> =
+        keys.iter().enumerate().map(|(at, (column, _))| format!("{alias}.{column} = ${}", at + 2)).collect();
+    let one =
+        format!("select {list} from {from}{behind} where {alias}.tenant = $1 and {}", one.join(" and "));
     let arrays: Vec<String> =
         keys.iter().enumerate().map(|(at, (_, kind))| format!("${}::{kind}[]", at + 2)).collect();
     let names: Vec<String> = (0..keys.len()).map(|at| format!("k{at}")).collect();
@@ -168,23 +168,21 @@ pub(in crate::store) async fn load<C: Connection>(
 
 /// How many rows of a page are taken: the bounds look at what stands before a row.
 struct Taken {
-    rows: usize,
-    last: Revision,
+    revisions: Vec<Revision>,
     is_all: bool,
 }
 
 fn take<C: Connection>(rows: &[C::Row], rows_max: usize, bytes_max: usize) -> Result<Taken, StoreError> {
-    let mut taken = Taken { rows: 0, last: Revision::ZERO, is_all: true };
+    let mut taken = Taken { revisions: Vec::new(), is_all: true };
     let mut bytes = 0_usize;
     for row in rows {
-        if taken.rows >= rows_max || bytes >= bytes_max {
+        if taken.revisions.len() >= rows_max || bytes >= bytes_max {
             taken.is_all = false;
             break;
         }
         let mut at = Cursor::new(row, "log");
-        taken.last = Revision(at.number()?);
+        taken.revisions.push(Revision(at.number()?));
         bytes = bytes.saturating_add(usize::try_from(at.number()?).unwrap_or(usize::MAX));
-        taken.rows += 1;
     }
     Ok(taken)
 }
@@ -197,14 +195,19 @@ pub(in crate::store) async fn log_page<C: Connection>(
 ) -> Result<LogPage, StoreError> {
     let (head, _) = head(connection, tenant).await?;
     let name = || Value::text(tenant.as_str());
-    let bounds = vec![name(), Value::number(query.after.0), Value::Int(Some(limit(query.rows_max.saturating_add(1))))];
+    let bounds =
+        vec![name(), Value::number(query.after.0), Value::Int(Some(limit(query.rows_max.saturating_add(1))))];
     let weights = connection.fetch(LOG_PAGE_WEIGHTS, bounds).await?;
     let taken = take::<C>(&weights, query.rows_max, query.bytes_max)?;
     let mut entries: Vec<LogEntry> = Vec::new();
-    if taken.rows > 0 {
-        let range = vec![name(), Value::number(query.after.0), Value::number(taken.last.0)];
-        let rows = connection.fetch(LOG_PAGE.as_str(), range).await?;
-        entries = rows.iter().map(read::entry).collect::<Result<_, _>>()?;
+    let mut after = query.after;
+    for revisions in taken.revisions.chunks(ROWS_PER_READ) {
+        let last = revisions.last().copied().unwrap_or(after);
+        let range = vec![name(), Value::number(after.0), Value::number(last.0)];
+        for row in &connection.fetch(LOG_PAGE.as_str(), range).await? {
+            entries.push(read::entry(row)?);
+        }
+        after = last;
     }
     let current = currents(connection, tenant, &query.keys).await?;
     let mut cells: Vec<CellRow> = Vec::new();
@@ -220,7 +223,8 @@ pub(in crate::store) async fn log_page<C: Connection>(
 fn pointer_range(tenant: &TenantId, query: &PointerQuery) -> Vec<Value> {
     let prefix = query.prefix.as_deref().unwrap_or("").as_bytes();
     let kind = query.kind.as_ref().map(|kind| kind.as_str().as_bytes());
-    let first = (kind.unwrap_or_default().to_vec(), if kind.is_some() { prefix.to_vec() } else { Vec::new() });
+    let first =
+        (kind.unwrap_or_default().to_vec(), if kind.is_some() { prefix.to_vec() } else { Vec::new() });
     let after = query.after.as_ref().map(|key| {
         // The next key in byte order.
         let mut id = key.id.as_str().as_bytes().to_vec();
@@ -249,9 +253,9 @@ pub(in crate::store) async fn pointer_page<C: Connection>(
     let weights = connection.fetch(POINTER_WEIGHTS.as_str(), bounds).await?;
     let taken = take::<C>(&weights, query.rows_max, query.bytes_max)?;
     let mut rows = Vec::new();
-    if taken.rows > 0 {
+    if !taken.revisions.is_empty() {
         let mut bounds = pointer_range(tenant, query);
-        bounds.push(Value::Int(Some(limit(taken.rows))));
+        bounds.push(Value::Int(Some(limit(taken.revisions.len()))));
         let found = connection.fetch(POINTER_PAGE.as_str(), bounds).await?;
         rows = found.iter().map(read::current).collect::<Result<_, _>>()?;
     }
@@ -311,7 +315,11 @@ pub(in crate::store) async fn writers<C: Connection>(
         Some(after) => values.extend(write::writer_key(after)),
         None => values.extend([Value::bytes(Vec::new()), Value::number(0)]),
     }
-    values.extend([Value::bytes(first.as_bytes()), Value::bytes(last.as_bytes()), Value::Int(Some(limit(max)))]);
+    values.extend([
+        Value::bytes(first.as_bytes()),
+        Value::bytes(last.as_bytes()),
+        Value::Int(Some(limit(max))),
+    ]);
     connection.fetch(WRITERS_AFTER.as_str(), values).await?.iter().map(read::writer).collect()
 }
 

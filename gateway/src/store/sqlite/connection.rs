@@ -40,7 +40,10 @@ static INTO_WRITERS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&WRITERS))
 static INTO_CELLS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&CELLS));
 static INTO_HELD: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&HELD));
 
-fn bound(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Query<'static, Sqlite, SqliteArguments> {
+fn bound(
+    sql: &'static str,
+    values: impl IntoIterator<Item = Value>,
+) -> Query<'static, Sqlite, SqliteArguments> {
     values.into_iter().fold(sqlx::query(sql), |query, value| match value {
         Value::Int(int) => query.bind(int),
         Value::Bytes(bytes) => query.bind(bytes),

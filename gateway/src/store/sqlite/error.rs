@@ -25,7 +25,9 @@ pub(super) fn of(error: &Error) -> StoreError {
         Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed | Error::Io(_) => {
             StoreError::Unavailable(detail)
         }
-        Error::ColumnDecode { .. } | Error::Decode(_) | Error::TypeNotFound { .. } => StoreError::Corrupt(detail),
+        Error::ColumnDecode { .. } | Error::Decode(_) | Error::TypeNotFound { .. } => {
+            StoreError::Corrupt(detail)
+        }
         _ => StoreError::Internal(detail),
     }
 }
