@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::ambient::TestClock;
 use self::world::World;
 
 /// Ends a test that hangs.
@@ -49,7 +50,7 @@ impl Drop for Served {
 async fn serve(alpn: Alpn) -> Served {
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let clock = Arc::clone(&world.clock) as Arc<dyn gateway::ambient::Clock>;
+    let clock = Arc::<TestClock>::clone(&world.clock);
     // Clients check certificates by the machine's clock.
     world.clock.set(gateway::ambient::Clock::now_ms(&gateway::ambient::SystemClock));
     let names = ["hub.example".to_owned()];

@@ -83,10 +83,11 @@ pub fn reason<T: std::fmt::Debug>(answer: Result<T, Status>) -> Reason {
 }
 
 pub fn hub_over(store: &Arc<dyn Store>, clock: &Arc<TestClock>, entropy: &Arc<HubEntropy>) -> Arc<Hub> {
+    let (clock, entropy) = (Arc::<TestClock>::clone(clock), Arc::<HubEntropy>::clone(entropy));
     Arc::new(Hub::new(Parts {
         store: Arc::clone(store),
-        clock: Arc::clone(clock) as _,
-        entropy: Arc::clone(entropy) as _,
+        clock,
+        entropy,
         admission: Arc::new(Open),
         retention: Retention::default(),
         paging: Paging::default(),
