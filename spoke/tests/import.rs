@@ -1,4 +1,5 @@
 //! Import and export over a replica in memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 
