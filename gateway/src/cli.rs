@@ -101,7 +101,8 @@ impl Cli {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
             Command::Operate(operate) => {
-                let at = client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
+                let at =
+                    client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
                 operate.run(&at, printer).await
             }
         }

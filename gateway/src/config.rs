@@ -91,7 +91,10 @@ impl Given {
         let name = path.display();
         let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
         if std::fs::metadata(path).map_err(unread)?.len() > FILE_BYTES_MAX {
-            return Err(Refusal::new(Reason::TooLarge, format!("{name} is larger than {FILE_BYTES_MAX} bytes")));
+            return Err(Refusal::new(
+                Reason::TooLarge,
+                format!("{name} is larger than {FILE_BYTES_MAX} bytes"),
+            ));
         }
         let text = std::fs::read_to_string(path).map_err(unread)?;
         toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))
@@ -124,10 +127,12 @@ impl Given {
             Some(_) => return Err(malformed("database_url: must start with postgres://")),
         };
         let listen = address("listen", self.listen.as_deref().unwrap_or(LISTEN))?;
-        let operator_listen = address("operator_listen", self.operator_listen.as_deref().unwrap_or(OPERATOR_LISTEN))?;
+        let operator_listen =
+            address("operator_listen", self.operator_listen.as_deref().unwrap_or(OPERATOR_LISTEN))?;
         for (name, address) in [("listen", listen), ("operator_listen", operator_listen)] {
             if self.dev && !address.ip().is_loopback() {
-                let detail = format!("{name}: dev mode speaks plaintext, and {address} is not a loopback address");
+                let detail =
+                    format!("{name}: dev mode speaks plaintext, and {address} is not a loopback address");
                 return Err(malformed(detail));
             }
         }

@@ -206,7 +206,8 @@ impl Hub {
         floor: Revision,
         until_ms: u64,
     ) -> Result<(), HubError> {
-        let value = serde_json::to_vec(&Lease { floor, until_ms }).map_err(|e| HubError::internal(e.to_string()))?;
+        let value =
+            serde_json::to_vec(&Lease { floor, until_ms }).map_err(|e| HubError::internal(e.to_string()))?;
         let before = self.store().plain_get(tenant, Space::Lease, id.as_bytes()).await?;
         let version = before.map_or(0, |row| row.version);
         // A lost race means that the same catch-up, read twice, has just been renewed.

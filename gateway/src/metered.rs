@@ -9,8 +9,8 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
 use crate::ambient::Stopwatch;
 use crate::store::{
-    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery, Prune,
-    Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
+    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use crate::telemetry::Metrics;
 
@@ -100,7 +100,11 @@ impl Store for Metered {
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
         self.inner.pointer_page(tenant, query).await
     }
-    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError> {
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<Vec<LogRow>, StoreError> {
         self.inner.rows(tenant, revisions).await
     }
     async fn commits_after(
@@ -130,7 +134,12 @@ impl Store for Metered {
     async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError> {
         self.inner.prune(tenant, prune).await
     }
-    async fn plain_get(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<Option<PlainRow>, StoreError> {
+    async fn plain_get(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<PlainRow>, StoreError> {
         self.inner.plain_get(tenant, space, key).await
     }
     async fn plain_put(

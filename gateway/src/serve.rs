@@ -25,6 +25,7 @@ use crate::auth::{Transport, Trust};
 use crate::config::{Config, StoreAt};
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Open, Paging, Parts, Retention};
+use crate::metered::Metered;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
@@ -36,7 +37,6 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::metered::Metered;
 use crate::telemetry::Metrics;
 use crate::tls;
 
@@ -155,7 +155,8 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
     let layers = Layers::new(metrics, entropy, CALLS_MAX);
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
-    let spoke_routes = layers.clone().around(spoke_routes.layer(AuthLayer::new(trust.verifier(), status::of)));
+    let spoke_routes =
+        layers.clone().around(spoke_routes.layer(AuthLayer::new(trust.verifier(), status::of)));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let admin = Routes::new(admin).into_axum_router().layer(AuthLayer::new(trust.verifier(), status::of));
@@ -163,7 +164,8 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let (spokes, operators) = if config.dev {
         (tls::Incoming::plaintext(spokes)?, tls::Incoming::plaintext(operators)?)
     } else {
-        let identity = tls::Identity::issue(trust.ca(), &[at.listen, at.operator_listen], &config.hostnames, clock)?;
+        let identity =
+            tls::Identity::issue(trust.ca(), &[at.listen, at.operator_listen], &config.hostnames, clock)?;
         let identity = Arc::new(identity);
         let spokes = tls::Incoming::tls(spokes, Arc::clone(&identity), tls::Alpn::H2)?;
         (spokes, tls::Incoming::tls(operators, identity, tls::Alpn::H2AndHttp1)?)
@@ -173,7 +175,10 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     Ok(Running { at, gate, health, spokes, operators })
 }
 
-async fn spoke_routes(gate: &Arc<Gate>, trust: &Arc<Trust>) -> Result<(HealthReporter, axum::Router), HubError> {
+async fn spoke_routes(
+    gate: &Arc<Gate>,
+    trust: &Arc<Trust>,
+) -> Result<(HealthReporter, axum::Router), HubError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SyncServiceServer<SyncHandler>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -185,7 +190,8 @@ async fn spoke_routes(gate: &Arc<Gate>, trust: &Arc<Trust>) -> Result<(HealthRep
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .accept_compressed(tonic::codec::CompressionEncoding::Zstd)
         .send_compressed(tonic::codec::CompressionEncoding::Zstd);
-    let node = NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let node =
+        NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let auth = AuthServiceServer::new(trust.handler(status::of)).max_decoding_message_size(64 * 1024);
     let routes = Routes::new(sync).add_service(node).add_service(auth).add_service(health_service);
     Ok((health, routes.add_service(reflection).into_axum_router()))

@@ -426,7 +426,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A page of records.
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError>;
     /// Log rows by revision; absent ones are left out.
-    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError>;
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<Vec<LogRow>, StoreError>;
     /// Commits after a number, in order.
     async fn commits_after(
         &self,
@@ -443,11 +447,20 @@ pub trait Store: Send + Sync + fmt::Debug {
         max: usize,
     ) -> Result<Vec<WriterRow>, StoreError>;
     /// Which of these revisions are held.
-    async fn held(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<BTreeSet<Revision>, StoreError>;
+    async fn held(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<BTreeSet<Revision>, StoreError>;
     /// Deletes what has been given up.
     async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError>;
     /// A plain row.
-    async fn plain_get(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<Option<PlainRow>, StoreError>;
+    async fn plain_get(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        key: &[u8],
+    ) -> Result<Option<PlainRow>, StoreError>;
     /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else.
     async fn plain_put(
         &self,

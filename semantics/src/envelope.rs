@@ -201,11 +201,7 @@ impl Record {
     /// The cell it lies in.
     #[must_use]
     pub fn cell(&self) -> Cell {
-        Cell {
-            domain: self.placement.domain.clone(),
-            kind: self.key.kind.clone(),
-            facet: self.facet.clone(),
-        }
+        Cell { domain: self.placement.domain.clone(), kind: self.key.kind.clone(), facet: self.facet.clone() }
     }
 }
 

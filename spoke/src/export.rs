@@ -32,7 +32,8 @@ pub async fn run(
                 continue;
             }
             let line = ExportLine::from(&Change { revision, record });
-            let refuse = |e: String| Refusal::new(Reason::StoreFull, format!("the export cannot be written: {e}"));
+            let refuse =
+                |e: String| Refusal::new(Reason::StoreFull, format!("the export cannot be written: {e}"));
             let text = serde_json::to_string(&line).map_err(|e| refuse(e.to_string()))?;
             writeln!(writer, "{text}").map_err(|e| refuse(e.to_string()))?;
             written += 1;

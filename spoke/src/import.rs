@@ -23,8 +23,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use self::mapping::{Collection, MAPPING_BYTES_MAX, Mapping};
-pub use self::read::{FILE_BYTES_MAX, LINE_BYTES_MAX, LINES_FILE_BYTES_MAX, ROWS_FILE_MAX};
 use self::read::Row;
+pub use self::read::{FILE_BYTES_MAX, LINE_BYTES_MAX, LINES_FILE_BYTES_MAX, ROWS_FILE_MAX};
 use crate::error::ReplicaError;
 use crate::replica::{Replica, Write, WriteOp};
 
@@ -103,7 +103,9 @@ pub async fn run(
             (Ok(Some(_)), _) => written += 1,
             (Ok(None), _) => unchanged += 1,
             (Err(refusal), WriteOp::Put(body)) => rejected.add(&place, &refusal, Value::Object(body)),
-            (Err(refusal), WriteOp::Patch { .. } | WriteOp::Delete) => rejected.add(&place, &refusal, Value::Null),
+            (Err(refusal), WriteOp::Patch { .. } | WriteOp::Delete) => {
+                rejected.add(&place, &refusal, Value::Null)
+            }
         }
     }
     let count = rejected.rows;
@@ -126,7 +128,8 @@ fn write_of(row: Row, options: &Options, seen: &mut BTreeSet<Key>) -> Result<Wri
         return Err((malformed("a row is a JSON object".to_owned()), value));
     };
     let collection = row.collection.as_deref();
-    let mapped = collection.and_then(|name| options.mapping.collections.get(name)).cloned().unwrap_or_default();
+    let mapped =
+        collection.and_then(|name| options.mapping.collections.get(name)).cloned().unwrap_or_default();
     let key = key_of(&body, collection, &mapped, options).and_then(|key| {
         if seen.contains(&key) { Err(malformed(format!("{key} stands in this file twice"))) } else { Ok(key) }
     });
@@ -149,8 +152,8 @@ fn key_of(
     let kind = kind.ok_or_else(|| malformed("no kind is given: pass --kind".to_owned()))?;
     let candidates = id_candidates(collection, mapped, options);
     let found = candidates.iter().find_map(|field| body.get(field).map(|value| (field, value)));
-    let (field, value) =
-        found.ok_or_else(|| malformed(format!("no id: none of the fields {} is there", candidates.join(", "))))?;
+    let (field, value) = found
+        .ok_or_else(|| malformed(format!("no id: none of the fields {} is there", candidates.join(", "))))?;
     let id = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -191,7 +194,8 @@ struct Rejected {
 impl Rejected {
     fn add(&mut self, place: &str, refusal: &Refusal, row: Value) {
         self.rows += 1;
-        let line = json!({"at": place, "reason": refusal.reason.as_str(), "detail": refusal.detail, "row": row});
+        let line =
+            json!({"at": place, "reason": refusal.reason.as_str(), "detail": refusal.detail, "row": row});
         self.lines.extend_from_slice(line.to_string().as_bytes());
         self.lines.push(b'\n');
     }

@@ -20,7 +20,9 @@ async fn replica() -> Replica {
         domain: semantics::ids::Domain::default_domain(),
         place: "here".to_owned(),
     };
-    Replica::open(Arc::new(MemoryStore::new()), identity, Arc::new(support::Counting::default())).await.unwrap()
+    Replica::open(Arc::new(MemoryStore::new()), identity, Arc::new(support::Counting::default()))
+        .await
+        .unwrap()
 }
 
 fn sample(name: &str) -> PathBuf {
@@ -87,9 +89,12 @@ async fn good_rows_are_kept_and_bad_rows_are_reported_by_number() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| (line["at"].as_str().unwrap().to_owned(), line["reason"].as_str().unwrap().to_owned()))
         .collect();
-    for (at, reason) in
-        [("line 3", "MALFORMED"), ("line 4", "MALFORMED"), ("line 5", "UNSAFE_NUMBER"), ("line 6", "MALFORMED")]
-    {
+    for (at, reason) in [
+        ("line 3", "MALFORMED"),
+        ("line 4", "MALFORMED"),
+        ("line 5", "UNSAFE_NUMBER"),
+        ("line 6", "MALFORMED"),
+    ] {
         assert!(found.contains(&(at.to_owned(), reason.to_owned())), "{at} {reason}: {found:?}");
     }
     assert_eq!(body(&replica, "note", "d1").await["text"], json!("Sowed the first row of beans."));

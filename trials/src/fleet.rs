@@ -25,7 +25,8 @@ impl Hub {
     /// When it does not come up.
     #[must_use]
     pub fn start(folder: &Folder, dev: bool, database_url: Option<&str>) -> Self {
-        let store = database_url.map(|url| vec!["--database-url".to_owned(), url.to_owned()]).unwrap_or_default();
+        let store =
+            database_url.map(|url| vec!["--database-url".to_owned(), url.to_owned()]).unwrap_or_default();
         let free = "127.0.0.1:0".to_owned();
         let mut hub = Self {
             data: folder.at("hub"),
@@ -176,7 +177,8 @@ impl Spoke {
     pub fn join(folder: &Folder, hub: &Hub, name: &str) -> Self {
         let spoke = Self { data: folder.at(name), name: name.to_owned() };
         let (url, token) = (hub.url(), hub.token(1));
-        let joined = spoke.run(&["join", "--hub", &url, "--token", &token, "--name", name, "--type", "desktop"]);
+        let joined =
+            spoke.run(&["join", "--hub", &url, "--token", &token, "--name", name, "--type", "desktop"]);
         assert_eq!(joined.code, 0, "{joined:?}");
         spoke
     }

@@ -40,7 +40,10 @@ fn offline_edits_of_two_spokes_converge_and_the_clash_is_listed() {
         put(&laptop, "entity", "ada", &json!({"name": "Ada", "city": "London", "phone": "1"}));
         laptop.ok(&["put", "note", "odd-\u{1F600}-é", "{\"text\":\"U+0000 is \\u0000 here\"}"]);
         sync_both(&laptop, &desktop);
-        assert_eq!(desktop.body("entity", "ada"), Some(json!({"name": "Ada", "city": "London", "phone": "1"})));
+        assert_eq!(
+            desktop.body("entity", "ada"),
+            Some(json!({"name": "Ada", "city": "London", "phone": "1"}))
+        );
 
         laptop.ok(&["patch", "entity", "ada", r#"{"city":"Paris","email":"ada@example.org"}"#]);
         desktop.ok(&["patch", "entity", "ada", r#"{"city":"Berlin","phone":"2"}"#]);
@@ -64,7 +67,10 @@ fn offline_edits_of_two_spokes_converge_and_the_clash_is_listed() {
         for side in ["Paris", "Berlin", "London"] {
             assert!(shown.contains(side), "{side} is not shown: {shown}");
         }
-        assert_eq!(hub.admin(&["node", "list", "--tenant", "default"]).json()["nodes"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            hub.admin(&["node", "list", "--tenant", "default"]).json()["nodes"].as_array().map(Vec::len),
+            Some(2)
+        );
     });
 }
 
@@ -262,7 +268,8 @@ fn a_flipped_byte_in_the_replica_file_is_found() {
     let mut flipped = false;
     for entry in std::fs::read_dir(&laptop.data).expect("the folder is there").flatten() {
         let mut bytes = std::fs::read(entry.path()).unwrap_or_default();
-        let at: Vec<usize> = (0..bytes.len().saturating_sub(6)).filter(|i| &bytes[*i..i + 6] == b"MARKER").collect();
+        let at: Vec<usize> =
+            (0..bytes.len().saturating_sub(6)).filter(|i| &bytes[*i..i + 6] == b"MARKER").collect();
         for i in &at {
             bytes[*i] = b'm';
         }

@@ -90,7 +90,8 @@ fn simulation_of_300_seeds() {
 fn one_seed_is_one_run() {
     for seed in [7, 8] {
         let (first, second) = (run(seed, level(), 0), run(seed, level(), 0));
-        let hash = |run: Result<Report, Box<Failure>>| run.map(|report| report.hash).map_err(|f| f.to_string());
+        let hash =
+            |run: Result<Report, Box<Failure>>| run.map(|report| report.hash).map_err(|f| f.to_string());
         assert_eq!(hash(first), hash(second));
     }
 }

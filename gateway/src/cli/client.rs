@@ -42,7 +42,8 @@ impl At {
     pub(super) async fn connect(&self) -> Result<Client, Refusal> {
         let url = self.url()?;
         let token = read(&self.token_file.clone().unwrap_or_else(|| self.data.join(OPERATOR_TOKEN_FILE)))?;
-        let bad = |_| Refusal::new(Reason::Unauthenticated, "the credential has characters no header can carry");
+        let bad =
+            |_| Refusal::new(Reason::Unauthenticated, "the credential has characters no header can carry");
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(bad)?;
         bearer.set_sensitive(true);
         let channel = self.channel(&url).await?;

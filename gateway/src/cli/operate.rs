@@ -200,13 +200,15 @@ fn refused(status: Status) -> Refusal {
 }
 
 fn file(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
-    std::fs::read(path).map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+    std::fs::read(path)
+        .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
 }
 
 fn cell(text: &str) -> Result<v1::Selector, Refusal> {
     let mut parts = text.splitn(3, '/').map(ToOwned::to_owned);
     let domain = parts.next().filter(|domain| !domain.is_empty());
-    let domain = domain.ok_or_else(|| Refusal::new(Reason::Malformed, format!("--cell {text:?}: no domain")))?;
+    let domain =
+        domain.ok_or_else(|| Refusal::new(Reason::Malformed, format!("--cell {text:?}: no domain")))?;
     Ok(v1::Selector { domain, kind: parts.next(), facet: parts.next() })
 }
 

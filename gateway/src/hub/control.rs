@@ -32,7 +32,9 @@ impl Hub {
         let work = ControlWork { key, body, expected, author: BY_HUB, salt };
         match self.submit(tenant, Work::Control(work)).await? {
             Answer::Control(revision) => Ok(revision?),
-            Answer::Push(_) | Answer::Done(_) => Err(HubError::internal("a control record got another answer")),
+            Answer::Push(_) | Answer::Done(_) => {
+                Err(HubError::internal("a control record got another answer"))
+            }
         }
     }
 
@@ -50,7 +52,11 @@ impl Hub {
     ///
     /// # Errors
     /// What [`Declaration::check`] refuses; STALE; store errors.
-    pub async fn apply_kind(&self, tenant: &TenantId, declaration: &Declaration) -> Result<Revision, HubError> {
+    pub async fn apply_kind(
+        &self,
+        tenant: &TenantId,
+        declaration: &Declaration,
+    ) -> Result<Revision, HubError> {
         declaration.check()?;
         let key = key_of(kind::KIND, declaration.name.as_str())?;
         self.put_control(tenant, key, declaration).await
@@ -62,7 +68,10 @@ impl Hub {
     /// NOT_FOUND for a node that is not registered; TOO_LARGE; STALE; store errors.
     pub async fn set_view(&self, tenant: &TenantId, node: NodeId, view: &View) -> Result<Revision, HubError> {
         if view.cells.len() > semantics::view::VIEW_SELECTORS_MAX {
-            return Err(HubError::new(Reason::TooLarge, format!("{} selectors in one view", view.cells.len())));
+            return Err(HubError::new(
+                Reason::TooLarge,
+                format!("{} selectors in one view", view.cells.len()),
+            ));
         }
         if self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.is_none() {
             return Err(HubError::new(Reason::NotFound, format!("no node {node}")));
@@ -119,7 +128,12 @@ impl Hub {
         self.put_control(tenant, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
     }
 
-    async fn put_control(&self, tenant: &TenantId, key: Key, body: &impl Serialize) -> Result<Revision, HubError> {
+    async fn put_control(
+        &self,
+        tenant: &TenantId,
+        key: Key,
+        body: &impl Serialize,
+    ) -> Result<Revision, HubError> {
         let body = match serde_json::to_value(body) {
             Ok(Value::Object(body)) => body,
             Ok(_) | Err(_) => return Err(HubError::internal("a control body is no object")),

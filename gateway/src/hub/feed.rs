@@ -145,7 +145,8 @@ impl Feed {
 
     /// Takes in a commit of this gateway.
     pub fn append(&self, append: &Append) {
-        let pointers: BTreeMap<_, _> = append.pointers.iter().map(|pointer| (&pointer.key, pointer)).collect();
+        let pointers: BTreeMap<_, _> =
+            append.pointers.iter().map(|pointer| (&pointer.key, pointer)).collect();
         let entries = append
             .rows
             .iter()
@@ -170,7 +171,8 @@ impl Feed {
         ring.end = Some(batch.head);
         ring.bytes += batch.bytes;
         ring.batches.push_back(Arc::new(batch));
-        while ring.batches.len() > RING_BATCHES_MAX || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1) {
+        while ring.batches.len() > RING_BATCHES_MAX || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1)
+        {
             if let Some(old) = ring.batches.pop_front() {
                 ring.bytes -= old.bytes;
             }

@@ -74,14 +74,20 @@ impl Hub {
         let row = self.store().load(&who.tenant, &wanted).await?.writers.remove(&writer);
         let last_n = row.as_ref().map_or(0, |row| row.last_n);
         if last_n < stream.answered_n {
-            let detail = format!("the hub has {last_n} of epoch {}, but had answered {}", stream.epoch, stream.answered_n);
+            let detail = format!(
+                "the hub has {last_n} of epoch {}, but had answered {}",
+                stream.epoch, stream.answered_n
+            );
             return Err(HubError::new(Reason::LogForked, detail));
         }
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
         let row = row.filter(|row| !row.closed);
         let row = row.ok_or_else(|| forked(format!("epoch {} is not open", stream.epoch)))?;
         if row.last_n > stream.last_n {
-            return Err(forked(format!("the hub has {}, the replica gave out {}", row.last_n, stream.last_n)));
+            return Err(forked(format!(
+                "the hub has {}, the replica gave out {}",
+                row.last_n, stream.last_n
+            )));
         }
         if row.last_n == stream.last_n && row.last_n > 0 && Some(row.last_digest) != stream.last_digest {
             return Err(forked(format!("{} was given to something else", row.last_n)));

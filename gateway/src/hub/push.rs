@@ -25,7 +25,9 @@ impl Hub {
         }
         let writer = push.writer;
         let first_n = push.items.first().map_or(1, item_n);
-        if let Some(retry_after_ms) = self.parts().admission.admit(who, push.items.len(), self.clock().now_ms()) {
+        if let Some(retry_after_ms) =
+            self.parts().admission.admit(who, push.items.len(), self.clock().now_ms())
+        {
             let detail = "the quota of this node is used up".to_owned();
             let waits = Transient { n: first_n, reason: Reason::QuotaExceeded, detail, retry_after_ms };
             return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
@@ -49,7 +51,8 @@ fn items(push: Push) -> Result<Vec<Item>, HubError> {
     let bytes: usize = push.items.iter().map(bytes).sum();
     let count = u64::try_from(push.items.len()).unwrap_or(u64::MAX);
     if count > UNANSWERED_MAX || bytes > PUSH_BYTES_MAX {
-        let detail = format!("{count} elements of {bytes} bytes; {UNANSWERED_MAX} of {PUSH_BYTES_MAX} are allowed");
+        let detail =
+            format!("{count} elements of {bytes} bytes; {UNANSWERED_MAX} of {PUSH_BYTES_MAX} are allowed");
         return Err(HubError::new(Reason::TooLarge, detail));
     }
     let writer = push.writer;

@@ -83,7 +83,11 @@ impl Hub {
         let view: Option<View> = control_body(page.current.get(&key));
         let view = view.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
         if !page.reaches_head {
-            return Err(HubError::transient(Reason::Overloaded, "the log moves too fast to read its end", 100));
+            return Err(HubError::transient(
+                Reason::Overloaded,
+                "the log moves too fast to read its end",
+                100,
+            ));
         }
         Ok((page.head, view_digest(&view, &page.cells)))
     }

@@ -25,7 +25,8 @@ impl Hub {
         if let Some(cursor) = &ask.cursor {
             self.check_cursor(who, cursor).await?;
         }
-        let commits = if self.is_unused(who).await? { Vec::new() } else { self.commits_from(who, ask.after).await? };
+        let commits =
+            if self.is_unused(who).await? { Vec::new() } else { self.commits_from(who, ask.after).await? };
         let is_last = commits.len() < SCAN_COMMITS_MAX;
         let next: Option<CommitNumber> = commits.last().map(|commit| commit.number).filter(|_| !is_last);
         let outcomes = commits

@@ -53,7 +53,9 @@ impl Item {
     #[must_use]
     pub fn digest(&self) -> Digest {
         match self {
-            Self::Mutation { digest, .. } | Self::Refused { digest, .. } | Self::Withdraw { digest, .. } => *digest,
+            Self::Mutation { digest, .. } | Self::Refused { digest, .. } | Self::Withdraw { digest, .. } => {
+                *digest
+            }
         }
     }
     /// Its mutation's id.

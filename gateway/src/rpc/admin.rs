@@ -55,7 +55,10 @@ pub(super) fn request_key(key: Option<v1::Key>) -> Result<Key, HubError> {
 
 #[tonic::async_trait]
 impl AdminService for AdminHandler {
-    async fn create_tenant(&self, request: Request<v1::CreateTenantRequest>) -> Reply<v1::CreateTenantResponse> {
+    async fn create_tenant(
+        &self,
+        request: Request<v1::CreateTenantRequest>,
+    ) -> Reply<v1::CreateTenantResponse> {
         reply(self.make_tenant(&request.into_inner().tenant).await)
     }
 
@@ -98,7 +101,10 @@ impl AdminService for AdminHandler {
         reply(self.revoke(&tenant, &node).await)
     }
 
-    async fn get_hub_record(&self, request: Request<v1::GetHubRecordRequest>) -> Reply<v1::GetHubRecordResponse> {
+    async fn get_hub_record(
+        &self,
+        request: Request<v1::GetHubRecordRequest>,
+    ) -> Reply<v1::GetHubRecordResponse> {
         reply(self.record(request.into_inner()).await)
     }
 

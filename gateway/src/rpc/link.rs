@@ -126,7 +126,8 @@ impl Link {
     }
 
     async fn hear(&mut self, message: v1::SessionRequest) -> Result<(), End> {
-        let message = ClientMessage::try_from(message).map_err(|error| HubError::from(Refusal::from(error)))?;
+        let message =
+            ClientMessage::try_from(message).map_err(|error| HubError::from(Refusal::from(error)))?;
         let is_push = matches!(message, ClientMessage::Push(_));
         let watch = Stopwatch::start();
         if is_push {

@@ -13,9 +13,9 @@ use super::admin::{malformed, request_key, tenant_id};
 use super::paging::{position, size, text_position, token};
 use super::view;
 use crate::auth;
-use crate::hub::{Hub, Principal};
 use crate::hub::error::HubError;
 use crate::hub::known::{NodeBody, control_body, node_key, view_key};
+use crate::hub::{Hub, Principal};
 use crate::store::{Current, LogRow, PointerQuery, Space};
 
 pub(super) async fn tenants(
@@ -67,12 +67,16 @@ async fn controls(
     Ok((rows, page.is_last))
 }
 
-pub(super) async fn kinds(hub: &Hub, request: &v1::ListKindsRequest) -> Result<v1::ListKindsResponse, HubError> {
+pub(super) async fn kinds(
+    hub: &Hub,
+    request: &v1::ListKindsRequest,
+) -> Result<v1::ListKindsResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
     let (size, scope) = (size(request.page_size)?, ["kinds", tenant.as_str()]);
     let after = text_position(&scope, &request.page_token)?;
     let built_in = builtin::all().iter().filter(|declaration| kind::is_pushable(&declaration.name));
-    let built_in = built_in.filter(|declaration| after.as_deref().is_none_or(|a| declaration.name.as_str() > a));
+    let built_in =
+        built_in.filter(|declaration| after.as_deref().is_none_or(|a| declaration.name.as_str() > a));
     let mut named: BTreeMap<Kind, Declaration> = built_in.map(|d| (d.name.clone(), d.clone())).collect();
     let (rows, is_last) = controls(hub, &tenant, kind::KIND, after, size).await?;
     // What was not read yet comes after the last row read: names beyond it wait for their page.
@@ -95,7 +99,10 @@ pub(super) async fn kinds(hub: &Hub, request: &v1::ListKindsRequest) -> Result<v
     Ok(v1::ListKindsResponse { declarations, next_page_token })
 }
 
-pub(super) async fn nodes(hub: &Hub, request: &v1::ListNodesRequest) -> Result<v1::ListNodesResponse, HubError> {
+pub(super) async fn nodes(
+    hub: &Hub,
+    request: &v1::ListNodesRequest,
+) -> Result<v1::ListNodesResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
     let (size, scope) = (size(request.page_size)?, ["nodes", tenant.as_str()]);
     let after = text_position(&scope, &request.page_token)?;

@@ -89,7 +89,9 @@ mod tests {
     fn a_token_goes_on_with_its_own_list_only() {
         let token = token(&["nodes", "acme"], b"n1");
         assert_eq!(position(&["nodes", "acme"], &token).unwrap().as_deref(), Some(&b"n1"[..]));
-        for (scope, token) in [(["nodes", "other"], token.as_str()), (["nodes", "acme"], "x"), (["nodes", "acme"], "!")] {
+        for (scope, token) in
+            [(["nodes", "other"], token.as_str()), (["nodes", "acme"], "x"), (["nodes", "acme"], "!")]
+        {
             assert_eq!(position(&scope, token).unwrap_err().reason(), Reason::BadToken);
         }
         assert_eq!(position(&["nodes", "acme"], "").unwrap(), None);

@@ -47,7 +47,12 @@ pub fn history(row: LogRow) -> v1::HistoryRow {
 ///
 /// # Errors
 /// Store errors.
-pub async fn node(hub: &Hub, tenant: &TenantId, id: NodeId, body: NodeBody) -> Result<v1::NodeView, HubError> {
+pub async fn node(
+    hub: &Hub,
+    tenant: &TenantId,
+    id: NodeId,
+    body: NodeBody,
+) -> Result<v1::NodeView, HubError> {
     let view: Option<View> = match view_key(id) {
         Some(key) => control_body(hub.control(tenant, &key).await?.as_ref()),
         None => None,

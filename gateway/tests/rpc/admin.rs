@@ -75,7 +75,10 @@ async fn a_declared_kind_is_listed_between_the_built_in_ones() {
         }
     }
     assert_eq!(names, ["edge", "entity", "lamp", "moment", "note", "resource"]);
-    let odd = v1::ApplyKindRequest { tenant: "acme".to_owned(), declaration: br#"{"name":"x","polcy":1}"#.to_vec() };
+    let odd = v1::ApplyKindRequest {
+        tenant: "acme".to_owned(),
+        declaration: br#"{"name":"x","polcy":1}"#.to_vec(),
+    };
     assert_eq!(reason(admin.apply_kind(world.by_operator(odd)).await), Reason::Malformed);
 }
 

@@ -56,7 +56,8 @@ async fn a_hello_that_does_not_fit_is_refused_before_the_welcome() {
     let node = world.node("a").await;
     let old = v1::Hello { protocol: 9, ..hello() };
     check(opened(&node, old).await, Code::FailedPrecondition, Reason::ProtocolVersion);
-    let cursor = v1::Cursor { log_id: vec![7; 16], commit: 1, revision: 1, chain: vec![0; 32], view_revision: 0 };
+    let cursor =
+        v1::Cursor { log_id: vec![7; 16], commit: 1, revision: 1, chain: vec![0; 32], view_revision: 0 };
     let elsewhere = v1::Hello { cursor: Some(cursor), ..hello() };
     check(opened(&node, elsewhere).await, Code::FailedPrecondition, Reason::LogForked);
     let stream = v1::StreamState { epoch: 7, last_n: 0, last_digest: None, answered_n: 0 };

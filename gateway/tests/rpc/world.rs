@@ -56,7 +56,8 @@ async fn channel(address: std::net::SocketAddr) -> Channel {
 
 impl World {
     pub async fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("hubward-rpc-{}", hex::encode(SystemEntropy.bytes16())));
+        let folder =
+            std::env::temp_dir().join(format!("hubward-rpc-{}", hex::encode(SystemEntropy.bytes16())));
         let zero = || Some("127.0.0.1:0".to_owned());
         let given = Given {
             dev: true,
@@ -70,7 +71,8 @@ impl World {
         let opened = serve::open(&config).await.unwrap();
         let running = serve::start(&config, opened).await.unwrap();
         let operator = std::fs::read_to_string(folder.join("operator.token")).unwrap().trim().to_owned();
-        let (spokes, operators) = (channel(running.at.listen).await, channel(running.at.operator_listen).await);
+        let (spokes, operators) =
+            (channel(running.at.listen).await, channel(running.at.operator_listen).await);
         let world = Self { running, folder, spokes, operators, operator };
         world.admin().create_tenant(world.by_operator(tenant("acme"))).await.unwrap();
         world
@@ -161,8 +163,9 @@ impl Node {
     }
 
     pub fn push(&self, mutations: Vec<v1::Mutation>) -> v1::PushRequest {
-        let item =
-            |mutation: v1::Mutation| v1::PushItem { item: Some(v1::push_item::Item::Mutation(mutation.into())) };
+        let item = |mutation: v1::Mutation| v1::PushItem {
+            item: Some(v1::push_item::Item::Mutation(mutation.into())),
+        };
         let items = mutations.into_iter().map(item).collect();
         v1::PushRequest { writer: Some(self.writer()), confirmed_n: 0, items }
     }

@@ -127,7 +127,8 @@ fn lines(file: File, total: u64, progress: &mut (dyn FnMut(Progress) + Send)) ->
         let place = format!("line {number}");
         if !is_whole {
             bytes += skip_line(&mut reader)?;
-            let refusal = Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
+            let refusal =
+                Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
             rows.push(Row { place, collection: None, value: Err((refusal, String::new())) });
         } else if !line.trim_ascii().is_empty() {
             rows.push(Row { place, collection: None, value: parse_line(&line) });

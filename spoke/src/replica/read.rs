@@ -126,7 +126,11 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
-    pub async fn confirmed_page(&self, range: &Range, limit: usize) -> Result<Vec<(Revision, Record)>, ReplicaError> {
+    pub async fn confirmed_page(
+        &self,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<(Revision, Record)>, ReplicaError> {
         let rows = self.read().await?.confirmed_page(range, limit.min(ROWS_MAX)).await?;
         Ok(rows.into_iter().map(|row| (row.revision, row.record)).collect())
     }

@@ -74,8 +74,11 @@ impl World {
                     set.insert("status".to_owned(), json!(facet));
                 }
                 let remove = self.rng.pick(&FIELDS).copied().unwrap_or("a").to_owned();
-                let remove =
-                    if !set.contains_key(&remove) && self.rng.permille(250) { vec![remove] } else { Vec::new() };
+                let remove = if !set.contains_key(&remove) && self.rng.permille(250) {
+                    vec![remove]
+                } else {
+                    Vec::new()
+                };
                 WriteOp::Patch { set, remove }
             }
             _ => WriteOp::Delete,
@@ -193,7 +196,11 @@ impl World {
             }
             body
         });
-        ensure!(shown == with_default || shown == body, "machine {m}: {} shows {shown:?} after {write:?}", write.key);
+        ensure!(
+            shown == with_default || shown == body,
+            "machine {m}: {} shows {shown:?} after {write:?}",
+            write.key
+        );
         let node = self.nodes[self.machines[m].node].who.node;
         let row = confirmed_rows(&self.machines[m].store)?.remove(&write.key);
         let expected = Expected {
@@ -248,8 +255,11 @@ impl World {
                     self.machines[m].written.extend(new);
                     self.note(|| format!("machine {m} retries {id} as {new:?}"));
                     // It was written over what is shown: whatever was expected there may have changed.
-                    let keys: Vec<Key> =
-                        entries.iter().filter(|entry| entry.id() == id).map(|e| e.mutation.key.clone()).collect();
+                    let keys: Vec<Key> = entries
+                        .iter()
+                        .filter(|entry| entry.id() == id)
+                        .map(|e| e.mutation.key.clone())
+                        .collect();
                     keys.iter().for_each(|key| drop(self.machines[m].expected.remove(key)));
                 }
                 Err(ReplicaError::Refused(_)) => return Ok(()),

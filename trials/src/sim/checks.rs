@@ -102,7 +102,10 @@ impl World {
         for row in log.shown(&view, cursor.revision) {
             let key = &row.record.key;
             let Some(found) = held.remove(key) else {
-                return Err(format!("machine {m} at {}: {key} of {} is missing", cursor.revision, row.revision));
+                return Err(format!(
+                    "machine {m} at {}: {key} of {} is missing",
+                    cursor.revision, row.revision
+                ));
             };
             ensure!(
                 found.revision == row.revision && found.record == row.record,
@@ -117,7 +120,11 @@ impl World {
                 "machine {m} at {}: {key} of {} should not be there: {:?}",
                 cursor.revision,
                 row.revision,
-                log.standing(&key, cursor.revision).map(|row| (row.revision, row.record.is_deleted(), &row.cell))
+                log.standing(&key, cursor.revision).map(|row| (
+                    row.revision,
+                    row.record.is_deleted(),
+                    &row.cell
+                ))
             )),
             None => Ok(()),
         }
@@ -126,7 +133,8 @@ impl World {
     /// The last rows of a record, for a person.
     fn history(&self, m: usize, key: &Key) -> String {
         let oracle = self.store.oracle();
-        let rows = oracle.logs.get(&self.nodes[self.machines[m].node].who.tenant).map(|log| log.rows.as_slice());
+        let rows =
+            oracle.logs.get(&self.nodes[self.machines[m].node].who.tenant).map(|log| log.rows.as_slice());
         let rows = rows.unwrap_or_default().iter().filter(|row| row.record.key == *key);
         let mut lines: Vec<String> = rows.rev().take(8).map(row_text).collect();
         lines.reverse();
@@ -186,7 +194,12 @@ fn row_text(row: &gateway::store::LogRow) -> String {
     });
     let base = row.mutation.as_ref().map(|mutation| {
         let dots: Vec<String> = mutation.base.version.dots().map(|dot| dot_text(dot)).collect();
-        format!("base {dots:?} own {:?} r{} i{}", mutation.base.own.map(dot_text), mutation.base.revision, mutation.incarnation)
+        format!(
+            "base {dots:?} own {:?} r{} i{}",
+            mutation.base.own.map(dot_text),
+            mutation.base.revision,
+            mutation.incarnation
+        )
     });
     format!(
         "\n  r{} {:?} {} t{} {} {op:?} {base:?} -> {:?} i{} {:?}",

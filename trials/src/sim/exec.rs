@@ -6,8 +6,8 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use semantics::ids::TenantId;
 use gateway::store::Append;
+use semantics::ids::TenantId;
 
 use super::rng::Rng;
 use super::world::Output;
@@ -218,9 +218,10 @@ impl Executor {
         let Some(id) = rng.pick(&can).copied() else { return false };
         self.ready().remove(&id);
         let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
-        let is_done = self.tasks.get_mut(&id).is_some_and(|task| {
-            task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
-        });
+        let is_done = self
+            .tasks
+            .get_mut(&id)
+            .is_some_and(|task| task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
         if is_done {
             self.kill(id);
         }

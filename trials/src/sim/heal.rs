@@ -44,7 +44,8 @@ impl World {
             self.set_up_tenant(&tenant)?;
         }
         for m in 0..self.machines.len() {
-            let ms = if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
+            let ms =
+                if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
             self.after(ms, Event::Start(m));
             self.after(ms, Event::Write(m));
         }
@@ -152,12 +153,17 @@ impl World {
             let tenant = &self.nodes[machine.node].who.tenant;
             let head = self.store.oracle().logs.get(tenant).map(|log| log.head).ok_or("no tenant")?;
             if of.cursor.is_none_or(|cursor| cursor.commit != head.commit) {
-                noise.push(format!("machine {m} is at {:?}, not {}", of.cursor.map(|c| c.commit.0), head.commit));
+                noise.push(format!(
+                    "machine {m} is at {:?}, not {}",
+                    of.cursor.map(|c| c.commit.0),
+                    head.commit
+                ));
             }
             let open = of.outbox.queued + of.outbox.dotted + of.outbox.answered;
             if open > 0 {
                 let entries = outbox_entries(&machine.store)?;
-                let stuck = entries.iter().filter(|entry| entry.is_shown()).min_by_key(|entry| entry.mutation.dot.n);
+                let stuck =
+                    entries.iter().filter(|entry| entry.is_shown()).min_by_key(|entry| entry.mutation.dot.n);
                 let brief = stuck.map(|entry| {
                     let parent = entry.after.map(|after| entries.iter().find(|e| e.id() == after));
                     let parent = parent.map(|parent| parent.map(|e| e.state.clone()));
@@ -180,7 +186,8 @@ impl World {
             let replica = self.machines[m].replica().ok_or("no replica")?;
             let who = self.nodes[self.machines[m].node].who.clone();
             let hub = self.gateways[m % self.gateways.len()].hub.clone().ok_or("no hub")?;
-            let theirs = at_once(hub.digest(&who.tenant, who.node)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            let theirs =
+                at_once(hub.digest(&who.tenant, who.node)).ok_or("waits")?.map_err(|e| e.to_string())?;
             let ours = at_once(replica.confirmed_digest()).ok_or("waits")?.map_err(|e| e.to_string())?;
             ensure!(theirs.1 == ours.1, "machine {m}: digest {} is not the hub's {}", ours.1, theirs.1);
         }
@@ -210,7 +217,8 @@ impl World {
             let same = by_view.iter().find(|(tenant, of, _)| *tenant == who.tenant && *of == view);
             match same.map(|(_, _, other)| *other) {
                 Some(other) => {
-                    let mut held = [confirmed_rows(&machine.store)?, confirmed_rows(&self.machines[other].store)?];
+                    let mut held =
+                        [confirmed_rows(&machine.store)?, confirmed_rows(&self.machines[other].store)?];
                     held.iter_mut().for_each(|rows| rows.retain(|_, row| !row.record.is_deleted()));
                     ensure!(held[0] == held[1], "machines {m} and {other} differ under one view");
                 }
@@ -272,7 +280,8 @@ impl World {
     fn replay(&self, log: &Log) -> Checked {
         for row in &log.rows {
             let Some(mutation) = row.mutation.clone() else { continue };
-            let node = self.nodes.iter().find(|node| node.who.node == mutation.author).ok_or("no such author")?;
+            let node =
+                self.nodes.iter().find(|node| node.who.node == mutation.author).ok_or("no such author")?;
             let before = match row.previous {
                 Revision::ZERO => None,
                 Revision(r) => usize::try_from(r - 1).ok().and_then(|at| log.rows.get(at)),

@@ -232,6 +232,7 @@ fn check_error(what: &str, error: &HubError) -> Checked {
 
 /// Some reasons speak of bugs, whatever the world did.
 fn check_reason(what: &str, reason: Reason, detail: &str) -> Checked {
-    let never = [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
+    let never =
+        [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
     if never.contains(&reason) { Err(format!("{what}: {}: {detail}", reason.as_str())) } else { Ok(()) }
 }

@@ -185,7 +185,10 @@ impl World {
     }
 
     fn is_crashing(&mut self, m: usize) -> bool {
-        if self.is_healing || self.profile.spoke_crash == 0 || self.rng.below(10_000) >= self.profile.spoke_crash {
+        if self.is_healing
+            || self.profile.spoke_crash == 0
+            || self.rng.below(10_000) >= self.profile.spoke_crash
+        {
             return false;
         }
         self.note(|| format!("machine {m} dies"));
@@ -230,7 +233,9 @@ impl World {
         let done = at_once(engine.perform(step, now_ms)).ok_or("a step of a replica waits")?;
         let answer = done.map_err(|e| format!("machine {m}: {name}: {e}"))?;
         if answer.is_some() {
-            self.note(|| format!("machine {m}: {name} -> {}", answer.as_ref().map_or_else(String::new, told_name)));
+            self.note(|| {
+                format!("machine {m}: {name} -> {}", answer.as_ref().map_or_else(String::new, told_name))
+            });
         }
         match &answer {
             Some(Told::Applied(applied)) => {
@@ -372,7 +377,11 @@ impl World {
         self.at(at_ms, event(id));
     }
 
-    pub(super) fn arrive_at_spoke(&mut self, id: ConnId, message: semantics::session::ServerMessage) -> Checked {
+    pub(super) fn arrive_at_spoke(
+        &mut self,
+        id: ConnId,
+        message: semantics::session::ServerMessage,
+    ) -> Checked {
         let Some(m) = self.listener(id) else { return Ok(()) };
         self.count_page(m, &message);
         self.feed(m, Told::Received(message))
@@ -436,7 +445,9 @@ fn step_name(step: &Step) -> String {
         Step::Stage(page) => format!("stage {}+{}", page.changes.len(), page.departures.len()),
         Step::Apply(page) => format!("apply {}+{}", page.changes.len(), page.departures.len()),
         Step::SettleReconciliation(page) => format!("reconciliation of {}", page.outcomes.len()),
-        Step::TakeWelcome(welcome) => format!("welcome as epoch {} at {}", welcome.writer.epoch, welcome.last_n),
+        Step::TakeWelcome(welcome) => {
+            format!("welcome as epoch {} at {}", welcome.writer.epoch, welcome.last_n)
+        }
         Step::PrepareHello { .. } => "hello".to_owned(),
         Step::GiveUpReconciling => GIVE_UP.to_owned(),
         Step::PreparePush => "prepare push".to_owned(),

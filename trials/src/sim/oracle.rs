@@ -88,17 +88,28 @@ impl Log {
     fn check_commit(&self, append: &Append) -> Checked {
         let (before, head, commit) = (&self.head, &append.head, &append.commit);
         let number = commit.number;
-        ensure!(number == before.commit.next() && head.commit == number, "commit numbers are not dense at {number}");
-        ensure!(commit.first == before.revision.next(), "commit {number} does not start after {}", before.revision);
+        ensure!(
+            number == before.commit.next() && head.commit == number,
+            "commit numbers are not dense at {number}"
+        );
+        ensure!(
+            commit.first == before.revision.next(),
+            "commit {number} does not start after {}",
+            before.revision
+        );
         let dense = append.rows.iter().zip(commit.first.0..).all(|(row, r)| row.revision.0 == r);
         let count = u64::try_from(append.rows.len()).unwrap_or(u64::MAX);
-        ensure!(dense && before.revision.0 + count == commit.last.0, "revisions are not dense in commit {number}");
+        ensure!(
+            dense && before.revision.0 + count == commit.last.0,
+            "revisions are not dense in commit {number}"
+        );
         ensure!(head.revision == commit.last, "the head is not at the end of commit {number}");
         ensure!(head.time_ms >= before.time_ms, "time went back in commit {number}");
         ensure!(head.horizon >= before.horizon, "the horizon went back in commit {number}");
         let records: Vec<_> = append.rows.iter().map(|row| digest::record_digest(&row.record)).collect();
         let mutations: Vec<_> = commit.outcomes.iter().map(|outcome| outcome.digest).collect();
-        let cells: Vec<_> = append.cells.iter().map(|row| digest::cell_digest(&row.cell, &row.hash)).collect();
+        let cells: Vec<_> =
+            append.cells.iter().map(|row| digest::cell_digest(&row.cell, &row.hash)).collect();
         let leaf = digest::commit_leaf(&CommitSummary {
             commit: number,
             first: commit.first,
@@ -142,7 +153,8 @@ impl Log {
             let history = self.by_key.entry(row.record.key.clone()).or_default();
             let last = history.last().copied().unwrap_or_default();
             ensure!(
-                row.previous == last || row.previous == Revision::ZERO && self.rows[index(last)].record.is_deleted(),
+                row.previous == last
+                    || row.previous == Revision::ZERO && self.rows[index(last)].record.is_deleted(),
                 "revision {} of {} follows {}, not {last}",
                 row.revision,
                 row.record.key,
@@ -153,7 +165,11 @@ impl Log {
         }
         for (group, (size, found)) in groups {
             // A copy may send a group a second time under its own epoch, in the same commit.
-            ensure!(found % size == 0, "group {group} of {size} came as {found} in commit {}", append.commit.number);
+            ensure!(
+                found % size == 0,
+                "group {group} of {size} came as {found} in commit {}",
+                append.commit.number
+            );
         }
         Ok(())
     }
@@ -165,7 +181,9 @@ impl Log {
             let known = self.dots.get(&dot);
             let Some(known) = known else { return Err(format!("{dot} was answered and is not in the log")) };
             match &result.outcome {
-                Some(outcome) => ensure!(*outcome == known.outcome, "{dot} was answered {outcome:?}, not {known:?}"),
+                Some(outcome) => {
+                    ensure!(*outcome == known.outcome, "{dot} was answered {outcome:?}, not {known:?}")
+                }
                 None => {
                     let confirmed_n = self.confirmed_n.get(&dot.writer).copied().unwrap_or_default();
                     ensure!(dot.n <= confirmed_n, "{dot} was never confirmed, only to {confirmed_n}");

@@ -249,7 +249,11 @@ impl Store for SimStore {
         found
     }
 
-    async fn rows(&self, tenant: &TenantId, revisions: &BTreeSet<Revision>) -> Result<Vec<LogRow>, StoreError> {
+    async fn rows(
+        &self,
+        tenant: &TenantId,
+        revisions: &BTreeSet<Revision>,
+    ) -> Result<Vec<LogRow>, StoreError> {
         self.ctx.suspend().await;
         self.fault()?;
         self.inner.rows(tenant, revisions).await
