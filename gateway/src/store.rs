@@ -36,8 +36,11 @@ pub mod memory;
 mod migrate;
 pub mod postgres;
 mod relational;
+mod shared;
 pub mod sqlite;
 mod table;
+
+pub use self::shared::Shared;
 
 /// Longest time one exclusive section lasts, milliseconds.
 pub const EXCLUSIVE_MS_MAX: u64 = 2_000;
@@ -480,32 +483,4 @@ pub trait Store: Send + Sync + fmt::Debug {
         after: Option<&[u8]>,
         max: usize,
     ) -> Result<Vec<PlainRow>, StoreError>;
-}
-
-/// A tenant's loads and appends outside of any exclusive section.
-#[derive(Debug)]
-pub struct Shared<'a> {
-    /// The store.
-    pub store: &'a dyn Store,
-    /// The tenant.
-    pub tenant: &'a TenantId,
-}
-
-#[async_trait]
-impl TenantIo for Shared<'_> {
-    async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError> {
-        self.store.load(self.tenant, wanted).await
-    }
-    async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
-        let mut found = Vec::new();
-        for number in numbers {
-            let before = CommitNumber(number.0.saturating_sub(1));
-            let rows = self.store.commits_after(self.tenant, before, 1).await?;
-            found.extend(rows.into_iter().filter(|row| row.number == *number));
-        }
-        Ok(found)
-    }
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
-        self.store.append(self.tenant, append).await
-    }
 }

@@ -1,4 +1,10 @@
 //! A hub and its spokes as an operator runs them: through their commands.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "harness of tests: a panic is how a test fails"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,11 @@
 //! Real processes: a hub, spokes, a Postgres server. Each is started here, waited for by condition, and ended by its
 //! own process id when the value that stands for it is dropped.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "harness of tests: a panic is how a test fails"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -193,7 +193,7 @@ fn row_text(row: &gateway::store::LogRow) -> String {
         Op::Delete => "delete".to_owned(),
     });
     let base = row.mutation.as_ref().map(|mutation| {
-        let dots: Vec<String> = mutation.base.version.dots().map(|dot| dot_text(dot)).collect();
+        let dots: Vec<String> = mutation.base.version.dots().map(dot_text).collect();
         format!(
             "base {dots:?} own {:?} r{} i{}",
             mutation.base.own.map(dot_text),
