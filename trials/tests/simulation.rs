@@ -1,5 +1,6 @@
 //! The simulator over many seeds. `SEEDS=n` runs so many, `SEED=n` one (`TAIL=n`: with so many lines of its trace when it fails), `FIRST=n`
 //! begins elsewhere, `LEVEL=calm|network|crashes|control|clocks|retention|copies` leaves the later faults out.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of a test that reports what it did")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
