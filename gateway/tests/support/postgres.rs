@@ -1,5 +1,6 @@
 //! One private PostgreSQL server for a test binary, and a schema of its own for each test.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,10 +29,11 @@ fn start() -> Option<Server> {
     }
     let folder = PathBuf::from(format!("/tmp/hubward-postgres-{}", std::process::id()));
     let fixture = script("postgres-fixture");
-    // Reads until this process has ended, whichever way.
+    // Reads until this process has ended, whichever way; in a group of its own, so that it is not ended with it.
     let cleaner = Command::new("sh")
         .args(["-c", "read -r _; \"$0\" stop \"$1\" >/dev/null 2>&1; rm -rf \"$1\""])
         .args([&fixture, &folder])
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
