@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod digest;
 pub mod envelope;
 pub mod export;
+pub mod fault;
 pub mod ids;
 pub mod join;
 pub mod kind;

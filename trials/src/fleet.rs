@@ -21,6 +21,7 @@ pub struct Hub {
     listen: String,
     operator_listen: String,
     log: Option<PathBuf>,
+    env: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -41,6 +42,7 @@ impl Hub {
             listen: free.clone(),
             operator_listen: free,
             log: None,
+            env: Vec::new(),
             process: None,
         };
         hub.restart();
@@ -53,6 +55,12 @@ impl Hub {
     /// From the next start on, what it logs goes to this file, commits included.
     pub fn log_to(&mut self, log: &Path) {
         self.log = Some(log.to_owned());
+        self.set("HUBWARD_LOG", "info,gateway=debug");
+    }
+
+    /// From the next start on, it has this environment variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts a second gateway over the same store, with a copy of the keys.
@@ -71,6 +79,7 @@ impl Hub {
             listen: free.clone(),
             operator_listen: free,
             log: None,
+            env: Vec::new(),
             process: None,
         };
         hub.restart();
@@ -89,10 +98,7 @@ impl Hub {
         if self.dev {
             args.push("--dev");
         }
-        let process = match &self.log {
-            Some(log) => Process::start_logged("hubward", &args, ("HUBWARD_LOG", "info,gateway=debug"), log),
-            None => Process::start("hubward", &args),
-        };
+        let process = Process::start_in("hubward", &args, &self.env, self.log.as_deref());
         let ready: Value = loop {
             let line = process.line();
             match serde_json::from_str::<Value>(&line) {
@@ -216,7 +222,13 @@ impl Spoke {
     /// Starts the daemon.
     #[must_use]
     pub fn daemon(&self) -> Process {
-        Process::start("spoke", &["--output", "json", "--data", &self.data, "run"])
+        self.daemon_in(&[])
+    }
+
+    /// Starts the daemon with more environment variables.
+    #[must_use]
+    pub fn daemon_in(&self, env: &[(String, String)]) -> Process {
+        Process::start_in("spoke", &["--output", "json", "--data", &self.data, "run"], env, None)
     }
 
     /// A record's body, if it is there.

@@ -1,6 +1,7 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
 pub mod fleet;
+pub mod power;
 pub mod process;
 pub mod sim;
 pub mod tree;

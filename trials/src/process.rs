@@ -168,24 +168,25 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, args: &[&str]) -> Self {
-        let stderr = std::env::var_os("TRIALS_VERBOSE").map_or_else(Stdio::null, |_| Stdio::inherit());
-        Self::spawn(name, args, &[], stderr)
+        Self::start_in(name, args, &[], None)
     }
 
-    /// Starts one with its log level in an environment variable and its standard error in a file.
+    /// Starts one with more environment variables, and with its standard error in a file where one is given.
     ///
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start_logged(name: &str, args: &[&str], level: (&str, &str), log: &Path) -> Self {
-        let file = std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        Self::spawn(name, args, &[level], file.into())
-    }
-
-    fn spawn(name: &str, args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
+    pub fn start_in(name: &str, args: &[&str], env: &[(String, String)], log: Option<&Path>) -> Self {
+        let stderr = match log {
+            Some(log) => {
+                std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display())).into()
+            }
+            None if std::env::var_os("TRIALS_VERBOSE").is_some() => Stdio::inherit(),
+            None => Stdio::null(),
+        };
         let mut child = Command::new(program(name))
             .args(args)
-            .envs(env.iter().copied())
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

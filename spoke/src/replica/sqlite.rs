@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use semantics::fault::Fault;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{SqlSafeStr, SqlitePool};
@@ -54,7 +55,11 @@ impl SqliteReplica {
             .filename(path)
             .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(if Fault::NoFsync.is_planted() {
+                SqliteSynchronous::Off
+            } else {
+                SqliteSynchronous::Full
+            })
             .busy_timeout(BUSY_MAX)
             .statement_cache_capacity(STATEMENTS_MAX)
             .pragma("journal_size_limit", LOG_BYTES_KEPT)
