@@ -255,11 +255,17 @@ impl Committer {
         let loaded = io.load(&missing.wanted).await?;
         let commits =
             if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
+        let rows = if missing.rows.is_empty() {
+            Vec::new()
+        } else {
+            // Rows never change: it does not matter that these are read beside what is read at the head.
+            means.store.rows(&self.tenant, &missing.rows).await?
+        };
         let mut known = known.filter(|known| known.head == loaded.head).unwrap_or(Known::at(loaded.head));
         if let Some(time_ms) = loaded.time_ms {
             known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
         }
-        known.absorb(&missing.wanted, loaded, commits);
+        known.absorb(missing, loaded, commits, rows);
         Ok(known)
     }
 

@@ -15,13 +15,14 @@ use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 use semantics::reason::Refusal;
 use semantics::schema::CompiledSchema;
+use semantics::version::Version;
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::limits::{CACHE_ANSWERS_MAX, CACHE_RECORDS_MAX};
 use super::work::{Item, Work};
-use crate::store::{CommitRow, Current, Loaded, Wanted, WriterRow};
+use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
 /// A kind, ready to be applied.
 #[derive(Debug)]
@@ -104,6 +105,8 @@ pub struct Missing {
     pub wanted: Wanted,
     /// Commits whose outcomes are asked for again.
     pub commits: BTreeSet<CommitNumber>,
+    /// Rows that mutations name as the state they were made on.
+    pub rows: BTreeSet<Revision>,
 }
 
 impl Missing {
@@ -111,7 +114,8 @@ impl Missing {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Wanted { keys, writers, cells } = &self.wanted;
-        keys.is_empty() && writers.is_empty() && cells.is_empty() && self.commits.is_empty()
+        let is_read = keys.is_empty() && writers.is_empty() && cells.is_empty();
+        is_read && self.commits.is_empty() && self.rows.is_empty()
     }
 }
 
@@ -126,6 +130,7 @@ pub struct Known {
     writers: BTreeMap<Writer, Option<WriterRow>>,
     cells: BTreeMap<Cell, LtHash>,
     answered: BTreeMap<Dot, DotOutcome>,
+    states: BTreeMap<Revision, Option<(Key, Version)>>,
     kinds: BTreeMap<Kind, Arc<CompiledKind>>,
 }
 
@@ -164,6 +169,7 @@ impl Known {
             writers: BTreeMap::new(),
             cells: BTreeMap::new(),
             answered: BTreeMap::new(),
+            states: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }
     }
@@ -188,6 +194,11 @@ impl Known {
     pub fn answer(&self, dot: Dot) -> Option<&DotOutcome> {
         self.answered.get(&dot)
     }
+    /// Whose state a revision left, and its version: `None` when not known, `Some(None)` when the row is gone.
+    #[must_use]
+    pub fn state(&self, revision: Revision) -> Option<Option<&(Key, Version)>> {
+        self.states.get(&revision).map(Option::as_ref)
+    }
     /// A node's registration.
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<NodeBody> {
@@ -211,7 +222,11 @@ impl Known {
     }
 
     /// Takes in what was read. The caller has made sure that it was read at `head`.
-    pub fn absorb(&mut self, wanted: &Wanted, loaded: Loaded, commits: Vec<CommitRow>) {
+    pub fn absorb(&mut self, missing: &Missing, loaded: Loaded, commits: Vec<CommitRow>, rows: Vec<LogRow>) {
+        let wanted = &missing.wanted;
+        self.states.extend(missing.rows.iter().map(|revision| (*revision, None)));
+        let states = rows.into_iter().map(|row| (row.revision, Some((row.record.key, row.record.version))));
+        self.states.extend(states);
         let Loaded { mut current, mut writers, mut cells, .. } = loaded;
         for key in &wanted.keys {
             let found = current.remove(key);
@@ -246,6 +261,9 @@ impl Known {
         }
         if self.answered.len() > CACHE_ANSWERS_MAX {
             self.answered.clear();
+        }
+        if self.states.len() > CACHE_ANSWERS_MAX {
+            self.states.clear();
         }
     }
 

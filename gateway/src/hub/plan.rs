@@ -1,7 +1,7 @@
 //! From what is known and what is asked to what one commit writes. Pure: the committer reads before and appends
 //! after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::clock::{HybridTime, Stamp};
 use semantics::commit::Head;
@@ -62,6 +62,7 @@ struct Draft<'a> {
     outcomes: Vec<DotOutcome>,
     conflicts: BTreeMap<(Key, String), (RecordId, Conflict, Salt)>,
     holds: BTreeMap<Revision, bool>,
+    unread: BTreeSet<Revision>,
     bytes: usize,
 }
 
@@ -87,6 +88,7 @@ impl<'a> Draft<'a> {
             outcomes: Vec::new(),
             conflicts: BTreeMap::new(),
             holds: BTreeMap::new(),
+            unread: BTreeSet::new(),
             bytes: 0,
         }
     }
@@ -254,6 +256,9 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Missing> {
+        if !self.unread.is_empty() {
+            return Err(Missing { rows: self.unread, ..Missing::default() });
+        }
         self.write_conflicts();
         let moved = self.head.horizon != self.known.head.horizon;
         let writers_moved = self.writers.iter().any(|(writer, row)| self.known.writer(writer) != Some(row));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gateway::store::{Current, LogRow, OpenConflict};
 use semantics::conflict::{Conflict, ConflictType, Side};
-use semantics::envelope::{Mutation, Op};
+use semantics::envelope::{Base, Mutation, Op};
 use semantics::ids::{Key, Revision};
 use semantics::kind::Declaration;
 use semantics::outcome::Outcome;
@@ -112,6 +112,27 @@ pub async fn a_conflict_names_both_sides_and_their_ancestor(engine: &Engine) {
     let mut reader = Reader::of(&reader);
     reader.catch_up(&world.hub).await.unwrap();
     assert_eq!(reader.records.keys().filter(|key| key.kind.as_str() == "conflict").count(), 4);
+    world.check().await;
+}
+
+/// An author names as its base a revision that is another record's, one that it cannot have seen, or none at all.
+pub async fn an_ancestor_is_a_state_of_the_record_that_its_author_had_seen(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (mut one, mut two) = (world.author("one", "default").await, world.author("two", "default").await);
+    let foreign = revision(&one.put(&note("foreign"), "{}").await);
+    for (n, name) in ["another record's", "not seen", "in the future"].into_iter().enumerate() {
+        let subject = note(&format!("subject{n}"));
+        one.put(&subject, r#"{"t":"0"}"#).await;
+        let seen = world.current(&subject).await;
+        let honest = two.write(&subject, seen.as_ref(), put(r#"{"t":"two"}"#));
+        let unseen = revision(&one.put(&subject, r#"{"t":"1"}"#).await);
+        one.put(&subject, r#"{"t":"2"}"#).await;
+        let named = [foreign, unseen, Revision(1_000_000)][n];
+        let base = Base { revision: named, ..honest.base.clone() };
+        let taken = two.settle(&[Mutation { base, ..honest }]).await;
+        assert!(matches!(taken[0], Outcome::Conflicted { .. }), "{name}: {taken:?}");
+        assert_eq!(only_conflict(&world, &subject).await.ancestor, Revision::ZERO, "{name}");
+    }
     world.check().await;
 }
 

@@ -214,6 +214,16 @@ impl World {
                 Some(log) => log.check_results(results),
                 None => Err("results for no tenant".to_owned()),
             },
+            ServerMessage::Changes(page) => {
+                let oracle = self.store.oracle();
+                let log = oracle.logs.get(&who.tenant).ok_or("changes for no tenant")?;
+                let changed = page.changes.iter().map(|change| &change.record.key);
+                let told = changed.chain(page.departures.iter().map(|departure| &departure.key));
+                match told.into_iter().find(|key| !log.was_visible(who.node, key)) {
+                    Some(key) => Err(format!("machine {m} is told of {key}, which it could never see")),
+                    None => Ok(()),
+                }
+            }
             ServerMessage::Goodbye(refusal) => {
                 self.note(|| format!("goodbye to machine {m} on {conn}: {refusal}"));
                 if refusal.reason == Reason::CursorExpired {

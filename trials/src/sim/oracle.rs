@@ -209,6 +209,18 @@ impl Log {
         (row.map(|row| row.revision).unwrap_or_default(), view)
     }
 
+    /// Whether any view that a node ever had shows a cell that a record ever lay in.
+    pub fn was_visible(&self, node: NodeId, key: &Key) -> bool {
+        let cells = self.by_key.get(key).into_iter().flatten();
+        let cells: Vec<_> =
+            cells.filter_map(|revision| self.rows.get(index(*revision))).map(|row| &row.cell).collect();
+        let views = control_key(kind::VIEW, node).and_then(|key| self.by_key.get(&key));
+        views.into_iter().flatten().rev().any(|revision| {
+            let view = self.view_at(node, *revision).1;
+            cells.iter().any(|cell| view.contains(cell))
+        })
+    }
+
     /// Whether a node has been revoked.
     pub fn is_revoked(&self, node: NodeId) -> bool {
         let row = control_key(kind::NODE, node).and_then(|key| self.standing(&key, self.head.revision));

@@ -37,9 +37,29 @@ impl Draft<'_> {
         let sides = (side(clash.winner), side(clash.loser));
         // The author had seen its own mutation before this one as well, confirmed to it or not.
         let seen = mutation.base.own.into_iter().fold(mutation.base.version.clone(), Version::with);
-        let (id, conflict) =
-            conflict::fold(open, &mutation.key, &clash, sides, mutation.base.revision, &seen);
+        let ancestor = self.ancestor(mutation, &seen);
+        let (id, conflict) = conflict::fold(open, &mutation.key, &clash, sides, ancestor, &seen);
         self.conflicts.insert(at, (id, conflict, digest::merged_salt(salts)));
+    }
+
+    /// The state that a mutation was made on, as its author names it, if it is one of this record that the author
+    /// had seen; none when it is gone, or somebody else's.
+    fn ancestor(&mut self, mutation: &Mutation, seen: &Version) -> Revision {
+        let revision = mutation.base.revision;
+        let was_seen = |key: &Key, version: &Version| *key == mutation.key && version.is_within(seen);
+        let standing = self.known.current(&mutation.key);
+        let is_ancestor = match standing.filter(|current| current.pointer.revision == revision) {
+            Some(current) => was_seen(&current.record.key, &current.record.version),
+            None if revision == Revision::ZERO => false,
+            None => match self.known.state(revision) {
+                Some(state) => state.is_some_and(|(key, version)| was_seen(key, version)),
+                None => {
+                    self.unread.insert(revision);
+                    false
+                }
+            },
+        };
+        if is_ancestor { revision } else { Revision::ZERO }
     }
 
     /// Past the bound on open conflicts further paths share the one with the empty path.
