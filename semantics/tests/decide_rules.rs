@@ -51,6 +51,24 @@ fn parse_refuses_a_base_that_cannot_be() {
 }
 
 #[test]
+fn a_put_on_an_unknown_base_leaps_over_a_bounded_number_of_incarnations() {
+    let (mut author, mut stranger) = (Author::new(1), Author::new(2));
+    for (incarnation, is_taken) in [(1_024, true), (1_025, false), (u64::MAX, false)] {
+        let mut hub = Hub::new(Policy::LastWriter);
+        assert!(matches!(hub.take(&author.write(None, put("{}"), NOW_MS)), Decision::Applied(_)));
+        let mut ahead = stranger.write(None, put("{}"), NOW_MS);
+        ahead.base.version.add(Author::new(3).write(None, put("{}"), NOW_MS).dot);
+        ahead.incarnation = Incarnation(incarnation);
+        let decided = hub.take(&ahead);
+        if is_taken {
+            assert!(decided.record().is_some(), "{decided:?}");
+        } else {
+            assert_refused(&decided, Reason::RecordGone);
+        }
+    }
+}
+
+#[test]
 fn sealed_bodies_are_opaque_and_never_merged_by_field() {
     let mut mutation = Author::new(1).write(None, Op::Put { body: vec![0xff, 0x00] }, NOW_MS);
     mutation.key_id = 7;

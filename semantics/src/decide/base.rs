@@ -9,6 +9,10 @@ use crate::kind::{Policy, Rule};
 use crate::reason::{Reason, Refusal};
 use crate::version::Version;
 
+/// How many incarnations a put on an unknown base may be ahead of the record. The log may have been restored to a time
+/// before so many re-creations; no node can use the numbers up, after which nobody could create the record again.
+pub(super) const INCARNATION_LEAP_MAX: u64 = 1_024;
+
 /// How a mutation's base stands to the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -109,7 +113,8 @@ pub(super) fn check_incarnation(
             let creates_on_tombstone = current.is_deleted()
                 && !seen.is_empty()
                 && mutation.incarnation == current.incarnation.next();
-            if is_put && (creates_on_tombstone || is_unknown) {
+            let leap = mutation.incarnation.0 - current.incarnation.0;
+            if is_put && (creates_on_tombstone || is_unknown && leap <= INCARNATION_LEAP_MAX) {
                 return Ok(());
             }
             Err(gone(mutation, "only a put on its tombstone begins the next incarnation"))
