@@ -146,6 +146,26 @@ class ForeignClient(unittest.TestCase):
         shown = json.loads(self.hub.run("digest", "--tenant", self.tenant, "--node", "reader"))
         self.assertEqual(shown["digest"], reader.digest().hex())
 
+    def test_a_reader_that_falls_behind_is_put_out_of_the_live_feed_and_catches_up(self):
+        writer, reader = self.joined("writer"), self.joined("reader")
+        writing, reading = self.session(writer), self.session(reader, credit_bytes=300_000)
+        first = writing.push([writer.put("note", "first", {"text": "seen live"})])[0].outcome
+        reading.follow(lambda held: held.cursor and held.cursor.revision >= first.revision)
+        cuts, resumes = reader.cuts, reader.resumes
+        reading.gives_credit = False
+        # More than the hub keeps for live readers: 8 MiB of 100 000 bytes each.
+        for start in range(0, 120, 20):
+            bodies = [{"text": "x" * 100_000, "number": start + i} for i in range(20)]
+            last = writing.push([writer.put("note", f"n{body['number']:03}", body) for body in bodies])[-1].outcome
+        reading.gives_credit = True
+        reading.send(credit=client.sync.Credit(bytes=32 * 1024 * 1024))
+        reading.follow(lambda held: held.cursor.revision >= last.revision)
+        self.assertGreater(reader.resumes, resumes, "it was never sent a page of a catch-up")
+        self.assertGreater(reader.cuts, cuts)
+        self.assertEqual(sum(kind == "note" for kind, _ in reader.visible), 121)
+        shown = json.loads(self.hub.run("digest", "--tenant", self.tenant, "--node", "reader"))
+        self.assertEqual(shown["digest"], reader.digest().hex())
+
     def test_a_revoked_node_is_put_out_and_stays_out(self):
         reader = self.joined("reader")
         reading = self.session(reader)

@@ -143,7 +143,7 @@ class Replica:
         self.cursor = self.resume = self.view = None
         self.epoch = self.last_n = self.answered_n = 0
         self.last_digest = None
-        self.pages = self.cuts = 0
+        self.pages = self.cuts = self.resumes = 0
 
     def hello(self, credit_bytes):
         hello = sync.Hello(protocol=1, credit_bytes=credit_bytes, cursor=self.cursor, resume=self.resume)
@@ -166,6 +166,7 @@ class Replica:
         self.pages += 1
         if changes.WhichOneof("next") == "resume":
             self.resume = changes.resume
+            self.resumes += 1
             return False
         self.cut(changes.cut)
         return True
@@ -224,6 +225,7 @@ class Session:
 
     def __init__(self, replica, credit_bytes=64 * 1024 * 1024):
         self.replica = replica
+        self.gives_credit = True
         self.out, self.messages = queue.Queue(), queue.Queue()
         self.send(hello=replica.hello(credit_bytes))
         stub = sync_rpc.SyncServiceStub(replica.node.channel)
@@ -263,7 +265,8 @@ class Session:
     def changed(self, changes):
         if self.replica.take(changes):
             self.send(ack=sync.Ack(cursor=self.replica.cursor))
-        self.send(credit=sync.Credit(bytes=len(changes.batch) + 1024))
+        if self.gives_credit:
+            self.send(credit=sync.Credit(bytes=len(changes.batch) + 1024))
 
     def follow(self, until):
         """Takes changes until something holds of the replica at a cut."""
