@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use semantics::commit::Head;
 use semantics::ids::{LogId, NodeId, Revision, TenantId};
+use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 pub mod catch_up;
@@ -27,6 +28,7 @@ pub mod work;
 use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
+use self::limits::LEASES_PER_NODE_MAX;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
 use crate::store::{Space, Store};
@@ -121,7 +123,11 @@ pub struct Hub {
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Tries at a lease that other catch-ups of the node are renewing.
+const LEASE_TRIES_MAX: usize = 8;
+
+/// What a catch-up keeps from being pruned, and for how long.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Lease {
     floor: Revision,
     until_ms: u64,
@@ -199,19 +205,27 @@ impl Hub {
         Ok(head)
     }
 
-    pub(crate) async fn put_lease(
-        &self,
-        tenant: &TenantId,
-        id: LogId,
-        floor: Revision,
-        until_ms: u64,
-    ) -> Result<(), HubError> {
-        let value =
-            serde_json::to_vec(&Lease { floor, until_ms }).map_err(|e| HubError::internal(e.to_string()))?;
-        let before = self.store().plain_get(tenant, Space::Lease, id.as_bytes()).await?;
-        let version = before.map_or(0, |row| row.version);
-        // A lost race means that the same catch-up, read twice, has just been renewed.
-        self.store().plain_put(tenant, Space::Lease, id.as_bytes(), &value, version).await?;
-        Ok(())
+    /// Keeps the horizon at or below a resume position's floor. A node has [`LEASES_PER_NODE_MAX`] leases; catch-ups
+    /// that share one keep what the lower of them needs, until the later of their ends.
+    pub(crate) async fn put_lease(&self, who: &Principal, id: LogId, lease: Lease) -> Result<(), HubError> {
+        let mut key = who.node.as_bytes().to_vec();
+        key.push(id.as_bytes().first().map_or(0, |byte| byte % LEASES_PER_NODE_MAX));
+        let now_ms = self.clock().now_ms();
+        for _ in 0..LEASE_TRIES_MAX {
+            let row = self.store().plain_get(&who.tenant, Space::Lease, &key).await?;
+            let held: Option<Lease> = row.as_ref().and_then(|row| serde_json::from_slice(&row.value).ok());
+            let joined = match held.filter(|held| held.until_ms > now_ms) {
+                Some(held) => {
+                    Lease { floor: held.floor.min(lease.floor), until_ms: held.until_ms.max(lease.until_ms) }
+                }
+                None => lease,
+            };
+            let value = serde_json::to_vec(&joined).map_err(|e| HubError::internal(e.to_string()))?;
+            let version = row.map_or(0, |row| row.version);
+            if self.store().plain_put(&who.tenant, Space::Lease, &key, &value, version).await? {
+                return Ok(());
+            }
+        }
+        Err(HubError::transient(Reason::Overloaded, "too many catch-ups of this node at once", 200))
     }
 }

@@ -111,6 +111,7 @@ macro_rules! hub_tests {
                     written_between_pages,
                     gc_between_pages,
                     a_lease_keeps_the_horizon,
+                    the_leases_of_a_node_are_bounded_and_its_lowest_holds,
                     equal_cursors_have_equal_digests,
                 }
                 horizon {

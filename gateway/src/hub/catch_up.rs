@@ -17,7 +17,7 @@ use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
-use super::{Hub, Principal};
+use super::{Hub, Lease, Principal};
 use crate::store::{CellRow, Current, LogPage, LogQuery, PointerQuery};
 
 /// Where a reader asks to go on.
@@ -312,7 +312,7 @@ impl Hub {
     async fn leased(&self, who: &Principal, position: &Position) -> Result<Vec<u8>, HubError> {
         let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
         let until_ms = self.clock().now_ms().saturating_add(LEASE_MS).min(last_ms);
-        self.put_lease(&who.tenant, position.lease, position.floor, until_ms).await?;
+        self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
         serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))
     }
 }

@@ -25,8 +25,8 @@ pub const EPOCHS_OPEN_MAX: usize = 8;
 pub const LEASE_MS: u64 = 60_000;
 /// A resume position is kept alive no longer than this after its first page, milliseconds.
 pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
-/// Most resume positions kept alive for one tenant.
-pub const LEASES_MAX: usize = 10_000;
+/// Most leases of one node; what its catch-ups beyond it need is joined.
+pub const LEASES_PER_NODE_MAX: u8 = 16;
 /// A live reader to whom nothing is sent is told where the log stands this often, milliseconds.
 pub const PROGRESS_MS: u64 = 5_000;
 /// A live reader gets a digest to compare with this often, milliseconds.

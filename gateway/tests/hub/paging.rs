@@ -1,6 +1,7 @@
 //! Catch-up in pages while the log goes on.
 
-use gateway::hub::limits::LEASE_MS;
+use gateway::hub::limits::{LEASE_MS, LEASES_PER_NODE_MAX};
+use gateway::store::Space;
 use semantics::reason::Reason;
 
 use crate::support::author::Author;
@@ -117,6 +118,24 @@ pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
     world.clock.advance(LEASE_MS + 1);
     world.maintain().await;
     assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
+}
+
+pub async fn the_leases_of_a_node_are_bounded_and_its_lowest_holds(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let floor = world.revision().await;
+    let mut readers: Vec<Reader> = (0..100).map(|_| Reader::of(&author)).collect();
+    for (n, reader) in readers.iter_mut().enumerate() {
+        assert!(reader.page(&world.hub).await.unwrap().is_none());
+        mover.put_in("a", &id(n % 25), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    let leases = world.store.plain_page(&world.tenant, Space::Lease, None, 1_000).await.unwrap();
+    assert!(leases.len() <= usize::from(LEASES_PER_NODE_MAX), "{}", leases.len());
+    world.maintain().await;
+    assert!(world.store.head(&world.tenant).await.unwrap().horizon <= floor);
+    for reader in &mut readers {
+        reader.catch_up(&world.hub).await.unwrap();
+    }
+    world.check().await;
 }
 
 /// Numbers that look random and are the same each time.
