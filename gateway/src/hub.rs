@@ -207,7 +207,7 @@ impl Hub {
 
     /// Keeps the horizon at or below a resume position's floor. A node has [`LEASES_PER_NODE_MAX`] leases; catch-ups
     /// that share one keep what the lower of them needs, until the later of their ends.
-    pub(crate) async fn put_lease(&self, who: &Principal, id: LogId, lease: Lease) -> Result<(), HubError> {
+    async fn put_lease(&self, who: &Principal, id: LogId, lease: Lease) -> Result<(), HubError> {
         let mut key = who.node.as_bytes().to_vec();
         key.push(id.as_bytes().first().map_or(0, |byte| byte % LEASES_PER_NODE_MAX));
         let now_ms = self.clock().now_ms();

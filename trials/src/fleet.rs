@@ -259,7 +259,11 @@ impl Spoke {
     }
 }
 
-fn copy_files(from: &Path, to: &Path) {
+/// Copies a folder, as a person would who backs up what is stopped.
+///
+/// # Panics
+/// When a file cannot be read or written.
+pub fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
     for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())).flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trials::fleet::{Hub, Spoke};
+use trials::fleet::{Hub, Spoke, copy_files};
 use trials::process::{Folder, Postgres, Process, until};
 
 /// One hub over each store, TLS, and one over plaintext.
@@ -281,6 +281,53 @@ fn a_flipped_byte_in_the_replica_file_is_found() {
     assert!(flipped, "the body stands nowhere in the folder");
     let digest = laptop.run(&["digest"]);
     assert!(digest.code != 0 || digest.json()["digest"] != hub.digest("laptop").1.as_str(), "{digest:?}");
+}
+
+#[test]
+fn a_hub_put_back_to_an_older_copy_stops_its_spokes_until_they_adopt_its_log() {
+    let folder = Folder::new("restored");
+    let mut hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    put(&laptop, "note", "old", &json!({"text": "in the copy"}));
+    sync_both(&laptop, &desktop);
+    let (data, copy) = (folder.path().join("hub"), folder.path().join("hub-copy"));
+    assert_eq!(hub.terminate(), 0);
+    copy_files(&data, &copy);
+    hub.restart();
+    put(&laptop, "note", "lost", &json!({"text": "after the copy"}));
+    sync_both(&laptop, &desktop);
+    assert_eq!(hub.terminate(), 0);
+    std::fs::remove_dir_all(&data).expect("the folder goes");
+    copy_files(&copy, &data);
+    hub.restart();
+    // The log grows again, past where the spokes stood.
+    let tablet = Spoke::join(&folder, &hub, "tablet");
+    for n in 0..30 {
+        put(&tablet, "note", &format!("regrown{n}"), &json!({}));
+    }
+    tablet.ok(&["sync"]);
+    let grown = hub.digest("tablet");
+
+    put(&laptop, "note", "unsent", &json!({"text": "written meanwhile"}));
+    for spoke in [&laptop, &desktop, &laptop] {
+        let stopped = spoke.run(&["sync"]);
+        assert_eq!(stopped.error()["error"]["reason"], "LOG_FORKED", "{stopped:?}");
+        assert!(stopped.error()["error"]["remedy"].to_string().contains("adopt-log"), "{stopped:?}");
+        assert_eq!(spoke.body("note", "lost"), Some(json!({"text": "after the copy"})));
+    }
+    assert_eq!(hub.digest("tablet"), grown, "nothing is overwritten");
+
+    for spoke in [&laptop, &desktop] {
+        let kept = spoke.ok(&["adopt-log"]).json()["kept"].as_str().expect("a folder").to_owned();
+        assert!(std::fs::read_dir(&kept).expect("the replica is kept").count() > 0);
+    }
+    sync_both(&laptop, &desktop);
+    tablet.ok(&["sync"]);
+    for spoke in [&laptop, &desktop, &tablet] {
+        assert_eq!(spoke.body("note", "unsent"), Some(json!({"text": "written meanwhile"})));
+        assert_eq!(spoke.body("note", "old"), Some(json!({"text": "in the copy"})));
+        assert_eq!(spoke.digest(), hub.digest(&spoke.name));
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! 2. panic: a bug is one failed request;
 //! 3. deadline: outside of everything that can wait;
 //! 4. overload: refusing must be cheaper than verifying a signature;
-//! 5. rights (see [`crate::auth`]): before anything is parsed.
+//! 5. reason: what the wire library refuses by itself gets a reason of the closed list;
+//! 6. rights (see [`crate::auth`]): before anything is parsed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderValue};
 use semantics::reason::Reason;
 use tokio::sync::Semaphore;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::info;
 
 use super::status;
@@ -55,6 +56,7 @@ impl Layers {
         use axum::middleware::{from_fn, from_fn_with_state};
         // The last one added is the outermost.
         router
+            .layer(from_fn(reason))
             .layer(from_fn_with_state(self.clone(), overload))
             .layer(from_fn(deadline))
             .layer(from_fn(panic))
@@ -147,6 +149,15 @@ async fn overload(State(layers): State<Layers>, request: Request, next: Next) ->
         return refuse(HubError::transient(Reason::Overloaded, "too many calls at once", 200));
     };
     next.run(request).await
+}
+
+/// A message that is too large, or no message at all, never reaches a handler.
+async fn reason(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    match Status::from_header_map(response.headers()).and_then(|status| status::untyped(&status)) {
+        Some(error) => refuse(error),
+        None => response,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 use tracing::info;
 
 use super::keeper::Kept;
@@ -96,10 +96,8 @@ impl Link {
                 () = outgoing.closed() => Err(End::Gone),
                 message = self.incoming.message() => match message {
                     Ok(Some(message)) => self.hear(message).await.map(|()| true),
-                    Err(status) if matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted) => {
-                        Err(HubError::new(Reason::TooLarge, "a message is larger than the limit").into())
-                    }
-                    Ok(None) | Err(_) => Err(End::Gone),
+                    Ok(None) => Err(End::Gone),
+                    Err(status) => Err(status::untyped(&status).map_or(End::Gone, End::from)),
                 },
                 permit = outgoing.reserve(), if has_more => match permit {
                     Ok(permit) => match self.session.next().await {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 
 use semantics::reason::{Reason, Refusal};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::error;
 
 use crate::hub::error::HubError;
@@ -63,4 +63,23 @@ pub fn public(refusal: Refusal, request_id: &str) -> Refusal {
 #[must_use]
 pub fn shape(error: proto::shape::ShapeError) -> Status {
     of(HubError::from(Refusal::from(error)))
+}
+
+/// What the wire library says of a message it could not take, as a refusal of the closed list; `None` for anything
+/// that has its reason already or that no message was the cause of.
+#[must_use]
+pub fn untyped(status: &Status) -> Option<HubError> {
+    let reason = match status.code() {
+        _ if !status.details().is_empty() => return None,
+        Code::OutOfRange => Reason::TooLarge,
+        Code::Internal | Code::InvalidArgument => Reason::Malformed,
+        _ => return None,
+    };
+    Some(HubError::new(reason, status.message()))
+}
+
+/// The same for a message inside a stream.
+#[must_use]
+pub fn of_message(status: Status) -> Status {
+    untyped(&status).map_or(status, of)
 }

@@ -128,7 +128,8 @@ impl SyncHandler {
 
 async fn hello(incoming: &mut Streaming<v1::SessionRequest>) -> Result<Hello, Status> {
     let late = |_| status::of(HubError::transient(Reason::DeadlineExceeded, "no hello came in time", 1_000));
-    let first = tokio::time::timeout(HELLO_WITHIN, incoming.message()).await.map_err(late)??;
+    let first = tokio::time::timeout(HELLO_WITHIN, incoming.message());
+    let first = first.await.map_err(late)?.map_err(status::of_message)?;
     let first =
         first.ok_or_else(|| status::of(HubError::new(Reason::Malformed, "the session has no hello")))?;
     match ClientMessage::try_from(first).map_err(status::shape)? {

@@ -3,6 +3,7 @@
 use proto::v1;
 use proto::v1::session_request::Message as Say;
 use semantics::reason::Reason;
+use semantics::session::MESSAGE_BYTES_MAX;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -89,4 +90,22 @@ async fn a_gap_in_the_counters_waits_and_an_undeclared_kind_is_rejected_by_name(
     let refusal = answer.outcomes[0].outcome.clone().unwrap().refusal.unwrap();
     assert_eq!(refusal.reason, i32::from(Reason::KindUndeclared.number()));
     assert!(refusal.detail.contains("gadget"), "{}", refusal.detail);
+}
+
+#[tokio::test]
+async fn a_message_that_the_wire_library_refuses_has_its_reason_too() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let huge = || v1::PushRequest {
+        items: vec![v1::PushItem {
+            item: Some(v1::push_item::Item::Mutation(Box::new(v1::Mutation {
+                salt: vec![0; MESSAGE_BYTES_MAX + 1],
+                ..v1::Mutation::default()
+            }))),
+        }],
+        ..v1::PushRequest::default()
+    };
+    let refused = check(node.sync().push(node.by(huge())).await, Code::InvalidArgument, Reason::TooLarge);
+    assert!(refused.message().contains(&MESSAGE_BYTES_MAX.to_string()), "{}", refused.message());
+    check(node.open(Say::Push(huge())).await.map(drop), Code::InvalidArgument, Reason::TooLarge);
 }
