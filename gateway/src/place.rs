@@ -50,6 +50,17 @@ pub fn make_folder(path: &Path) -> Result<(), HubError> {
     made.map_err(|e| unwritten(path, &e))
 }
 
+/// Makes an empty file that only its owner may read, where there is none. SQLite gives the files that it makes beside
+/// a database the database's own mode.
+///
+/// # Errors
+/// STORE_UNAVAILABLE when it cannot be made.
+pub fn make_private(path: &Path) -> Result<(), HubError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|e| unwritten(path, &e))
+}
+
 /// Writes down where the hub listens, and says on stdout, as one JSON line, that it is ready.
 ///
 /// # Errors
@@ -87,4 +98,24 @@ pub fn find(data: &Path) -> Option<Place> {
 pub fn forget(data: &Path) {
     // A file left behind only makes the next command say that nobody listens there.
     drop(fs::remove_file(data.join(FILE)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_database_in_a_folder_that_others_may_enter_is_its_owners_alone() {
+        let folder = std::env::temp_dir().join(format!("hubward-place-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let given = crate::config::Given { data: Some(folder.clone()), ..Default::default() };
+        let _opened = crate::serve::open(&given.check().unwrap()).await.unwrap();
+        for file in ["hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm", "operator.token"] {
+            let mode = fs::metadata(folder.join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{file} has mode {mode:o}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

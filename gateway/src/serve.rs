@@ -36,7 +36,7 @@ use crate::rpc::{Gate, status};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::postgres::PostgresStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{DATABASE_FILE, SqliteStore};
 use crate::telemetry::Metrics;
 use crate::tls;
 
@@ -95,7 +95,11 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, HubError> {
     Ok(match &config.store {
         StoreAt::Memory => Arc::new(MemoryStore::new()),
-        StoreAt::Folder => Arc::new(SqliteStore::open(&config.data).await?),
+        StoreAt::Folder => {
+            // The folder may have been there before, open to others.
+            place::make_private(&config.data.join(DATABASE_FILE))?;
+            Arc::new(SqliteStore::open(&config.data).await?)
+        }
         StoreAt::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
     })
 }

@@ -20,7 +20,7 @@ pub const ASSERTION_LIFE_S: u64 = 60;
 /// Longest `jti`, bytes.
 const JTI_BYTES_MAX: usize = 64;
 
-/// Claims of an assertion, every one of them required and of one JSON type.
+/// Claims of an assertion, every one of them of one JSON type and required, but for `nbf`.
 #[derive(Debug, Deserialize)]
 struct Claims {
     iss: NodeId,
@@ -28,6 +28,9 @@ struct Claims {
     aud: String,
     iat: u64,
     exp: u64,
+    /// RFC 7523 leaves it to the signer, and binds the hub to it where it is given.
+    #[serde(default)]
+    nbf: Option<u64>,
     jti: String,
 }
 
@@ -90,7 +93,7 @@ fn check_times(claims: &Claims, now_ms: u64) -> Result<(), HubError> {
     if claims.exp.saturating_add(LEEWAY_S) <= now_s {
         return Err(out_of_time("has expired"));
     }
-    if claims.iat > now_s.saturating_add(LEEWAY_S) {
+    if claims.iat.max(claims.nbf.unwrap_or(0)) > now_s.saturating_add(LEEWAY_S) {
         return Err(out_of_time("is not valid yet"));
     }
     if claims.exp > claims.iat.saturating_add(ASSERTION_LIFE_S) {

@@ -73,6 +73,8 @@ async fn claims_that_are_wrong_missing_or_of_another_type_are_refused() {
         ("exp", json!(now_s - 5)),
         ("iat", json!(now_s + 6)),
         ("iat", json!(now_s.to_string())),
+        ("nbf", json!(now_s + 6)),
+        ("nbf", json!("now")),
         ("jti", json!("")),
         ("jti", json!("j".repeat(65))),
         ("jti", json!(1)),
