@@ -94,6 +94,8 @@ pub struct Status {
     pub is_caught_up: bool,
     /// Whether in this session nothing was left to push and no answer is awaited.
     pub is_drained: bool,
+    /// How often a push was answered or a page of a catch-up came; says only that it moved.
+    pub moved: u64,
     /// Failures in a row.
     pub failures: u32,
     /// The last refusal that ended a connection or stopped the machine.
@@ -121,6 +123,7 @@ pub struct Sync {
     ack: Option<Cursor>,
     is_caught_up: bool,
     heard_ms: u64,
+    moved: u64,
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
@@ -144,6 +147,7 @@ impl Sync {
             ack: None,
             is_caught_up: false,
             heard_ms: 0,
+            moved: 0,
             nonce: 0,
             was_rebuilt: false,
             gave_up: false,
@@ -158,6 +162,7 @@ impl Sync {
             phase: self.phase,
             is_caught_up: self.is_caught_up,
             is_drained: self.phase == Phase::Live && self.push == PushState::Idle && !self.outbox_dirty,
+            moved: self.moved,
             failures: self.backoff.failures(),
             last_refusal: self.last_refusal.clone(),
         }
@@ -307,6 +312,7 @@ impl Sync {
 
     fn settled(&mut self, settled: Settled) -> Vec<Action> {
         self.outbox_dirty = true;
+        self.moved = self.moved.wrapping_add(u64::from(settled.answered > 0));
         if self.push != PushState::InFlight {
             return self.push_if_idle();
         }
@@ -324,6 +330,8 @@ impl Sync {
     }
 
     fn consumed(&mut self, bytes: u64) -> Vec<Action> {
+        // What comes live is no sign that this replica gets on with what it waits for.
+        self.moved = self.moved.wrapping_add(u64::from(!self.is_caught_up));
         self.consumed_bytes = self.consumed_bytes.saturating_add(bytes);
         // Half of the credit: the hub never runs dry, and small pages do not cost a message each.
         if self.consumed_bytes == 0 || self.consumed_bytes < self.config.credit_bytes / 2 {

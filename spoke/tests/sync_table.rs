@@ -165,6 +165,24 @@ fn an_answer_that_settles_nothing_does_not_make_a_busy_loop() {
 }
 
 #[test]
+fn answers_and_pages_of_a_catch_up_are_movement_and_what_comes_live_is_not() {
+    let mut sync = live();
+    let mut moved = sync.status().moved;
+    let mut has_moved =
+        |sync: &Sync| std::mem::replace(&mut moved, sync.status().moved) != sync.status().moved;
+    sync.on(Event::Staged { bytes: 10 }, 0);
+    assert!(has_moved(&sync));
+    sync.on(settled(3, None), 0);
+    assert!(has_moved(&sync));
+    sync.on(settled(0, None), 0);
+    assert!(!has_moved(&sync));
+    for n in 1..3 {
+        sync.on(applied(n, 10, None), 0);
+        assert!(!has_moved(&sync));
+    }
+}
+
+#[test]
 fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
     let mut sync = idle();
     let staged = page(Next::Resume(vec![1]));

@@ -35,7 +35,7 @@ pub(super) enum Command {
     Run,
     /// Push and pull until nothing is left.
     Sync {
-        /// Give up after so many seconds.
+        /// Give up when nothing has moved for so many seconds.
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         timeout: u64,
     },

@@ -17,16 +17,24 @@ impl Spoke {
     /// replica stands at or past where the hub's head was when this was called. Starts syncing if need be.
     ///
     /// # Errors
-    /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when the time is over.
-    pub async fn wait_until_synced(&self, timeout_ms: u64) -> Result<Revision, Refusal> {
+    /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when for `stalled_ms` no push
+    /// was answered and no page of a catch-up came.
+    pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
         let before = self.progress().borrow().clone();
         self.start().await?;
         let waiting = self.synced(&before);
-        match tokio::time::timeout(Duration::from_millis(timeout_ms), waiting).await {
-            Ok(result) => result,
-            Err(_) => Err(self.progress().borrow().status.last_refusal.clone().unwrap_or_else(|| {
-                Refusal::new(Reason::DeadlineExceeded, format!("not in sync after {timeout_ms} ms"))
-            })),
+        tokio::pin!(waiting);
+        loop {
+            let moved = self.progress().borrow().status.moved;
+            if let Ok(result) = tokio::time::timeout(Duration::from_millis(stalled_ms), &mut waiting).await {
+                return result;
+            }
+            let now = self.progress().borrow().status.clone();
+            if now.moved == moved {
+                let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
+                let refusal = now.last_refusal;
+                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+            }
         }
     }
 

@@ -17,9 +17,9 @@ use crate::client::Spoke;
 use crate::replica::store::Range;
 use crate::replica::{Write, WriteOp};
 
-/// For a sync that names no time, milliseconds.
+/// How long nothing may move in a sync that names no time, milliseconds.
 const SYNC_MS: u64 = 60_000;
-/// Longest time a sync may be given, milliseconds.
+/// Longest time for which nothing may move in a sync, milliseconds.
 const SYNC_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// The service. Cheap to copy.
