@@ -14,7 +14,8 @@ mod mapping;
 mod read;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use semantics::ids::{Key, Kind, RecordId};
@@ -23,10 +24,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use self::mapping::{Collection, MAPPING_BYTES_MAX, Mapping};
-use self::read::Row;
 pub use self::read::{FILE_BYTES_MAX, LINE_BYTES_MAX, LINES_FILE_BYTES_MAX, ROWS_FILE_MAX};
+use self::read::{Row, Rows};
 use crate::error::ReplicaError;
 use crate::replica::{Replica, Write, WriteOp};
+
+/// Rows that are read and written at once.
+const CHUNK_ROWS: usize = 500;
 
 /// How to import.
 #[derive(Debug, Clone, Default)]
@@ -79,42 +83,43 @@ pub async fn run(
     now_ms: u64,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, ReplicaError> {
-    let rows = read::rows(path, progress)?;
-    let mut rejected = Rejected::default();
-    let mut writes = Vec::new();
-    let mut places = Vec::new();
+    let mut rows = Rows::open(path)?;
+    let mut rejected = Rejected::new(path, options);
     let mut seen: BTreeSet<Key> = BTreeSet::new();
-    let read = count(rows.len());
-    for row in rows {
-        let place = row.place.clone();
-        match write_of(row, options, &mut seen) {
-            Ok(write) => {
-                writes.push(write);
-                places.push(place);
-            }
-            Err((refusal, value)) => rejected.add(&place, &refusal, value),
-        }
-    }
-    let bodies: Vec<WriteOp> = writes.iter().map(|write| write.op.clone()).collect();
-    let outcomes = replica.write_all(writes, now_ms).await?;
     let (mut written, mut unchanged) = (0, 0);
-    for ((outcome, place), op) in outcomes.into_iter().zip(places).zip(bodies) {
-        match (outcome, op) {
-            (Ok(Some(_)), _) => written += 1,
-            (Ok(None), _) => unchanged += 1,
-            (Err(refusal), WriteOp::Put(body)) => rejected.add(&place, &refusal, Value::Object(body)),
-            (Err(refusal), WriteOp::Patch { .. } | WriteOp::Delete) => {
-                rejected.add(&place, &refusal, Value::Null)
+    let mut bulk = replica.bulk(now_ms).await?;
+    loop {
+        let some = rows.next(CHUNK_ROWS)?;
+        if some.is_empty() {
+            break;
+        }
+        let (mut writes, mut places) = (Vec::new(), Vec::new());
+        for row in some {
+            let place = row.place.clone();
+            match write_of(row, options, &mut seen) {
+                Ok(write) => {
+                    places.push((place, write.op.clone()));
+                    writes.push(write);
+                }
+                Err((refusal, value)) => rejected.add(&place, &refusal, value)?,
             }
         }
+        for (outcome, (place, op)) in bulk.write(writes).await?.into_iter().zip(places) {
+            match (outcome, op) {
+                (Ok(Some(_)), _) => written += 1,
+                (Ok(None), _) => unchanged += 1,
+                (Err(refusal), WriteOp::Put(body)) => rejected.add(&place, &refusal, Value::Object(body))?,
+                (Err(refusal), WriteOp::Patch { .. } | WriteOp::Delete) => {
+                    rejected.add(&place, &refusal, Value::Null)?;
+                }
+            }
+        }
+        progress(rows.progress());
     }
     let count = rejected.rows;
-    let rejected_file = rejected.save(path, options)?;
-    Ok(Summary { read, written, unchanged, rejected: count, rejected_file })
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
+    let rejected_file = rejected.close()?;
+    bulk.commit().await?;
+    Ok(Summary { read: rows.progress().rows, written, unchanged, rejected: count, rejected_file })
 }
 
 /// The write a row asks for, or why it cannot be one.
@@ -185,37 +190,44 @@ fn singular(plural: &str) -> String {
     plural.strip_suffix('s').unwrap_or(plural).to_owned()
 }
 
-#[derive(Default)]
+/// The bad rows, written as they are found: how many there are does not matter to memory.
 struct Rejected {
+    to: PathBuf,
     rows: u64,
-    lines: Vec<u8>,
+    file: Option<BufWriter<File>>,
 }
 
 impl Rejected {
-    fn add(&mut self, place: &str, refusal: &Refusal, row: Value) {
-        self.rows += 1;
-        let line =
-            json!({"at": place, "reason": refusal.reason.as_str(), "detail": refusal.detail, "row": row});
-        self.lines.extend_from_slice(line.to_string().as_bytes());
-        self.lines.push(b'\n');
-    }
-
-    fn save(self, path: &Path, options: &Options) -> Result<Option<PathBuf>, ReplicaError> {
-        if self.rows == 0 {
-            return Ok(None);
-        }
+    fn new(path: &Path, options: &Options) -> Self {
         let to = options.rejected.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push(".rejected.jsonl");
             PathBuf::from(name)
         });
-        let saved = std::fs::File::create(&to).and_then(|mut file| file.write_all(&self.lines));
-        match saved {
-            Ok(()) => Ok(Some(to)),
-            Err(e) => {
-                let detail = format!("the bad rows cannot be written to {}: {e}", to.display());
-                Err(Refusal::new(Reason::StoreUnavailable, detail).into())
-            }
-        }
+        Self { to, rows: 0, file: None }
+    }
+
+    fn add(&mut self, place: &str, refusal: &Refusal, row: Value) -> Result<(), Refusal> {
+        self.rows += 1;
+        let line =
+            json!({"at": place, "reason": refusal.reason.as_str(), "detail": refusal.detail, "row": row});
+        let file = match self.file.take() {
+            Some(file) => Ok(file),
+            None => File::create(&self.to).map(BufWriter::new),
+        };
+        let written = file.and_then(|mut file| writeln!(file, "{line}").map(|()| file));
+        self.file = Some(written.map_err(|e| self.unwritten(&e))?);
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<Option<PathBuf>, Refusal> {
+        let Some(mut file) = self.file.take() else { return Ok(None) };
+        file.flush().map_err(|e| self.unwritten(&e))?;
+        Ok(Some(self.to))
+    }
+
+    fn unwritten(&self, error: &std::io::Error) -> Refusal {
+        let detail = format!("the bad rows cannot be written to {}: {error}", self.to.display());
+        Refusal::new(Reason::StoreUnavailable, detail)
     }
 }

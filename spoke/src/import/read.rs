@@ -17,8 +17,6 @@ pub const LINES_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most rows of one file.
 pub const ROWS_FILE_MAX: usize = 1_000_000;
-/// Between two reports of progress, rows.
-const PROGRESS_ROWS: u64 = 1_000;
 /// Longest part of a bad line that is kept, characters.
 const BAD_LINE_CHARS_MAX: usize = 1_000;
 
@@ -40,42 +38,82 @@ enum Format {
     Yaml,
 }
 
-/// All rows of a file.
-pub(super) fn rows(path: &Path, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Vec<Row>, Refusal> {
-    let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{}: {detail}", path.display()));
-    let about = std::fs::symlink_metadata(path).map_err(|e| malformed(e.to_string()))?;
-    if !about.is_file() {
-        return Err(malformed("not a regular file: links, pipes and folders are not imported".to_owned()));
-    }
-    let format = format_of(path).ok_or_else(|| {
-        malformed("the name ends in none of .json, .jsonl, .ndjson, .yaml, .yml".to_owned())
-    })?;
-    let bytes_max = if format == Format::Lines { LINES_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
-    if about.len() > bytes_max {
-        let detail = format!("{}: {} bytes, at most {bytes_max}", path.display(), about.len());
-        return Err(Refusal::new(Reason::TooLarge, detail));
-    }
-    let file = File::open(path).map_err(|e| malformed(e.to_string()))?;
-    let total = about.len();
-    let rows = match format {
-        Format::Lines => lines(file, total, progress).map_err(|e| malformed(e.to_string()))?,
-        Format::Json | Format::Yaml => {
-            let mut text = String::new();
-            file.take(bytes_max).read_to_string(&mut text).map_err(|e| malformed(e.to_string()))?;
-            let value = match format {
-                Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| malformed(e.to_string()))?,
-                _ => serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?,
-            };
-            shape(value)
+/// The rows of a file, one after the other: of JSON Lines one is in memory at a time, of the others all.
+#[derive(Debug)]
+pub(super) struct Rows {
+    name: String,
+    source: Source,
+    rows: usize,
+    bytes: u64,
+    bytes_total: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Lines { reader: BufReader<File>, number: u64 },
+    Whole(std::vec::IntoIter<Row>),
+}
+
+impl Rows {
+    /// Opens a file; one that is no JSON Lines is read whole.
+    pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
+        let malformed =
+            |detail: String| Refusal::new(Reason::Malformed, format!("{}: {detail}", path.display()));
+        let about = std::fs::symlink_metadata(path).map_err(|e| malformed(e.to_string()))?;
+        if !about.is_file() {
+            return Err(malformed(
+                "not a regular file: links, pipes and folders are not imported".to_owned(),
+            ));
         }
-    };
-    if rows.len() > ROWS_FILE_MAX {
-        let detail = format!("{}: {} rows, at most {ROWS_FILE_MAX}", path.display(), rows.len());
-        return Err(Refusal::new(Reason::TooLarge, detail));
+        let format = format_of(path).ok_or_else(|| {
+            malformed("the name ends in none of .json, .jsonl, .ndjson, .yaml, .yml".to_owned())
+        })?;
+        let bytes_max = if format == Format::Lines { LINES_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
+        if about.len() > bytes_max {
+            let detail = format!("{}: {} bytes, at most {bytes_max}", path.display(), about.len());
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        let file = File::open(path).map_err(|e| malformed(e.to_string()))?;
+        let (source, bytes) = match format {
+            Format::Lines => (Source::Lines { reader: BufReader::new(file), number: 0 }, 0),
+            Format::Json | Format::Yaml => {
+                let mut text = String::new();
+                file.take(bytes_max).read_to_string(&mut text).map_err(|e| malformed(e.to_string()))?;
+                let value = match format {
+                    Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| malformed(e.to_string()))?,
+                    _ => serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?,
+                };
+                (Source::Whole(shape(value).into_iter()), about.len())
+            }
+        };
+        Ok(Self { name: path.display().to_string(), source, rows: 0, bytes, bytes_total: about.len() })
     }
-    let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    progress(Progress { rows: count, bytes: total, bytes_total: total });
-    Ok(rows)
+
+    /// At most `rows_max` more rows; none when that was all.
+    pub(super) fn next(&mut self, rows_max: usize) -> Result<Vec<Row>, Refusal> {
+        let mut found = Vec::new();
+        while found.len() < rows_max {
+            let row = match &mut self.source {
+                Source::Whole(rows) => rows.next(),
+                Source::Lines { reader, number } => next_line(reader, number, &mut self.bytes)
+                    .map_err(|e| Refusal::new(Reason::Malformed, format!("{}: {e}", self.name)))?,
+            };
+            let Some(row) = row else { break };
+            self.rows += 1;
+            found.push(row);
+        }
+        if self.rows > ROWS_FILE_MAX {
+            let detail = format!("{}: more than {ROWS_FILE_MAX} rows", self.name);
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        Ok(found)
+    }
+
+    /// How far it has been read.
+    pub(super) fn progress(&self) -> Progress {
+        let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
+        Progress { rows, bytes: self.bytes, bytes_total: self.bytes_total }
+    }
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -111,33 +149,30 @@ fn is_list_of_objects(value: &Value) -> bool {
     matches!(value, Value::Array(values) if values.iter().all(Value::is_object))
 }
 
-fn lines(file: File, total: u64, progress: &mut (dyn FnMut(Progress) + Send)) -> std::io::Result<Vec<Row>> {
-    let mut reader = BufReader::new(file);
-    let mut rows = Vec::new();
-    let (mut number, mut bytes) = (0_u64, 0_u64);
+/// The next line that is not empty.
+fn next_line(
+    reader: &mut BufReader<File>,
+    number: &mut u64,
+    bytes: &mut u64,
+) -> std::io::Result<Option<Row>> {
     loop {
         let mut line = Vec::new();
         let read = reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
         if read == 0 {
-            return Ok(rows);
+            return Ok(None);
         }
-        number += 1;
-        bytes += u64::try_from(read).unwrap_or(u64::MAX);
+        *number += 1;
+        *bytes += u64::try_from(read).unwrap_or(u64::MAX);
         let is_whole = line.last() == Some(&b'\n') || u64::try_from(read).is_ok_and(|n| n <= LINE_BYTES_MAX);
         let place = format!("line {number}");
         if !is_whole {
-            bytes += skip_line(&mut reader)?;
+            *bytes += skip_line(reader)?;
             let refusal =
                 Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
-            rows.push(Row { place, collection: None, value: Err((refusal, String::new())) });
-        } else if !line.trim_ascii().is_empty() {
-            rows.push(Row { place, collection: None, value: parse_line(&line) });
+            return Ok(Some(Row { place, collection: None, value: Err((refusal, String::new())) }));
         }
-        if rows.len() > ROWS_FILE_MAX {
-            return Ok(rows);
-        }
-        if number.is_multiple_of(PROGRESS_ROWS) {
-            progress(Progress { rows: number, bytes, bytes_total: total });
+        if !line.trim_ascii().is_empty() {
+            return Ok(Some(Row { place, collection: None, value: parse_line(&line) }));
         }
     }
 }

@@ -49,6 +49,52 @@ pub struct Write {
 /// What became of a local write: its mutation, `None` where the record already was as asked, or why not.
 pub type WriteOutcome = Result<Option<MutationId>, Refusal>;
 
+/// Local writes in one transaction: all are there when [`Bulk::commit`] returns, and none when it is dropped.
+pub struct Bulk<'a> {
+    replica: &'a Replica,
+    txn: Box<dyn ReplicaTxn>,
+    now_ms: u64,
+}
+
+impl std::fmt::Debug for Bulk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bulk").field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+impl Bulk<'_> {
+    /// Writes mutations, each for itself: those refused do not hold up the others. The outcomes come in the order of
+    /// the writes.
+    ///
+    /// # Errors
+    /// `OVERLOADED` when the outbox has no room for them; [`ReplicaError::Store`].
+    pub async fn write(&mut self, writes: Vec<Write>) -> Result<Vec<WriteOutcome>, ReplicaError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        let mut writes = writes.into_iter();
+        loop {
+            let chunk: Vec<Write> = writes.by_ref().take(ROWS_MAX).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let mut draft = self.replica.draft(&mut *self.txn, &chunk, self.now_ms).await?;
+            for write in chunk {
+                outcomes.push(draft.write(&mut *self.txn, write, None).await?);
+            }
+            draft.save(&mut *self.txn).await?;
+        }
+        check_room(&mut *self.txn).await?;
+        Ok(outcomes)
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`]; then none is written.
+    pub async fn commit(self) -> Result<(), ReplicaError> {
+        Ok(self.txn.commit().await?)
+    }
+}
+
 impl Replica {
     /// Puts a record.
     ///
@@ -104,23 +150,19 @@ impl Replica {
         writes: Vec<Write>,
         now_ms: u64,
     ) -> Result<Vec<WriteOutcome>, ReplicaError> {
-        let mut txn = self.write_txn().await?;
-        let mut outcomes = Vec::with_capacity(writes.len());
-        let mut writes = writes.into_iter();
-        loop {
-            let chunk: Vec<Write> = writes.by_ref().take(ROWS_MAX).collect();
-            if chunk.is_empty() {
-                break;
-            }
-            let mut draft = self.draft(&mut *txn, &chunk, now_ms).await?;
-            for write in chunk {
-                outcomes.push(draft.write(&mut *txn, write, None).await?);
-            }
-            draft.save(&mut *txn).await?;
-        }
-        check_room(&mut *txn).await?;
-        txn.commit().await?;
+        let mut bulk = self.bulk(now_ms).await?;
+        let outcomes = bulk.write(writes).await?;
+        bulk.commit().await?;
         Ok(outcomes)
+    }
+
+    /// Begins one transaction that takes writes as they come, so that they need not all be in memory at once. Other
+    /// local writes wait until it ends.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn bulk(&self, now_ms: u64) -> Result<Bulk<'_>, ReplicaError> {
+        Ok(Bulk { replica: self, txn: self.write_txn().await?, now_ms })
     }
 
     /// Writes mutations that commit and are delivered together or not at all. Writes that change nothing fall out.
