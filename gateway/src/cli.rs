@@ -72,9 +72,36 @@ enum Command {
     Operate(operate::Operate),
 }
 
-/// Runs a command to its exit code.
+/// Exit code of a command line that cannot be read.
+const USAGE: u8 = 2;
+
+/// Runs the command that the process was started with, to its exit code.
 #[must_use]
-pub fn run(cli: Cli) -> ExitCode {
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => unread(&error, std::env::args()),
+    }
+}
+
+/// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
+fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !error.use_stderr() || !asks_for_json {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
+    Printer { format: Format::Json }.refused(&Refusal::new(Reason::Malformed, detail));
+    ExitCode::from(USAGE)
+}
+
+/// Runs a command to its exit code.
+fn run(cli: Cli) -> ExitCode {
     let printer = Printer { format: cli.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {

@@ -21,10 +21,16 @@ use self::access::Access;
 use self::args::{Args, Command, ConflictsCommand};
 use self::print::Printer;
 
+/// Exit code of a command line that cannot be read.
+const USAGE: u8 = 2;
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return unread(&error, std::env::args()),
+    };
     let printer = Printer::new(args.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
         Ok(runtime) => runtime,
@@ -39,6 +45,22 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => printer.refuse(&refusal),
     }
+}
+
+/// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
+fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !error.use_stderr() || !asks_for_json {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
+    let _ = Printer::new(args::Output::Json).refuse(&Refusal::new(Reason::Malformed, detail));
+    ExitCode::from(USAGE)
 }
 
 async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trials::fleet::{Hub, Spoke, copy_files};
-use trials::process::{Folder, Postgres, Process, until};
+use trials::process::{Folder, Postgres, Process, run, until};
 
 /// One hub over each store, TLS, and one over plaintext.
 fn each_hub(name: &str, run: impl Fn(&Folder, Hub)) {
@@ -117,6 +117,25 @@ fn what_a_command_cannot_do_is_said_with_its_class_and_remedy() {
     }
     let stranger = Spoke { data: folder.at("stranger"), name: "stranger".to_owned() };
     assert_eq!(stranger.run(&["get", "note", "x"]).error()["error"]["reason"], "NOT_JOINED");
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_is_json_for_scripts() {
+    for (program, args) in [
+        ("hubward", ["--output", "json", "token", "create", "--ttl"].as_slice()),
+        ("hubward", &["--output=json", "token", "create", "--tenant", "t", "--uses", "many"]),
+        ("spoke", &["put", "note", "--output", "json"]),
+        ("spoke", &["--output", "json", "no-such-command"]),
+    ] {
+        let ran = run(program, args);
+        assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
+        let error = ran.error();
+        assert_eq!(error["error"]["reason"], "MALFORMED", "{args:?}");
+        assert!(error["error"]["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{error}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+    let help = run("spoke", &["--help"]);
+    assert!(help.code == 0 && help.stdout.contains("Usage:"), "{help:?}");
 }
 
 #[test]
