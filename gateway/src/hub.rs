@@ -1,7 +1,6 @@
 //! The hub: use cases over a store. Handlers call these; nothing here knows of gRPC.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semantics::commit::Head;
@@ -9,6 +8,7 @@ use semantics::ids::{LogId, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
 
+pub mod admission;
 pub mod catch_up;
 pub mod committer;
 pub mod control;
@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod session;
 pub mod work;
 
+pub use self::admission::{Admission, Open};
 use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
@@ -40,22 +41,6 @@ pub struct Principal {
     pub tenant: TenantId,
     /// The node.
     pub node: NodeId,
-}
-
-/// Whether a node may push so much now.
-pub trait Admission: Send + Sync + fmt::Debug {
-    /// `None` = it may; else when to come again, milliseconds.
-    fn admit(&self, who: &Principal, mutations: usize, now_ms: u64) -> Option<u64>;
-}
-
-/// Lets everybody in.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Open;
-
-impl Admission for Open {
-    fn admit(&self, _: &Principal, _: usize, _: u64) -> Option<u64> {
-        None
-    }
 }
 
 /// How long things are kept.

@@ -23,8 +23,9 @@ use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::auth::layer::AuthLayer;
 use crate::auth::{Transport, Trust};
 use crate::config::{Config, StoreAt};
+use crate::hub::admission::{Limiter, NODE_RATE, TENANT_RATE};
 use crate::hub::error::HubError;
-use crate::hub::{Hub, Open, Paging, Parts, Retention};
+use crate::hub::{Hub, Paging, Parts, Retention};
 use crate::metered::Metered;
 use crate::operator;
 use crate::place;
@@ -83,7 +84,7 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
         store,
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        admission: Arc::new(Open),
+        admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
         retention: Retention::default(),
         paging: Paging::default(),
     }));
