@@ -205,6 +205,8 @@ pub struct CommitRow {
     pub leaf: Digest,
     /// Its time, milliseconds since 1970-01-01 UTC.
     pub time_ms: u64,
+    /// The horizon after it: the last input of the leaf that stands nowhere else.
+    pub horizon: Revision,
     /// What became of each dot it consumed, in order.
     pub outcomes: Vec<DotOutcome>,
 }

@@ -288,6 +288,7 @@ impl<'a> Draft<'a> {
             chain: self.head.chain,
             leaf,
             time_ms: self.head.time_ms,
+            horizon: self.head.horizon,
             outcomes: self.outcomes,
         };
         let append = Append {

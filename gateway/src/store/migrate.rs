@@ -9,11 +9,15 @@ use super::StoreError;
 pub(super) type File = (i64, &'static str, &'static str);
 
 /// SQLite's.
-pub(super) const SQLITE: &[File] =
-    &[(1, "init", include_str!("../../../migrations/hub-sqlite/0001_init.sql"))];
+pub(super) const SQLITE: &[File] = &[
+    (1, "init", include_str!("../../../migrations/hub-sqlite/0001_init.sql")),
+    (2, "commit_horizon", include_str!("../../../migrations/hub-sqlite/0002_commit_horizon.sql")),
+];
 /// PostgreSQL's.
-pub(super) const POSTGRES: &[File] =
-    &[(1, "init", include_str!("../../../migrations/hub-postgres/0001_init.sql"))];
+pub(super) const POSTGRES: &[File] = &[
+    (1, "init", include_str!("../../../migrations/hub-postgres/0001_init.sql")),
+    (2, "commit_horizon", include_str!("../../../migrations/hub-postgres/0002_commit_horizon.sql")),
+];
 
 /// Runs what has not run. On PostgreSQL under an advisory lock.
 pub(super) fn migrator(files: &[File]) -> Migrator {

@@ -65,6 +65,7 @@ pub(super) const COMMITS: Table = Table {
         ("chain", Bytes),
         ("leaf", Bytes),
         ("time_ms", Int),
+        ("horizon", Int),
         ("outcomes", Bytes),
     ],
     key: 1,

@@ -87,28 +87,30 @@ impl Audit {
         }
         let cells: Vec<Digest> =
             touched.iter().map(|cell| digest::cell_digest(cell, &self.cells[cell])).collect();
-        let leaf = |horizon| {
-            digest::commit_leaf(&CommitSummary {
-                commit: commit.number,
-                first: commit.first,
-                last: commit.last,
-                time_ms: commit.time_ms,
-                horizon,
-                mutations_root: digest::merkle_root(
-                    &commit.outcomes.iter().map(|o| o.digest).collect::<Vec<_>>(),
-                ),
-                records_root: digest::merkle_root(
-                    &mine.iter().map(|row| digest::record_digest(&row.record)).collect::<Vec<_>>(),
-                ),
-                cells_root: digest::merkle_root(&cells),
-            })
-        };
-        assert!(
-            [at.horizon, horizon].into_iter().any(|horizon| leaf(horizon) == commit.leaf),
-            "leaf of {commit:?}"
-        );
+        let leaf = digest::commit_leaf(&CommitSummary {
+            commit: commit.number,
+            first: commit.first,
+            last: commit.last,
+            time_ms: commit.time_ms,
+            horizon: commit.horizon,
+            mutations_root: digest::merkle_root(
+                &commit.outcomes.iter().map(|o| o.digest).collect::<Vec<_>>(),
+            ),
+            records_root: digest::merkle_root(
+                &mine.iter().map(|row| digest::record_digest(&row.record)).collect::<Vec<_>>(),
+            ),
+            cells_root: digest::merkle_root(&cells),
+        });
+        assert_eq!(leaf, commit.leaf, "leaf of {commit:?}");
+        assert!(commit.horizon >= at.horizon && commit.horizon <= horizon, "the horizon only rises");
         assert_eq!(digest::chain(&at.chain, &commit.leaf), commit.chain, "chain");
-        *at = Head { commit: commit.number, revision: commit.last, chain: commit.chain, ..*at };
+        *at = Head {
+            commit: commit.number,
+            revision: commit.last,
+            chain: commit.chain,
+            horizon: commit.horizon,
+            ..*at
+        };
         self.time_ms = commit.time_ms;
     }
 

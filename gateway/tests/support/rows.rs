@@ -218,6 +218,7 @@ impl Draft {
                 chain: head.chain,
                 leaf,
                 time_ms: head.time_ms,
+                horizon: head.horizon,
                 outcomes: self.outcomes,
             },
             rows: self.rows,

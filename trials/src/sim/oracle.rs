@@ -105,6 +105,7 @@ impl Log {
         );
         ensure!(head.revision == commit.last, "the head is not at the end of commit {number}");
         ensure!(head.time_ms >= before.time_ms, "time went back in commit {number}");
+        ensure!(head.horizon == commit.horizon, "commit {number} does not say the head's horizon");
         ensure!(head.horizon >= before.horizon, "the horizon went back in commit {number}");
         let records: Vec<_> = append.rows.iter().map(|row| digest::record_digest(&row.record)).collect();
         let mutations: Vec<_> = commit.outcomes.iter().map(|outcome| outcome.digest).collect();
@@ -115,7 +116,7 @@ impl Log {
             first: commit.first,
             last: commit.last,
             time_ms: commit.time_ms,
-            horizon: head.horizon,
+            horizon: commit.horizon,
             mutations_root: digest::merkle_root(&mutations),
             records_root: digest::merkle_root(&records),
             cells_root: digest::merkle_root(&cells),

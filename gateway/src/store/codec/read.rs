@@ -167,13 +167,14 @@ pub(in crate::store) fn commit<R: Columns>(row: &R) -> Result<CommitRow, StoreEr
     let (first, last) = (Revision(at.number()?), Revision(at.number()?));
     let (chain, leaf) = (at.id(Digest::from_slice)?, at.id(Digest::from_slice)?);
     let time_ms = at.number()?;
+    let horizon = Revision(at.number()?);
     let broken = |error: &dyn std::fmt::Display| {
         StoreError::Corrupt(format!("table commits: outcomes of commit {number}: {error}"))
     };
     let list = OutcomeList::decode(at.bytes()?.as_slice()).map_err(|error| broken(&error))?;
     let outcomes: Result<Vec<DotOutcome>, _> = list.outcomes.into_iter().map(DotOutcome::try_from).collect();
     let outcomes = outcomes.map_err(|error| broken(&error))?;
-    Ok(CommitRow { number, first, last, chain, leaf, time_ms, outcomes })
+    Ok(CommitRow { number, first, last, chain, leaf, time_ms, horizon, outcomes })
 }
 
 /// A cell.

@@ -134,6 +134,7 @@ fn commit(row: &CommitRow) -> Vec<Value> {
         Value::bytes(row.chain.as_bytes()),
         Value::bytes(row.leaf.as_bytes()),
         Value::number(row.time_ms),
+        Value::number(row.horizon.0),
         Value::bytes(OutcomeList { outcomes }.encode_to_vec()),
     ]
 }
