@@ -6,36 +6,46 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use semantics::reason::{Reason, Refusal};
+use shell::completion::{self, Shell};
+use shell::{Parsed, Resolved};
 
 mod client;
+mod health;
 mod operate;
 mod output;
 mod process;
 
 use self::output::Printer;
-use crate::config::{DATA, Given};
+use crate::config::Given;
+use crate::settings::PROGRAM;
 
 /// How long threads may take to end when the command is done.
 const EXIT_WITHIN: Duration = Duration::from_millis(500);
+
+/// Heading of the flags that every command takes.
+const EVERYWHERE: &str = "Every command";
 
 /// The Hubward hub and the commands of its operators.
 #[derive(Debug, Parser)]
 #[command(name = "hubward", version, about)]
 pub struct Cli {
     /// Folder of the hub's files; operator commands find the local hub and credential there.
-    #[arg(long, global = true, env = "HUBWARD_DATA", default_value = DATA)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_name = "DIR")]
     data: PathBuf,
+    /// Settings as TOML; flags and variables win.
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A hub elsewhere, as https://HOST:PORT of its operator listener.
-    #[arg(long, global = true, requires = "token_file")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
     hub: Option<String>,
     /// File of the operator credential for that hub.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// File of that hub's CA certificate (`hubward ca show`); without it the CA in the data folder.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// How answers and errors are printed.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_enum)]
     output: Format,
     #[command(subcommand)]
     command: Command,
@@ -56,57 +66,68 @@ enum Command {
     Serve {
         #[command(flatten)]
         given: Given,
-        /// Settings as TOML; flags and environment win.
-        #[arg(long, env = "HUBWARD_CONFIG")]
-        config: Option<PathBuf>,
     },
     /// Makes or upgrades the store, the keys and the operator credential.
     Migrate {
         #[command(flatten)]
         given: Given,
-        /// Settings as TOML; flags and environment win.
-        #[arg(long, env = "HUBWARD_CONFIG")]
-        config: Option<PathBuf>,
+    },
+    /// The settings: flags, variables HUBWARD_…, settings file.
+    #[command(subcommand)]
+    Config(Config),
+    /// Asks whether the hub is ready: exit code 0 when it is.
+    Health,
+    /// Prints a script that completes the words of this command; your shell's manual says where it belongs.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
     #[command(flatten)]
     Operate(operate::Operate),
 }
 
-/// Exit code of a command line that cannot be read.
-const USAGE: u8 = 2;
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// Checks the settings without using them: flags, variables, file, and that secrets can be read.
+    Check {
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Shows every setting and where its value comes from; secrets are not shown.
+    Print {
+        #[command(flatten)]
+        given: Given,
+    },
+}
+
+/// The command line, as clap knows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    PROGRAM.command::<Cli>()
+}
 
 /// Runs the command that the process was started with, to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(cli) => run(cli),
-        Err(error) => unread(&error, std::env::args()),
-    }
+    PROGRAM.start::<Cli>(|Parsed { command, settings }| match settings {
+        Some(settings) => run(command, &settings),
+        None => without_settings(&command.command),
+    })
 }
 
-/// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
-fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
-    let args: Vec<String> = args.collect();
-    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
-        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    if !error.use_stderr() || !asks_for_json {
-        error.exit();
+fn without_settings(asked: &Command) -> ExitCode {
+    if let Command::Completions { shell } = asked {
+        output::raw(&completion::script(*shell, command()));
     }
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
-    Printer { format: Format::Json }.refused(&Refusal::new(Reason::Malformed, detail));
-    ExitCode::from(USAGE)
+    ExitCode::SUCCESS
 }
 
-/// Runs a command to its exit code.
-fn run(cli: Cli) -> ExitCode {
+fn run(cli: Cli, settings: &Resolved) -> ExitCode {
     let printer = Printer { format: cli.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(cli.run(printer));
+            let done = runtime.block_on(cli.run(settings, printer));
             // What is left by now waits for nobody.
             runtime.shutdown_timeout(EXIT_WITHIN);
             done
@@ -123,15 +144,40 @@ fn run(cli: Cli) -> ExitCode {
 }
 
 impl Cli {
-    async fn run(self, printer: Printer) -> Result<(), Refusal> {
+    async fn run(self, settings: &Resolved, printer: Printer) -> Result<(), Refusal> {
+        let given = |given: Given| -> Result<Given, Refusal> {
+            let database_url = settings.secret("database_url")?;
+            Ok(Given { database_url, data: Some(self.data.clone()), ..given })
+        };
         match self.command {
-            Command::Serve { given, config } => process::serve(given, config, self.data).await,
-            Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Serve { given: said } => process::serve(given(said)?).await,
+            Command::Migrate { given: said } => process::migrate(given(said)?, printer).await,
+            Command::Config(Config::Check { given: said }) => {
+                settings.check_secrets()?;
+                process::check(given(said)?, settings, printer)
+            }
+            Command::Config(Config::Print { .. }) => {
+                process::print(settings, printer);
+                Ok(())
+            }
+            Command::Completions { .. } => Ok(()),
+            Command::Health => {
+                health::run(&client::At { data: self.data, hub: self.hub, token: None, ca: self.ca }, printer)
+                    .await
+            }
             Command::Operate(operate) => {
-                let at =
-                    client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
+                let token = settings.secret("token")?;
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
                 operate.run(&at, printer).await
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
     }
 }

@@ -10,6 +10,7 @@ pub mod operator;
 pub mod place;
 pub mod rpc;
 pub mod serve;
+pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

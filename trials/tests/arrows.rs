@@ -6,12 +6,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 /// From each member to the members it may depend on, in any way, tests included.
-const ALLOWED: [(&str, &[&str]); 5] = [
+const ALLOWED: [(&str, &[&str]); 6] = [
     ("semantics", &[]),
     ("proto", &["semantics"]),
-    ("gateway", &["semantics", "proto"]),
-    ("spoke", &["semantics", "proto"]),
-    ("trials", &["semantics", "proto", "gateway", "spoke"]),
+    ("shell", &["semantics"]),
+    ("gateway", &["semantics", "proto", "shell"]),
+    ("spoke", &["semantics", "proto", "shell"]),
+    ("trials", &["semantics", "proto", "shell", "gateway", "spoke"]),
 ];
 
 /// The crate of pure rules, and what would bring it a clock, randomness or input and output.
