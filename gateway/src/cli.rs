@@ -6,46 +6,36 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use semantics::reason::{Reason, Refusal};
-use shell::completion::{self, Shell};
-use shell::{Parsed, Resolved};
 
 mod client;
-mod health;
 mod operate;
 mod output;
 mod process;
 
 use self::output::Printer;
-use crate::config::Given;
-use crate::settings::PROGRAM;
+use crate::config::{DATA, Given};
 
 /// How long threads may take to end when the command is done.
 const EXIT_WITHIN: Duration = Duration::from_millis(500);
-
-/// Heading of the flags that every command takes.
-const EVERYWHERE: &str = "Every command";
 
 /// The Hubward hub and the commands of its operators.
 #[derive(Debug, Parser)]
 #[command(name = "hubward", version, about)]
 pub struct Cli {
     /// Folder of the hub's files; operator commands find the local hub and credential there.
-    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_name = "DIR")]
+    #[arg(long, global = true, env = "HUBWARD_DATA", default_value = DATA)]
     data: PathBuf,
-    /// Settings as TOML; flags and variables win.
-    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// A hub elsewhere, as https://HOST:PORT of its operator listener.
-    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
+    #[arg(long, global = true, requires = "token_file")]
     hub: Option<String>,
     /// File of the operator credential for that hub.
-    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
+    #[arg(long, global = true)]
     token_file: Option<PathBuf>,
     /// File of that hub's CA certificate (`hubward ca show`); without it the CA in the data folder.
-    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
+    #[arg(long, global = true)]
     ca: Option<PathBuf>,
     /// How answers and errors are printed.
-    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_enum)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
     #[command(subcommand)]
     command: Command,
@@ -66,68 +56,57 @@ enum Command {
     Serve {
         #[command(flatten)]
         given: Given,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
     },
     /// Makes or upgrades the store, the keys and the operator credential.
     Migrate {
         #[command(flatten)]
         given: Given,
-    },
-    /// The settings: flags, variables HUBWARD_…, settings file.
-    #[command(subcommand)]
-    Config(Config),
-    /// Asks whether the hub is ready: exit code 0 when it is.
-    Health,
-    /// Prints a script that completes the words of this command; your shell's manual says where it belongs.
-    Completions {
-        /// The shell.
-        shell: Shell,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
     },
     #[command(flatten)]
     Operate(operate::Operate),
 }
 
-#[derive(Debug, Subcommand)]
-enum Config {
-    /// Checks the settings without using them: flags, variables, file, and that secrets can be read.
-    Check {
-        #[command(flatten)]
-        given: Given,
-    },
-    /// Shows every setting and where its value comes from; secrets are not shown.
-    Print {
-        #[command(flatten)]
-        given: Given,
-    },
-}
-
-/// The command line, as clap knows it.
-#[must_use]
-pub fn command() -> clap::Command {
-    PROGRAM.command::<Cli>()
-}
+/// Exit code of a command line that cannot be read.
+const USAGE: u8 = 2;
 
 /// Runs the command that the process was started with, to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    PROGRAM.start::<Cli>(|Parsed { command, settings }| match settings {
-        Some(settings) => run(command, &settings),
-        None => without_settings(&command.command),
-    })
-}
-
-fn without_settings(asked: &Command) -> ExitCode {
-    if let Command::Completions { shell } = asked {
-        output::raw(&completion::script(*shell, command()));
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => unread(&error, std::env::args()),
     }
-    ExitCode::SUCCESS
 }
 
-fn run(cli: Cli, settings: &Resolved) -> ExitCode {
+/// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
+fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !error.use_stderr() || !asks_for_json {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
+    Printer { format: Format::Json }.refused(&Refusal::new(Reason::Malformed, detail));
+    ExitCode::from(USAGE)
+}
+
+/// Runs a command to its exit code.
+fn run(cli: Cli) -> ExitCode {
     let printer = Printer { format: cli.output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => {
-            let done = runtime.block_on(cli.run(settings, printer));
+            let done = runtime.block_on(cli.run(printer));
             // What is left by now waits for nobody.
             runtime.shutdown_timeout(EXIT_WITHIN);
             done
@@ -144,40 +123,15 @@ fn run(cli: Cli, settings: &Resolved) -> ExitCode {
 }
 
 impl Cli {
-    async fn run(self, settings: &Resolved, printer: Printer) -> Result<(), Refusal> {
-        let given = |given: Given| -> Result<Given, Refusal> {
-            let database_url = settings.secret("database_url")?;
-            Ok(Given { database_url, data: Some(self.data.clone()), ..given })
-        };
+    async fn run(self, printer: Printer) -> Result<(), Refusal> {
         match self.command {
-            Command::Serve { given: said } => process::serve(given(said)?).await,
-            Command::Migrate { given: said } => process::migrate(given(said)?, printer).await,
-            Command::Config(Config::Check { given: said }) => {
-                settings.check_secrets()?;
-                process::check(given(said)?, settings, printer)
-            }
-            Command::Config(Config::Print { .. }) => {
-                process::print(settings, printer);
-                Ok(())
-            }
-            Command::Completions { .. } => Ok(()),
-            Command::Health => {
-                health::run(&client::At { data: self.data, hub: self.hub, token: None, ca: self.ca }, printer)
-                    .await
-            }
+            Command::Serve { given, config } => process::serve(given, config, self.data).await,
+            Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
             Command::Operate(operate) => {
-                let token = settings.secret("token")?;
-                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
+                let at =
+                    client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
                 operate.run(&at, printer).await
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_command_line_is_sound() {
-        super::command().debug_assert();
     }
 }

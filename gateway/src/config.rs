@@ -1,52 +1,39 @@
-//! What `hubward serve` and `hubward migrate` run with, once it has been checked.
+//! Settings of `hubward serve` and `hubward migrate`: flags, then environment, then file, then defaults.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use semantics::reason::{Reason, Refusal};
+use serde::Deserialize;
 
-use crate::hub::Retention;
-use crate::settings::{DATA, LISTEN, OPERATOR_LISTEN};
+/// Where spokes connect, when nothing else is said.
+pub const LISTEN: &str = "127.0.0.1:7420";
+/// Where operators connect, when nothing else is said.
+pub const OPERATOR_LISTEN: &str = "127.0.0.1:7421";
+/// The data folder, when nothing else is said.
+pub const DATA: &str = "./hubward-data";
+/// Largest settings file, bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// How long a shutdown waits, when nothing else is said, seconds.
-const DRAIN_S: u64 = 10;
-/// Milliseconds in a day.
-const DAY_MS: u64 = 24 * 3_600_000;
-
-/// Settings as somebody gave them; [`crate::settings::PROGRAM`] says what each is.
-#[derive(Debug, Clone, Default, clap::Args)]
+/// Settings as somebody gave them: a flag, a variable HUBWARD_…, or a key of the settings file.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// Plaintext on loopback, and a tenant `default` ready to join.
     #[arg(long)]
     pub dev: bool,
     /// Postgres, as postgres://…; without it the hub keeps everything in one SQLite file in the data folder.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "HUBWARD_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// File that holds the database URL.
-    #[arg(long, value_name = "FILE", conflicts_with = "database_url")]
-    pub database_url_file: Option<PathBuf>,
-    /// Where spokes connect; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
+    #[arg(long, env = "HUBWARD_LISTEN")]
     pub listen: Option<String>,
-    /// Where operators connect; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Where operators connect [default: 127.0.0.1:7421].
+    #[arg(long, env = "HUBWARD_OPERATOR_LISTEN")]
     pub operator_listen: Option<String>,
-    /// Name or address under which spokes reach this hub, besides those it listens on; may be given several times.
-    #[arg(id = "hostnames", long = "hostname", value_name = "NAME", value_delimiter = ',')]
+    /// Names or addresses under which spokes reach this hub, besides those it listens on.
+    #[arg(long = "hostname", env = "HUBWARD_HOSTNAMES", value_delimiter = ',')]
     pub hostnames: Vec<String>,
-    /// How long a shutdown waits for what is under way, seconds.
-    #[arg(long, value_name = "SECONDS")]
-    pub drain_s: Option<u64>,
-    /// The newest revisions of each tenant that are kept whatever readers have acknowledged.
-    #[arg(long, value_name = "REVISIONS")]
-    pub retention_revisions_min: Option<u64>,
-    /// A writer silent for longer holds history back no more, days.
-    #[arg(long, value_name = "DAYS")]
-    pub writer_expiry_days: Option<u64>,
-    /// What is logged: a level, or levels by module.
-    #[arg(long, value_name = "LEVELS")]
-    pub log: Option<String>,
     /// The data folder; a flag of its own on the command line.
     #[arg(skip)]
     pub data: Option<PathBuf>,
@@ -65,10 +52,6 @@ pub struct Config {
     pub operator_listen: SocketAddr,
     /// More names of this hub.
     pub hostnames: Vec<String>,
-    /// How long a shutdown waits for what is under way.
-    pub drain_within: Duration,
-    /// What of the past is kept.
-    pub retention: Retention,
     /// The data folder.
     pub data: PathBuf,
 }
@@ -100,6 +83,36 @@ fn malformed(detail: impl Into<String>) -> Refusal {
 }
 
 impl Given {
+    /// Reads a settings file (TOML); a key that is not known is refused by name.
+    ///
+    /// # Errors
+    /// MALFORMED, TOO_LARGE, or NOT_FOUND, naming the file.
+    pub fn read(path: &Path) -> Result<Self, Refusal> {
+        let name = path.display();
+        let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
+        if std::fs::metadata(path).map_err(unread)?.len() > FILE_BYTES_MAX {
+            return Err(Refusal::new(
+                Reason::TooLarge,
+                format!("{name} is larger than {FILE_BYTES_MAX} bytes"),
+            ));
+        }
+        let text = std::fs::read_to_string(path).map_err(unread)?;
+        toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))
+    }
+
+    /// These settings, and where they say nothing, those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            dev: self.dev || other.dev,
+            database_url: self.database_url.or(other.database_url),
+            listen: self.listen.or(other.listen),
+            operator_listen: self.operator_listen.or(other.operator_listen),
+            hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
+            data: self.data.or(other.data),
+        }
+    }
+
     /// Checks them.
     ///
     /// # Errors
@@ -123,21 +136,8 @@ impl Given {
                 return Err(malformed(detail));
             }
         }
-        let usual = Retention::default();
-        let retention = Retention {
-            revisions_min: self.retention_revisions_min.unwrap_or(usual.revisions_min),
-            expiry_ms: self.writer_expiry_days.map_or(usual.expiry_ms, |days| days.saturating_mul(DAY_MS)),
-        };
-        Ok(Config {
-            dev: self.dev,
-            store,
-            listen,
-            operator_listen,
-            hostnames: self.hostnames,
-            drain_within: Duration::from_secs(self.drain_s.unwrap_or(DRAIN_S)),
-            retention,
-            data: self.data.unwrap_or_else(|| PathBuf::from(DATA)),
-        })
+        let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
+        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
     }
 }
 
@@ -148,10 +148,9 @@ fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::PROGRAM;
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn given(text: &str) -> Given {
+        toml::from_str(text).unwrap()
     }
 
     #[test]
@@ -163,24 +162,25 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_settings_and_the_code_have_the_same_defaults() {
-        let number = |key: &str| PROGRAM.setting(key).unwrap().default.unwrap().parse::<u64>().unwrap();
-        let config = Given::default().check().unwrap();
-        assert_eq!(config.drain_within, Duration::from_secs(number("drain_s")));
-        assert_eq!(config.retention.revisions_min, number("retention_revisions_min"));
-        assert_eq!(config.retention.expiry_ms, number("writer_expiry_days") * DAY_MS);
+    fn what_was_said_first_wins() {
+        let flags = given("listen = '127.0.0.1:1'");
+        let file = given("listen = '127.0.0.1:2'\noperator_listen = '127.0.0.1:3'\ndata = 'd'");
+        let config = flags.or(file).check().unwrap();
+        assert_eq!((config.listen.port(), config.operator_listen.port()), (1, 3));
+        assert_eq!(config.data, PathBuf::from("d"));
     }
 
     #[test]
-    fn bad_values_are_refused_by_name() {
-        let usual = Given::default;
-        for (given, name) in [
-            (Given { listen: text("here"), ..usual() }, "listen"),
-            (Given { database_url: text("mysql://x"), ..usual() }, "database_url"),
-            (Given { database_url: text("memory:"), ..usual() }, "database_url"),
-            (Given { dev: true, listen: text("0.0.0.0:7420"), ..usual() }, "listen"),
+    fn unknown_keys_and_bad_values_are_refused_by_name() {
+        let unknown = toml::from_str::<Given>("listne = 'x'").unwrap_err();
+        assert!(unknown.message().contains("listne"), "{unknown}");
+        for (text, name) in [
+            ("listen = 'here'", "listen"),
+            ("database_url = 'mysql://x'", "database_url"),
+            ("database_url = 'memory:'", "database_url"),
+            ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
         ] {
-            let refusal = given.check().unwrap_err();
+            let refusal = given(text).check().unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);
             assert!(refusal.detail.starts_with(name), "{}", refusal.detail);
         }

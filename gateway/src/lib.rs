@@ -10,7 +10,6 @@ pub mod operator;
 pub mod place;
 pub mod rpc;
 pub mod serve;
-pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

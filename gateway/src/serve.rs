@@ -12,7 +12,6 @@ use proto::v1::sync_service_server::SyncServiceServer;
 use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use semantics::session::MESSAGE_BYTES_MAX;
-use shell::ready;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +25,7 @@ use crate::auth::{Transport, Trust};
 use crate::config::{Config, StoreAt};
 use crate::hub::admission::{Limiter, NODE_RATE, TENANT_RATE};
 use crate::hub::error::HubError;
-use crate::hub::{Hub, Paging, Parts};
+use crate::hub::{Hub, Paging, Parts, Retention};
 use crate::metered::Metered;
 use crate::operator;
 use crate::place;
@@ -42,6 +41,8 @@ use crate::store::sqlite::{DATABASE_FILE, SqliteStore};
 use crate::telemetry::Metrics;
 use crate::tls;
 
+/// How long a shutdown waits for what is under way.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Used assertions and expired tokens are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A connection on which nothing is heard is asked for a sign of life after this.
@@ -84,7 +85,7 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
-        retention: config.retention,
+        retention: Retention::default(),
         paging: Paging::default(),
     }));
     let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
@@ -120,7 +121,6 @@ pub struct Running {
     pub at: Listening,
     /// What its services share.
     pub gate: Arc<Gate>,
-    drain_within: Duration,
     health: HealthReporter,
     spokes: Serving,
     operators: Serving,
@@ -141,10 +141,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let dev_token = if config.dev { Some(dev_tenant(&opened).await?) } else { None };
     let running = start(&config, opened).await?;
     place::announce(&config, running.at, dev_token.as_deref())?;
-    let manager = std::env::var_os(ready::VARIABLE);
-    ready::tell(manager.as_deref(), ready::State::Ready);
     shutdown.await;
-    ready::tell(manager.as_deref(), ready::State::Stopping);
     running.drain().await;
     place::forget(&config.data);
     Ok(())
@@ -180,7 +177,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     };
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
-    Ok(Running { at, gate, drain_within: config.drain_within, health, spokes, operators })
+    Ok(Running { at, gate, health, spokes, operators })
 }
 
 async fn spoke_routes(
@@ -261,7 +258,7 @@ async fn sweep(gate: Arc<Gate>, trust: Arc<Trust>) {
 
 impl Running {
     /// Stops: not ready any more, no new sessions or pushes, a goodbye to each session, what is under way is
-    /// finished; what is left after the time that the settings give is cut off.
+    /// finished; after [`DRAIN_WITHIN`] what is left is cut off.
     pub async fn drain(self) {
         info!("draining");
         self.gate.draining.cancel();
@@ -273,7 +270,7 @@ impl Running {
             self.gate.tasks.wait().await;
             drop((&mut spokes).await);
         };
-        if tokio::time::timeout(self.drain_within, done).await.is_err() {
+        if tokio::time::timeout(DRAIN_WITHIN, done).await.is_err() {
             warn!("what was left after the drain is cut off");
             spokes.abort();
         }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use semantics::outcome::Outcome;
-use semantics::reason::{Reason, Refusal};
+use semantics::reason::Reason;
 use semantics::session::Results;
 use tracing_subscriber::EnvFilter;
 
@@ -23,18 +23,9 @@ const COUNTS: [f64; 8] = [0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0];
 /// Most tenants that have a head gauge of their own; those beyond are not shown.
 const TENANTS_SHOWN_MAX: usize = 100;
 
-/// Whether these levels can be logged.
-///
-/// # Errors
-/// MALFORMED, naming the setting.
-pub fn check_levels(levels: &str) -> Result<(), Refusal> {
-    let bad = |e| Refusal::new(Reason::Malformed, format!("log: {levels:?} is no level like info: {e}"));
-    EnvFilter::try_new(levels).map(drop).map_err(bad)
-}
-
-/// Starts logging to stderr, one JSON object a line: what these levels say.
-pub fn start_logs(levels: &str) {
-    let filter = EnvFilter::try_new(levels).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging to stderr, one JSON object a line. The level comes from HUBWARD_LOG (`info` when unset).
+pub fn start_logs() {
+    let filter = EnvFilter::try_from_env("HUBWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
     // A second start in one process (in tests) leaves the first one in place.
     drop(logs.with_writer(std::io::stderr).with_target(false).try_init());

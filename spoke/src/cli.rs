@@ -5,7 +5,6 @@ mod access;
 mod args;
 mod conflicts;
 mod files;
-mod health;
 mod join;
 mod outbox;
 mod print;
@@ -15,38 +14,23 @@ mod watch;
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use semantics::reason::{Reason, Refusal};
-use shell::{Parsed, Resolved, completion};
 
 use self::access::Access;
 use self::args::{Args, Command, ConflictsCommand};
 use self::print::Printer;
-use crate::settings::PROGRAM;
 
-/// The command line, as clap knows it.
-#[must_use]
-pub fn command() -> clap::Command {
-    PROGRAM.command::<Args>()
-}
+/// Exit code of a command line that cannot be read.
+const USAGE: u8 = 2;
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    PROGRAM.start::<Args>(|Parsed { command, settings }| match settings {
-        Some(settings) => run_to_end(command, &settings),
-        None => without_settings(&command.command),
-    })
-}
-
-fn without_settings(asked: &Command) -> ExitCode {
-    if let Command::Completions { shell } = asked {
-        // Nobody is left to tell when stdout is closed.
-        drop(print::raw(&completion::script(*shell, command())));
-    }
-    ExitCode::SUCCESS
-}
-
-fn run_to_end(args: Args, settings: &Resolved) -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return unread(&error, std::env::args()),
+    };
     let printer = Printer::new(args.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
         Ok(runtime) => runtime,
@@ -54,7 +38,7 @@ fn run_to_end(args: Args, settings: &Resolved) -> ExitCode {
             return printer.refuse(&Refusal::new(Reason::Internal, format!("no runtime: {error}")));
         }
     };
-    let result = runtime.block_on(perform(args, settings, printer));
+    let result = runtime.block_on(perform(args, printer));
     // What still runs is a task that waits for a hub; nothing durable hangs on it.
     runtime.shutdown_background();
     match result {
@@ -63,20 +47,28 @@ fn run_to_end(args: Args, settings: &Resolved) -> ExitCode {
     }
 }
 
-async fn perform(args: Args, settings: &Resolved, printer: Printer) -> Result<(), Refusal> {
+/// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
+fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !error.use_stderr() || !asks_for_json {
+        error.exit();
+    }
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
+    let _ = Printer::new(args::Output::Json).refuse(&Refusal::new(Reason::Malformed, detail));
+    ExitCode::from(USAGE)
+}
+
+async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
     let data = args.data.as_path();
-    let levels = settings.text("log").unwrap_or_default();
     match args.command {
-        Command::Join(join) => return join::run(data, join, settings.secret("token")?, printer).await,
+        Command::Join(join) => return join::run(data, join, printer).await,
         Command::Watch { kind, after } => return watch::run(data, kind, after).await,
-        Command::Run => return run::run(data, levels).await,
-        Command::Health => return health::run(data, printer).await,
-        Command::Config { command: shell::Config::Print } => return printer.settings(settings),
-        Command::Config { command: shell::Config::Check } => {
-            settings.check_secrets()?;
-            run::filter(levels)?;
-            return printer.show(&settings.checked());
-        }
+        Command::Run => return run::run(data, printer).await,
         Command::AdoptLog => return run::adopt_log(data, printer).await,
         Command::History { kind, id } => return conflicts::history(data, &kind, &id, printer).await,
         _ => {}
@@ -96,9 +88,6 @@ async fn with_access(
     match command {
         Command::Join(_)
         | Command::Run
-        | Command::Health
-        | Command::Config { .. }
-        | Command::Completions { .. }
         | Command::AdoptLog
         | Command::History { .. }
         | Command::Watch { .. } => Ok(()),
@@ -121,13 +110,5 @@ async fn with_access(
         }
         Command::Import(import) => files::import(access, import, printer).await,
         Command::Export { kind } => files::export(access, kind).await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_command_line_is_sound() {
-        super::command().debug_assert();
     }
 }

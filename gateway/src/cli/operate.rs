@@ -9,7 +9,7 @@ use semantics::view::View;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::client::{At, Client, not_operators};
+use super::client::{At, Client};
 use super::output::Printer;
 
 mod show;
@@ -20,7 +20,7 @@ const PAGE_SIZE: i32 = 1_000;
 #[derive(Debug, Clone, Args)]
 pub(super) struct OfTenant {
     /// The tenant.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "HUBWARD_TENANT", default_value = "default")]
     tenant: String,
 }
 
@@ -196,9 +196,6 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 fn refused(status: Status) -> Refusal {
-    if status.code() == tonic::Code::Unimplemented {
-        return not_operators("this address");
-    }
     proto::reason::refusal_of(&status)
 }
 

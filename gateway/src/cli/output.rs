@@ -4,7 +4,6 @@ use std::io::Write;
 
 use semantics::reason::Refusal;
 use serde_json::{Value, json};
-use shell::answer;
 
 use super::Format;
 
@@ -62,9 +61,19 @@ impl Printer {
 
     /// Why the command failed, and what to do.
     pub(super) fn refused(self, refusal: &Refusal) {
+        let reason = refusal.reason;
         let text = match self.format {
-            Format::Json => answer::object(refusal).to_string(),
-            Format::Table => answer::line(refusal),
+            Format::Json => json!({"error": {
+                "reason": reason.as_str(),
+                "class": reason.class().as_str(),
+                "detail": refusal.detail,
+                "remedy": reason.remedy(),
+                "transient": reason.is_transient(),
+            }})
+            .to_string(),
+            Format::Table => {
+                format!("{}: {}\n  what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+            }
         };
         // Nobody is left to tell when stderr is closed.
         drop(writeln!(std::io::stderr(), "{text}"));
@@ -82,9 +91,4 @@ fn plain(value: &Value) -> String {
 fn print(line: &str) {
     // A reader that has gone away, as `head` does, wants no more.
     drop(writeln!(std::io::stdout(), "{line}"));
-}
-
-/// Bytes as they are.
-pub(super) fn raw(bytes: &[u8]) {
-    drop(std::io::stdout().write_all(bytes));
 }

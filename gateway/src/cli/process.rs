@@ -1,26 +1,28 @@
 //! The commands that run the hub itself.
 
+use std::path::PathBuf;
+
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
-use shell::Resolved;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Format;
 use super::output::Printer;
 use crate::auth::OPERATOR_TOKEN_FILE;
 use crate::config::{Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
 
-fn checked(given: Given) -> Result<Config, Refusal> {
-    telemetry::check_levels(given.log.as_deref().unwrap_or_default())?;
-    given.check()
+fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
+    let from_file = file.map(|path| Given::read(&path)).transpose()?.unwrap_or_default();
+    // The command line's folder wins unless it is only the default and the file names one.
+    let is_default = data.as_os_str() == crate::config::DATA;
+    let data = if is_default { from_file.data.clone().unwrap_or(data) } else { data };
+    Given { data: Some(data), ..given }.or(from_file).check()
 }
 
-pub(super) async fn serve(given: Given) -> Result<(), Refusal> {
-    let levels = given.log.clone().unwrap_or_default();
-    let config = checked(given)?;
-    telemetry::start_logs(&levels);
+pub(super) async fn serve(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<(), Refusal> {
+    let config = checked(given, file, data)?;
+    telemetry::start_logs();
     let refused = |e: std::io::Error| Refusal::new(Reason::Internal, format!("cannot wait for signals: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
@@ -33,8 +35,13 @@ pub(super) async fn serve(given: Given) -> Result<(), Refusal> {
     server::run(config, shutdown).await.map_err(refusal)
 }
 
-pub(super) async fn migrate(given: Given, printer: Printer) -> Result<(), Refusal> {
-    let config = checked(given)?;
+pub(super) async fn migrate(
+    given: Given,
+    file: Option<PathBuf>,
+    data: PathBuf,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let config = checked(given, file, data)?;
     let opened = server::open(&config).await.map_err(refusal)?;
     printer.object(&json!({
         "data": config.data,
@@ -42,19 +49,6 @@ pub(super) async fn migrate(given: Given, printer: Printer) -> Result<(), Refusa
         "operator_token_file": config.data.join(OPERATOR_TOKEN_FILE),
     }));
     Ok(())
-}
-
-pub(super) fn check(given: Given, settings: &Resolved, printer: Printer) -> Result<(), Refusal> {
-    checked(given)?;
-    printer.object(&settings.checked());
-    Ok(())
-}
-
-pub(super) fn print(settings: &Resolved, printer: Printer) {
-    match printer.format {
-        Format::Json => printer.object(&settings.printed()),
-        Format::Table => printer.text("settings", &settings.table()),
-    }
 }
 
 fn refusal(error: HubError) -> Refusal {

@@ -4,21 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-/// Heading of the flags that every command takes.
-const EVERYWHERE: &str = "Every command";
-
 /// A local replica that works offline and syncs with a Hubward hub.
 #[derive(Debug, Parser)]
 #[command(name = "spoke", version, arg_required_else_help = true)]
 pub(super) struct Args {
     /// Folder of the replica.
-    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_name = "DIR")]
+    #[arg(long, global = true, env = "SPOKE_DATA", default_value = "./spoke-data", value_name = "DIR")]
     pub(super) data: PathBuf,
-    /// Settings as TOML, without it DIR/spoke.toml where there is one; flags and variables win.
-    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
     /// How to print results and errors.
-    #[arg(long, global = true, help_heading = EVERYWHERE, required = false, value_enum)]
+    #[arg(long, global = true, value_enum, default_value = "table")]
     pub(super) output: Output,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -42,7 +36,7 @@ pub(super) enum Command {
     /// Push and pull until nothing is left.
     Sync {
         /// Give up when nothing has moved for so many seconds.
-        #[arg(id = "sync_timeout_s", long = "timeout", value_name = "SECONDS")]
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         timeout: u64,
     },
     /// Set a record's whole body.
@@ -127,43 +121,27 @@ pub(super) enum Command {
     },
     /// Take the hub's present log as the true one after LOG_FORKED; the old replica is kept aside.
     AdoptLog,
-    /// The settings: flags, variables SPOKE_…, settings file.
-    Config {
-        /// What to do.
-        #[command(subcommand)]
-        command: shell::Config,
-    },
-    /// Ask whether the daemon answers: exit code 0 when it does.
-    Health,
-    /// Print a script that completes the words of this command; your shell's manual says where it belongs.
-    Completions {
-        /// The shell.
-        shell: shell::completion::Shell,
-    },
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Join {
     /// Hub to join; may be given several times for several gateways of one hub.
-    #[arg(id = "hubs", long = "hub", required = true, value_name = "URL", value_delimiter = ',')]
-    pub(super) hubs: Vec<String>,
+    #[arg(long, required = true, value_name = "URL")]
+    pub(super) hub: Vec<String>,
     /// Join token, as `hubward token create` printed it.
-    #[arg(long, value_name = "TOKEN")]
-    pub(super) token: Option<String>,
-    /// File that holds the join token.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    pub(super) token_file: Option<PathBuf>,
+    #[arg(long, env = "SPOKE_JOIN_TOKEN", hide_env_values = true)]
+    pub(super) token: String,
     /// What people call this node.
     #[arg(long)]
     pub(super) name: String,
     /// What sort of node it is.
-    #[arg(id = "type", long = "type", value_name = "TYPE", value_enum)]
+    #[arg(long = "type", value_enum)]
     pub(super) node_type: NodeType,
     /// Where its new records go.
-    #[arg(long)]
+    #[arg(long, default_value = "default")]
     pub(super) domain: String,
     /// Something it can do; may be given several times.
-    #[arg(id = "capabilities", long = "capability", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "capability", value_name = "NAME")]
     pub(super) capabilities: Vec<String>,
 }
 

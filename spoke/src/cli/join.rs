@@ -15,15 +15,8 @@ use crate::replica::Entropy as _;
 use crate::transport;
 use crate::trust::{JoinToken, NodeKey};
 
-pub(super) async fn run(
-    data: &Path,
-    join: Join,
-    token: Option<String>,
-    printer: Printer,
-) -> Result<(), Refusal> {
-    let needed = "no join token: give --token-file, or its variable SPOKE_TOKEN_FILE";
-    let token = token.ok_or_else(|| Refusal::new(Reason::Malformed, needed))?;
-    let token = JoinToken::parse(&token)?;
+pub(super) async fn run(data: &Path, join: Join, printer: Printer) -> Result<(), Refusal> {
+    let token = JoinToken::parse(&join.token)?;
     let domain =
         Domain::new(join.domain).map_err(|e| Refusal::new(Reason::Malformed, format!("--domain: {e}")))?;
     let folder = Folder::create(data)?;
@@ -38,7 +31,7 @@ pub(super) async fn run(
         public_key: key.public_key().to_vec(),
         proof: key.prove_join(&token.text),
     };
-    let answer = first_answer(&join.hubs, &token, &request).await?;
+    let answer = first_answer(&join.hub, &token, &request).await?;
     let malformed = |e| Refusal::new(Reason::Malformed, format!("the hub's answer: {e}"));
     let config = SpokeConfig {
         node: NodeId::from_slice(&answer.node).map_err(malformed)?,
@@ -46,7 +39,7 @@ pub(super) async fn run(
         name: join.name,
         node_type: join.node_type.as_str().to_owned(),
         domain,
-        hubs: join.hubs,
+        hubs: join.hub,
         ca_pin: token.pin,
     };
     folder.save_config(&config)?;

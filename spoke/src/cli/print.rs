@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use proto::v1;
 use semantics::reason::Refusal;
 use serde_json::{Map, Value, json};
-use shell::answer;
 
 use super::args::Output;
+use crate::daemon::refusal_json;
 
 /// Longest cell of a table, characters.
 const CELL_CHARS_MAX: usize = 60;
@@ -35,19 +35,14 @@ impl Printer {
         }
     }
 
-    /// Every setting and where its value comes from.
-    pub(super) fn settings(self, settings: &shell::Resolved) -> Result<(), Refusal> {
-        match self.output {
-            Output::Json => line(&settings.printed().to_string()),
-            Output::Table => line(&settings.table()),
-        }
-    }
-
     /// An error, to standard error; gives the exit code of its class.
     pub(super) fn refuse(self, refusal: &Refusal) -> ExitCode {
         let text = match self.output {
-            Output::Json => answer::object(refusal).to_string(),
-            Output::Table => answer::line(refusal),
+            Output::Json => json!({"error": refusal_json(refusal)}).to_string(),
+            Output::Table => {
+                let reason = refusal.reason;
+                format!("error: {}: {}\nwhat to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+            }
         };
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::from(refusal.reason.class().exit_code())

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
-use shell::ready;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::access::about;
 use super::print::{self, Printer};
@@ -19,8 +17,8 @@ use crate::daemon::{self, Records};
 use crate::folder::Folder;
 
 /// Owns the replica and syncs until SIGTERM or SIGINT.
-pub(super) async fn run(data: &Path, levels: &str) -> Result<(), Refusal> {
-    log(levels)?;
+pub(super) async fn run(data: &Path, _printer: Printer) -> Result<(), Refusal> {
+    log();
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let spoke = Arc::new(Spoke::open(data).await?);
@@ -28,7 +26,6 @@ pub(super) async fn run(data: &Path, levels: &str) -> Result<(), Refusal> {
     let stop = CancellationToken::new();
     let records = Records::new(Arc::clone(&spoke), about(data)?);
     spoke.start().await?;
-    let manager = std::env::var_os(ready::VARIABLE);
     let serving = daemon::serve(records, &socket, stop.clone());
     tokio::pin!(serving);
     let told = json!({
@@ -41,14 +38,12 @@ pub(super) async fn run(data: &Path, levels: &str) -> Result<(), Refusal> {
         ended = &mut serving => Some(ended),
         () = async {
             let _ = print::line(&told.to_string());
-            ready::tell(manager.as_deref(), ready::State::Ready);
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
             }
         } => None,
     };
-    ready::tell(manager.as_deref(), ready::State::Stopping);
     tracing::info!("stopping");
     stop.cancel();
     let ended = match ended {
@@ -63,19 +58,13 @@ fn on(kind: SignalKind) -> Result<Signal, Refusal> {
     signal(kind).map_err(|e| Refusal::new(Reason::Internal, format!("signals: {e}")))
 }
 
-/// JSON logs to standard error: what these levels say.
-fn log(levels: &str) -> Result<(), Refusal> {
-    let filter = filter(levels)?;
+/// JSON logs to standard error; what is logged is set by `SPOKE_LOG`.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SPOKE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
     // A logger that is already there stays.
     let _ = logs.try_init();
-    Ok(())
-}
-
-/// What these levels say.
-pub(super) fn filter(levels: &str) -> Result<EnvFilter, Refusal> {
-    let bad = |e| Refusal::new(Reason::Malformed, format!("log: {levels:?} is no level like info: {e}"));
-    EnvFilter::try_new(levels).map_err(bad)
 }
 
 /// Follows the hub's present log from here on. The replica as it was is kept aside, whole.
