@@ -22,6 +22,7 @@ pub mod plan;
 pub mod push;
 pub mod query;
 pub mod reconcile;
+mod seal;
 pub mod session;
 pub mod work;
 
@@ -30,12 +31,13 @@ use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
+use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
 use crate::store::{Space, Store};
 
 /// A node that has proved who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Principal {
     /// Its tenant.
     pub tenant: TenantId,
@@ -99,6 +101,7 @@ pub struct Tenant {
     pub committer: Committer,
     /// Its live feed.
     pub feed: Feed,
+    seal: SealKey,
 }
 
 /// The hub.
@@ -144,7 +147,7 @@ impl Hub {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let committer = Committer::new(id.clone());
-            Arc::new(Tenant { id: id.clone(), committer, feed: Feed::default() })
+            Arc::new(Tenant { id: id.clone(), committer, feed: Feed::default(), seal: SealKey::default() })
         };
         Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))
     }

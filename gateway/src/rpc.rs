@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
@@ -14,19 +13,23 @@ pub mod link;
 mod lists;
 pub mod node;
 pub mod paging;
+mod seats;
 pub mod status;
 pub mod sync;
 pub mod view;
 
 use self::keeper::Keepers;
+use self::seats::Seats;
 use crate::auth::Caller;
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Principal};
 use crate::telemetry::Metrics;
 use semantics::reason::Reason;
 
-/// Most sessions open at once on one gateway.
+/// Most sessions and pulls open at once on one gateway.
 pub const SESSIONS_MAX: usize = 10_000;
+/// Most of them of one node: twice its open epochs, because a lost connection may not be known as lost yet.
+pub const SESSIONS_PER_NODE_MAX: usize = 16;
 
 /// What every service of this gateway shares.
 #[derive(Debug)]
@@ -41,17 +44,19 @@ pub struct Gate {
     pub draining: CancellationToken,
     /// The tasks of the tenants that have sessions here.
     pub keepers: Keepers,
-    sessions: Arc<Semaphore>,
+    seats: Seats,
 }
 
 impl Gate {
-    /// For a hub.
+    /// For a hub; keeps its tenants' logs short from now on.
     #[must_use]
     pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
         let tasks = TaskTracker::new();
         let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
-        let sessions = Arc::new(Semaphore::new(SESSIONS_MAX));
-        Arc::new(Self { hub, metrics, tasks, draining: CancellationToken::new(), keepers, sessions })
+        let draining = CancellationToken::new();
+        tasks.spawn(keepers.clone().maintain(draining.clone()));
+        let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
+        Arc::new(Self { hub, metrics, tasks, draining, keepers, seats })
     }
 
     /// Refuses what comes while the gateway shuts down.

@@ -113,6 +113,7 @@ macro_rules! hub_tests {
                     a_lease_keeps_the_horizon,
                     the_leases_of_a_node_are_bounded_and_its_lowest_holds,
                     equal_cursors_have_equal_digests,
+                    a_resume_position_is_good_only_as_it_was_given,
                 }
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,
@@ -123,6 +124,7 @@ macro_rules! hub_tests {
                     a_fresh_epoch_is_not_closed,
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
+                    one_round_prunes_all_that_may_go,
                 }
                 hello {
                     hub_restored,
@@ -130,6 +132,7 @@ macro_rules! hub_tests {
                     epochs_of_one_node_are_bounded,
                     reconcile_tells_what_became_of_every_dot,
                     welcome_tells_the_hubs_time,
+                    a_reconciliation_comes_in_messages_that_fit,
                 }
             }
         }

@@ -31,7 +31,7 @@ pub enum From {
     Resume(Vec<u8>),
 }
 
-/// A resume position: what `Next::Resume` holds, opaque to readers.
+/// A resume position: what `Next::Resume` holds, opaque to readers and sealed against their changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     log_id: LogId,
@@ -86,7 +86,7 @@ impl Hub {
         let mut position = match from {
             From::Start => None,
             From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),
-            From::Resume(bytes) => Some(self.position_from(bytes)?),
+            From::Resume(bytes) => Some(self.position_from(who, bytes).await?),
         };
         if let Some(position) = position.as_mut().filter(|position| position.backfill.is_some()) {
             return self.backfill_page(who, position).await;
@@ -245,8 +245,9 @@ impl Hub {
         })
     }
 
-    fn position_from(&self, bytes: &[u8]) -> Result<Position, HubError> {
-        let position: Option<Position> = serde_json::from_slice(bytes).ok();
+    async fn position_from(&self, who: &Principal, bytes: &[u8]) -> Result<Position, HubError> {
+        let position = self.unseal(who, bytes).await?;
+        let position: Option<Position> = serde_json::from_slice(position).ok();
         let position = position.ok_or_else(|| HubError::new(Reason::BadToken, "no resume position"))?;
         if self.clock().now_ms() > position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX) {
             return Err(HubError::new(Reason::CursorExpired, "the catch-up took too long"));
@@ -255,8 +256,18 @@ impl Hub {
     }
 
     /// Whether a resume position goes on from this cursor.
-    pub(super) fn resumes(&self, bytes: &[u8], cursor: Option<&Cursor>) -> bool {
-        self.position_from(bytes).is_ok_and(|position| position.origin.as_ref() == cursor)
+    pub(super) async fn resumes(
+        &self,
+        who: &Principal,
+        bytes: &[u8],
+        cursor: Option<&Cursor>,
+    ) -> Result<bool, HubError> {
+        match self.position_from(who, bytes).await {
+            Ok(position) => Ok(position.origin.as_ref() == cursor),
+            Err(error) if error.reason() == Reason::BadToken => Ok(false),
+            Err(error) if error.reason() == Reason::CursorExpired => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Checks that a cursor is one of this log and still served.
@@ -313,7 +324,8 @@ impl Hub {
         let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
         let until_ms = self.clock().now_ms().saturating_add(LEASE_MS).min(last_ms);
         self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
-        serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))
+        let position = serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))?;
+        self.seal(who, &position).await
     }
 }
 

@@ -11,21 +11,23 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::error::HubError;
 use super::feed::Feed;
 use super::known::{Known, Missing};
-use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_MAX};
+use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use super::plan::{Plan, plan};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
-use crate::store::{Append, Appended, Shared, Store, StoreError, TenantIo, Wanted};
+use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, TenantIo, Wanted};
 
 /// Head misses in a row after which the committer takes the head for itself.
 const MISSES_MAX: usize = 2;
-/// Rounds of reading before a plan that still misses something is given up as a bug.
-const READ_ROUNDS_MAX: usize = 16;
+/// Rounds of reading before a plan that still misses something is given up as a bug. A full commit whose records
+/// all have every conflict open needs seventeen reads of [`LOAD_KEYS_MAX`] for its conflicts alone.
+const READ_ROUNDS_MAX: usize = 40;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
 struct Waiting {
     work: Work,
+    bytes: usize,
     answer: oneshot::Sender<Result<Answer, HubError>>,
 }
 
@@ -35,11 +37,17 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
 /// A tenant's committer on this gateway.
 #[derive(Debug)]
 pub struct Committer {
     tenant: TenantId,
-    queue: Mutex<VecDeque<Waiting>>,
+    queue: Mutex<Queue>,
     known: AsyncMutex<Option<Known>>,
 }
 
@@ -86,10 +94,13 @@ impl Committer {
     fn enqueue(&self, work: Work) -> Result<oneshot::Receiver<Result<Answer, HubError>>, HubError> {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() >= QUEUE_MAX {
+        let bytes = work.bytes();
+        let is_full = queue.waiting.len() >= QUEUE_MAX || queue.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX;
+        if is_full && !queue.waiting.is_empty() {
             return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
         }
-        queue.push_back(Waiting { work, answer: sender });
+        queue.bytes += bytes;
+        queue.waiting.push_back(Waiting { work, bytes, answer: sender });
         Ok(receiver)
     }
 
@@ -99,7 +110,7 @@ impl Committer {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch: Vec<Waiting> = Vec::new();
         let mut mutations = 0;
-        while let Some(next) = queue.front() {
+        while let Some(next) = queue.waiting.front() {
             let size = match &next.work {
                 Work::Push(push) => push.items.len(),
                 _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
@@ -109,7 +120,10 @@ impl Committer {
                 break;
             }
             mutations += size;
-            batch.extend(queue.pop_front());
+            if let Some(next) = queue.waiting.pop_front() {
+                queue.bytes -= next.bytes;
+                batch.push(next);
+            }
             if mutations >= COMMIT_MUTATIONS_MAX {
                 break;
             }
@@ -156,7 +170,8 @@ impl Committer {
                 self.step(means, feed, &mut io, taken, works).await?
             };
             match step {
-                Step::Done(now, answers) => {
+                Step::Done(mut now, answers) => {
+                    now.trim();
                     *known = Some(*now);
                     return Ok(answers);
                 }
@@ -235,7 +250,7 @@ impl Committer {
                 },
             };
             let before = known.as_ref().map(|known| known.head);
-            let read = self.read(means, io, known, &missing).await?;
+            let read = self.read(means, io, known, &missing.first(LOAD_KEYS_MAX)).await?;
             moves += usize::from(before.is_some_and(|before| before != read.head));
             if moves >= MISSES_MAX {
                 return Ok(None);

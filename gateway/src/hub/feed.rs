@@ -1,6 +1,7 @@
 //! The live feed of one tenant: recent commits, bounded, put together once for each distinct view.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use semantics::commit::Head;
@@ -11,7 +12,7 @@ use semantics::kind;
 use semantics::view::View;
 use tokio::sync::watch;
 
-use super::limits::{RING_BATCHES_MAX, RING_BYTES_MAX};
+use super::limits::{RING_BATCHES_MAX, RING_BYTES_MAX, RING_PARTS_BYTES_MAX};
 use crate::store::{Append, LogEntry};
 
 /// What one reader is sent of a batch.
@@ -23,7 +24,12 @@ pub struct Part {
     pub departures: Vec<Departure>,
     /// The wire form, made once by the first session that sends it.
     pub encoded: OnceLock<bytes::Bytes>,
+    /// What its changes weigh, bytes.
+    pub weight: usize,
 }
+
+/// What a departure weighs, bytes, about.
+const DEPARTURE_BYTES: usize = 128;
 
 impl Part {
     /// Whether there is nothing to send.
@@ -39,9 +45,11 @@ impl Part {
         let departed = row.departed.as_ref().map(|departed| (&departed.cell, departed.since));
         match delivery(Row { revision: row.revision, cell: &row.cell, departed, now }, reader) {
             Delivery::Change => {
+                self.weight += row.record.weight();
                 self.changes.push(Change { revision: row.revision, record: row.record.clone() });
             }
             Delivery::Departure => {
+                self.weight += DEPARTURE_BYTES;
                 self.departures.push(Departure { revision: row.revision, key: row.record.key.clone() });
             }
             Delivery::Silence => {}
@@ -62,13 +70,29 @@ pub struct Batch {
     nodes: BTreeSet<RecordId>,
     entries: Vec<LogEntry>,
     bytes: usize,
-    parts: Mutex<Vec<(Arc<View>, Arc<Part>)>>,
+    parts: Mutex<Parts>,
+    /// What the parts of all batches of its ring take, bytes.
+    held: Arc<AtomicUsize>,
 }
+
+/// What was put together for each distinct view, and what that takes.
+#[derive(Debug, Default)]
+struct Parts {
+    of_views: Vec<(Arc<View>, Arc<Part>)>,
+    bytes: usize,
+}
+
+/// What a part takes in memory beside its changes, bytes, about.
+const PART_BYTES: usize = 256;
 
 impl Batch {
     /// From log entries in revision order.
     #[must_use]
-    pub fn new(from: CommitNumber, from_revision: Revision, head: Head, entries: Vec<LogEntry>) -> Self {
+    pub fn new(from: CommitNumber, from_revision: Revision, head: Head, mut entries: Vec<LogEntry>) -> Self {
+        for entry in &mut entries {
+            // Readers are sent the record alone.
+            entry.row.mutation = None;
+        }
         let keys = entries.iter().map(|entry| &entry.row.record.key);
         let nodes = keys.filter(|key| kind::is_of_node(&key.kind)).map(|key| key.id.clone()).collect();
         Self {
@@ -79,6 +103,7 @@ impl Batch {
             bytes: entries.iter().map(|entry| entry.row.record.weight()).sum(),
             entries,
             parts: Mutex::default(),
+            held: Arc::default(),
         }
     }
 
@@ -88,11 +113,15 @@ impl Batch {
         self.nodes.contains(node)
     }
 
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What a reader with this view is sent; made once for each distinct view.
-    #[must_use]
-    pub fn part(&self, view: &Arc<View>) -> Arc<Part> {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, part)) = parts.iter().find(|(of, _)| Arc::ptr_eq(of, view) || **of == **view) {
+    fn part(&self, view: &Arc<View>) -> Arc<Part> {
+        let mut parts = self.parts();
+        let made = parts.of_views.iter().find(|(of, _)| Arc::ptr_eq(of, view) || **of == **view);
+        if let Some((_, part)) = made {
             return Arc::clone(part);
         }
         let reader = Reader { view, before: view, seen_to: self.from_revision };
@@ -101,8 +130,24 @@ impl Batch {
             part.take(entry, reader);
         }
         let part = Arc::new(part);
-        parts.push((Arc::clone(view), Arc::clone(&part)));
+        // As values and on the wire.
+        let bytes = PART_BYTES + 2 * part.weight;
+        parts.of_views.push((Arc::clone(view), Arc::clone(&part)));
+        parts.bytes += bytes;
+        self.held.fetch_add(bytes, Ordering::Relaxed);
         part
+    }
+
+    /// Lets go of what was put together; who still asks for it gets it anew.
+    fn forget_parts(&self) {
+        let forgotten = std::mem::take(&mut *self.parts());
+        self.held.fetch_sub(forgotten.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.forget_parts();
     }
 }
 
@@ -119,11 +164,14 @@ struct Ring {
 pub struct Feed {
     ring: Mutex<Ring>,
     moved: watch::Sender<CommitNumber>,
+    /// What the parts of the ring's batches take, bytes.
+    parts_bytes: Arc<AtomicUsize>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { ring: Mutex::default(), moved: watch::Sender::new(CommitNumber::ZERO) }
+        let moved = watch::Sender::new(CommitNumber::ZERO);
+        Self { ring: Mutex::default(), moved, parts_bytes: Arc::default() }
     }
 }
 
@@ -157,7 +205,8 @@ impl Feed {
     }
 
     /// Takes in a batch. One that does not follow the last starts the ring anew; one already there is dropped.
-    pub fn push(&self, batch: Batch) {
+    pub fn push(&self, mut batch: Batch) {
+        batch.held = Arc::clone(&self.parts_bytes);
         let commit = batch.head.commit;
         let mut ring = self.lock();
         let end = ring.end.map(|end| end.commit);
@@ -179,6 +228,21 @@ impl Feed {
         }
         drop(ring);
         self.note_moved(commit);
+    }
+
+    /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.
+    #[must_use]
+    pub fn part(&self, batch: &Batch, view: &Arc<View>) -> Arc<Part> {
+        let part = batch.part(view);
+        if self.parts_bytes.load(Ordering::Relaxed) > RING_PARTS_BYTES_MAX {
+            for old in &self.lock().batches {
+                if self.parts_bytes.load(Ordering::Relaxed) <= RING_PARTS_BYTES_MAX / 2 {
+                    break;
+                }
+                old.forget_parts();
+            }
+        }
+        part
     }
 
     /// Wakes readers: the log has come at least this far.
@@ -217,3 +281,6 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

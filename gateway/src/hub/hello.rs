@@ -33,7 +33,9 @@ impl Hub {
             Some(stream) => self.compare_stream(who, stream).await?,
         };
         let from = match (&hello.cursor, &hello.resume) {
-            (cursor, Some(resume)) if self.resumes(resume, cursor.as_ref()) => From::Resume(resume.clone()),
+            (cursor, Some(resume)) if self.resumes(who, resume, cursor.as_ref()).await? => {
+                From::Resume(resume.clone())
+            }
             // What is staged under it could not be told from what has gone since.
             (_, Some(_)) => return Err(HubError::new(Reason::BadToken, "no resume position of this cursor")),
             (Some(cursor), None) => From::Cursor(*cursor),

@@ -20,7 +20,9 @@ use semantics::view::View;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::limits::{CACHE_ANSWERS_MAX, CACHE_RECORDS_MAX};
+use super::limits::{
+    CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
+};
 use super::work::{Item, Work};
 use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
@@ -117,6 +119,22 @@ impl Missing {
         let is_read = keys.is_empty() && writers.is_empty() && cells.is_empty();
         is_read && self.commits.is_empty() && self.rows.is_empty()
     }
+
+    /// As much of it as is read at once; the rest is still missing afterwards.
+    #[must_use]
+    pub fn first(mut self, max: usize) -> Self {
+        fn keep<T: Ord + Clone>(set: &mut BTreeSet<T>, max: usize) {
+            if let Some(beyond) = set.iter().nth(max).cloned() {
+                set.split_off(&beyond);
+            }
+        }
+        keep(&mut self.wanted.keys, max);
+        keep(&mut self.wanted.writers, max);
+        keep(&mut self.wanted.cells, max);
+        keep(&mut self.commits, max);
+        keep(&mut self.rows, max);
+        self
+    }
 }
 
 /// What is known at `head`. `None` in a map = known to be absent.
@@ -127,6 +145,8 @@ pub struct Known {
     /// How far the store's clock is ahead of the gateway's, milliseconds; zero when behind or unknown.
     pub store_ahead_ms: u64,
     current: BTreeMap<Key, Option<Current>>,
+    /// Weight of what `current` holds.
+    bytes: usize,
     writers: BTreeMap<Writer, Option<WriterRow>>,
     cells: BTreeMap<Cell, LtHash>,
     answered: BTreeMap<Dot, DotOutcome>,
@@ -166,6 +186,7 @@ impl Known {
             head,
             store_ahead_ms: 0,
             current: BTreeMap::new(),
+            bytes: 0,
             writers: BTreeMap::new(),
             cells: BTreeMap::new(),
             answered: BTreeMap::new(),
@@ -231,7 +252,7 @@ impl Known {
         for key in &wanted.keys {
             let found = current.remove(key);
             self.learn_kind(key, found.as_ref());
-            self.current.insert(key.clone(), found);
+            self.remember(key.clone(), found);
         }
         for writer in &wanted.writers {
             self.writers.insert(*writer, writers.remove(writer));
@@ -250,20 +271,39 @@ impl Known {
         self.head = append.head;
         for (key, found) in current {
             self.learn_kind(&key, Some(&found));
-            self.current.insert(key, Some(found));
+            self.remember(key, Some(found));
         }
         self.writers.extend(append.writers.into_iter().map(|row| (row.writer, Some(row))));
         self.cells.extend(append.cells.into_iter().map(|row| (row.cell, row.hash)));
         self.answered.extend(append.commit.outcomes.into_iter().map(|answer| (answer.dot, answer)));
-        if self.current.len() > CACHE_RECORDS_MAX {
+    }
+
+    /// Lets go of what has grown past its bound. Not while a plan is being made: it needs what it has read.
+    pub fn trim(&mut self) {
+        if self.current.len() > CACHE_RECORDS_MAX || self.bytes > CACHE_BYTES_MAX {
             self.current.clear();
             self.kinds.clear();
+            self.bytes = 0;
+        }
+        if self.writers.len() > CACHE_WRITERS_MAX {
+            self.writers.clear();
+        }
+        if self.cells.len() > CACHE_CELLS_MAX {
+            self.cells.clear();
         }
         if self.answered.len() > CACHE_ANSWERS_MAX {
             self.answered.clear();
         }
         if self.states.len() > CACHE_ANSWERS_MAX {
             self.states.clear();
+        }
+    }
+
+    fn remember(&mut self, key: Key, found: Option<Current>) {
+        let weight = |held: &Option<Current>| held.as_ref().map_or(0, |held| held.record.weight());
+        self.bytes = self.bytes.saturating_add(weight(&found));
+        if let Some(before) = self.current.insert(key, found) {
+            self.bytes = self.bytes.saturating_sub(weight(&before));
         }
     }
 
@@ -283,7 +323,8 @@ impl Known {
         };
     }
 
-    /// What these works need that is not known yet. Empty after at most three rounds of reading.
+    /// What these works need that is not known yet. Empty after three rounds of reading, or more where one round
+    /// does not hold it all.
     #[must_use]
     pub fn missing(&self, works: &[Work]) -> Missing {
         let mut missing = Missing::default();

@@ -11,14 +11,27 @@ pub const COMMIT_MUTATIONS_MAX: usize = 1024;
 pub const COMMIT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;
+/// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most records a gateway keeps in memory for deciding, for one tenant.
 pub const CACHE_RECORDS_MAX: usize = 20_000;
+/// Most bytes of records a gateway keeps in memory for deciding, for one tenant.
+pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most writers a gateway keeps in memory for one tenant.
+pub const CACHE_WRITERS_MAX: usize = 20_000;
+/// Most cells whose hash (2 KiB) a gateway keeps in memory for one tenant.
+pub const CACHE_CELLS_MAX: usize = 4_096;
 /// Most answered dots a gateway keeps in memory for one tenant.
 pub const CACHE_ANSWERS_MAX: usize = 20_000;
 /// Most committed bytes kept for live readers of one tenant.
 pub const RING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most batches kept for live readers of one tenant.
 pub const RING_BATCHES_MAX: usize = 4096;
+/// Most bytes that the ring's batches take once they are put together for readers, for one tenant; the oldest are
+/// put together anew for those who still ask.
+pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of changes that go to a live reader in one message; what is more goes in pages.
+pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most epochs of one node that are open at once.
 pub const EPOCHS_OPEN_MAX: usize = 8;
 /// A resume position is kept alive for this long after each page, milliseconds.

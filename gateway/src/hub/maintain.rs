@@ -20,8 +20,12 @@ use crate::store::{LogEntry, LogQuery, Prune, Space, Wanted, WriterRow};
 
 /// Plain rows and writers read at once.
 const PAGE_MAX: usize = 1_000;
-/// Log rows looked through for one round of pruning.
+/// Log rows looked through for one step of pruning.
 const PRUNE_ROWS_MAX: usize = 1_000;
+/// Weight at which a step of pruning ends, bytes; one row may pass it.
+const PRUNE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Steps of one round; what lies beyond is for the next round, so that one tenant does not keep others waiting.
+const PRUNE_STEPS_MAX: usize = 100;
 /// Name of the mark up to which the log has been pruned.
 const PRUNED_TO: &[u8] = b"pruned-to";
 
@@ -155,20 +159,31 @@ impl Hub {
         }
     }
 
-    /// Row r gives its record's previous revision free, a tombstone itself, once r is at or below the horizon.
+    /// Prunes up to the horizon, or as far as one round goes.
     async fn prune(&self, tenant: &TenantId, open: &[&WriterRow]) -> Result<(), HubError> {
+        for _ in 0..PRUNE_STEPS_MAX {
+            if !self.prune_step(tenant, open).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Row r gives its record's previous revision free, a tombstone itself, once r is at or below the horizon.
+    /// Whether there is more to look through.
+    async fn prune_step(&self, tenant: &TenantId, open: &[&WriterRow]) -> Result<bool, HubError> {
         let mark = self.store().plain_get(tenant, Space::Mark, PRUNED_TO).await?;
         let version = mark.as_ref().map_or(0, |row| row.version);
         let mut pruned_to =
             mark.and_then(|row| serde_json::from_slice(&row.value).ok()).unwrap_or(Revision::ZERO);
-        let query = |after| LogQuery {
-            after,
+        let query = LogQuery {
+            after: pruned_to,
             rows_max: PRUNE_ROWS_MAX,
-            bytes_max: usize::MAX,
+            bytes_max: PRUNE_BYTES_MAX,
             keys: BTreeSet::new(),
             with_cells: false,
         };
-        let page = self.store().log_page(tenant, &query(pruned_to)).await?;
+        let page = self.store().log_page(tenant, &query).await?;
         let horizon = page.head.horizon;
         let below: Vec<&LogEntry> =
             page.entries.iter().filter(|entry| entry.row.revision <= horizon).collect();
@@ -195,7 +210,7 @@ impl Hub {
             // A lost race means that another gateway has pruned as far.
             self.store().plain_put(tenant, Space::Mark, PRUNED_TO, &value, version).await?;
         }
-        Ok(())
+        Ok(!page.reaches_head && !below.is_empty() && below.len() == page.entries.len())
     }
 
     /// What a conflict named and names no more: it was superseded long ago and only held.

@@ -2,6 +2,7 @@
 //! had confirmed, in all epochs, so that nothing it still holds is applied twice.
 
 use semantics::ids::CommitNumber;
+use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
 use semantics::session::{Reconcile, Reconciliation};
 
@@ -11,7 +12,11 @@ use super::{Hub, Principal};
 use crate::store::CommitRow;
 
 /// Commits scanned for one page.
-const SCAN_COMMITS_MAX: usize = 256;
+const SCAN_COMMITS_MAX: usize = 128;
+/// Weight at which a page ends, bytes; one commit's outcomes may pass it.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// What an outcome takes in a message beside its refusal, bytes.
+const OUTCOME_BYTES: usize = 160;
 
 impl Hub {
     /// A page of outcomes in log order; the new epoch comes with the last one. A node that never used a dot is
@@ -27,13 +32,21 @@ impl Hub {
         }
         let commits =
             if self.is_unused(who).await? { Vec::new() } else { self.commits_from(who, ask.after).await? };
-        let is_last = commits.len() < SCAN_COMMITS_MAX;
-        let next: Option<CommitNumber> = commits.last().map(|commit| commit.number).filter(|_| !is_last);
-        let outcomes = commits
-            .into_iter()
-            .flat_map(|commit| commit.outcomes)
-            .filter(|outcome| outcome.dot.writer.node == who.node)
-            .collect();
+        let mut is_last = commits.len() < SCAN_COMMITS_MAX;
+        let (mut outcomes, mut bytes, mut read_to) = (Vec::new(), 0, None);
+        for commit in commits {
+            if bytes >= PAGE_BYTES_MAX {
+                is_last = false;
+                break;
+            }
+            read_to = Some(commit.number);
+            let own = commit.outcomes.into_iter().filter(|outcome| outcome.dot.writer.node == who.node);
+            for outcome in own {
+                bytes += weight(&outcome);
+                outcomes.push(outcome);
+            }
+        }
+        let next: Option<CommitNumber> = read_to.filter(|_| !is_last);
         let epoch = if is_last { Some(self.open_epoch(who).await?.writer.epoch) } else { None };
         Ok(Reconciliation { outcomes, next, epoch })
     }
@@ -53,4 +66,12 @@ impl Hub {
         }
         Ok(commits)
     }
+}
+
+fn weight(outcome: &DotOutcome) -> usize {
+    let detail = match &outcome.outcome {
+        Outcome::Rejected(refusal) => refusal.detail.len(),
+        _ => 0,
+    };
+    OUTCOME_BYTES + detail
 }

@@ -13,7 +13,7 @@ use semantics::view::View;
 use super::catch_up::From;
 use super::error::HubError;
 use super::feed::{Live, Part};
-use super::limits::{DIGEST_MS, PROGRESS_MS};
+use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, PROGRESS_MS};
 use super::{Hub, Principal, Tenant};
 
 /// Most credit a spoke may hold, bytes.
@@ -76,6 +76,8 @@ pub struct Session {
     is_progress_due: bool,
     /// Whether anything was sent since the last digest.
     is_digest_due: bool,
+    /// The last cut that its spoke was given, here or before.
+    last_cut: Option<Cursor>,
     acked: Option<Cursor>,
     ack_written_ms: u64,
 }
@@ -101,6 +103,7 @@ impl Session {
             digest_ms: now_ms,
             is_progress_due: false,
             is_digest_due: false,
+            last_cut: hello.cursor,
             acked: None,
             ack_written_ms: now_ms,
         };
@@ -170,6 +173,15 @@ impl Session {
     }
 
     async fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
+        // What is acknowledged moves the horizon: it must be something that was sent.
+        let is_sent = self.last_cut.is_some_and(|last| {
+            let is_before = (cursor.commit, cursor.revision) <= (last.commit, last.revision);
+            is_before && cursor.revision <= last.revision && cursor.log_id == last.log_id
+        });
+        if !is_sent {
+            let detail = format!("revision {} is acknowledged, and was not sent", cursor.revision);
+            return Err(HubError::new(Reason::Malformed, detail));
+        }
         self.acked = Some(cursor);
         let now_ms = self.hub.clock().now_ms();
         if !is_due(self.ack_written_ms, ACK_WRITE_MS, now_ms) {
@@ -199,20 +211,20 @@ impl Session {
             return Ok(None);
         }
         for _ in 0..SILENT_BATCHES_MAX {
-            let cursor = match &self.place {
+            let before = match &self.place {
                 Place::CatchUp(from) => {
                     let from = from.clone();
                     return self.catch_up(&from).await.map(Some);
                 }
                 Place::Live(cursor) => *cursor,
             };
-            let batch = match self.tenant.feed.after(cursor.commit) {
+            let batch = match self.tenant.feed.after(before.commit) {
                 Live::Batch(batch) if !self.own_id.as_ref().is_some_and(|id| batch.concerns(id)) => batch,
                 Live::Batch(_) | Live::Gap => {
-                    self.place = Place::CatchUp(From::Cursor(cursor));
+                    self.place = Place::CatchUp(From::Cursor(before));
                     continue;
                 }
-                Live::UpToDate => return Ok(self.idle(cursor)),
+                Live::UpToDate => return Ok(self.idle(before)),
             };
             let head = batch.head;
             let cursor = Cursor {
@@ -220,16 +232,21 @@ impl Session {
                 commit: head.commit,
                 revision: head.revision,
                 chain: head.chain,
-                view_revision: cursor.view_revision,
+                view_revision: before.view_revision,
             };
+            let part = self.tenant.feed.part(&batch, &self.view);
+            if part.weight > LIVE_BYTES_MAX {
+                // More than one message holds: the same in pages.
+                self.place = Place::CatchUp(From::Cursor(before));
+                continue;
+            }
             self.place = Place::Live(cursor);
-            let part = batch.part(&self.view);
             if part.is_empty() {
                 self.is_progress_due = true;
                 continue;
             }
-            let weight: usize = part.changes.iter().map(|change| change.record.weight()).sum();
-            self.sent(weight);
+            self.sent(part.weight);
+            self.last_cut = Some(cursor);
             return Ok(Some(Outgoing::Live { part, cut: Cut { cursor, view: None, digest: None } }));
         }
         Ok(None)
@@ -246,6 +263,7 @@ impl Session {
         }
         self.sent(0);
         self.is_digest_due = false;
+        self.last_cut = Some(cursor);
         let next = Next::Cut(Cut { cursor, view: None, digest: None });
         let page = Page { changes: Vec::new(), departures: Vec::new(), next };
         Some(Outgoing::Message(ServerMessage::Changes(page)))
@@ -260,6 +278,7 @@ impl Session {
             Next::Resume(resume) => Place::CatchUp(From::Resume(resume.clone())),
             Next::Cut(cut) => {
                 self.digest_ms = self.sent_ms;
+                self.last_cut = Some(cut.cursor);
                 self.is_digest_due = false;
                 self.tenant.feed.note_moved(cut.cursor.commit);
                 Place::Live(cut.cursor)

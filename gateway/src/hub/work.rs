@@ -118,6 +118,24 @@ pub enum Work {
     MoveHorizon(Revision),
 }
 
+/// What an element takes in memory beside its body, bytes, about.
+const ITEM_BYTES: usize = 1024;
+
+impl Work {
+    /// What it takes in memory, about: a body waits as it was sent and parsed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let body = |item: &Item| match item {
+            Item::Mutation { parsed, .. } => 2 * parsed.mutation.op.bytes(),
+            Item::Refused { .. } | Item::Withdraw { .. } => 0,
+        };
+        match self {
+            Self::Push(push) => push.items.iter().map(|item| ITEM_BYTES + body(item)).sum(),
+            _ => ITEM_BYTES,
+        }
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Clone)]
 pub enum Answer {

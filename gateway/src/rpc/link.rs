@@ -7,7 +7,7 @@ use proto::v1;
 use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 use tracing::info;
 
@@ -34,14 +34,9 @@ pub struct Link {
     /// The commit up to which its node's registration was looked at.
     pub(super) checked: CommitNumber,
     pub(super) own_id: Option<RecordId>,
-    pub(super) held: Held,
-}
-
-/// What a session keeps busy until it ends.
-#[derive(Debug)]
-pub struct Held {
-    pub(super) permit: OwnedSemaphorePermit,
     pub(super) kept: Kept,
+    /// What was said and waits to be sent; nothing more is heard until it is, and the session can still end.
+    pub(super) answer: Option<v1::SessionResponse>,
 }
 
 /// Why a session ends.
@@ -78,9 +73,7 @@ impl Link {
         if let Err(error) = self.session.flush_ack().await {
             info!(%tenant, %writer, %error, "the last acknowledgement was not written");
         }
-        let Held { permit, kept } = self.held;
-        drop(permit);
-        drop(kept);
+        drop(self.kept);
     }
 
     async fn serve(&mut self) -> End {
@@ -94,20 +87,13 @@ impl Link {
             let step = tokio::select! {
                 () = draining.cancelled() => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
                 () = outgoing.closed() => Err(End::Gone),
-                message = self.incoming.message() => match message {
+                message = self.incoming.message(), if self.answer.is_none() => match message {
                     Ok(Some(message)) => self.hear(message).await.map(|()| true),
                     Ok(None) => Err(End::Gone),
                     Err(status) => Err(status::untyped(&status).map_or(End::Gone, End::from)),
                 },
-                permit = outgoing.reserve(), if has_more => match permit {
-                    Ok(permit) => match self.session.next().await {
-                        Ok(Some(next)) => {
-                            permit.send(Ok(self.encode(next)));
-                            Ok(true)
-                        }
-                        Ok(None) => Ok(false),
-                        Err(error) => Err(error.into()),
-                    },
+                permit = outgoing.reserve(), if has_more || self.answer.is_some() => match permit {
+                    Ok(permit) => self.speak(permit, has_more).await,
                     Err(_) => Err(End::Gone),
                 },
                 moved = feed.changed() => match moved {
@@ -139,8 +125,23 @@ impl Link {
         if let ServerMessage::Results(results) = &answer {
             self.gate.metrics.pushed(results, watch.elapsed());
         }
-        let sent = self.outgoing.send(Ok(answer.into())).await;
-        sent.map_err(|_| End::Gone)
+        self.answer = Some(answer.into());
+        Ok(())
+    }
+
+    /// Sends what was asked for, or else what is new. Whether there may be more that is new.
+    async fn speak(
+        &mut self,
+        permit: mpsc::Permit<'_, Result<v1::SessionResponse, Status>>,
+        has_more: bool,
+    ) -> Result<bool, End> {
+        if let Some(answer) = self.answer.take() {
+            permit.send(Ok(answer));
+            return Ok(has_more);
+        }
+        let Some(next) = self.session.next().await? else { return Ok(false) };
+        permit.send(Ok(self.encode(next)));
+        Ok(true)
     }
 
     fn encode(&self, next: Outgoing) -> v1::SessionResponse {

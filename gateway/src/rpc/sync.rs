@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::sync_service_server::SyncService;
 use semantics::cursor::Next;
@@ -16,7 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
-use super::link::{Held, Link, QUEUE_MESSAGES_MAX};
+use super::link::{Link, QUEUE_MESSAGES_MAX};
+use super::seats::Seat;
 use super::{Gate, node_of, status};
 use crate::ambient::Stopwatch;
 use crate::hub::catch_up::From as PullFrom;
@@ -43,8 +44,9 @@ impl SyncService for SyncHandler {
         let (who, expires_ms) = node_of(&request)?;
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
+        let seat = self.0.seats.take(&who).map_err(status::of)?;
         let receiver = self.open(who, expires_ms, incoming, &hello).await.map_err(status::of)?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(seated(receiver, seat)))
     }
 
     async fn push(&self, request: Request<v1::PushRequest>) -> Reply<v1::PushResponse> {
@@ -58,10 +60,11 @@ impl SyncService for SyncHandler {
         let (who, _) = node_of(&request)?;
         let from = pull_from(request.into_inner())?;
         self.0.check_open().map_err(status::of)?;
+        let seat = self.0.seats.take(&who).map_err(status::of)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let pages = pages(Arc::clone(&self.0.hub), who, from, sender);
         self.0.tasks.spawn(status::within(status::request_id(), pages));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(seated(receiver, seat)))
     }
 
     async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Reply<v1::ReconcileResponse> {
@@ -82,8 +85,6 @@ impl SyncHandler {
     ) -> Result<mpsc::Receiver<Result<v1::SessionResponse, Status>>, HubError> {
         let gate = &self.0;
         gate.check_open()?;
-        let full = |_| HubError::transient(Reason::Overloaded, "too many sessions are open here", 1_000);
-        let permit = Arc::clone(&gate.sessions).try_acquire_owned().map_err(full)?;
         let own_id = RecordId::new(who.node.to_string()).ok();
         let kept = gate.keepers.keep(&who.tenant);
         let (session, welcome) = Session::open(&gate.hub, who, hello).await?;
@@ -102,7 +103,8 @@ impl SyncHandler {
             expires_ms,
             checked: CommitNumber::ZERO,
             own_id,
-            held: Held { permit, kept },
+            kept,
+            answer: None,
         };
         gate.tasks.spawn(status::within(status::request_id(), link.run()));
         Ok(receiver)
@@ -124,6 +126,14 @@ impl SyncHandler {
         let done = self.0.tasks.spawn(status::within(status::request_id(), work)).await;
         done.unwrap_or_else(|error| Err(HubError::internal(error.to_string())))
     }
+}
+
+/// What waits for its reader, and the seat that it takes.
+fn seated<T: Send + 'static>(receiver: mpsc::Receiver<Result<T, Status>>, seat: Seat) -> Messages<T> {
+    Box::pin(ReceiverStream::new(receiver).map(move |message| {
+        let _taken = &seat;
+        message
+    }))
 }
 
 async fn hello(incoming: &mut Streaming<v1::SessionRequest>) -> Result<Hello, Status> {

@@ -158,3 +158,31 @@ pub async fn welcome_tells_the_hubs_time(engine: &Engine) {
     assert_eq!((welcome.writer, welcome.last_n, welcome.protocol), (author.writer, 0, PROTOCOL_VERSION));
     assert_eq!(welcome.limits, gateway::hub::limits::told());
 }
+
+/// A node that wrote much has more outcomes than one message holds.
+pub async fn a_reconciliation_comes_in_messages_that_fit(engine: &Engine) {
+    use proto::Wire as _;
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let mut written = 0;
+    for round in 0..130 {
+        let batch: Vec<_> =
+            (0..250).map(|n| author.write(&note(&format!("{}", round * 250 + n)), None, put("{}"))).collect();
+        written += author.settle(&batch).await.len();
+    }
+    let (mut after, mut told, mut pages) = (CommitNumber::ZERO, 0, 0);
+    loop {
+        let ask = Reconcile { cursor: None, after };
+        let page = world.hub.reconcile(&author.who, &ask).await.unwrap();
+        told += page.outcomes.len();
+        pages += 1;
+        let next = page.next;
+        assert!(page.to_wire().len() < semantics::session::MESSAGE_BYTES_MAX / 2);
+        match next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(told, written);
+    assert!(pages > 3, "{pages}");
+}

@@ -215,3 +215,29 @@ pub async fn a_released_hold_is_pruned(engine: &Engine) {
     assert!(world.row(replaced).await.is_some(), "so is the one that replaces it");
     assert!(world.row(lost).await.is_none(), "its author has written over it");
 }
+
+/// However much has come below the horizon at once, one round takes it away.
+pub async fn one_round_prunes_all_that_may_go(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("one", "default").await;
+    for round in 0..12 {
+        let batch: Vec<_> =
+            (0..250).map(|n| author.write(&note(&format!("{round}-{n}")), None, put(r#"{"v":0}"#))).collect();
+        author.settle(&batch).await;
+    }
+    let written = world.revision().await;
+    for round in 0..12 {
+        let mut batch = Vec::new();
+        for n in 0..250 {
+            let key = note(&format!("{round}-{n}"));
+            let seen = world.current(&key).await;
+            batch.push(author.write(&key, seen.as_ref(), put(r#"{"v":1}"#)));
+        }
+        author.settle(&batch).await;
+    }
+    world.hub.maintain(&world.tenant).await.unwrap();
+    let rows = world.store.log_page(&world.tenant, &everything(Revision::ZERO)).await.unwrap().entries;
+    let old = rows.iter().filter(|entry| entry.row.revision <= written && entry.row.mutation.is_some());
+    assert_eq!(old.count(), 0);
+    assert!(rows.len() >= 3_000);
+}

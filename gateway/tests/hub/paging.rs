@@ -138,6 +138,42 @@ pub async fn the_leases_of_a_node_are_bounded_and_its_lowest_holds(engine: &Engi
     world.check().await;
 }
 
+/// What a reader hands back is what it was given, or nothing.
+pub async fn a_resume_position_is_good_only_as_it_was_given(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    let given = reader.resume.clone().unwrap();
+    let start = given.iter().position(|byte| *byte == b'{').unwrap();
+    let start = given.windows(2).position(|two| two == b"{\"").unwrap_or(start);
+    let text = String::from_utf8(given[start..].to_vec()).unwrap();
+    let floor = text.split("\"floor\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let began = text.split("\"started_ms\":").nth(1).unwrap().split('}').next().unwrap().to_owned();
+    let forged = [
+        text.replace(&format!("\"floor\":{floor}"), "\"floor\":0"),
+        text.replace(&format!("\"floor\":{floor}"), "\"floor\":999999"),
+        text.replace(&format!("\"started_ms\":{began}"), "\"started_ms\":9999999999999"),
+    ];
+    for forged in forged {
+        assert_ne!(forged, text);
+        let mut liar = reader.clone();
+        liar.resume = Some([&given[..start], forged.as_bytes()].concat());
+        assert_eq!(liar.page(&world.hub).await.unwrap_err().reason(), Reason::BadToken);
+        let hello = semantics::session::Hello { resume: liar.resume.clone(), ..author.hello(None) };
+        assert_eq!(world.hub.hello(&author.who, &hello).await.unwrap_err().reason(), Reason::BadToken);
+        liar.resume = Some(forged.into_bytes());
+        assert_eq!(liar.page(&world.hub).await.unwrap_err().reason(), Reason::BadToken);
+    }
+    // Another node's is no better, and it holds no lease for it.
+    let mut other = Reader::of(&mover);
+    other.resume = Some(given);
+    assert_eq!(other.page(&world.hub).await.unwrap_err().reason(), Reason::BadToken);
+    mover.put_in("a", &id(0), "{}").await;
+    // Every gateway knows it.
+    reader.catch_up(&world.another_hub()).await.unwrap();
+    assert_eq!(reader.records.len(), 30);
+}
+
 /// Numbers that look random and are the same each time.
 struct Dice(u64);
 

@@ -95,7 +95,11 @@ async fn a_pull_goes_to_the_next_cut_and_ends() {
 async fn what_ends_a_session_is_said_in_its_goodbye() {
     let world = World::new().await;
     let (a, b) = (world.node("a").await, world.node("b").await);
-    let says: [(Say, Reason); 3] = [
+    let mut first = a.open(Say::Hello(hello())).await.unwrap();
+    assert!(matches!(first.next().await, Heard::Welcome(_)));
+    let beyond = v1::Cursor { revision: 1_000, commit: 1_000, ..first.cut().await.0 };
+    let says: [(Say, Reason); 4] = [
+        (Say::Ack(v1::Ack { cursor: Some(beyond) }), Reason::Malformed),
         (Say::Hello(hello()), Reason::Malformed),
         (Say::Push(b.push(vec![b.note(1, "x")])), Reason::Malformed),
         (Say::Push(v1::PushRequest::default()), Reason::Malformed),
@@ -116,4 +120,51 @@ async fn a_heartbeat_tells_the_time_and_the_head() {
     assert!(answer.revision >= 2 && answer.hub_time_ms > 0);
     let unknown = nodes.heartbeat(node.by(v1::HeartbeatRequest { epoch: 9 })).await;
     assert_eq!(reason(unknown), Reason::NotFound);
+}
+
+#[tokio::test]
+async fn a_node_that_speaks_and_never_listens_can_still_be_cut_off() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let talk = node.talk().await;
+    let say = talk.say.clone();
+    let chatter = tokio::spawn(async move {
+        let ping = || v1::SessionRequest { message: Some(Say::Ping(v1::Ping { nonce: 7 })) };
+        while say.send(ping()).await.is_ok() {}
+    });
+    // Until its own answers stop the way.
+    let sessions = || world.running.gate.metrics.sessions.get();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sessions(), 1);
+    let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
+    world.admin().revoke_node(world.by_operator(request)).await.unwrap();
+    let ended = async {
+        while sessions() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), ended).await.expect("the session goes on");
+    chatter.abort();
+    drop(talk);
+}
+
+#[tokio::test]
+async fn one_node_does_not_take_every_session() {
+    let world = World::new().await;
+    let (a, b) = (world.node("a").await, world.node("b").await);
+    let mut held = Vec::new();
+    for _ in 0..gateway::rpc::SESSIONS_PER_NODE_MAX {
+        held.push(a.talk().await);
+    }
+    assert_eq!(reason(a.open(Say::Hello(hello())).await), Reason::Overloaded);
+    let start = v1::PullRequest { from: Some(v1::pull_request::From::Start(v1::Start {})) };
+    assert_eq!(reason(a.sync().pull(a.by(start)).await), Reason::Overloaded);
+    b.talk().await;
+    held.clear();
+    let again = async {
+        while a.open(Say::Hello(hello())).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, again).await.expect("a seat is free again");
 }
