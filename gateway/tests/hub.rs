@@ -92,6 +92,7 @@ macro_rules! hub_tests {
                 }
                 views {
                     view_grows,
+                    a_view_that_grows_brings_tombstones,
                     view_shrinks,
                     record_leaves_view,
                     a_record_that_went_and_came_back,

@@ -18,7 +18,7 @@ use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
 use super::{Hub, Lease, Principal};
-use crate::store::{CellRow, Current, LogPage, LogQuery, PointerQuery};
+use crate::store::{CellRow, Current, LogPage, LogQuery, Pointer, PointerQuery};
 
 /// Where a reader asks to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,9 +163,12 @@ impl Hub {
         }
         let base = self.view_at(who, position.base_view).await?;
         let last = read.rows.last().map(|row| row.pointer.key.clone());
+        let horizon = read.head.horizon;
         let is_new = |current: &Current| {
-            let cell = &current.pointer.cell;
-            !current.pointer.deleted && own.view.contains(cell) && !base.contains(cell)
+            let Pointer { cell, deleted, revision, .. } = &current.pointer;
+            // A tombstone comes too: without it what its reader writes there would be concurrent with the delete.
+            let stands = !deleted || *revision > horizon;
+            stands && own.view.contains(cell) && !base.contains(cell)
         };
         let changes = read
             .rows

@@ -50,6 +50,24 @@ fn reader_had(key: &semantics::ids::Key) -> bool {
     key.id.as_str().parse::<u32>().is_ok_and(|n| n % 2 == 0)
 }
 
+/// Without the tombstone, what the node writes there would be concurrent with the delete, and lose to it.
+pub async fn a_view_that_grows_brings_tombstones(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "a").await;
+    world.show(&author, &["a", "b"]).await;
+    author.put_in("b", &note("gone"), "{}").await;
+    author.delete(&note("gone")).await;
+    world.show(&author, &["a"]).await;
+    let mut reader = Reader::of(&author);
+    reader.catch_up(&world.hub).await.unwrap();
+    assert!(!reader.came.contains(&note("gone")), "nobody is told of what it may not see");
+    world.show(&author, &["a", "b"]).await;
+    reader.catch_up(&world.hub).await.unwrap();
+    assert!(reader.came.contains(&note("gone")));
+    assert!(!reader.records.contains_key(&note("gone")) || reader.body(&note("gone")).is_none());
+    world.check().await;
+}
+
 pub async fn view_shrinks(engine: &Engine) {
     let world = World::with(engine, Settings::paged(7)).await;
     let mut mover = mover(&world).await;
