@@ -70,8 +70,8 @@ async fn first_answer(
 
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
-    for half in seed.chunks_exact_mut(16) {
-        half.copy_from_slice(&SystemEntropy.bytes16());
+    for half in seed.as_chunks_mut::<16>().0 {
+        *half = SystemEntropy.bytes16();
     }
     seed
 }
