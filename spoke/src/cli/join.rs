@@ -84,8 +84,8 @@ fn given(token: Option<String>, file: Option<&Path>) -> Result<String, Refusal> 
 
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
-    for half in seed.chunks_exact_mut(16) {
-        half.copy_from_slice(&SystemEntropy.bytes16());
+    for half in seed.as_chunks_mut::<16>().0 {
+        *half = SystemEntropy.bytes16();
     }
     seed
 }
