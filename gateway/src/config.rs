@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_told_the_nearest_known_one() {
-        for (key, known) in [("listne", "listen"), ("databse_url", "database_url"), ("hostname", "hostnames")] {
+        for (key, known) in [("listne", "listen"), ("databse_url", "database_url"), ("hostname", "hostnames")]
+        {
             let path = std::env::temp_dir().join(format!("hubward-config-{key}-{}", std::process::id()));
             std::fs::write(&path, format!("{key} = 'x'")).unwrap();
             let refusal = Given::read(&path).unwrap_err();
