@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use semantics::reason::{Reason, Refusal};
 
 mod client;
+mod health;
 mod operate;
 mod output;
 mod process;
@@ -26,10 +28,10 @@ pub struct Cli {
     #[arg(long, global = true, env = "HUBWARD_DATA", default_value = DATA)]
     data: PathBuf,
     /// A hub elsewhere, as https://HOST:PORT of its operator listener.
-    #[arg(long, global = true, requires = "token_file")]
+    #[arg(long, global = true, env = "HUBWARD_HUB")]
     hub: Option<String>,
-    /// File of the operator credential for that hub.
-    #[arg(long, global = true)]
+    /// File of the operator credential for that hub; the credential itself may stand in HUBWARD_TOKEN.
+    #[arg(long, global = true, env = "HUBWARD_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// File of that hub's CA certificate (`hubward ca show`); without it the CA in the data folder.
     #[arg(long, global = true)]
@@ -68,8 +70,61 @@ enum Command {
         #[arg(long, env = "HUBWARD_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// The settings of `serve`: flags, then variables HUBWARD_…, then the settings file, then defaults.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Asks whether the hub is ready: exit code 0 when it is.
+    Health,
+    /// Prints a script that completes the words of this command; your shell's manual says where it belongs.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     #[command(flatten)]
     Operate(operate::Operate),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Checks them without using them.
+    Check {
+        #[command(flatten)]
+        given: Given,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Shows each and where its value comes from; secrets are not shown.
+    Print {
+        #[command(flatten)]
+        given: Given,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// The command line, as clap knows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The flag or variable that says what an argument is, if one does.
+fn said(id: &str) -> Option<String> {
+    let matches = Cli::command().try_get_matches_from(std::env::args_os()).ok()?;
+    let mut level = Some(&matches);
+    while let Some(matches) = level {
+        let source = matches.try_contains_id(id).ok().and_then(|_| matches.value_source(id));
+        match source {
+            Some(ValueSource::CommandLine) => return Some("flag".to_owned()),
+            Some(ValueSource::EnvVariable) => {
+                return Some(format!("variable HUBWARD_{}", id.to_ascii_uppercase()));
+            }
+            _ => level = matches.subcommand().map(|(_, below)| below),
+        }
+    }
+    None
 }
 
 /// Exit code of a command line that cannot be read.
@@ -127,9 +182,32 @@ impl Cli {
         match self.command {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Config(ConfigCommand::Check { given, config }) => {
+                process::check(given, config, self.data, printer)
+            }
+            Command::Config(ConfigCommand::Print { given, config }) => {
+                process::print(given, config, self.data, &said, printer)
+            }
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut command(), "hubward", &mut script);
+                output::raw(&script);
+                Ok(())
+            }
+            Command::Health => {
+                let at = client::At { data: self.data, hub: self.hub, token: None, ca: self.ca };
+                health::run(&at, printer).await
+            }
             Command::Operate(operate) => {
-                let at =
-                    client::At { data: self.data, hub: self.hub, token_file: self.token_file, ca: self.ca };
+                let token = match (std::env::var("HUBWARD_TOKEN").ok(), self.token_file) {
+                    (Some(_), Some(_)) => {
+                        let detail = "HUBWARD_TOKEN and the token file are both given: give one of them";
+                        return Err(Refusal::new(Reason::Malformed, detail));
+                    }
+                    (None, Some(path)) => Some(crate::config::secret("token_file", &path)?),
+                    (token, None) => token,
+                };
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
                 operate.run(&at, printer).await
             }
         }

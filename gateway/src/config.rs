@@ -1,5 +1,6 @@
 //! Settings of `hubward serve` and `hubward migrate`: flags, then environment, then file, then defaults.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,11 @@ pub const OPERATOR_LISTEN: &str = "127.0.0.1:7421";
 pub const DATA: &str = "./hubward-data";
 /// Largest settings file, bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest secret in a file, bytes.
+const SECRET_BYTES_MAX: u64 = 16 * 1024;
+/// The keys of a settings file.
+pub const KEYS: [&str; 7] =
+    ["data", "database_url", "database_url_file", "dev", "hostnames", "listen", "operator_listen"];
 
 /// Settings as somebody gave them: a flag, a variable HUBWARD_…, or a key of the settings file.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -25,6 +31,9 @@ pub struct Given {
     /// Postgres, as postgres://…; without it the hub keeps everything in one SQLite file in the data folder.
     #[arg(long, env = "HUBWARD_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// File that holds the database URL; a command line is seen by every user of the machine, a file is not.
+    #[arg(long, env = "HUBWARD_DATABASE_URL_FILE", value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
     /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
     #[arg(long, env = "HUBWARD_LISTEN")]
     pub listen: Option<String>,
@@ -97,15 +106,23 @@ impl Given {
             ));
         }
         let text = std::fs::read_to_string(path).map_err(unread)?;
-        toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))
+        let table: toml::Table =
+            toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(malformed(format!("{name}: unknown key {key}; did you mean {}?", nearest(key))));
+        }
+        table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
     }
 
     /// These settings, and where they say nothing, those of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
+        // A secret and its file are one setting: whoever names one of them names it.
+        let is_said = self.database_url.is_some() || self.database_url_file.is_some();
         Self {
             dev: self.dev || other.dev,
-            database_url: self.database_url.or(other.database_url),
+            database_url: if is_said { self.database_url } else { other.database_url },
+            database_url_file: if is_said { self.database_url_file } else { other.database_url_file },
             listen: self.listen.or(other.listen),
             operator_listen: self.operator_listen.or(other.operator_listen),
             hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
@@ -118,7 +135,14 @@ impl Given {
     /// # Errors
     /// MALFORMED, naming the setting.
     pub fn check(self) -> Result<Config, Refusal> {
-        let store = match self.database_url {
+        let database_url = match (self.database_url, self.database_url_file) {
+            (Some(_), Some(_)) => {
+                return Err(malformed("database_url and database_url_file are both given: give one of them"));
+            }
+            (None, Some(path)) => Some(secret("database_url_file", &path)?),
+            (url, None) => url,
+        };
+        let store = match database_url {
             None => StoreAt::Folder,
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
                 StoreAt::Postgres(url)
@@ -139,6 +163,44 @@ impl Given {
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
         Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
     }
+}
+
+/// A secret in a file; the line end after it does not count.
+///
+/// # Errors
+/// NOT_FOUND or MALFORMED, naming the setting.
+pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
+    let at = path.display();
+    let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("{name}: cannot read {at}: {e}"));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(unread)?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(malformed(format!("{name}: {at} is empty"))),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+/// The known key that is written most alike.
+fn nearest(key: &str) -> &'static str {
+    KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default()
+}
+
+/// How many letters are put in, taken out or changed between two words.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for letter in from.chars() {
+        let mut next = vec![row.first().map_or(0, |n| n + 1)];
+        for (pair, other) in row.windows(2).zip(&to) {
+            let [before, above] = pair else { continue };
+            let changed = before + usize::from(letter != *other);
+            let left = next.last().map_or(0, |n| n + 1);
+            next.push(changed.min(above + 1).min(left));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
@@ -168,6 +230,36 @@ mod tests {
         let config = flags.or(file).check().unwrap();
         assert_eq!((config.listen.port(), config.operator_listen.port()), (1, 3));
         assert_eq!(config.data, PathBuf::from("d"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_the_nearest_known_one() {
+        for (key, known) in [("listne", "listen"), ("databse_url", "database_url"), ("hostname", "hostnames")]
+        {
+            let path = std::env::temp_dir().join(format!("hubward-config-{key}-{}", std::process::id()));
+            std::fs::write(&path, format!("{key} = 'x'")).unwrap();
+            let refusal = Given::read(&path).unwrap_err();
+            let told = format!("unknown key {key}; did you mean {known}?");
+            assert!(refusal.detail.contains(&told), "{}", refusal.detail);
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_secret_comes_from_its_file_and_not_from_two_places() {
+        let path = std::env::temp_dir().join(format!("hubward-secret-{}", std::process::id()));
+        std::fs::write(&path, "postgres://u:s3cret@h/d\n").unwrap();
+        let from_file = Given { database_url_file: Some(path.clone()), ..Given::default() };
+        let config = from_file.clone().check().unwrap();
+        assert_eq!(config.store, StoreAt::Postgres("postgres://u:s3cret@h/d".to_owned()));
+        assert!(!format!("{config:?}").contains("s3cret"));
+        let both = Given { database_url: Some("postgres://x".to_owned()), ..from_file.clone() };
+        assert!(both.check().unwrap_err().detail.contains("both given"));
+        let weaker = given("database_url = 'postgres://weaker'");
+        assert!(from_file.clone().or(weaker).check().is_ok());
+        std::fs::write(&path, "\n").unwrap();
+        assert_eq!(from_file.check().unwrap_err().reason, Reason::Malformed);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod access;
 mod args;
 mod conflicts;
 mod files;
+mod health;
 mod join;
 mod outbox;
 mod print;
@@ -14,12 +15,18 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use semantics::reason::{Reason, Refusal};
 
 use self::access::Access;
 use self::args::{Args, Command, ConflictsCommand};
 use self::print::Printer;
+
+/// The command line, as clap knows it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
+}
 
 /// Exit code of a command line that cannot be read.
 const USAGE: u8 = 2;
@@ -69,6 +76,12 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::Join(join) => return join::run(data, join, printer).await,
         Command::Watch { kind, after } => return watch::run(data, kind, after).await,
         Command::Run => return run::run(data, printer).await,
+        Command::Health => return health::run(data, printer).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "spoke", &mut script);
+            return print::raw(&script);
+        }
         Command::AdoptLog => return run::adopt_log(data, printer).await,
         Command::History { kind, id } => return conflicts::history(data, &kind, &id, printer).await,
         _ => {}
@@ -88,6 +101,8 @@ async fn with_access(
     match command {
         Command::Join(_)
         | Command::Run
+        | Command::Health
+        | Command::Completions { .. }
         | Command::AdoptLog
         | Command::History { .. }
         | Command::Watch { .. } => Ok(()),

@@ -6,6 +6,7 @@
 //! received; an acknowledgement names only cuts that are durable.
 
 mod backoff;
+mod config;
 mod message;
 
 use semantics::cursor::Cursor;
@@ -13,58 +14,8 @@ use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 
 use self::backoff::Backoff;
+pub use self::config::Config;
 pub use self::message::{Action, Applied, Event, Settled, Step, Timer, is_cut, page_bytes};
-
-/// Bounds and times of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// How many endpoints there are, at least 1; they are tried in order.
-    pub endpoints: usize,
-    /// Seed of the jitter.
-    pub seed: u64,
-    /// Bytes of changes taken before more are granted.
-    pub credit_bytes: u64,
-    /// Between pings, milliseconds.
-    pub ping_ms: u64,
-    /// Without a word from the hub for so long, the connection is dead, milliseconds.
-    pub dead_peer_ms: u64,
-    /// For connection and welcome together, milliseconds.
-    pub greeting_ms: u64,
-    /// For the answer to a push or a unary call, milliseconds.
-    pub answer_ms: u64,
-    /// Acknowledgements are gathered for so long, milliseconds.
-    pub ack_ms: u64,
-    /// First delay before connecting again, milliseconds.
-    pub backoff_min_ms: u64,
-    /// Longest delay before the breaker opens, milliseconds.
-    pub backoff_max_ms: u64,
-    /// Failures in a row that open the breaker.
-    pub breaker_failures: u32,
-    /// Between attempts while the breaker is open, milliseconds.
-    pub breaker_open_ms: u64,
-    /// Before a push is tried again that the hub answered with nothing, milliseconds.
-    pub stall_ms: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            endpoints: 1,
-            seed: 0,
-            credit_bytes: 4 * 1024 * 1024,
-            ping_ms: 15_000,
-            dead_peer_ms: 45_000,
-            greeting_ms: 15_000,
-            answer_ms: 30_000,
-            ack_ms: 200,
-            backoff_min_ms: 200,
-            backoff_max_ms: 30_000,
-            breaker_failures: 12,
-            breaker_open_ms: 60_000,
-            stall_ms: 1_000,
-        }
-    }
-}
 
 /// What the machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +47,8 @@ pub struct Status {
     pub is_drained: bool,
     /// How often a push was answered or a page of a catch-up came; says only that it moved.
     pub moved: u64,
+    /// How many sessions there have been.
+    pub sessions: u64,
     /// Failures in a row.
     pub failures: u32,
     /// The last refusal that ended a connection or stopped the machine.
@@ -124,12 +77,15 @@ pub struct Sync {
     is_caught_up: bool,
     heard_ms: u64,
     moved: u64,
+    sessions: u64,
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
     /// Whether this reconciliation set entries aside because the hub could not tell what became of them: once is
     /// enough, a second refusal ends the attempt.
     gave_up: bool,
+    /// Whether the hub was asked again with a new access token since it last took one.
+    is_renewing: bool,
     last_refusal: Option<Refusal>,
 }
 
@@ -148,9 +104,11 @@ impl Sync {
             is_caught_up: false,
             heard_ms: 0,
             moved: 0,
+            sessions: 0,
             nonce: 0,
             was_rebuilt: false,
             gave_up: false,
+            is_renewing: false,
             last_refusal: None,
         }
     }
@@ -163,6 +121,7 @@ impl Sync {
             is_caught_up: self.is_caught_up,
             is_drained: self.phase == Phase::Live && self.push == PushState::Idle && !self.outbox_dirty,
             moved: self.moved,
+            sessions: self.sessions,
             failures: self.backoff.failures(),
             last_refusal: self.last_refusal.clone(),
         }
@@ -206,7 +165,10 @@ impl Sync {
             }
             Event::TimerFired(timer) => self.timer(timer, now_ms),
             Event::ReconcileAnswer(answer) if self.phase == Phase::Reconciling => match answer {
-                Ok(page) => vec![Action::Step(Step::SettleReconciliation(page))],
+                Ok(page) => {
+                    self.is_renewing = false;
+                    vec![Action::Step(Step::SettleReconciliation(page))]
+                }
                 Err(refusal) => self.reconcile_refused(refusal),
             },
             Event::ReconcileAnswer(_) => Vec::new(),
@@ -250,6 +212,8 @@ impl Sync {
             (Event::WelcomeTaken(_), Phase::Greeting) => {
                 self.phase = Phase::Live;
                 self.backoff.succeeded();
+                self.is_renewing = false;
+                self.sessions = self.sessions.wrapping_add(1);
                 self.last_refusal = None;
                 let after_ms = self.config.ping_ms;
                 let mut actions = vec![Action::SetTimer { timer: Timer::Keepalive, after_ms }];
@@ -434,6 +398,16 @@ impl Sync {
         actions
     }
 
+    /// An access token ends sooner than a session may last: the next connection shows a new one. Only when the hub
+    /// does not take that either, a person has to look.
+    fn renew(&mut self) -> Vec<Action> {
+        self.is_renewing = true;
+        let mut actions = self.close();
+        let delay = self.backoff.jittered(self.config.backoff_min_ms);
+        actions.extend(self.wait(delay));
+        actions
+    }
+
     fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
         self.last_refusal = Some(refusal.clone());
         match refusal.reason {
@@ -441,6 +415,7 @@ impl Sync {
             Reason::LogForked => self.reset(Step::Halt(refusal)),
             Reason::CursorExpired => self.reset(Step::Rebootstrap),
             Reason::BadToken => self.reset(Step::ForgetResume),
+            Reason::Unauthenticated if !self.is_renewing => self.renew(),
             Reason::Draining => {
                 let mut actions = self.close();
                 let delay = self.backoff.moved(&self.config);
@@ -460,6 +435,7 @@ impl Sync {
                 vec![Action::Step(Step::GiveUpReconciling)]
             }
             Reason::LogForked => self.reset(Step::Halt(refusal)),
+            Reason::Unauthenticated if !self.is_renewing => self.renew(),
             reason if needs_a_person(reason) => self.stop(refusal),
             // That an epoch is needed is remembered by the replica: the next greeting leads back here.
             _ => self.ended(refusal),

@@ -4,6 +4,7 @@ mod session;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use proto::v1::auth_service_client::AuthServiceClient;
 use proto::v1::node_service_client::NodeServiceClient;
 use proto::v1::sync_service_client::SyncServiceClient;
 use semantics::ids::{Digest, Key, Revision};
-use semantics::reason::{Reason, Refusal};
+use semantics::reason::{Class, Reason, Refusal};
 use semantics::session::{MESSAGE_BYTES_MAX, Reconcile, Reconciliation};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -40,11 +41,13 @@ pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 pub struct HubTransport {
     urls: Vec<String>,
     pin: Option<Digest>,
-    tokens: AccessTokens,
+    tokens: Arc<AccessTokens>,
     channels: Vec<Mutex<Option<Channel>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     tasks: TaskTracker,
+    /// The endpoint of the last session: it is asked first.
+    current: AtomicUsize,
 }
 
 impl fmt::Debug for HubTransport {
@@ -111,7 +114,16 @@ impl HubTransport {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let channels = urls.iter().map(|_| Mutex::new(None)).collect();
-        Self { urls, pin, tokens, channels, clock, entropy, tasks: TaskTracker::new() }
+        Self {
+            urls,
+            pin,
+            tokens: Arc::new(tokens),
+            channels,
+            clock,
+            entropy,
+            tasks: TaskTracker::new(),
+            current: AtomicUsize::new(0),
+        }
     }
 
     /// How many hubs there are.
@@ -158,47 +170,101 @@ impl HubTransport {
         key: &Key,
         page_token: String,
     ) -> Result<v1::ListRecordHistoryResponse, Refusal> {
-        let channel = self.channel(0, false).await?;
         let key = Some(v1::Key { kind: key.kind.to_string(), id: key.id.to_string() });
         let message = v1::ListRecordHistoryRequest { key, page_size: 0, page_token };
-        let mut request = self.authorized(&channel, message).await?;
-        request.set_timeout(Duration::from_millis(CALL_MS));
-        let answer = NodeServiceClient::new(channel)
-            .max_decoding_message_size(DECODED_BYTES_MAX)
-            .list_record_history(request)
-            .await;
-        answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
+        self.anywhere(message, |channel, request| async {
+            NodeServiceClient::new(channel)
+                .max_decoding_message_size(DECODED_BYTES_MAX)
+                .list_record_history(request)
+                .await
+        })
+        .await
+    }
+
+    /// A unary call at the first hub that can be reached.
+    async fn anywhere<M, T, F>(
+        &self,
+        message: M,
+        call: impl Fn(Channel, Request<M>) -> F + Send + Sync,
+    ) -> Result<T, Refusal>
+    where
+        M: Clone + Send + Sync,
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
+    {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut last = Refusal::new(Reason::NotJoined, "no hub is known");
+        for step in 0..self.urls.len() {
+            let endpoint = (first + step) % self.urls.len();
+            match self.at(endpoint, &message, &call).await {
+                Err(refusal) if is_elsewhere_better(&refusal) => last = refusal,
+                answer => return answer,
+            }
+        }
+        Err(last)
+    }
+
+    /// A unary call; with a new access token, where the hub does not take the one that was held.
+    async fn at<M, T, F>(
+        &self,
+        endpoint: usize,
+        message: &M,
+        call: &(impl Fn(Channel, Request<M>) -> F + Send + Sync),
+    ) -> Result<T, Refusal>
+    where
+        M: Clone + Send + Sync,
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send,
+    {
+        let mut is_renewed = false;
+        loop {
+            let channel = self.channel(endpoint, false).await?;
+            let mut request = self.authorized(&channel, message.clone()).await?;
+            request.set_timeout(Duration::from_millis(CALL_MS));
+            let refusal = match call(channel, request).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => refusal(&status),
+            };
+            if refusal.reason != Reason::Unauthenticated || is_renewed {
+                return Err(refusal);
+            }
+            self.tokens.forget().await;
+            is_renewed = true;
+        }
     }
 }
 
 #[async_trait]
 impl Transport for HubTransport {
     async fn open(&self, endpoint: usize) -> Result<Link, Refusal> {
+        self.current.store(endpoint, Ordering::Relaxed);
         let channel = self.channel(endpoint, true).await?;
         let request = self.authorized(&channel, ()).await?;
-        Ok(session::open(channel, request.metadata().clone(), &self.tasks))
+        Ok(session::open(channel, request.metadata().clone(), Arc::clone(&self.tokens), &self.tasks))
     }
 
     async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal> {
-        let channel = self.channel(endpoint, false).await?;
         let message = v1::ReconcileRequest::from(request);
-        let mut request = self.authorized(&channel, message).await?;
-        request.set_timeout(Duration::from_millis(CALL_MS));
-        let answer = SyncServiceClient::new(channel)
-            .max_decoding_message_size(DECODED_BYTES_MAX)
-            .reconcile(request)
-            .await
-            .map_err(|status| refusal(&status))?;
-        Ok(Reconciliation::try_from(answer.into_inner())?)
+        let answer = self.at(endpoint, &message, &|channel, request| async {
+            SyncServiceClient::new(channel)
+                .max_decoding_message_size(DECODED_BYTES_MAX)
+                .reconcile(request)
+                .await
+        });
+        Ok(Reconciliation::try_from(answer.await?)?)
     }
 
     async fn head(&self) -> Result<Revision, Refusal> {
-        let channel = self.channel(0, false).await?;
-        let mut request = self.authorized(&channel, v1::HeartbeatRequest { epoch: 0 }).await?;
-        request.set_timeout(Duration::from_millis(CALL_MS));
-        let answer = NodeServiceClient::new(channel).heartbeat(request).await;
-        answer.map(|answer| Revision(answer.into_inner().revision)).map_err(|status| refusal(&status))
+        let answer: v1::HeartbeatResponse = self
+            .anywhere(v1::HeartbeatRequest { epoch: 0 }, |channel, request| async {
+                NodeServiceClient::new(channel).heartbeat(request).await
+            })
+            .await?;
+        Ok(Revision(answer.revision))
     }
+}
+
+/// Whether another hub may answer better.
+fn is_elsewhere_better(refusal: &Refusal) -> bool {
+    refusal.reason.class() == Class::Network || refusal.reason == Reason::Draining
 }
 
 fn timed<T>(message: T) -> Request<T> {

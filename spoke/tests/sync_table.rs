@@ -229,7 +229,7 @@ fn every_goodbye_leads_somewhere() {
         (OutOfOrder, Phase::Waiting),
         (StoreUnavailable, Phase::Waiting),
         (Internal, Phase::Waiting),
-        (Unauthenticated, Phase::Idle),
+        (Unauthenticated, Phase::Waiting),
         (NodeRevoked, Phase::Idle),
         (PermissionDenied, Phase::Idle),
         (ProtocolVersion, Phase::Idle),
@@ -245,6 +245,26 @@ fn every_goodbye_leads_somewhere() {
         assert_eq!(sync.on(Event::Received(ServerMessage::Results(results())), 0), []);
         assert_eq!(sync.status().phase, expected, "{reason:?}");
     }
+}
+
+#[test]
+fn an_access_token_that_ended_is_renewed_and_only_a_new_one_that_is_refused_stops() {
+    let mut sync = idle();
+    for _ in 0..3 {
+        assert!(delay(&goodbye(&mut sync, Reason::Unauthenticated)) <= Config::default().backoff_min_ms);
+        assert_eq!(sync.status().failures, 0);
+        let again = sync.on(Event::TimerFired(Timer::Reconnect), 0);
+        assert_eq!(again[1], Action::Connect { endpoint: 0 }, "to the same hub");
+        sync.on(Event::Connected, 0);
+        sync.on(Event::HelloReady(hello()), 0);
+        sync.on(Event::Received(ServerMessage::Welcome(welcome())), 0);
+        sync.on(Event::WelcomeTaken(WRITER), 0);
+    }
+    goodbye(&mut sync, Reason::Unauthenticated);
+    sync.on(Event::TimerFired(Timer::Reconnect), 0);
+    sync.on(Event::Connected, 0);
+    let actions = goodbye(&mut sync, Reason::Unauthenticated);
+    assert_eq!(actions, [Action::Close, Action::Stop(refusal(Reason::Unauthenticated))]);
 }
 
 #[test]

@@ -219,16 +219,35 @@ impl Spoke {
         ran
     }
 
-    /// Starts the daemon.
+    /// Starts the daemon, and waits until it owns the replica.
+    ///
+    /// # Panics
+    /// When it does not come up.
     #[must_use]
     pub fn daemon(&self) -> Process {
         self.daemon_in(&[])
     }
 
-    /// Starts the daemon with more environment variables.
+    /// Starts the daemon with more environment variables, and waits until it owns the replica.
+    ///
+    /// # Panics
+    /// When it does not come up.
     #[must_use]
     pub fn daemon_in(&self, env: &[(String, String)]) -> Process {
-        Process::start_in("spoke", &["--output", "json", "--data", &self.data, "run"], env, None)
+        let daemon = Process::start_in("spoke", &self.run_args(), env, None);
+        let ready = daemon.line();
+        assert!(ready.contains("ready"), "{ready}");
+        daemon
+    }
+
+    /// Starts another daemon beside the one that owns the replica.
+    #[must_use]
+    pub fn second_daemon(&self) -> Process {
+        Process::start("spoke", &self.run_args())
+    }
+
+    fn run_args(&self) -> [&str; 5] {
+        ["--output", "json", "--data", &self.data, "run"]
     }
 
     /// A record's body, if it is there.

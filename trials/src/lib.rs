@@ -1,5 +1,6 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
+pub mod clock;
 pub mod fleet;
 pub mod power;
 pub mod process;

@@ -6,7 +6,8 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::process::preload;
 
 /// Offset, size of the file before, length: three 64-bit integers before the bytes of a record.
 const HEAD_BYTES: usize = 24;
@@ -30,15 +31,7 @@ impl PowerCut {
         for folder in [root, &undo] {
             std::fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         }
-        let library = undo.join("power_cut.so");
-        let source = crate::tree::root().join("trials/native/power_cut.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
-            .args([&library, &source])
-            .arg("-ldl")
-            .output()
-            .unwrap_or_else(|e| panic!("cc: {e}"));
-        assert!(built.status.success(), "cc: {}", String::from_utf8_lossy(&built.stderr));
+        let library = preload("power_cut", &undo);
         let root = root.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", root.display()));
         Self { library, root, undo }
     }

@@ -101,6 +101,24 @@ pub fn run_with(name: &str, args: &[&str], input: &str) -> Ran {
     }
 }
 
+/// Compiles a library of `trials/native` that is to be preloaded into a process; puts it into a folder.
+///
+/// # Panics
+/// When there is no C compiler: Rust's own linker needs one too.
+#[must_use]
+pub fn preload(name: &str, folder: &Path) -> PathBuf {
+    let library = folder.join(format!("{name}.so"));
+    let source = crate::tree::root().join(format!("trials/native/{name}.c"));
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-w", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .output()
+        .unwrap_or_else(|e| panic!("cc: {e}"));
+    assert!(built.status.success(), "cc: {}", String::from_utf8_lossy(&built.stderr));
+    library
+}
+
 /// Waits until `look` gives something.
 ///
 /// # Panics

@@ -379,10 +379,10 @@ fn a_second_process_on_one_replica_is_told_who_owns_it() {
     let hub = Hub::start(&folder, false, None);
     let laptop = Spoke::join(&folder, &hub, "laptop");
     let daemon = laptop.daemon();
-    until("the daemon answers", || (laptop.run(&["status"]).code == 0).then_some(()));
-    let second = laptop.daemon();
-    assert!(second.line_within(Duration::from_secs(10)).is_none(), "a second daemon runs");
-    drop(second);
+    let second = laptop.second_daemon();
+    let line = second.line_within(Duration::from_secs(10));
+    assert!(line.is_none(), "a second daemon runs: {line:?}");
+    assert_ne!(second.terminate(), 0);
     put(&laptop, "note", "through-the-daemon", &json!({}));
     drop(daemon);
     assert!(laptop.body("note", "through-the-daemon").is_some());

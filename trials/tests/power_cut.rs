@@ -104,7 +104,6 @@ fn cut_the_spoke(folder: &Folder, fault: Option<Fault>) -> (BTreeSet<String>, BT
     let mut confirmed = BTreeSet::new();
     for round in 0..CUTS {
         let daemon = laptop.daemon_in(&environment);
-        until("the daemon answers", || (laptop.run(&["status"]).code == 0).then_some(()));
         for n in 0..10 {
             let id = format!("k{round}-{n}");
             laptop.ok(&["put", "note", &id, &json!({"n": n}).to_string()]);

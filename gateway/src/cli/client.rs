@@ -1,5 +1,6 @@
 //! The way to a hub's operator listener.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use proto::v1::admin_service_client::AdminServiceClient;
@@ -19,7 +20,8 @@ use crate::{place, tls};
 pub(super) struct At {
     pub(super) data: PathBuf,
     pub(super) hub: Option<String>,
-    pub(super) token_file: Option<PathBuf>,
+    /// The operator credential, where one was given.
+    pub(super) token: Option<String>,
     pub(super) ca: Option<PathBuf>,
 }
 
@@ -38,17 +40,44 @@ impl Interceptor for Bearer {
 }
 
 impl At {
-    /// Connects.
+    /// Connects as an operator.
     pub(super) async fn connect(&self) -> Result<Client, Refusal> {
-        let url = self.url()?;
-        let token = read(&self.token_file.clone().unwrap_or_else(|| self.data.join(OPERATOR_TOKEN_FILE)))?;
+        let token = self.token()?;
         let bad =
             |_| Refusal::new(Reason::Unauthenticated, "the credential has characters no header can carry");
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(bad)?;
         bearer.set_sensitive(true);
-        let channel = self.channel(&url).await?;
+        let (_, channel) = self.channel().await?;
         let client = AdminServiceClient::with_interceptor(channel, Bearer(bearer));
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Connects, and says where.
+    pub(super) async fn channel(&self) -> Result<(String, Channel), Refusal> {
+        let url = self.url()?;
+        let ca = if url.starts_with("https://") {
+            let file = self.ca.clone().unwrap_or_else(|| self.data.join(KEYS_FOLDER).join(CA_FILE));
+            Some(read(&file)?)
+        } else {
+            None
+        };
+        let channel = tls::client::channel(&url, ca.as_deref()).await.map_err(|error| error.refusal)?;
+        Ok((url, channel))
+    }
+
+    fn token(&self) -> Result<String, Refusal> {
+        match (&self.token, &self.hub) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, None) => {
+                // Without a hub that runs there is no use in looking for its credential.
+                self.url()?;
+                read(&self.data.join(OPERATOR_TOKEN_FILE))
+            }
+            (None, Some(hub)) => {
+                let detail = format!("no credential for {hub}: give --token-file or HUBWARD_TOKEN_FILE");
+                Err(Refusal::new(Reason::Malformed, detail))
+            }
+        }
     }
 
     fn url(&self) -> Result<String, Refusal> {
@@ -61,21 +90,42 @@ impl At {
         };
         let place = place::find(&self.data).ok_or_else(absent)?;
         let scheme = if place.dev { "http" } else { "https" };
-        Ok(format!("{scheme}://{}", place.operator_listen))
+        Ok(format!("{scheme}://{}", reachable(&place.operator_listen)))
     }
+}
 
-    async fn channel(&self, url: &str) -> Result<Channel, Refusal> {
-        let ca = if url.starts_with("https://") {
-            let file = self.ca.clone().unwrap_or_else(|| self.data.join(KEYS_FOLDER).join(CA_FILE));
-            Some(read(&file)?)
-        } else {
-            None
-        };
-        tls::client::channel(url, ca.as_deref()).await.map_err(|error| error.refusal)
+/// The address on which a hub that listens on all of them is reached from here.
+fn reachable(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(all) if all.ip().is_unspecified() => {
+            let here: IpAddr =
+                if all.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            SocketAddr::new(here, all.port()).to_string()
+        }
+        _ => address.to_owned(),
     }
+}
+
+/// What answers there is no operator listener.
+pub(super) fn not_operators(hub: &str) -> Refusal {
+    let detail =
+        format!("{hub} is not the operator listener of a hub; spokes connect elsewhere than operators");
+    Refusal::new(Reason::Malformed, detail)
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
     std::fs::read_to_string(path)
         .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_on_all_addresses_is_reached_on_loopback() {
+        assert_eq!(reachable("0.0.0.0:7421"), "127.0.0.1:7421");
+        assert_eq!(reachable("[::]:7421"), "[::1]:7421");
+        assert_eq!(reachable("10.0.0.7:7421"), "10.0.0.7:7421");
+    }
 }

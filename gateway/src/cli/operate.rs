@@ -9,7 +9,7 @@ use semantics::view::View;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::client::{At, Client};
+use super::client::{At, Client, not_operators};
 use super::output::Printer;
 
 mod show;
@@ -196,6 +196,9 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 fn refused(status: Status) -> Refusal {
+    if status.code() == tonic::Code::Unimplemented {
+        return not_operators("this address");
+    }
     proto::reason::refusal_of(&status)
 }
 

@@ -72,7 +72,7 @@ impl Printer {
             }})
             .to_string(),
             Format::Table => {
-                format!("{}: {}\n  what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+                format!("error: {}: {}; what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
             }
         };
         // Nobody is left to tell when stderr is closed.
@@ -91,4 +91,9 @@ fn plain(value: &Value) -> String {
 fn print(line: &str) {
     // A reader that has gone away, as `head` does, wants no more.
     drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+/// Bytes as they are.
+pub(super) fn raw(bytes: &[u8]) {
+    drop(std::io::stdout().write_all(bytes));
 }

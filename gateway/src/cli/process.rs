@@ -51,6 +51,50 @@ pub(super) async fn migrate(
     Ok(())
 }
 
+pub(super) fn check(given: Given, file: Option<PathBuf>, data: PathBuf, out: Printer) -> Result<(), Refusal> {
+    let from = file.clone();
+    checked(given, file, data)?;
+    out.object(&json!({"valid": true, "file": from}));
+    Ok(())
+}
+
+/// Every setting and where its value comes from: `said` tells it of the command line and the environment.
+pub(super) fn print(
+    given: Given,
+    file: Option<PathBuf>,
+    data: PathBuf,
+    said: &dyn Fn(&str) -> Option<String>,
+    out: Printer,
+) -> Result<(), Refusal> {
+    let from_file = file.as_deref().map(Given::read).transpose()?.unwrap_or_default();
+    let at = |is_in_file: bool| match &file {
+        Some(path) if is_in_file => format!("file {}", path.display()),
+        _ => "default".to_owned(),
+    };
+    let data_in_file = from_file.data.clone();
+    let data = if said("data").is_some() { data } else { data_in_file.clone().unwrap_or(data) };
+    let in_file = from_file.clone();
+    let all = given.or(from_file);
+    let redacted = all.database_url.as_ref().map(|_| "(redacted)");
+    let listen = all.listen.as_deref().unwrap_or(crate::config::LISTEN);
+    let operator_listen = all.operator_listen.as_deref().unwrap_or(crate::config::OPERATOR_LISTEN);
+    let rows = [
+        ("data", json!(data), data_in_file.is_some()),
+        ("database_url", json!(redacted), in_file.database_url.is_some()),
+        ("database_url_file", json!(all.database_url_file), in_file.database_url_file.is_some()),
+        ("dev", json!(all.dev), in_file.dev),
+        ("hostnames", json!(all.hostnames), !in_file.hostnames.is_empty()),
+        ("listen", json!(listen), in_file.listen.is_some()),
+        ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),
+    ];
+    let row = |(key, value, is_in_file): (&str, serde_json::Value, bool)| {
+        let from = said(key).unwrap_or_else(|| at(is_in_file && !value.is_null()));
+        json!({"setting": key, "value": value, "from": from})
+    };
+    out.list("settings", rows.into_iter().map(row).collect(), &["setting", "value", "from"]);
+    Ok(())
+}
+
 fn refusal(error: HubError) -> Refusal {
     error.refusal
 }

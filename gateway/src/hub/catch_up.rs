@@ -176,7 +176,7 @@ impl Hub {
             .filter(is_new)
             .map(|current| Change { revision: current.pointer.revision, record: current.record })
             .collect();
-        position.backfill = Some(Backfill { after: last }).filter(|_| !read.is_last);
+        position.backfill = (!read.is_last).then_some(Backfill { after: last });
         position.seen_to = position.seen_to.max(read.head.revision);
         let next = Next::Resume(self.leased(who, position).await?);
         Ok(Caught { page: Page { changes, departures: Vec::new(), next }, view: Arc::new(own.view) })

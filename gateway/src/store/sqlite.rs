@@ -117,9 +117,9 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         )?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Unavailable(format!("another hub process has the data folder {at}")))
-        }
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
+            "another hub process has the data folder {at}: stop it, or give this one another --data"
+        ))),
         Err(TryLockError::Error(error)) => {
             Err(StoreError::Unavailable(format!("could not lock the data folder {at}: {error}")))
         }

@@ -121,6 +121,13 @@ pub(super) enum Command {
     },
     /// Take the hub's present log as the true one after LOG_FORKED; the old replica is kept aside.
     AdoptLog,
+    /// Ask whether the daemon answers: exit code 0 when it does.
+    Health,
+    /// Print a script that completes the words of this command; your shell's manual says where it belongs.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -129,8 +136,11 @@ pub(super) struct Join {
     #[arg(long, required = true, value_name = "URL")]
     pub(super) hub: Vec<String>,
     /// Join token, as `hubward token create` printed it.
-    #[arg(long, env = "SPOKE_JOIN_TOKEN", hide_env_values = true)]
-    pub(super) token: String,
+    #[arg(long, env = "SPOKE_TOKEN", hide_env_values = true, required_unless_present = "token_file")]
+    pub(super) token: Option<String>,
+    /// File that holds the join token; a command line is seen by every user of the machine, a file is not.
+    #[arg(long, env = "SPOKE_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub(super) token_file: Option<PathBuf>,
     /// What people call this node.
     #[arg(long)]
     pub(super) name: String,

@@ -1,5 +1,6 @@
 //! `spoke join`.
 
+use std::io::Read;
 use std::path::Path;
 
 use proto::v1;
@@ -15,8 +16,11 @@ use crate::replica::Entropy as _;
 use crate::transport;
 use crate::trust::{JoinToken, NodeKey};
 
+/// Most that is read of a file that holds a token, bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 16 * 1024;
+
 pub(super) async fn run(data: &Path, join: Join, printer: Printer) -> Result<(), Refusal> {
-    let token = JoinToken::parse(&join.token)?;
+    let token = JoinToken::parse(&given(join.token, join.token_file.as_deref())?)?;
     let domain =
         Domain::new(join.domain).map_err(|e| Refusal::new(Reason::Malformed, format!("--domain: {e}")))?;
     let folder = Folder::create(data)?;
@@ -68,10 +72,20 @@ async fn first_answer(
     Err(last)
 }
 
+/// The token, from its file where it is in one; the line end after it does not count.
+fn given(token: Option<String>, file: Option<&Path>) -> Result<String, Refusal> {
+    let Some(path) = file else { return Ok(token.unwrap_or_default()) };
+    let unread = |e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(unread)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
-    for half in seed.chunks_exact_mut(16) {
-        half.copy_from_slice(&SystemEntropy.bytes16());
+    for half in seed.as_chunks_mut::<16>().0 {
+        *half = SystemEntropy.bytes16();
     }
     seed
 }

@@ -41,7 +41,7 @@ impl Printer {
             Output::Json => json!({"error": refusal_json(refusal)}).to_string(),
             Output::Table => {
                 let reason = refusal.reason;
-                format!("error: {}: {}\nwhat to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+                format!("error: {}: {}; what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
             }
         };
         let _ = writeln!(io::stderr(), "{text}");

@@ -11,6 +11,8 @@ use crate::sync::Phase;
 
 /// Failures in a row to reach any hub after which waiting ends.
 const FAILURES_MAX: u32 = 6;
+/// Before a hub that did not tell its head is asked again.
+const HEAD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Spoke {
     /// Pushes and pulls until nothing is left: every local write that was not set aside is confirmed, and the
@@ -41,10 +43,11 @@ impl Spoke {
     async fn synced(&self, before: &Progress) -> Result<Revision, Refusal> {
         // A session that is made from here on begins with a catch-up to the head. One that stood before has to
         // be told how far that is.
-        let target = match before.status.phase {
-            Phase::Live => self.transport.head().await.unwrap_or(Revision::ZERO),
-            _ => Revision::ZERO,
+        let told = match before.status.phase {
+            Phase::Live => self.head_of(before).await?,
+            _ => Some(Revision::ZERO),
         };
+        let sessions = before.status.sessions;
         let mut progress = self.progress();
         loop {
             let seen = progress.borrow_and_update().clone();
@@ -55,13 +58,32 @@ impl Spoke {
                 let status = self.status().await?;
                 let cursor = status.cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
                 let outbox = status.outbox;
-                if outbox.queued + outbox.dotted + outbox.answered == 0 && cursor >= target {
+                let is_level = told.is_some_and(|told| cursor >= told) || seen.status.sessions > sessions;
+                if outbox.queued + outbox.dotted + outbox.answered == 0 && is_level {
                     return Ok(cursor);
                 }
             }
             if progress.changed().await.is_err() {
                 return Err(Refusal::new(Reason::Internal, "the task that syncs has ended"));
             }
+        }
+    }
+
+    /// The hub's head; `None` when the session that stood before is over, so that the next one tells.
+    async fn head_of(&self, before: &Progress) -> Result<Option<Revision>, Refusal> {
+        loop {
+            let refusal = match self.transport.head().await {
+                Ok(revision) => return Ok(Some(revision)),
+                Err(refusal) => refusal,
+            };
+            let now = self.progress().borrow().status.clone();
+            if now.phase != Phase::Live || now.sessions != before.status.sessions {
+                return Ok(None);
+            }
+            if !refusal.reason.is_transient() {
+                return Err(refusal);
+            }
+            tokio::time::sleep(HEAD_AGAIN).await;
         }
     }
 }

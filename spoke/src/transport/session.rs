@@ -1,8 +1,10 @@
 //! One session's stream, as a [`Link`].
 
+use std::sync::Arc;
+
 use proto::v1;
 use proto::v1::sync_service_client::SyncServiceClient;
-use semantics::reason::Refusal;
+use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -15,9 +17,15 @@ use tonic::{Code, Request, Streaming};
 
 use super::{DECODED_BYTES_MAX, refusal};
 use crate::runtime::{Heard, LINK_MESSAGES_MAX, Link};
+use crate::trust::AccessTokens;
 
 /// Opens the stream. Returns at once: a hub answers only after it was greeted.
-pub(super) fn open(channel: Channel, metadata: MetadataMap, tasks: &TaskTracker) -> Link {
+pub(super) fn open(
+    channel: Channel,
+    metadata: MetadataMap,
+    tokens: Arc<AccessTokens>,
+    tasks: &TaskTracker,
+) -> Link {
     let (sender, outgoing) = mpsc::channel::<ClientMessage>(LINK_MESSAGES_MAX);
     let (incoming, receiver) = mpsc::channel(LINK_MESSAGES_MAX);
     let stop = CancellationToken::new();
@@ -28,27 +36,32 @@ pub(super) fn open(channel: Channel, metadata: MetadataMap, tasks: &TaskTracker)
     tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = pump(channel, request, &incoming) => {}
+            () = pump(channel, request, &tokens, &incoming) => {}
         }
     });
     Link { sender, receiver, guard }
 }
 
-async fn pump<S>(channel: Channel, request: Request<S>, incoming: &mpsc::Sender<Heard>)
+async fn pump<S>(channel: Channel, request: Request<S>, tokens: &AccessTokens, incoming: &mpsc::Sender<Heard>)
 where
     S: tokio_stream::Stream<Item = v1::SessionRequest> + Send + 'static,
 {
     let mut client = SyncServiceClient::new(channel).max_decoding_message_size(DECODED_BYTES_MAX);
     let last = match client.session(request).await {
-        Ok(answer) => forward(answer.into_inner(), incoming).await,
+        Ok(answer) => forward(answer.into_inner(), tokens, incoming).await,
         Err(status) => ended(&status),
     };
+    note(&last, tokens).await;
     // The receiver may be gone: then nobody wants to know.
     let _ = incoming.send(last).await;
 }
 
 /// Hands messages on until the stream ends; gives how it ended.
-async fn forward(mut stream: Streaming<v1::SessionResponse>, incoming: &mpsc::Sender<Heard>) -> Heard {
+async fn forward(
+    mut stream: Streaming<v1::SessionResponse>,
+    tokens: &AccessTokens,
+    incoming: &mpsc::Sender<Heard>,
+) -> Heard {
     loop {
         let message = match stream.message().await {
             Ok(Some(message)) => message,
@@ -59,9 +72,20 @@ async fn forward(mut stream: Streaming<v1::SessionResponse>, incoming: &mpsc::Se
             Ok(message) => message,
             Err(error) => return Heard::Ended(Some(Refusal::from(error))),
         };
-        if incoming.send(Heard::Message(message)).await.is_err() {
+        let heard = Heard::Message(message);
+        note(&heard, tokens).await;
+        if incoming.send(heard).await.is_err() {
             return Heard::Ended(None);
         }
+    }
+}
+
+/// An access token that the hub does not take any more is not shown again, whatever our clock says of its life.
+async fn note(heard: &Heard, tokens: &AccessTokens) {
+    if let Heard::Message(ServerMessage::Goodbye(refusal)) = heard
+        && refusal.reason == Reason::Unauthenticated
+    {
+        tokens.forget().await;
     }
 }
 

@@ -1,0 +1,141 @@
+//! What the commands print, compared with what is kept in `data/snapshots`. `UPDATE_SNAPSHOTS=1` keeps what is
+//! printed now.
+#![allow(clippy::panic, clippy::expect_used, reason = "a panic is how a test fails")]
+
+use std::fmt::Write;
+
+use trials::fleet::{Hub, Spoke};
+use trials::process::{Folder, Ran, run};
+use trials::tree::root;
+
+fn compare(name: &str, printed: &str) {
+    let path = root().join("trials/data/snapshots").join(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, printed).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        return;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    for (n, pair) in kept.lines().zip(printed.lines()).enumerate() {
+        assert_eq!(pair.0, pair.1, "line {} of {name}; UPDATE_SNAPSHOTS=1 keeps what is printed now", n + 1);
+    }
+    assert_eq!(
+        kept.lines().count(),
+        printed.lines().count(),
+        "{name}: UPDATE_SNAPSHOTS=1 keeps what is printed now"
+    );
+}
+
+/// Puts a word for everything that differs from run to run: ids, addresses, times, paths.
+fn masked(text: &str, folder: &str) -> String {
+    let text = text.replace(folder, "FOLDER");
+    let (mut out, mut word) = (String::new(), String::new());
+    for c in text.chars().chain(['\n']) {
+        if c.is_ascii_alphanumeric() || c == '_' || (c == '-' && word.starts_with("hwj1_")) {
+            word.push(c);
+            continue;
+        }
+        out.push_str(&name(&word, out.ends_with("127.0.0.1:")));
+        word.clear();
+        out.push(c);
+    }
+    out.trim_end().to_owned() + "\n"
+}
+
+fn name(word: &str, is_port: bool) -> String {
+    let is_hex = word.len() >= 32 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
+    match word {
+        _ if is_hex => format!("HEX{}", word.len()),
+        _ if word.starts_with("hwj1_") => "TOKEN".to_owned(),
+        _ if is_number && is_port => "PORT".to_owned(),
+        _ if is_number && word.len() == 13 => "TIME".to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+fn shown(line: &str, ran: &Ran) -> String {
+    format!("$ {line}\n{}{}[exit {}]\n\n", ran.stdout, ran.stderr, ran.code)
+}
+
+fn helps(program: &str, mut command: clap::Command, path: &str, all: &mut String) {
+    let help = command.render_long_help();
+    let _ = writeln!(all, "$ {program}{path} --help\n{help}");
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        helps(program, below.clone(), &format!("{path} {}", below.get_name()), all);
+    }
+}
+
+#[test]
+fn the_help_of_every_command_is_as_kept() {
+    for (program, mut command) in [("hubward", gateway::cli::command()), ("spoke", spoke::cli::command())] {
+        let mut all = String::new();
+        command.build();
+        helps(program, command, "", &mut all);
+        let lines: Vec<&str> = all.lines().map(str::trim_end).collect();
+        compare(&format!("{program}.help.txt"), &(lines.join("\n") + "\n"));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_as_kept() {
+    let folder = Folder::new("snapshots-wrong");
+    let config = folder.at("hub.toml");
+    std::fs::write(&config, "listne = 'x'\n").expect("a file");
+    let absent = folder.at("absent");
+    let mut all = String::new();
+    for (program, words) in [
+        ("hubward", vec!["--output", "json", "srve"]),
+        ("hubward", vec!["--output", "json", "serve", "--listne", "x"]),
+        ("hubward", vec!["--data", &absent, "tenant", "list"]),
+        ("hubward", vec!["--data", &absent, "health"]),
+        ("hubward", vec!["config", "check", "--config", &config]),
+        ("hubward", vec!["config", "check", "--listen", "here"]),
+        ("hubward", vec!["config", "check", "--database-url", "mysql://u:s3cret@h/d"]),
+        (
+            "hubward",
+            vec!["config", "print", "--listen", "127.0.0.1:1", "--database-url", "postgres://u:s3cret@h/d"],
+        ),
+        ("spoke", vec!["--output", "json", "ptu"]),
+        ("spoke", vec!["--data", &absent, "status"]),
+        ("spoke", vec!["--data", &absent, "health"]),
+        ("spoke", vec!["--data", &absent, "put", "note", "a", "{"]),
+    ] {
+        let ran = run(program, &words);
+        assert!(!ran.stdout.contains("s3cret") && !ran.stderr.contains("s3cret"), "{ran:?}");
+        all += &shown(&format!("{program} {}", words.join(" ")), &ran);
+    }
+    compare("wrong.txt", &masked(&all, &folder.path().display().to_string()));
+}
+
+#[test]
+fn what_commands_answer_is_as_kept() {
+    let folder = Folder::new("snapshots");
+    let hub = Hub::start(&folder, true, None);
+    let spoke = Spoke::join(&folder, &hub, "laptop");
+    let mut all = String::new();
+    let hub_data = folder.at("hub");
+    let mut step = |program: &str, data: &str, words: &[&str]| {
+        let ran = run(program, &[&["--data", data], words].concat());
+        all += &shown(&format!("{program} {}", words.join(" ")), &ran);
+    };
+    step("spoke", &spoke.data, &["put", "note", "a", "{\"text\":\"one\"}"]);
+    step("spoke", &spoke.data, &["outbox", "list"]);
+    step("spoke", &spoke.data, &["sync"]);
+    step("spoke", &spoke.data, &["get", "note", "a"]);
+    step("spoke", &spoke.data, &["ls"]);
+    step("spoke", &spoke.data, &["get", "note", "absent"]);
+    step("spoke", &spoke.data, &["conflicts", "list"]);
+    step("spoke", &spoke.data, &["export"]);
+    step("hubward", &hub_data, &["health"]);
+    step("hubward", &hub_data, &["tenant", "list"]);
+    step("hubward", &hub_data, &["node", "list"]);
+    step("hubward", &hub_data, &["token", "create"]);
+    step("hubward", &hub_data, &["record", "list"]);
+    step("hubward", &hub_data, &["node", "show", "nobody"]);
+    step(
+        "hubward",
+        &hub_data,
+        &["--hub", &hub.url(), "--token-file", &folder.at("hub/operator.token"), "tenant", "list"],
+    );
+    compare("answers.txt", &masked(&all, &folder.path().display().to_string()));
+}
