@@ -24,6 +24,9 @@ use tonic::{Request, Status, Streaming};
 /// Longest wait for anything that should come at once.
 pub const SOON: Duration = Duration::from_secs(5);
 
+/// What a caller takes in before it reads, bytes.
+const WINDOW_BYTES: u32 = 16 * 1024;
+
 pub struct World {
     pub running: Running,
     pub folder: PathBuf,
@@ -51,7 +54,9 @@ impl Drop for World {
 }
 
 async fn channel(address: std::net::SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    // A small window, so that who does not read is soon felt.
+    endpoint.initial_stream_window_size(WINDOW_BYTES).connect().await.unwrap()
 }
 
 impl World {
