@@ -206,6 +206,25 @@ fn commands_use_the_daemon_that_owns_the_folder() {
 }
 
 #[test]
+fn a_field_is_compared_by_value_and_large_records_come_in_more_pages() {
+    let data = Data::joined();
+    data.ok(&["put", "note", "a", r#"{"n": 5, "t": "x=y"}"#]);
+    for asked in ["n=5", "n=5.0", "n=5e0", "t=x=y", r#"t="x=y""#] {
+        let listed = data.ok(&["ls", "note", "--where", asked]);
+        assert_eq!(listed["records"].as_array().unwrap().len(), 1, "{asked}");
+    }
+    assert_eq!(data.refused(&["ls", "note", "--where", "n=9007199254740993"]).1, "UNSAFE_NUMBER");
+    let file = data.0.join("large.jsonl");
+    let text = "y".repeat(260_000);
+    let rows: String = (0..300).map(|n| format!("{{\"id\":\"{n:03}\",\"text\":\"{text}\"}}\n")).collect();
+    std::fs::write(&file, format!("\u{feff}{rows}")).unwrap();
+    let _daemon = Daemon::start(&data);
+    let imported = data.ok(&["import", file.to_str().unwrap(), "--kind", "moment"]);
+    assert_eq!((&imported["written"], &imported["rejected"]), (&json!(300), &json!(0)));
+    assert_eq!(data.ok(&["ls", "moment"])["records"].as_array().unwrap().len(), 300);
+}
+
+#[test]
 fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
     let data = Data::joined();
     let mut daemon = Daemon::start(&data);

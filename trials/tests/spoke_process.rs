@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use trials::clock::Clock;
 use trials::fleet::{Hub, Spoke};
-use trials::process::{Folder, until};
+use trials::process::{Folder, Process, preload, until};
 
 /// Longer than an access token lives, seconds.
 const TOKEN_ENDS_S: i64 = 16 * 60;
@@ -72,4 +72,58 @@ fn a_spoke_moves_on_to_another_gateway_and_asks_that_one() {
     desktop.ok(&["sync"]);
     assert_eq!(desktop.body("note", "second"), Some(json!({"text": "and back"})));
     assert_eq!(laptop.digest(), desktop.digest());
+}
+
+/// Disks that fill and empty at a word.
+fn disk(folder: &Folder) -> (std::path::PathBuf, [(String, String); 2]) {
+    let full = folder.path().join("disk-is-full");
+    let library = preload("full_disk", folder.path()).display().to_string();
+    let environment = [("LD_PRELOAD", library), ("FULL_DISK", full.display().to_string())];
+    (full.clone(), environment.map(|(name, value)| (name.to_owned(), value)))
+}
+
+#[test]
+fn a_disk_that_was_full_needs_no_restart_of_spoke_or_hub() {
+    let folder = Folder::new("full-disk");
+    let mut hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let (full, environment) = disk(&folder);
+    assert_eq!(hub.terminate(), 0);
+    for (name, value) in &environment {
+        hub.set(name, value);
+    }
+    hub.restart();
+    let _daemon = laptop.daemon_in(&environment);
+    put(&laptop, "note", "before", &json!({}));
+    laptop.ok(&["sync"]);
+    for round in 0..2 {
+        std::fs::write(&full, "").expect("a flag is set");
+        let refused = laptop.run(&["put", "note", "lost", "{}"]);
+        assert_eq!(refused.error()["error"]["reason"], "STORE_FULL", "{refused:?}");
+        assert_eq!(laptop.body("note", "before"), Some(json!({})), "reading goes on");
+        assert_ne!(hub.admin(&["tenant", "create", &format!("full-{round}")]).code, 0);
+        std::fs::remove_file(&full).expect("there is room");
+        put(&laptop, "note", &format!("after-{round}"), &json!({}));
+        laptop.ok(&["sync"]);
+        assert_eq!(laptop.body("note", "lost"), None, "a put that was refused had no effect");
+        assert_eq!(laptop.digest(), hub.digest("laptop"));
+    }
+}
+
+#[test]
+fn a_watch_goes_on_with_the_next_daemon_and_leaves_the_folder_to_it() {
+    let folder = Folder::new("watch-restart");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let daemon = laptop.daemon();
+    laptop.ok(&["sync"]);
+    let watch = Process::start("spoke", &["--data", &laptop.data, "watch", "note"]);
+    assert_eq!(watch.line_within(std::time::Duration::from_secs(1)), None);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(watch.line_within(std::time::Duration::from_secs(1)), None);
+    // Nobody watches now, and nothing was printed yet.
+    put(&laptop, "note", "between", &json!({"text": "told all the same"}));
+    let _again = laptop.daemon();
+    let line: Value = serde_json::from_str(&watch.line()).expect("a line of JSON");
+    assert_eq!((&line["kind"], &line["id"]), (&json!("note"), &json!("between")));
 }

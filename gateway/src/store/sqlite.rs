@@ -12,7 +12,7 @@ use semantics::ids::TenantId;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection as _, Sqlite, Transaction};
 
 use super::codec::write::AppendRows;
 use super::relational::{Connection as _, Engine, read};
@@ -63,6 +63,9 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                // A commit that found the disk full was rolled back by SQLite itself, which the driver does not notice:
+                // it would refuse every transaction from then on. That connection is closed and another is opened.
+                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         };
         let writer = pool()
             .max_connections(1)

@@ -77,6 +77,14 @@ impl Access {
         digest(GetDigestRequest) -> GetDigestResponse = get_digest;
     }
 
+    /// Where a watch from now on begins.
+    pub(super) async fn position(&mut self) -> Result<u64, Refusal> {
+        let status = self.status(v1::GetStatusRequest {}).await?.status;
+        let status: Value = serde_json::from_slice(&status).unwrap_or_default();
+        let missing = || Refusal::new(Reason::Internal, "the status names no position");
+        status.get("position").and_then(Value::as_u64).ok_or_else(missing)
+    }
+
     pub(super) async fn watch(
         &mut self,
         request: v1::WatchRecordsRequest,

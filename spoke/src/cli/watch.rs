@@ -9,6 +9,7 @@ use semantics::reason::{Reason, Refusal};
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::print::note;
 use super::records::print_change;
 use crate::daemon;
 use crate::folder::Paths;
@@ -16,15 +17,27 @@ use crate::folder::Paths;
 /// Before the daemon is looked for again, milliseconds.
 const AGAIN_MS: u64 = 200;
 
-/// Prints changes until it is told to stop; goes on after the last one when the daemon comes and goes.
+/// Prints changes until it is told to stop; goes on after the last one when the daemon comes and goes. A folder that
+/// a daemon owned is left to the daemon: it could not start again if a watch had taken it.
 pub(super) async fn run(data: &Path, kind: Option<String>, after: Option<u64>) -> Result<(), Refusal> {
-    let mut request = v1::WatchRecordsRequest { kind: kind.unwrap_or_default(), after };
+    let mut access = Access::open(data).await?;
+    // What changes while nobody is connected is told too.
+    let after = match after {
+        Some(after) => after,
+        None => access.position().await?,
+    };
+    let mut request = v1::WatchRecordsRequest { kind: kind.unwrap_or_default(), after: Some(after) };
     loop {
-        let mut access = Access::open(data).await?;
         match follow(&mut access, data, &mut request).await {
             Err(refusal) if !is_over(&refusal) => return Err(refusal),
-            Ok(()) | Err(_) => tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await,
+            Ok(()) | Err(_) => note("the daemon has ended: waiting for the next one"),
         }
+        access = loop {
+            tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
+            if let Some(client) = daemon::connect(&Paths::new(data).socket()).await {
+                break Access::Daemon(Box::new(client));
+            }
+        };
     }
 }
 

@@ -15,10 +15,12 @@ use super::status;
 use super::wire;
 use crate::client::Spoke;
 use crate::replica::store::Range;
-use crate::replica::{Write, WriteOp};
+use crate::replica::{Item, Write, WriteOp};
 
 /// How long nothing may move in a sync that names no time, milliseconds.
 const SYNC_MS: u64 = 60_000;
+/// Bodies in one page of records, bytes; one record is always given.
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time for which nothing may move in a sync, milliseconds.
 const SYNC_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
@@ -73,9 +75,11 @@ impl Records {
             _ => return Err(Refusal::new(Reason::Malformed, "where_field, where_value: both or neither")),
         };
         let equals = equals.as_ref().map(|value| (request.where_field.as_str(), value));
-        let items = self.spoke.list(&range, equals, limit).await?;
+        let mut items = self.spoke.list(&range, equals, limit).await?;
+        let is_full = items.len() == limit;
+        let is_cut = cut_to_bytes(&mut items);
         let next_page_token = match items.last() {
-            Some(last) if items.len() == limit => PageToken::write(&last.record.key, &query),
+            Some(last) if is_full || is_cut => PageToken::write(&last.record.key, &query),
             _ => String::new(),
         };
         let records = items.iter().map(wire::view).collect();
@@ -168,6 +172,19 @@ impl Records {
         let (revision, digest) = self.spoke.digest().await?;
         Ok(v1::GetDigestResponse { revision: revision.0, digest: digest.as_bytes().to_vec() })
     }
+}
+
+/// Shortens a page to its bytes; whether it had to.
+fn cut_to_bytes(items: &mut Vec<Item>) -> bool {
+    let mut bytes = 0;
+    let fits = items.iter().take_while(|item| {
+        bytes += item.record.body().map_or(0, <[u8]>::len);
+        bytes <= PAGE_BYTES_MAX
+    });
+    let kept = fits.count().max(1);
+    let is_cut = kept < items.len();
+    items.truncate(kept);
+    is_cut
 }
 
 fn write(write: v1::RecordWrite) -> Result<Write, Refusal> {

@@ -27,6 +27,7 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
             "revision": cursor.revision,
             "view_revision": cursor.view_revision,
         })),
+        "position": spoke.replica().changes_end().await?,
         "view": replica.view,
         "writer": replica.writer.map(|writer| json!({"node": writer.node, "epoch": writer.epoch})),
         "outbox": {

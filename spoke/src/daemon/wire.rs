@@ -52,8 +52,11 @@ pub(crate) fn kind_or_all(text: &str) -> Result<Option<Kind>, Refusal> {
     if text.is_empty() { Ok(None) } else { kind(text).map(Some) }
 }
 
+/// A value as its canonical form reads: `5.0` and `5` are one number.
 pub(crate) fn value(field: &str, text: &str) -> Result<Value, Refusal> {
-    serde_json::from_str(text).map_err(|e| Refusal::new(Reason::Malformed, format!("{field}: not JSON: {e}")))
+    let malformed = |e: serde_json::Error| Refusal::new(Reason::Malformed, format!("{field}: not JSON: {e}"));
+    let value: Value = serde_json::from_str(text).map_err(malformed)?;
+    serde_json::from_slice(&semantics::canonical::to_canonical(&value)?).map_err(malformed)
 }
 
 pub(super) fn object(field: &str, bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {

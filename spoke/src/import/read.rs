@@ -20,6 +20,9 @@ pub const ROWS_FILE_MAX: usize = 1_000_000;
 /// Longest part of a bad line that is kept, characters.
 const BAD_LINE_CHARS_MAX: usize = 1_000;
 
+/// Some programs begin every text file with it; it is no part of the text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A row of a file.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -79,9 +82,10 @@ impl Rows {
             Format::Json | Format::Yaml => {
                 let mut text = String::new();
                 file.take(bytes_max).read_to_string(&mut text).map_err(|e| malformed(e.to_string()))?;
+                let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 let value = match format {
-                    Format::Yaml => serde_yaml_ng::from_str(&text).map_err(|e| malformed(e.to_string()))?,
-                    _ => serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?,
+                    Format::Yaml => serde_yaml_ng::from_str(text).map_err(|e| malformed(e.to_string()))?,
+                    _ => serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?,
                 };
                 (Source::Whole(shape(value).into_iter()), about.len())
             }
@@ -171,8 +175,12 @@ fn next_line(
                 Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
             return Ok(Some(Row { place, collection: None, value: Err((refusal, String::new())) }));
         }
-        if !line.trim_ascii().is_empty() {
-            return Ok(Some(Row { place, collection: None, value: parse_line(&line) }));
+        let text = match *number {
+            1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line),
+            _ => line.as_slice(),
+        };
+        if !text.trim_ascii().is_empty() {
+            return Ok(Some(Row { place, collection: None, value: parse_line(text) }));
         }
     }
 }

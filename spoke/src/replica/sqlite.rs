@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use semantics::fault::Fault;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlSafeStr, SqlitePool};
+use sqlx::{Connection as _, SqlSafeStr, SqlitePool};
 
 use self::error::{damaged, failed};
 use self::txn::Txn;
@@ -114,6 +114,9 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .max_connections(connections_max)
         .acquire_timeout(TURN_MAX)
         .test_before_acquire(false)
+        // A commit that found the disk full was rolled back by SQLite itself, which the driver does not notice:
+        // it would refuse every transaction from then on. That connection is closed and another is opened.
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         .idle_timeout(None)
         .max_lifetime(None)
 }
