@@ -63,6 +63,7 @@ macro_rules! hub_tests {
                 conflicts {
                     a_conflict_names_both_sides_and_their_ancestor,
                     an_ancestor_is_a_state_of_the_record_that_its_author_had_seen,
+                    a_conflict_goes_where_its_record_goes,
                     what_an_open_conflict_names_survives_pruning,
                     offline_storm,
                     offline_storm_that_loses,

@@ -136,6 +136,27 @@ pub async fn an_ancestor_is_a_state_of_the_record_that_its_author_had_seen(engin
     world.check().await;
 }
 
+pub async fn a_conflict_goes_where_its_record_goes(engine: &Engine) {
+    let world = World::new(engine).await;
+    let subject = note("moves");
+    disagree(&world, &subject, false).await;
+    let before = only_conflict(&world, &subject).await;
+    let readers = [world.author("stays", "default").await, world.author("there", "elsewhere").await];
+    let mut readers = readers.map(|author| Reader::of(&author));
+    let mut mover = world.author("mover", "default").await;
+    world.show(&mover, &["default", "elsewhere"]).await;
+    let sees = |reader: &Reader| reader.records.keys().any(|key| key.kind.as_str() == "conflict");
+    for (domain, seen_by) in [("default", 0), ("elsewhere", 1), ("default", 0)] {
+        mover.put_in(domain, &subject, r#"{"t":"moved"}"#).await;
+        for (n, reader) in readers.iter_mut().enumerate() {
+            reader.catch_up(&world.hub).await.unwrap();
+            assert_eq!((reader.holds(&subject), sees(reader)), (n == seen_by, n == seen_by), "{domain} {n}");
+        }
+        assert_eq!(only_conflict(&world, &subject).await, before);
+    }
+    world.check().await;
+}
+
 pub async fn what_an_open_conflict_names_survives_pruning(engine: &Engine) {
     let world = World::new(engine).await;
     let subject = note("a");

@@ -13,7 +13,7 @@ use semantics::version::Version;
 
 use super::{Draft, NewRow};
 use crate::hub::known::control_key;
-use crate::store::{OpenConflict, RowOutcome};
+use crate::store::{Current, OpenConflict, RowOutcome};
 
 impl Draft<'_> {
     /// Notes that `mutation`, which took `revision`, clashed with the state that stood at `before`.
@@ -81,12 +81,36 @@ impl Draft<'_> {
     }
 
     pub(super) fn write_conflicts(&mut self) {
-        for ((key, path), (id, conflict, salt)) in std::mem::take(&mut self.conflicts) {
-            if self.known.conflict(&id).as_ref() == Some(&conflict) {
-                continue;
-            }
+        let moved = self.conflicts_that_move();
+        let is_moved = |id: &RecordId| moved.iter().any(|(_, (moved, ..))| moved == id);
+        let mut to_write = std::mem::take(&mut self.conflicts);
+        to_write.retain(|_, (id, conflict, _)| {
+            is_moved(id) || self.known.conflict(id).as_ref() != Some(conflict)
+        });
+        for (at, conflict) in moved {
+            to_write.entry(at).or_insert(conflict);
+        }
+        for ((key, path), (id, conflict, salt)) in to_write {
             self.write_conflict(&key, path, id, &conflict, salt);
         }
+    }
+
+    /// The open conflicts of records that leave their domain. They go along: who may no longer see a record must not
+    /// see what it is in conflict about, and who sees it now must.
+    fn conflicts_that_move(&self) -> Vec<((Key, String), (RecordId, Conflict, Salt))> {
+        let leaves = |key: &Key, current: &Current| {
+            let before = self.known.current(key);
+            before.is_some_and(|before| before.pointer.cell.domain != current.pointer.cell.domain)
+        };
+        let moved = self.current.iter().filter(|(key, current)| leaves(key, current));
+        let along = moved.flat_map(|(key, current)| {
+            let salt = digest::merged_salt(vec![current.record.salt]);
+            current.pointer.open.iter().filter_map(move |open| {
+                let conflict = self.known.conflict(&open.id)?;
+                Some(((key.clone(), open.path.clone()), (open.id.clone(), conflict, salt)))
+            })
+        });
+        along.collect()
     }
 
     fn write_conflict(&mut self, subject: &Key, path: String, id: RecordId, conflict: &Conflict, salt: Salt) {
