@@ -51,6 +51,9 @@ pub fn plan(known: &Known, works: &[Work], now_ms: u64) -> Result<Plan, Missing>
     draft.finish(answers)
 }
 
+/// By record and path, the conflict that a commit makes or changes, and the salt it will have.
+type Touched = BTreeMap<(Key, String), (RecordId, Conflict, Salt)>;
+
 /// A commit in the making.
 struct Draft<'a> {
     known: &'a Known,
@@ -60,7 +63,7 @@ struct Draft<'a> {
     writers: BTreeMap<Writer, WriterRow>,
     moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
     outcomes: Vec<DotOutcome>,
-    conflicts: BTreeMap<(Key, String), (RecordId, Conflict, Salt)>,
+    conflicts: Touched,
     holds: BTreeMap<Revision, bool>,
     unread: BTreeSet<Revision>,
     bytes: usize,

@@ -11,7 +11,7 @@ use semantics::ids::{Facet, Key, RecordId, Revision, Salt};
 use semantics::kind;
 use semantics::version::Version;
 
-use super::{Draft, NewRow};
+use super::{Draft, NewRow, Touched};
 use crate::hub::known::control_key;
 use crate::store::{Current, OpenConflict, RowOutcome};
 
@@ -82,7 +82,7 @@ impl Draft<'_> {
 
     pub(super) fn write_conflicts(&mut self) {
         let moved = self.conflicts_that_move();
-        let is_moved = |id: &RecordId| moved.iter().any(|(_, (moved, ..))| moved == id);
+        let is_moved = |id: &RecordId| moved.values().any(|(moved, ..)| moved == id);
         let mut to_write = std::mem::take(&mut self.conflicts);
         to_write.retain(|_, (id, conflict, _)| {
             is_moved(id) || self.known.conflict(id).as_ref() != Some(conflict)
@@ -97,7 +97,7 @@ impl Draft<'_> {
 
     /// The open conflicts of records that leave their domain. They go along: who may no longer see a record must not
     /// see what it is in conflict about, and who sees it now must.
-    fn conflicts_that_move(&self) -> Vec<((Key, String), (RecordId, Conflict, Salt))> {
+    fn conflicts_that_move(&self) -> Touched {
         let leaves = |key: &Key, current: &Current| {
             let before = self.known.current(key);
             before.is_some_and(|before| before.pointer.cell.domain != current.pointer.cell.domain)
