@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # builds the dependencies anew.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help install build demo test check sim proto
+.PHONY: help install build demo test check sim chaos proto
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -31,10 +31,13 @@ check: ## format and lints
 	@scripts/section "format" cargo fmt --all --check
 	@scripts/section "lints" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
-sim: ## replay one seed of the simulation: make sim SEED=17
-	@test -n "$(SEED)" || { echo "say which seed: make sim SEED=17" >&2; exit 2; }
-	@SEED=$(SEED) scripts/section "simulation of seed $(SEED)" \
-		cargo test $(LOCKED) --workspace --test simulation -- --nocapture
+sim: ## the simulation: make sim [SEEDS=2000], or one seed again: make sim SEED=17
+	@SEEDS=$(SEEDS) SEED=$(SEED) scripts/trial simulation seeds
+
+chaos: ## real processes killed, stopped and cut off under load: make chaos [ROUNDS=200] [DB=sqlite|postgres]
+	@scripts/section "install" scripts/install test
+	@scripts/section "build" cargo build $(LOCKED) --workspace
+	@ROUNDS=$(ROUNDS) DB=$(DB) SEED=$(SEED) scripts/trial chaos rounds
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

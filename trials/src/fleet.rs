@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Folder, Process, Ran, run, run_with};
+use crate::process::{Folder, Process, Ran, WAIT_MAX, run, run_with, until};
 
 /// A hub process and what is needed to start it again where it was.
 #[derive(Debug)]
@@ -117,6 +117,12 @@ impl Hub {
         format!("{}://{}", if self.dev { "http" } else { "https" }, self.listen)
     }
 
+    /// Where spokes connect, host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.listen.clone()
+    }
+
     /// The process.
     ///
     /// # Panics
@@ -187,10 +193,20 @@ impl Spoke {
     /// When it cannot.
     #[must_use]
     pub fn join(folder: &Folder, hub: &Hub, name: &str) -> Self {
+        Self::join_at(folder, hub, &[hub.url()], name)
+    }
+
+    /// Joins a hub that it reaches under these addresses, in their order.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[must_use]
+    pub fn join_at(folder: &Folder, hub: &Hub, urls: &[String], name: &str) -> Self {
         let spoke = Self { data: folder.at(name), name: name.to_owned() };
-        let (url, token) = (hub.url(), hub.token(1));
-        let joined =
-            spoke.run(&["join", "--hub", &url, "--token", &token, "--name", name, "--type", "desktop"]);
+        let token = hub.token(1);
+        let mut args = vec!["join", "--token", &token, "--name", name, "--type", "desktop"];
+        args.extend(urls.iter().flat_map(|url| ["--hub", url]));
+        let joined = spoke.run(&args);
         assert_eq!(joined.code, 0, "{joined:?}");
         spoke
     }
@@ -238,6 +254,19 @@ impl Spoke {
         let ready = daemon.line();
         assert!(ready.contains("ready"), "{ready}");
         daemon
+    }
+
+    /// Starts the daemon as soon as no command has the replica any more.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn daemon_again(&self) -> Process {
+        until("the daemon owns the replica", || {
+            let daemon = self.second_daemon();
+            let ready = daemon.line_within(WAIT_MAX)?;
+            ready.contains("ready").then_some(daemon)
+        })
     }
 
     /// Starts another daemon beside the one that owns the replica.

@@ -1,8 +1,11 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
+pub mod chaos;
 pub mod clock;
 pub mod fleet;
+pub mod history;
 pub mod power;
 pub mod process;
+pub mod proxy;
 pub mod sim;
 pub mod tree;

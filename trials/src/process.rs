@@ -322,6 +322,16 @@ impl Postgres {
     pub fn restart(&self) {
         let _ = fixture(&["restart", &self.folder.display().to_string()]);
     }
+
+    /// SIGKILL to every process of it, and a start on what is left.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn kill_and_start(&self) {
+        let folder = self.folder.display().to_string();
+        let _ = fixture(&["kill9", &folder]);
+        let _ = fixture(&["start", &folder]);
+    }
 }
 
 impl Drop for Postgres {

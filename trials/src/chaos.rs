@@ -1,0 +1,235 @@
+//! Real processes under load while they are killed, stopped and cut off, and what came of it.
+//!
+//! Each spoke's client puts records of its own, one after the other, through the spoke's commands; a put that
+//! answered is acknowledged by the replica's disk, and must reach the hub once and in order whatever happens to
+//! daemons, gateways, database and network meanwhile.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "harness of tests: a panic is how a test fails"
+)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::fleet::{Hub, Spoke};
+use crate::history::{Stands, Told, Verdict, judge};
+use crate::process::{Folder, Postgres, Process, until};
+use crate::proxy::Proxy;
+use crate::sim::rng::Rng;
+
+/// Spokes that write.
+const SPOKES: usize = 3;
+/// Between two faults, milliseconds, at least and at most.
+const CALM_MS: (u64, u64) = (100, 500);
+/// How long a fault that ends by itself lasts, milliseconds, at least and at most.
+const FAULT_MS: (u64, u64) = (50, 1_500);
+
+/// Where the hub keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// One gateway on SQLite.
+    Sqlite,
+    /// Two gateways on Postgres.
+    Postgres,
+}
+
+/// What happens in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL of a gateway, and a start.
+    KillGateway,
+    /// SIGKILL of a spoke's daemon, and a start.
+    KillSpoke,
+    /// SIGKILL of the database, and a start; of a gateway where there is no other process.
+    KillDatabase,
+    /// SIGSTOP of a gateway for a while.
+    StopGateway,
+    /// The network ends every connection and takes none for a while.
+    Cut,
+    /// The network lets nothing through for a while.
+    Hold,
+    /// The network is slow for a while.
+    Slow,
+}
+
+/// Faults of a run; what kills is drawn most often.
+const FAULTS: [Fault; 10] = [
+    Fault::KillGateway,
+    Fault::KillGateway,
+    Fault::KillGateway,
+    Fault::KillSpoke,
+    Fault::KillSpoke,
+    Fault::KillDatabase,
+    Fault::StopGateway,
+    Fault::Cut,
+    Fault::Hold,
+    Fault::Slow,
+];
+
+/// Hubs, spokes and the network between them.
+struct Fleet<'a> {
+    folder: &'a Folder,
+    postgres: Option<Postgres>,
+    hubs: Vec<Hub>,
+    proxies: Vec<Proxy>,
+    spokes: Vec<Spoke>,
+    daemons: Vec<Option<Process>>,
+}
+
+/// So many rounds of faults drawn from a seed; `None`, loudly, where the database is not installed.
+///
+/// # Panics
+/// When a process does not come back, or replicas do not agree in the end.
+#[must_use]
+pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
+    let folder = Folder::new("chaos");
+    let mut fleet = Fleet::start(&folder, database)?;
+    let mut rng = Rng::new(seed);
+    let first = fleet.head();
+    let is_over = AtomicBool::new(false);
+    let told: Vec<Mutex<Vec<Told>>> = fleet.spokes.iter().map(|_| Mutex::default()).collect();
+    let spokes: Vec<Spoke> = fleet
+        .spokes
+        .iter()
+        .map(|spoke| Spoke { data: spoke.data.clone(), name: spoke.name.clone() })
+        .collect();
+    let attempts = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // Also when a round panics: the scope waits for the clients.
+        let _end = Raise(&is_over);
+        for (spoke, told) in spokes.iter().zip(&told) {
+            let (is_over, attempts) = (&is_over, &attempts);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::SeqCst) {
+                    put(spoke, told);
+                    attempts.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for round in 1..=rounds {
+            pause(rng.range(CALM_MS.0, CALM_MS.1));
+            let fault = *rng.pick(&FAULTS).expect("there are faults");
+            let told = attempts.load(Ordering::SeqCst);
+            println!("round {round}: {fault:?} after {told} puts");
+            fleet.suffer(fault, &mut rng);
+        }
+    });
+    let told: Vec<Vec<Told>> = told.into_iter().map(|told| told.into_inner().expect("no poison")).collect();
+    let (log, last) = fleet.settle();
+    Some(judge(&told, &log, (first, last)))
+}
+
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// One put of a client. A command that could not answer may have written all the same.
+fn put(spoke: &Spoke, told: &Mutex<Vec<Told>>) {
+    let n = told.lock().expect("no poison").len();
+    let id = format!("{}-{n:06}", spoke.name);
+    let ran = spoke.run(&["put", "moment", &id, &format!("{{\"n\":{n}}}")]);
+    told.lock().expect("no poison").push(Told { id, is_acknowledged: ran.code == 0 });
+}
+
+#[allow(clippy::disallowed_methods, reason = "a fault lasts for a time, and comes at any time")]
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+impl<'a> Fleet<'a> {
+    fn start(folder: &'a Folder, database: Database) -> Option<Self> {
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(Postgres::start(folder)?),
+        };
+        let near = Hub::start(folder, false, postgres.as_ref().map(|postgres| postgres.url.as_str()));
+        let far = postgres.is_some().then(|| near.beside(folder, "far"));
+        let hubs: Vec<Hub> = [Some(near), far].into_iter().flatten().collect();
+        let proxies: Vec<Proxy> = hubs.iter().map(|hub| Proxy::before(&hub.address())).collect();
+        let urls: Vec<String> = proxies.iter().map(|proxy| format!("https://{}", proxy.address())).collect();
+        let mut spokes = Vec::new();
+        for (n, hub) in hubs.iter().cycle().take(SPOKES).enumerate() {
+            // Not all begin with the same gateway.
+            let mut urls = urls.clone();
+            let turns = n % urls.len();
+            urls.rotate_left(turns);
+            spokes.push(Spoke::join_at(folder, hub, &urls, &format!("spoke{n}")));
+        }
+        let daemons = spokes.iter().map(|spoke| Some(spoke.daemon())).collect();
+        Some(Self { folder, postgres, hubs, proxies, spokes, daemons })
+    }
+
+    /// The revision that the first spoke is told when it has synced.
+    fn head(&self) -> u64 {
+        let spoke = self.spokes.first().expect("there are spokes");
+        spoke.ok(&["sync"]);
+        spoke.digest().0
+    }
+
+    fn suffer(&mut self, fault: Fault, rng: &mut Rng) {
+        let lasts_ms = rng.range(FAULT_MS.0, FAULT_MS.1);
+        let (gateway, spoke) = (rng.index(self.hubs.len()), rng.index(self.spokes.len()));
+        match (fault, &self.postgres) {
+            (Fault::KillDatabase, Some(postgres)) => postgres.kill_and_start(),
+            (Fault::KillGateway | Fault::KillDatabase, _) => {
+                let hub = self.hubs.get_mut(gateway).expect("an index");
+                hub.kill();
+                hub.restart();
+            }
+            (Fault::KillSpoke, _) => {
+                let daemon = self.daemons.get_mut(spoke).expect("an index");
+                if let Some(daemon) = daemon.take() {
+                    daemon.kill();
+                }
+                *daemon = Some(self.spokes.get(spoke).expect("an index").daemon_again());
+            }
+            (Fault::StopGateway, _) => {
+                let hub = self.hubs.get(gateway).expect("an index");
+                hub.process().signal("-STOP");
+                pause(lasts_ms);
+                hub.process().signal("-CONT");
+            }
+            (Fault::Cut | Fault::Hold | Fault::Slow, _) => {
+                let proxy = self.proxies.get(gateway).expect("an index");
+                match fault {
+                    Fault::Cut => proxy.cut(),
+                    Fault::Hold => proxy.hold(),
+                    _ => proxy.slow(rng.range(1, 100)),
+                }
+                pause(lasts_ms);
+                proxy.heal();
+            }
+        }
+    }
+
+    /// Waits until everything has arrived everywhere, and gives the log as a new spoke sees it, and its head.
+    fn settle(&self) -> (Vec<Stands>, u64) {
+        for spoke in self.spokes.iter().chain(&self.spokes) {
+            until("a spoke has nothing left to send", || (spoke.run(&["sync"]).code == 0).then_some(()));
+        }
+        let (revision, digest) = self.spokes.first().expect("there are spokes").digest();
+        for spoke in &self.spokes {
+            assert_eq!(spoke.digest(), (revision, digest.clone()), "{} holds something else", spoke.name);
+            let status = spoke.ok(&["status"]).json();
+            assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{status}");
+        }
+        let hub = self.hubs.first().expect("there is a hub");
+        assert_eq!(hub.digest("spoke0"), (revision, digest), "the hub holds something else");
+        let reader = Spoke::join(self.folder, hub, "reader");
+        reader.ok(&["sync"]);
+        let listed = reader.ok(&["ls", "moment"]).json();
+        let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
+        let stands = records.iter().map(|record| Stands {
+            id: record["id"].as_str().unwrap_or_default().to_owned(),
+            revision: record["revision"].as_u64().unwrap_or_default(),
+        });
+        (stands.collect(), revision)
+    }
+}

@@ -1,0 +1,33 @@
+//! Processes that are killed, stopped and cut off under load. `ROUNDS=n` for longer runs, `SEED=s` for another draw,
+//! `DB=sqlite|postgres` for one database alone.
+#![allow(clippy::print_stdout, reason = "a test that reports what it did")]
+
+use trials::chaos::{Database, run};
+
+/// Rounds of every test run, on each database.
+const ROUNDS: usize = 8;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn rounds_on(database: Database, name: &str) {
+    if std::env::var("DB").is_ok_and(|only| !only.is_empty() && only != name) {
+        return;
+    }
+    let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(ROUNDS);
+    let seed = number("SEED").unwrap_or(1);
+    let Some(verdict) = run(database, rounds, seed) else { return };
+    println!("{name}: {rounds} rounds, {verdict}");
+    assert!(verdict.is_kept(), "{verdict:?} (seed {seed})");
+}
+
+#[test]
+fn always_an_acknowledged_put_stands_once_and_in_order_on_sqlite() {
+    rounds_on(Database::Sqlite, "sqlite");
+}
+
+#[test]
+fn always_an_acknowledged_put_stands_once_and_in_order_on_postgres() {
+    rounds_on(Database::Postgres, "postgres");
+}
