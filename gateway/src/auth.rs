@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use semantics::ids::{Digest, TenantId};
+use semantics::ids::{Digest, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
+use semantics::role::Role;
 
 mod access;
 pub mod ca;
@@ -14,6 +15,7 @@ mod files;
 mod join;
 mod keys;
 pub mod layer;
+mod operators;
 pub mod rights;
 mod secret;
 mod service;
@@ -24,13 +26,19 @@ pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S};
 pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
 pub use self::join::JOIN_CONTEXT;
 pub use self::keys::{CA_FILE, KEYS_FOLDER};
+pub use self::operators::{
+    FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
+    Operator, OperatorBody, author_of,
+};
 pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
+pub(crate) use self::verifier::denied;
 pub use self::verifier::{Caller, Verifier};
 
 use self::ca::Ca;
 use self::keys::{Keys, TokenKey};
 use self::layer::Refuse;
+use self::operators::Credential;
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 
@@ -151,6 +159,85 @@ impl Trust {
         tokens::create(self.hub.store(), self.hub.entropy(), tenant, (uses, expires_ms), &pin).await
     }
 
+    /// Makes an operator, with a credential that is shown this once and until when it is good.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS for a name that is or was taken, NOT_FOUND for a tenant that is not there, MALFORMED for a name,
+    /// role or time out of bounds, TOO_LARGE past [`OPERATORS_MAX`]; store errors.
+    pub async fn create_operator(
+        &self,
+        by: &Operator,
+        new: &Operator,
+        ttl_s: Option<u64>,
+    ) -> Result<(String, u64), HubError> {
+        let (text, hash) = self.credential();
+        let until_ms = self.until(ttl_s.unwrap_or(OPERATOR_TTL_S_DEFAULT), "ttl_s", OPERATOR_TTL_S_MAX)?;
+        operators::create(&self.hub, by.author(), new, &hash, Some(until_ms)).await?;
+        self.verifier.reload().await?;
+        Ok((text, until_ms))
+    }
+
+    /// Gives an operator another credential; the one before is good for `grace_s` more seconds.
+    ///
+    /// # Errors
+    /// NOT_FOUND for one that is not there or revoked; MALFORMED for times out of bounds; STALE; store errors.
+    pub async fn rotate_operator(
+        &self,
+        by: &Operator,
+        (tenant, name): (&TenantId, &str),
+        ttl_s: Option<u64>,
+        grace_s: u64,
+    ) -> Result<(String, u64), HubError> {
+        let (text, hash) = self.credential();
+        let until_ms = self.until(ttl_s.unwrap_or(OPERATOR_TTL_S_DEFAULT), "ttl_s", OPERATOR_TTL_S_MAX)?;
+        let before_until_ms = match grace_s {
+            0 => self.hub.clock().now_ms(),
+            _ => self.until(grace_s, "grace_s", GRACE_S_MAX)?,
+        };
+        let next = Credential { hash: hex::encode(hash), until_ms: Some(until_ms) };
+        operators::rotate(&self.hub, by.author(), (tenant, name), next, before_until_ms).await?;
+        self.verifier.reload().await?;
+        Ok((text, until_ms))
+    }
+
+    /// Ends an operator for good.
+    ///
+    /// # Errors
+    /// NOT_FOUND; MALFORMED for the last admin of the whole hub; STALE; store errors.
+    pub async fn revoke_operator(
+        &self,
+        by: &Operator,
+        tenant: &TenantId,
+        name: &str,
+    ) -> Result<Revision, HubError> {
+        let revision = operators::revoke(&self.hub, by.author(), tenant, name).await?;
+        self.verifier.reload().await?;
+        Ok(revision)
+    }
+
+    /// The operators of a tenant, in name order, revoked ones included.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn operators(&self, tenant: &TenantId) -> Result<Vec<OperatorBody>, HubError> {
+        let mut found = operators::all(self.hub.store()).await?;
+        found.retain(|operator| operator.tenant == *tenant);
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn credential(&self) -> (String, [u8; 32]) {
+        let credential = secret::bytes32(self.hub.entropy());
+        (secret::write(secret::OPERATOR_PREFIX, &credential), secret::hash(&credential))
+    }
+
+    fn until(&self, seconds: u64, name: &str, max: u64) -> Result<u64, HubError> {
+        if !(1..=max).contains(&seconds) {
+            return Err(HubError::new(Reason::Malformed, format!("{name}: 1 to {max} seconds")));
+        }
+        Ok(self.hub.clock().now_ms().saturating_add(seconds.saturating_mul(1_000)))
+    }
+
     /// Deletes marks of used assertions of a tenant, and join tokens, that have expired. Any gateway may do it at
     /// any time.
     ///
@@ -171,9 +258,10 @@ async fn open_keys(hub: &Arc<Hub>, dir: &Path) -> Result<Keys, HubError> {
     opened.await.map_err(|e| HubError::internal(e.to_string()))?
 }
 
-/// The first operator's credential: made with the hub, and again only if the store knows of no operator at all.
+/// The first operator, an admin of the whole hub: made with the hub, and again only if the store knows of no operator
+/// at all.
 async fn open_operator(hub: &Arc<Hub>, dir: &Path) -> Result<(), HubError> {
-    if !facts::Known::read(hub.store()).await?.operators.is_empty() {
+    if !operators::all(hub.store()).await?.is_empty() {
         return Ok(());
     }
     let (entropy_of, dir) = (Arc::clone(hub), PathBuf::from(dir));
@@ -188,5 +276,10 @@ async fn open_operator(hub: &Arc<Hub>, dir: &Path) -> Result<(), HubError> {
     let credential = credential.ok_or_else(|| {
         HubError::new(Reason::StoreCorrupt, format!("{OPERATOR_TOKEN_FILE} is no credential"))
     })?;
-    facts::add_operator(hub.store(), &secret::hash(&credential)).await
+    let first = Operator { tenant: hub_tenant()?, name: FIRST.to_owned(), role: Role::Admin };
+    match operators::create(hub, NodeId::HUB, &first, &secret::hash(&credential), None).await {
+        // Another process has made it from the same file.
+        Err(error) if matches!(error.reason(), Reason::Stale | Reason::AlreadyExists) => Ok(()),
+        done => done,
+    }
 }

@@ -82,6 +82,9 @@ enum Command {
     },
     #[command(flatten)]
     Operate(operate::Operate),
+    /// Who operates the hub, and what they may do.
+    #[command(subcommand)]
+    Operator(operate::operators::Operator),
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,17 +202,27 @@ impl Cli {
                 health::run(&at, printer).await
             }
             Command::Operate(operate) => {
-                let token = match (std::env::var("HUBWARD_TOKEN").ok(), self.token_file) {
-                    (Some(_), Some(_)) => {
-                        let detail = "HUBWARD_TOKEN and the token file are both given: give one of them";
-                        return Err(Refusal::new(Reason::Malformed, detail));
-                    }
-                    (None, Some(path)) => Some(crate::config::secret("token_file", &path)?),
-                    (token, None) => token,
-                };
+                let token = credential(self.token_file)?;
                 let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
                 operate.run(&at, printer).await
             }
+            Command::Operator(operator) => {
+                let token = credential(self.token_file)?;
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
+                operator.run(&at, printer).await
+            }
         }
+    }
+}
+
+/// The operator credential, where the environment or a file gives one.
+fn credential(file: Option<PathBuf>) -> Result<Option<String>, Refusal> {
+    match (std::env::var("HUBWARD_TOKEN").ok(), file) {
+        (Some(_), Some(_)) => {
+            let detail = "HUBWARD_TOKEN and the token file are both given: give one of them";
+            Err(Refusal::new(Reason::Malformed, detail))
+        }
+        (None, Some(path)) => Ok(Some(crate::config::secret("token_file", &path)?)),
+        (token, None) => Ok(token),
     }
 }

@@ -12,6 +12,7 @@ pub mod layers;
 pub mod link;
 mod lists;
 pub mod node;
+pub mod operators;
 pub mod paging;
 mod seats;
 pub mod status;
@@ -75,7 +76,7 @@ impl Gate {
 fn node_of<T>(request: &Request<T>) -> Result<(Principal, u64), Status> {
     match request.extensions().get::<Caller>() {
         Some(Caller::Node { principal, expires_ms }) => Ok((principal.clone(), *expires_ms)),
-        Some(Caller::Anyone | Caller::Operator) => {
+        Some(Caller::Anyone | Caller::Operator(_)) => {
             Err(status::of(HubError::new(Reason::PermissionDenied, "only nodes may call this")))
         }
         None => Err(status::of(HubError::new(Reason::Unauthenticated, "the call carries no identity"))),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
+use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
 use semantics::ids::TenantId;
 use semantics::reason::Reason;
@@ -32,6 +33,7 @@ use crate::place;
 use crate::rpc::admin::AdminHandler;
 use crate::rpc::layers::{CALLS_MAX, Layers};
 use crate::rpc::node::NodeHandler;
+use crate::rpc::operators::OperatorHandler;
 use crate::rpc::sync::SyncHandler;
 use crate::rpc::{Gate, status};
 use crate::store::Store;
@@ -164,7 +166,10 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
         layers.clone().around(spoke_routes.layer(AuthLayer::new(trust.verifier(), status::of)));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let admin = Routes::new(admin).into_axum_router().layer(AuthLayer::new(trust.verifier(), status::of));
+    let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
+    let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).add_service(operator).into_axum_router();
+    let admin = admin.layer(AuthLayer::new(trust.verifier(), status::of));
     let operator_routes = layers.around(admin).merge(operator::routes(Arc::clone(&gate)));
     let (spokes, operators) = if config.dev {
         (tls::Incoming::plaintext(spokes)?, tls::Incoming::plaintext(operators)?)

@@ -23,5 +23,7 @@ mod assertions;
 mod joining;
 #[path = "auth/keys.rs"]
 mod keys;
+#[path = "auth/operators.rs"]
+mod operators;
 #[path = "auth/world.rs"]
 mod world;

@@ -21,5 +21,7 @@ mod admin;
 mod layers;
 #[path = "rpc/refusals.rs"]
 mod refusals;
+#[path = "rpc/rights.rs"]
+mod rights;
 #[path = "rpc/sessions.rs"]
 mod sessions;

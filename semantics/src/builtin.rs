@@ -24,6 +24,7 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         (kind::VIEW, Policy::LastWriter, json!({"type": "object"})),
         (kind::NODE, Policy::LastWriter, json!({"type": "object"})),
         (kind::POLICY, Policy::LastWriter, json!({"type": "object"})),
+        (kind::OPERATOR, Policy::LastWriter, json!({"type": "object"})),
         (kind::CONFLICT, Policy::LastWriter, json!({"type": "object"})),
     ];
     declared.into_iter().filter_map(|(name, policy, schema)| declaration(name, policy, schema)).collect()
@@ -101,7 +102,10 @@ mod tests {
         let names: Vec<&str> = all().iter().map(|d| d.name.as_str()).collect();
         assert_eq!(
             names,
-            ["resource", "entity", "edge", "moment", "note", "kind", "view", "node", "policy", "conflict"]
+            [
+                "resource", "entity", "edge", "moment", "note", "kind", "view", "node", "policy", "operator",
+                "conflict"
+            ]
         );
         for declaration in all() {
             assert!(CompiledSchema::compile(&declaration.schema).is_ok(), "{}", declaration.name);

@@ -107,13 +107,15 @@ pub const VIEW: &str = "view";
 pub const NODE: &str = "node";
 /// Name of the kind that policies are records of.
 pub const POLICY: &str = "policy";
+/// Name of the kind that operators are records of, in the tenant `hub` alone; the id is `TENANT/NAME`.
+pub const OPERATOR: &str = "operator";
 /// Name of the kind that conflicts are records of.
 pub const CONFLICT: &str = "conflict";
 
 /// Whether records of this kind are written by the hub and its administrators only, by compare-and-set.
 #[must_use]
 pub fn is_control(kind: &Kind) -> bool {
-    matches!(kind.as_str(), KIND | VIEW | NODE | POLICY)
+    matches!(kind.as_str(), KIND | VIEW | NODE | POLICY | OPERATOR)
 }
 /// Whether it is the kind of kind declarations and policies, which travel with the kinds they speak about.
 #[must_use]
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_hubs_own_kinds_cannot_be_declared() {
-        for name in ["kind", "view", "node", "policy", "conflict"] {
+        for name in ["kind", "view", "node", "policy", "operator", "conflict"] {
             assert_eq!(refused(json!({ "name": name })), Some(Reason::ControlKind), "{name}");
         }
     }

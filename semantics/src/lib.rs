@@ -18,6 +18,7 @@ pub mod kind;
 pub mod lthash;
 pub mod outcome;
 pub mod reason;
+pub mod role;
 pub mod schema;
 pub mod session;
 pub mod version;

@@ -1,7 +1,7 @@
-//! Hub-wide facts that every gateway shares, as plain rows of the tenant `hub`: the CA's digest, the public halves
-//! of token keys, the hashes of operator credentials. No secret is among them.
+//! Hub-wide facts that every gateway shares, as plain rows of the tenant `hub`: the CA's digest and the public halves
+//! of token keys. No secret is among them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jsonwebtoken::DecodingKey;
 use semantics::ids::{Digest, TenantId};
@@ -9,12 +9,12 @@ use semantics::reason::Reason;
 
 use super::hub_tenant;
 use super::keys::kid_of;
+use super::operators::{self, OperatorBody};
 use crate::hub::error::HubError;
 use crate::store::{Space, Store};
 
 const CA: &str = "ca";
 const TOKEN_KEY: &str = "token-key/";
-const OPERATOR: &str = "operator/";
 /// Most facts read.
 const FACTS_MAX: usize = 1_024;
 
@@ -23,21 +23,19 @@ const FACTS_MAX: usize = 1_024;
 pub(super) struct Known {
     /// Keys of access tokens, by name.
     pub(super) keys: BTreeMap<String, DecodingKey>,
-    /// Hashes of operator credentials.
-    pub(super) operators: BTreeSet<[u8; 32]>,
+    /// Operators, with the hashes of their credentials.
+    pub(super) operators: Vec<OperatorBody>,
 }
 
 impl Known {
     /// Reads all.
     pub(super) async fn read(store: &dyn Store) -> Result<Self, HubError> {
         let rows = store.plain_page(&hub_tenant()?, Space::Hub, None, FACTS_MAX).await?;
-        let mut known = Self::default();
+        let mut known = Self { keys: BTreeMap::new(), operators: operators::all(store).await? };
         for row in rows {
             let name = String::from_utf8_lossy(&row.key);
             if let Some(kid) = name.strip_prefix(TOKEN_KEY).filter(|kid| *kid == kid_of(&row.value)) {
                 known.keys.insert(kid.to_owned(), DecodingKey::from_ed_der(&row.value));
-            } else if name.starts_with(OPERATOR) {
-                known.operators.extend(<[u8; 32]>::try_from(row.value.as_slice()));
             }
         }
         Ok(known)
@@ -61,11 +59,6 @@ pub(super) async fn set_ca(store: &dyn Store, digest: Digest) -> Result<Digest, 
 /// Makes a token key known to every gateway.
 pub(super) async fn add_token_key(store: &dyn Store, kid: &str, public: &[u8; 32]) -> Result<(), HubError> {
     put_new(store, &hub_tenant()?, &format!("{TOKEN_KEY}{kid}"), public).await
-}
-
-/// Lets the holder of a credential operate the hub.
-pub(super) async fn add_operator(store: &dyn Store, hash: &[u8; 32]) -> Result<(), HubError> {
-    put_new(store, &hub_tenant()?, &format!("{OPERATOR}{}", hex::encode(hash)), hash).await
 }
 
 async fn put_new(store: &dyn Store, tenant: &TenantId, key: &str, value: &[u8]) -> Result<(), HubError> {

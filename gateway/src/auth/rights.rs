@@ -1,40 +1,65 @@
 //! Who may call what: one table of every call the hub serves. What is not in it is refused.
 
+use semantics::role::Role;
+
 /// Who may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// Anyone, without proof of identity.
     Anyone,
-    /// A node with an access token.
+    /// A node with an access token: the role `node` in its own tenant.
     Node,
-    /// An operator with the credential.
-    Operator,
+    /// An operator with this role in the tenant that the request names.
+    OfTenant(Role),
+    /// An operator with this role in any tenant: what is asked for is no tenant's.
+    OfAny(Role),
+    /// An operator with this role in the whole hub.
+    OfHub(Role),
 }
 
-const TABLE: &[(&str, Right)] = &[
+impl Right {
+    /// Whether an operator may call, whatever tenant the request names: that is looked at when the request is
+    /// read, before anything else of it ([`super::Operator::reaches`]).
+    #[must_use]
+    pub fn is_held_by(self, operator: &super::Operator) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Node => false,
+            Self::OfTenant(role) | Self::OfAny(role) => operator.role.includes(role),
+            Self::OfHub(role) => operator.is_of_hub() && operator.role.includes(role),
+        }
+    }
+}
+
+/// Every call, in order of its path.
+pub const TABLE: &[(&str, Right)] = &[
     ("/grpc.health.v1.Health/Check", Right::Anyone),
     ("/grpc.health.v1.Health/List", Right::Anyone),
     ("/grpc.health.v1.Health/Watch", Right::Anyone),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Anyone),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Anyone),
-    ("/hubward.v1.AdminService/ApplyKind", Right::Operator),
-    ("/hubward.v1.AdminService/CreateTenant", Right::Operator),
-    ("/hubward.v1.AdminService/CreateToken", Right::Operator),
-    ("/hubward.v1.AdminService/GetCa", Right::Operator),
-    ("/hubward.v1.AdminService/GetHubRecord", Right::Operator),
-    ("/hubward.v1.AdminService/GetNode", Right::Operator),
-    ("/hubward.v1.AdminService/GetViewDigest", Right::Operator),
-    ("/hubward.v1.AdminService/ListHistory", Right::Operator),
-    ("/hubward.v1.AdminService/ListHubRecords", Right::Operator),
-    ("/hubward.v1.AdminService/ListKinds", Right::Operator),
-    ("/hubward.v1.AdminService/ListNodes", Right::Operator),
-    ("/hubward.v1.AdminService/ListTenants", Right::Operator),
-    ("/hubward.v1.AdminService/RevokeNode", Right::Operator),
-    ("/hubward.v1.AdminService/SetView", Right::Operator),
+    ("/hubward.v1.AdminService/ApplyKind", Right::OfTenant(Role::Admin)),
+    ("/hubward.v1.AdminService/CreateTenant", Right::OfHub(Role::Admin)),
+    ("/hubward.v1.AdminService/CreateToken", Right::OfTenant(Role::Operator)),
+    ("/hubward.v1.AdminService/GetCa", Right::OfAny(Role::Viewer)),
+    ("/hubward.v1.AdminService/GetHubRecord", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/GetNode", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/GetViewDigest", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListHistory", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListHubRecords", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListKinds", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListNodes", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListTenants", Right::OfHub(Role::Viewer)),
+    ("/hubward.v1.AdminService/RevokeNode", Right::OfTenant(Role::Operator)),
+    ("/hubward.v1.AdminService/SetView", Right::OfTenant(Role::Operator)),
     ("/hubward.v1.AuthService/ExchangeAssertion", Right::Anyone),
     ("/hubward.v1.AuthService/Join", Right::Anyone),
     ("/hubward.v1.NodeService/Heartbeat", Right::Node),
     ("/hubward.v1.NodeService/ListRecordHistory", Right::Node),
+    ("/hubward.v1.OperatorService/CreateOperator", Right::OfTenant(Role::Admin)),
+    ("/hubward.v1.OperatorService/ListOperators", Right::OfTenant(Role::Admin)),
+    ("/hubward.v1.OperatorService/RevokeOperator", Right::OfTenant(Role::Admin)),
+    ("/hubward.v1.OperatorService/RotateOperator", Right::OfTenant(Role::Admin)),
     ("/hubward.v1.RecordService/ExportRecords", Right::Node),
     ("/hubward.v1.RecordService/GetDigest", Right::Node),
     ("/hubward.v1.RecordService/GetRecord", Right::Node),
@@ -101,6 +126,32 @@ mod tests {
         let ours = TABLE.iter().map(|(path, _)| (*path).to_owned());
         let ours: Vec<String> = ours.filter(|path| path.starts_with("/hubward.")).collect();
         assert_eq!(ours, calls);
+    }
+
+    /// The table as docs/security.md shows it.
+    fn rendered() -> String {
+        let mut text =
+            "| call | viewer | node | operator | arbiter | admin |\n|---|---|---|---|---|---|\n".to_owned();
+        for (path, right) in TABLE.iter().filter(|(_, right)| *right != Right::Anyone) {
+            let mark = |by: Role| match right {
+                Right::Anyone => "yes",
+                Right::Node if by == Role::Node => "yes",
+                Right::OfTenant(role) | Right::OfAny(role) if by.includes(*role) => "yes",
+                Right::OfHub(role) if by.includes(*role) => "whole hub",
+                _ => "",
+            };
+            let marks: Vec<&str> = Role::ALL.into_iter().map(mark).collect();
+            let name = path.trim_start_matches("/hubward.v1.");
+            text.push_str(&format!("| {name} | {} |\n", marks.join(" | ")));
+        }
+        text
+    }
+
+    #[test]
+    fn the_table_in_the_documents_is_this_one() {
+        let document = include_str!("../../../docs/security.md");
+        let rendered = rendered();
+        assert!(document.contains(&rendered), "docs/security.md must contain:\n{rendered}");
     }
 
     #[test]

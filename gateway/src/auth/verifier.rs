@@ -8,13 +8,15 @@ use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
 
 use super::facts::Known;
+use super::operators::Operator;
 use super::rights::{Right, right_of};
 use super::{access, secret};
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Principal};
 
-/// Keys that are not known are looked for no more often than this, milliseconds.
-const REFRESH_MS: u64 = 1_000;
+/// Keys and operators are read again no more often than this, milliseconds; what another gateway changed is known
+/// after twice that at most.
+const REFRESH_MS: u64 = 400;
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub enum Caller {
         expires_ms: u64,
     },
     /// An operator.
-    Operator,
+    Operator(Operator),
 }
 
 impl Caller {
@@ -40,7 +42,18 @@ impl Caller {
     pub fn principal(extensions: &http::Extensions) -> Result<Principal, HubError> {
         match extensions.get::<Self>() {
             Some(Self::Node { principal, .. }) => Ok(principal.clone()),
-            Some(Self::Anyone | Self::Operator) | None => Err(refused("no node is calling")),
+            Some(Self::Anyone | Self::Operator(_)) | None => Err(refused("no node is calling")),
+        }
+    }
+
+    /// The operator that the layer has found to be calling.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when no layer has looked, or it is none.
+    pub fn operator(extensions: &http::Extensions) -> Result<Operator, HubError> {
+        match extensions.get::<Self>() {
+            Some(Self::Operator(operator)) => Ok(operator.clone()),
+            Some(Self::Anyone | Self::Node { .. }) | None => Err(refused("no operator is calling")),
         }
     }
 }
@@ -67,9 +80,7 @@ impl Verifier {
     /// UNAUTHENTICATED without a valid proof; PERMISSION_DENIED for a proof that does not reach, or a path that
     /// nobody may call; store errors.
     pub async fn caller(&self, path: &str, authorization: Option<&[u8]>) -> Result<Caller, HubError> {
-        let Some(right) = right_of(path) else {
-            return Err(HubError::new(Reason::PermissionDenied, "nobody may call this"));
-        };
+        let Some(right) = right_of(path) else { return Err(denied()) };
         if right == Right::Anyone {
             return Ok(Caller::Anyone);
         }
@@ -79,24 +90,30 @@ impl Verifier {
         } else {
             self.node(token).await?
         };
-        match (right, &caller) {
-            (Right::Node, Caller::Node { .. }) | (Right::Operator, Caller::Operator) => Ok(caller),
-            (Right::Node, _) => Err(HubError::new(Reason::PermissionDenied, "only nodes may call this")),
-            (Right::Operator | Right::Anyone, _) => {
-                Err(HubError::new(Reason::PermissionDenied, "only operators may call this"))
-            }
-        }
+        let is_allowed = match &caller {
+            Caller::Node { .. } => right == Right::Node,
+            Caller::Operator(operator) => right.is_held_by(operator),
+            Caller::Anyone => false,
+        };
+        if is_allowed { Ok(caller) } else { Err(denied()) }
     }
 
     async fn operator(&self, token: &str) -> Result<Caller, HubError> {
         let wrong = || refused("the operator credential is not valid");
         let credential = secret::read::<32>(secret::OPERATOR_PREFIX, token).ok_or_else(wrong)?;
         let hash = secret::hash(&credential);
-        let is_known = |known: &Known| known.operators.iter().any(|held| secret::same(held, &hash));
-        if is_known(&self.known.load()) || (self.refresh().await? && is_known(&self.known.load())) {
-            return Ok(Caller::Operator);
-        }
-        Err(wrong())
+        // What another gateway has revoked is not taken from what was read long ago.
+        self.refresh().await?;
+        let now_ms = self.hub.clock().now_ms();
+        let known = self.known.load();
+        let shown = known.operators.iter().find_map(|operator| operator.shown(&hash, now_ms));
+        shown.map(Caller::Operator).ok_or_else(wrong)
+    }
+
+    /// Takes what this gateway has just changed into account.
+    pub(super) async fn reload(&self) -> Result<(), HubError> {
+        self.known.store(Arc::new(Known::read(self.hub.store()).await?));
+        Ok(())
     }
 
     async fn node(&self, token: &str) -> Result<Caller, HubError> {
@@ -124,9 +141,14 @@ impl Verifier {
         {
             return Ok(false);
         }
-        self.known.store(Arc::new(Known::read(self.hub.store()).await?));
+        self.reload().await?;
         Ok(true)
     }
+}
+
+/// The same for everything that is not allowed, so that it tells nothing of what there is.
+pub(crate) fn denied() -> HubError {
+    HubError::new(Reason::PermissionDenied, "the credential does not reach this call, or this tenant")
 }
 
 /// The token in `Bearer TOKEN`.

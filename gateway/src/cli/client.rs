@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use proto::v1::admin_service_client::AdminServiceClient;
+use proto::v1::operator_service_client::OperatorServiceClient;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::MESSAGE_BYTES_MAX;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -27,6 +28,8 @@ pub(super) struct At {
 
 /// A client that shows the operator credential.
 pub(super) type Client = AdminServiceClient<InterceptedService<Channel, Bearer>>;
+/// The same, for operators themselves.
+pub(super) type Operators = OperatorServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Shows a credential with every call.
 #[derive(Clone)]
@@ -42,14 +45,27 @@ impl Interceptor for Bearer {
 impl At {
     /// Connects as an operator.
     pub(super) async fn connect(&self) -> Result<Client, Refusal> {
+        let bearer = self.bearer()?;
+        let (_, channel) = self.channel().await?;
+        let client = AdminServiceClient::with_interceptor(channel, bearer);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Connects as an operator, about operators.
+    pub(super) async fn operators(&self) -> Result<Operators, Refusal> {
+        let bearer = self.bearer()?;
+        let (_, channel) = self.channel().await?;
+        let client = OperatorServiceClient::with_interceptor(channel, bearer);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    fn bearer(&self) -> Result<Bearer, Refusal> {
         let token = self.token()?;
         let bad =
             |_| Refusal::new(Reason::Unauthenticated, "the credential has characters no header can carry");
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(bad)?;
         bearer.set_sensitive(true);
-        let (_, channel) = self.channel().await?;
-        let client = AdminServiceClient::with_interceptor(channel, Bearer(bearer));
-        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        Ok(Bearer(bearer))
     }
 
     /// Connects, and says where.

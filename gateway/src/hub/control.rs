@@ -13,23 +13,21 @@ use super::known::{NodeBody, NodeStatus, control_body, control_key};
 use super::work::{Answer, ControlWork, Work};
 use crate::store::{Current, Space, Wanted};
 
-/// Who changes a control record when nobody else is named.
-const BY_HUB: NodeId = NodeId::HUB;
-
 impl Hub {
-    /// Sets a control record that stands at `expected` (zero = absent), or deletes it.
+    /// Sets a control record that stands at `expected` (zero = absent), or deletes it. The log names `author`.
     ///
     /// # Errors
     /// STALE when it stands elsewhere; shape refusals; store errors.
     pub async fn set_control(
         &self,
         tenant: &TenantId,
+        author: NodeId,
         key: Key,
         body: Option<Map<String, Value>>,
         expected: Revision,
     ) -> Result<Revision, HubError> {
         let salt = Salt(self.entropy().bytes16());
-        let work = ControlWork { key, body, expected, author: BY_HUB, salt };
+        let work = ControlWork { key, body, expected, author, salt };
         match self.submit(tenant, Work::Control(work)).await? {
             Answer::Control(revision) => Ok(revision?),
             Answer::Push(_) | Answer::Done(_) => {
@@ -55,18 +53,25 @@ impl Hub {
     pub async fn apply_kind(
         &self,
         tenant: &TenantId,
+        author: NodeId,
         declaration: &Declaration,
     ) -> Result<Revision, HubError> {
         declaration.check()?;
         let key = key_of(kind::KIND, declaration.name.as_str())?;
-        self.put_control(tenant, key, declaration).await
+        self.put_control(tenant, author, key, declaration).await
     }
 
     /// Sets a node's view.
     ///
     /// # Errors
     /// NOT_FOUND for a node that is not registered; TOO_LARGE; STALE; store errors.
-    pub async fn set_view(&self, tenant: &TenantId, node: NodeId, view: &View) -> Result<Revision, HubError> {
+    pub async fn set_view(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        node: NodeId,
+        view: &View,
+    ) -> Result<Revision, HubError> {
         if view.cells.len() > semantics::view::VIEW_SELECTORS_MAX {
             return Err(HubError::new(
                 Reason::TooLarge,
@@ -76,7 +81,7 @@ impl Hub {
         if self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.is_none() {
             return Err(HubError::new(Reason::NotFound, format!("no node {node}")));
         }
-        self.put_control(tenant, key_of(kind::VIEW, &node.to_string())?, view).await
+        self.put_control(tenant, author, key_of(kind::VIEW, &node.to_string())?, view).await
     }
 
     /// Registers a node by its name. Doing it again with the same facts gives the same id.
@@ -111,9 +116,9 @@ impl Hub {
     async fn write_node(&self, tenant: &TenantId, node: NodeId, body: &NodeBody) -> Result<NodeId, HubError> {
         let view_key = key_of(kind::VIEW, &node.to_string())?;
         if self.control(tenant, &view_key).await?.is_none() {
-            self.put_control(tenant, view_key, &View::of_domain(body.domain.clone())).await?;
+            self.put_control(tenant, node, view_key, &View::of_domain(body.domain.clone())).await?;
         }
-        self.put_control(tenant, key_of(kind::NODE, &node.to_string())?, body).await?;
+        self.put_control(tenant, node, key_of(kind::NODE, &node.to_string())?, body).await?;
         Ok(node)
     }
 
@@ -121,16 +126,22 @@ impl Hub {
     ///
     /// # Errors
     /// NOT_FOUND; STALE; store errors.
-    pub async fn revoke_node(&self, tenant: &TenantId, node: NodeId) -> Result<Revision, HubError> {
+    pub async fn revoke_node(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        node: NodeId,
+    ) -> Result<Revision, HubError> {
         let key = key_of(kind::NODE, &node.to_string())?;
         let stands: Option<NodeBody> = control_body(self.control(tenant, &key).await?.as_ref());
         let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
-        self.put_control(tenant, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
+        self.put_control(tenant, author, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
     }
 
     async fn put_control(
         &self,
         tenant: &TenantId,
+        author: NodeId,
         key: Key,
         body: &impl Serialize,
     ) -> Result<Revision, HubError> {
@@ -144,7 +155,7 @@ impl Hub {
         if same.as_ref() == Some(&body) {
             return Ok(at);
         }
-        self.set_control(tenant, key, Some(body), at).await
+        self.set_control(tenant, author, key, Some(body), at).await
     }
 }
 

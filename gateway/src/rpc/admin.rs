@@ -10,8 +10,9 @@ use semantics::reason::{Reason, Refusal};
 use semantics::view::View;
 use tonic::{Request, Response, Status};
 
+use super::operators::within;
 use super::{Gate, lists, status};
-use crate::auth::{self, Trust};
+use crate::auth::{self, Operator, Trust};
 use crate::hub::error::HubError;
 
 /// Uses of a join token when none are named.
@@ -67,19 +68,23 @@ impl AdminService for AdminHandler {
     }
 
     async fn apply_kind(&self, request: Request<v1::ApplyKindRequest>) -> Reply<v1::ApplyKindResponse> {
-        reply(self.declare(request.into_inner()).await)
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(self.declare(&by, request).await)
     }
 
     async fn list_kinds(&self, request: Request<v1::ListKindsRequest>) -> Reply<v1::ListKindsResponse> {
-        reply(lists::kinds(&self.gate.hub, &request.into_inner()).await)
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(lists::kinds(&self.gate.hub, &request).await)
     }
 
     async fn set_view(&self, request: Request<v1::SetViewRequest>) -> Reply<v1::SetViewResponse> {
-        reply(self.set_node_view(request.into_inner()).await)
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(self.set_node_view(&by, request).await)
     }
 
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Reply<v1::CreateTokenResponse> {
-        reply(self.make_token(request.into_inner()).await)
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(self.make_token(request).await)
     }
 
     async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Reply<v1::GetCaResponse> {
@@ -88,35 +93,39 @@ impl AdminService for AdminHandler {
     }
 
     async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
-        reply(lists::nodes(&self.gate.hub, &request.into_inner()).await)
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(lists::nodes(&self.gate.hub, &request).await)
     }
 
     async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Reply<v1::GetNodeResponse> {
-        let v1::GetNodeRequest { tenant, node } = request.into_inner();
+        let (_, request) = within(request, |request| &request.tenant)?;
+        let v1::GetNodeRequest { tenant, node } = request;
         reply(lists::node(&self.gate.hub, &tenant, &node).await)
     }
 
     async fn revoke_node(&self, request: Request<v1::RevokeNodeRequest>) -> Reply<v1::RevokeNodeResponse> {
-        let v1::RevokeNodeRequest { tenant, node } = request.into_inner();
-        reply(self.revoke(&tenant, &node).await)
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(self.revoke(&by, &request.tenant, &request.node).await)
     }
 
     async fn get_hub_record(
         &self,
         request: Request<v1::GetHubRecordRequest>,
     ) -> Reply<v1::GetHubRecordResponse> {
-        reply(self.record(request.into_inner()).await)
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(self.record(request).await)
     }
 
     async fn list_hub_records(
         &self,
         request: Request<v1::ListHubRecordsRequest>,
     ) -> Reply<v1::ListHubRecordsResponse> {
-        reply(lists::records(&self.gate.hub, request.into_inner()).await)
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(lists::records(&self.gate.hub, request).await)
     }
 
     async fn list_history(&self, request: Request<v1::ListHistoryRequest>) -> Reply<v1::ListHistoryResponse> {
-        let mut request = request.into_inner();
+        let (_, mut request) = within(request, |request| &request.tenant)?;
         let key = request_key(request.key.take()).map_err(status::of)?;
         reply(lists::history(&self.gate.hub, &request, &key).await)
     }
@@ -125,7 +134,8 @@ impl AdminService for AdminHandler {
         &self,
         request: Request<v1::GetViewDigestRequest>,
     ) -> Reply<v1::GetViewDigestResponse> {
-        let v1::GetViewDigestRequest { tenant, node } = request.into_inner();
+        let (_, request) = within(request, |request| &request.tenant)?;
+        let v1::GetViewDigestRequest { tenant, node } = request;
         reply(self.digest(&tenant, &node).await)
     }
 }
@@ -140,7 +150,11 @@ impl AdminHandler {
         Ok(v1::CreateTenantResponse { log_id: head.log_id.as_bytes().to_vec() })
     }
 
-    async fn declare(&self, request: v1::ApplyKindRequest) -> Result<v1::ApplyKindResponse, HubError> {
+    async fn declare(
+        &self,
+        by: &Operator,
+        request: v1::ApplyKindRequest,
+    ) -> Result<v1::ApplyKindResponse, HubError> {
         let tenant = tenant_id(&request.tenant)?;
         let bytes = request.declaration.len();
         if bytes > DECLARATION_BYTES_MAX {
@@ -149,16 +163,20 @@ impl AdminHandler {
         }
         let declaration: Declaration =
             serde_json::from_slice(&request.declaration).map_err(|e| malformed("declaration", &e))?;
-        let revision = self.gate.hub.apply_kind(&tenant, &declaration).await?;
+        let revision = self.gate.hub.apply_kind(&tenant, by.author(), &declaration).await?;
         Ok(v1::ApplyKindResponse { revision: revision.0 })
     }
 
-    async fn set_node_view(&self, request: v1::SetViewRequest) -> Result<v1::SetViewResponse, HubError> {
+    async fn set_node_view(
+        &self,
+        by: &Operator,
+        request: v1::SetViewRequest,
+    ) -> Result<v1::SetViewResponse, HubError> {
         let tenant = tenant_id(&request.tenant)?;
         let view = request.view.ok_or_else(|| malformed("view", &"absent"))?;
         let view = View::try_from(view).map_err(Refusal::from)?;
         let (node, _) = lists::find_node(&self.gate.hub, &tenant, &request.node).await?;
-        let revision = self.gate.hub.set_view(&tenant, node, &view).await?;
+        let revision = self.gate.hub.set_view(&tenant, by.author(), node, &view).await?;
         Ok(v1::SetViewResponse { revision: revision.0 })
     }
 
@@ -171,10 +189,15 @@ impl AdminHandler {
         Ok(v1::CreateTokenResponse { token: made.token, expires_ms: made.expires_ms })
     }
 
-    async fn revoke(&self, tenant: &str, node: &str) -> Result<v1::RevokeNodeResponse, HubError> {
+    async fn revoke(
+        &self,
+        by: &Operator,
+        tenant: &str,
+        node: &str,
+    ) -> Result<v1::RevokeNodeResponse, HubError> {
         let tenant = tenant_id(tenant)?;
         let (node, _) = lists::find_node(&self.gate.hub, &tenant, node).await?;
-        let revision = self.gate.hub.revoke_node(&tenant, node).await?;
+        let revision = self.gate.hub.revoke_node(&tenant, by.author(), node).await?;
         Ok(v1::RevokeNodeResponse { revision: revision.0 })
     }
 

@@ -1,10 +1,11 @@
 //! Access tokens, the operator's credential, and who may call what.
 
 use gateway::auth::layer::AuthLayer;
-use gateway::auth::{Caller, Transport, Trust};
+use gateway::auth::{Caller, FIRST, Operator, Transport, Trust, hub_tenant};
 use jsonwebtoken::{Algorithm, Header};
 use semantics::ids::NodeId;
 use semantics::reason::Reason;
+use semantics::role::Role;
 use serde_json::{Value, json};
 use tower::{Layer, Service};
 
@@ -133,7 +134,8 @@ async fn tokens_of_an_earlier_key_are_good_until_they_end_also_on_other_gateways
 async fn the_operators_credential_opens_admin_calls_and_nothing_else_does() {
     let world = World::new().await;
     let credential = world.file("operator.token");
-    assert_eq!(world.caller(ADMIN, &credential).await, Ok(Caller::Operator));
+    let first = Operator { tenant: hub_tenant().unwrap(), name: FIRST.to_owned(), role: Role::Admin };
+    assert_eq!(world.caller(ADMIN, &credential).await, Ok(Caller::Operator(first)));
     assert_eq!(world.caller(SYNC, &credential).await, Err(Reason::PermissionDenied));
     let parts = parts(&world).await;
     let node = jwt(&parts.header, &parts.claims, &world.token_key());

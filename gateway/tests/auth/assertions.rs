@@ -126,7 +126,7 @@ async fn no_other_algorithm_is_taken() {
 async fn a_revoked_node_gets_no_access_token() {
     let world = World::new().await;
     let (node, id) = world.joined("laptop").await;
-    world.hub.revoke_node(&world.tenant, id).await.unwrap();
+    world.hub.revoke_node(&world.tenant, NodeId::HUB, id).await.unwrap();
     assert_eq!(refused(&world, node.sign(&world.claims(id, "1"))).await, Reason::NodeRevoked);
     let stranger = Node::new("x").sign(&world.claims(id, "1"));
     assert_eq!(refused(&world, stranger).await, Reason::Unauthenticated, "only the node itself is told");

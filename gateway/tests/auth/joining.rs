@@ -2,6 +2,7 @@
 
 use gateway::auth::{TOKEN_TTL_S_MAX, TOKEN_USES_MAX, Transport, Trust};
 use proto::v1::auth_service_server::AuthService;
+use semantics::ids::NodeId;
 use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use tonic::Request;
@@ -71,7 +72,7 @@ async fn a_revoked_node_does_not_come_back_on_its_used_token() {
     let token = world.token(1).await;
     let node = Node::new("laptop");
     let id = world.join(&token, &node).await.unwrap();
-    world.hub.revoke_node(&world.tenant, id).await.unwrap();
+    world.hub.revoke_node(&world.tenant, NodeId::HUB, id).await.unwrap();
     assert_eq!(reason(world.join(&token, &node).await), Reason::JoinTokenInvalid);
     let anew = world.join(&world.token(1).await, &node).await.unwrap();
     assert_ne!(anew, id);

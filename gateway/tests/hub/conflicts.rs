@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gateway::store::{Current, LogRow, OpenConflict};
 use semantics::conflict::{Conflict, ConflictType, Side};
 use semantics::envelope::{Base, Mutation, Op};
-use semantics::ids::{Key, Revision};
+use semantics::ids::{Key, NodeId, Revision};
 use semantics::kind::Declaration;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
@@ -286,7 +286,7 @@ pub async fn rules_of_a_declared_kind_apply_from_its_revision_on(engine: &Engine
         let mut body = json!({"name": "recipe", "policy": "fields"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let declaration: Declaration = serde_json::from_value(body).unwrap();
-        world.hub.apply_kind(&world.tenant, &declaration).await.unwrap()
+        world.hub.apply_kind(&world.tenant, NodeId::HUB, &declaration).await.unwrap()
     };
     let refused = |outcome: &Outcome| match outcome {
         Outcome::Rejected(refusal) => Some(refusal.reason),

@@ -1,7 +1,7 @@
 //! Control records: who may write them, and how soon they hold everywhere.
 
 use semantics::digest::conflict_id;
-use semantics::ids::Revision;
+use semantics::ids::{NodeId, Revision};
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
 use semantics::session::ServerMessage;
@@ -54,7 +54,7 @@ pub async fn policy_revoked(engine: &Engine) {
         revoked.put(&note(name), "{}").await;
         reader.listen(&mut live).await.unwrap();
 
-        a.revoke_node(&world.tenant, revoked.who.node).await.unwrap();
+        a.revoke_node(&world.tenant, NodeId::HUB, revoked.who.node).await.unwrap();
         let before = world.store.head(&world.tenant).await.unwrap();
         let late = revoked.write(&note("late"), None, put("{}"));
         assert_eq!(revoked.push(&[late]).await.unwrap_err().reason(), Reason::NodeRevoked);
@@ -82,7 +82,7 @@ pub async fn a_control_record_changes_by_compare_and_set(engine: &Engine) {
     let world = World::new(engine).await;
     let set = async |body: &str, expected: Revision| {
         let body = serde_json::from_str(body).unwrap();
-        world.hub.set_control(&world.tenant, key("policy", "p"), Some(body), expected).await
+        world.hub.set_control(&world.tenant, NodeId::HUB, key("policy", "p"), Some(body), expected).await
     };
     let stale = |result: Result<Revision, gateway::hub::error::HubError>| result.unwrap_err().reason();
     let first = set(r#"{"v":1}"#, Revision::ZERO).await.unwrap();
@@ -90,7 +90,7 @@ pub async fn a_control_record_changes_by_compare_and_set(engine: &Engine) {
     assert_eq!(stale(set(r#"{"v":2}"#, Revision(first.0 + 1)).await), Reason::Stale);
     let second = set(r#"{"v":2}"#, first).await.unwrap();
     assert_eq!(stale(set(r#"{"v":3}"#, first).await), Reason::Stale);
-    let delete = |at| world.hub.set_control(&world.tenant, key("policy", "p"), None, at);
+    let delete = |at| world.hub.set_control(&world.tenant, NodeId::HUB, key("policy", "p"), None, at);
     assert_eq!(stale(delete(first).await), Reason::Stale);
     delete(second).await.unwrap();
     assert_eq!(stale(set(r#"{"v":3}"#, second).await), Reason::Stale);
@@ -110,7 +110,7 @@ pub async fn registering_again_gives_the_same_node(engine: &Engine) {
     let elsewhere = plain_node("laptop", Domain::new("elsewhere").unwrap());
     let refused = other.register_node(&world.tenant, &elsewhere).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::AlreadyExists);
-    world.hub.revoke_node(&world.tenant, first).await.unwrap();
+    world.hub.revoke_node(&world.tenant, NodeId::HUB, first).await.unwrap();
     let second = other.register_node(&world.tenant, &elsewhere).await.unwrap();
     assert_ne!(second, first, "a revoked node never comes back");
     let hello = crate::support::author::hello(None, None);

@@ -86,7 +86,7 @@ impl World {
 
     /// Lets a node see these domains.
     pub async fn show(&self, author: &Author, domains: &[&str]) -> Revision {
-        self.hub.set_view(&self.tenant, author.who.node, &view(domains)).await.unwrap()
+        self.hub.set_view(&self.tenant, NodeId::HUB, author.who.node, &view(domains)).await.unwrap()
     }
 
     pub async fn current(&self, key: &Key) -> Option<Current> {

@@ -1,6 +1,6 @@
 //! What goes wrong, and what operators do.
 
-use semantics::ids::Domain;
+use semantics::ids::{Domain, NodeId};
 use semantics::kind::Declaration;
 use semantics::view::{Selector, View};
 use serde_json::json;
@@ -126,7 +126,7 @@ impl World {
                 self.stats.revocations += 1;
                 self.note(|| format!("node {n} is revoked"));
                 self.exec.spawn(life, async move {
-                    let result = hub.revoke_node(&who.tenant, who.node).await.map(drop);
+                    let result = hub.revoke_node(&who.tenant, NodeId::HUB, who.node).await.map(drop);
                     ctx.emit(Output::Operated { what: "revoke", result });
                 });
             }
@@ -134,7 +134,7 @@ impl World {
                 let Some(declaration) = task_kind(self.rng.permille(500)) else { return };
                 self.note(|| "the declared kind changes".to_owned());
                 self.exec.spawn(life, async move {
-                    let result = hub.apply_kind(&who.tenant, &declaration).await.map(drop);
+                    let result = hub.apply_kind(&who.tenant, NodeId::HUB, &declaration).await.map(drop);
                     ctx.emit(Output::Operated { what: "apply kind", result });
                 });
             }
@@ -143,7 +143,7 @@ impl World {
                 self.stats.view_changes += 1;
                 self.note(|| format!("node {n} is to see {}", view_text(&view)));
                 self.exec.spawn(life, async move {
-                    let result = hub.set_view(&who.tenant, who.node, &view).await.map(drop);
+                    let result = hub.set_view(&who.tenant, NodeId::HUB, who.node, &view).await.map(drop);
                     ctx.emit(Output::Operated { what: "set view", result });
                 });
             }

@@ -6,7 +6,7 @@ use gateway::hub::Principal;
 use gateway::hub::control::plain_node;
 use semantics::decide::{Context, Decision, decide, parse};
 use semantics::envelope::Placement;
-use semantics::ids::{Domain, Kind, Revision, TenantId};
+use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId};
 use semantics::kind::{Declaration, Rule};
 use semantics::outcome::Outcome;
 use semantics::view::View;
@@ -65,7 +65,9 @@ impl World {
         let hub = self.gateways[0].hub.clone().ok_or("no hub")?;
         at_once(hub.create_tenant(tenant)).ok_or("waits")?.map_err(|e| e.to_string())?;
         let declaration = task_kind(true).ok_or("no declaration")?;
-        at_once(hub.apply_kind(tenant, &declaration)).ok_or("waits")?.map_err(|e| e.to_string())?;
+        at_once(hub.apply_kind(tenant, NodeId::HUB, &declaration))
+            .ok_or("waits")?
+            .map_err(|e| e.to_string())?;
         for i in 0..self.profile.nodes {
             let name = self.rng.pick(&DOMAINS[..2]).copied().unwrap_or("alpha");
             let domain = Domain::new(name).map_err(|e| e.to_string())?;
@@ -75,7 +77,9 @@ impl World {
             let who = Principal { tenant: tenant.clone(), node: id };
             self.nodes.push(Node { who, domain, is_revoked: false });
             let view = if self.rng.permille(500) { self.wide_view() } else { self.draw_view(n) };
-            at_once(hub.set_view(tenant, id, &view)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            at_once(hub.set_view(tenant, NodeId::HUB, id, &view))
+                .ok_or("waits")?
+                .map_err(|e| e.to_string())?;
             let entropy = SimEntropy::new(self.rng.fork());
             let place = format!("machine {n}");
             self.machines.push(Machine::new(n, place, spoke::replica::memory::MemoryStore::new(), entropy));

@@ -1,0 +1,254 @@
+//! Operators: control records of the tenant `hub`, so that the log says who made, rotated or revoked one. A record
+//! holds the hash of the credential, never the credential.
+
+use semantics::ids::{Key, NodeId, Revision, TenantId};
+use semantics::kind;
+use semantics::reason::Reason;
+use semantics::role::Role;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{HUB_TENANT, hub_tenant, secret};
+use crate::hub::Hub;
+use crate::hub::error::HubError;
+use crate::hub::known::{control_body, control_key};
+use crate::store::{PointerQuery, Store};
+
+/// Most operators of one hub, revoked ones included.
+pub const OPERATORS_MAX: usize = 1_000;
+/// Longest life of a credential, seconds.
+pub const OPERATOR_TTL_S_MAX: u64 = 400 * 24 * 3_600;
+/// Life of a credential when none is named, seconds.
+pub const OPERATOR_TTL_S_DEFAULT: u64 = 90 * 24 * 3_600;
+/// Longest time for which the credential before a rotation stays valid, seconds.
+pub const GRACE_S_MAX: u64 = 24 * 3_600;
+/// Longest name of an operator, characters.
+pub const OPERATOR_NAME_CHARS_MAX: usize = 64;
+/// Bodies of operators read at once, bytes.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Name of the operator that is made with the hub.
+pub const FIRST: &str = "first";
+
+/// An operator that has shown its credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// Its tenant; the tenant `hub` = the whole hub.
+    pub tenant: TenantId,
+    /// Its name in that tenant.
+    pub name: String,
+    /// What it may do there.
+    pub role: Role,
+}
+
+impl Operator {
+    /// Whether its role holds in the whole hub.
+    #[must_use]
+    pub fn is_of_hub(&self) -> bool {
+        self.tenant.as_str() == HUB_TENANT
+    }
+
+    /// Whether its role holds in the tenant of this name. Says nothing of whether there is one.
+    #[must_use]
+    pub fn reaches(&self, tenant: &str) -> bool {
+        self.is_of_hub() || self.tenant.as_str() == tenant
+    }
+
+    /// How the log names it as the author of what it changes.
+    #[must_use]
+    pub fn author(&self) -> NodeId {
+        author_of(&self.tenant, &self.name)
+    }
+}
+
+/// The first 16 bytes of SHA-256 over "hubward operator", the tenant and the name, each ended by a zero byte.
+#[must_use]
+pub fn author_of(tenant: &TenantId, name: &str) -> NodeId {
+    let text = format!("hubward operator\0{tenant}\0{name}\0");
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    NodeId(id)
+}
+
+/// A credential's hash, and until when it is good, milliseconds since 1970-01-01 UTC; `None` = for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// SHA-256 of the secret, hexadecimal.
+    pub hash: String,
+    /// Until when.
+    pub until_ms: Option<u64>,
+}
+
+impl Credential {
+    fn is_good(&self, now_ms: u64) -> bool {
+        self.until_ms.is_none_or(|until| now_ms < until)
+    }
+}
+
+/// The body of an operator's control record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorBody {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its credential; none once it is revoked.
+    pub credential: Option<Credential>,
+    /// The credential before the last rotation, while that is still good.
+    pub before: Option<Credential>,
+}
+
+impl OperatorBody {
+    /// The operator, if this is the hash of a credential that is good now.
+    pub(super) fn shown(&self, hash: &[u8; 32], now_ms: u64) -> Option<Operator> {
+        let shown = hex::encode(hash);
+        let good = [&self.credential, &self.before].into_iter().flatten();
+        good.filter(|held| held.is_good(now_ms))
+            .any(|held| secret::same(held.hash.as_bytes(), shown.as_bytes()))
+            .then(|| Operator { tenant: self.tenant.clone(), name: self.name.clone(), role: self.role })
+    }
+
+    /// `active`, `expired` or `revoked`.
+    #[must_use]
+    pub fn status(&self, now_ms: u64) -> &'static str {
+        match &self.credential {
+            None => "revoked",
+            Some(held) if held.is_good(now_ms) => "active",
+            Some(_) => "expired",
+        }
+    }
+
+    fn is_admin_of_hub(&self, now_ms: u64) -> bool {
+        self.tenant.as_str() == HUB_TENANT && self.role == Role::Admin && self.status(now_ms) == "active"
+    }
+}
+
+/// Every operator.
+pub(super) async fn all(store: &dyn Store) -> Result<Vec<OperatorBody>, HubError> {
+    let internal = |_| HubError::internal("a control kind is no name");
+    let kind = semantics::ids::Kind::new(kind::OPERATOR).map_err(internal)?;
+    let mut query = PointerQuery {
+        kind: Some(kind),
+        rows_max: OPERATORS_MAX,
+        bytes_max: PAGE_BYTES,
+        ..Default::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = store.pointer_page(&hub_tenant()?, &query).await?;
+        found.extend(
+            page.rows.iter().filter(|row| !row.pointer.deleted).filter_map(|row| control_body(Some(row))),
+        );
+        query.after = page.rows.last().map(|row| row.pointer.key.clone());
+        if page.is_last || found.len() > OPERATORS_MAX || query.after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Makes an operator whose credential has this hash.
+pub(super) async fn create(
+    hub: &Hub,
+    author: NodeId,
+    new: &Operator,
+    hash: &[u8; 32],
+    until_ms: Option<u64>,
+) -> Result<(), HubError> {
+    if !new.role.is_for_operators() {
+        return Err(malformed("role: nodes alone have it, by joining"));
+    }
+    check_name(&new.name)?;
+    // A tenant that is not there is said so, to those who may speak of it.
+    hub.store().head(&new.tenant).await?;
+    let known = all(hub.store()).await?;
+    if known.len() >= OPERATORS_MAX {
+        return Err(HubError::new(Reason::TooLarge, format!("a hub has at most {OPERATORS_MAX} operators")));
+    }
+    if known.iter().any(|operator| operator.tenant == new.tenant && operator.name == new.name) {
+        let detail = format!("{} of {} is or was an operator", new.name, new.tenant);
+        return Err(HubError::new(Reason::AlreadyExists, detail));
+    }
+    let credential = Some(Credential { hash: hex::encode(hash), until_ms });
+    let Operator { tenant, name, role } = new.clone();
+    write(hub, author, &OperatorBody { tenant, name, role, credential, before: None }, Revision::ZERO)
+        .await?;
+    Ok(())
+}
+
+/// Gives an operator a credential with this hash; the one before is good until `before_until_ms`.
+pub(super) async fn rotate(
+    hub: &Hub,
+    author: NodeId,
+    (tenant, name): (&TenantId, &str),
+    next: Credential,
+    before_until_ms: u64,
+) -> Result<(), HubError> {
+    let (mut body, at) = find(hub, tenant, name).await?;
+    let Some(held) = body.credential.take() else {
+        return Err(HubError::new(Reason::NotFound, format!("{name} of {tenant} was revoked")));
+    };
+    let until_ms = Some(held.until_ms.map_or(before_until_ms, |until| until.min(before_until_ms)));
+    let is_kept = until_ms > Some(hub.clock().now_ms());
+    body.before = is_kept.then_some(Credential { until_ms, ..held });
+    body.credential = Some(next);
+    write(hub, author, &body, at).await?;
+    Ok(())
+}
+
+/// Ends an operator for good. A hub keeps one admin at least: two who revoke each other at once can still take both.
+pub(super) async fn revoke(
+    hub: &Hub,
+    author: NodeId,
+    tenant: &TenantId,
+    name: &str,
+) -> Result<Revision, HubError> {
+    let (body, at) = find(hub, tenant, name).await?;
+    let now_ms = hub.clock().now_ms();
+    let admins = all(hub.store()).await?.iter().filter(|other| other.is_admin_of_hub(now_ms)).count();
+    if body.is_admin_of_hub(now_ms) && admins < 2 {
+        return Err(malformed("the last admin of the whole hub cannot be revoked: make another first"));
+    }
+    if body.credential.is_none() {
+        return Ok(at);
+    }
+    write(hub, author, &OperatorBody { credential: None, before: None, ..body }, at).await
+}
+
+async fn find(hub: &Hub, tenant: &TenantId, name: &str) -> Result<(OperatorBody, Revision), HubError> {
+    let absent = || HubError::new(Reason::NotFound, format!("no operator {name:?} of {tenant}"));
+    let current = hub.control(&hub_tenant()?, &key(tenant, name)?).await?.ok_or_else(absent)?;
+    let body = control_body(Some(&current)).ok_or_else(absent)?;
+    Ok((body, current.pointer.revision))
+}
+
+async fn write(hub: &Hub, author: NodeId, body: &OperatorBody, at: Revision) -> Result<Revision, HubError> {
+    let key = key(&body.tenant, &body.name)?;
+    match serde_json::to_value(body) {
+        Ok(serde_json::Value::Object(body)) => {
+            hub.set_control(&hub_tenant()?, author, key, Some(body), at).await
+        }
+        Ok(_) | Err(_) => Err(HubError::internal("an operator is no object")),
+    }
+}
+
+fn key(tenant: &TenantId, name: &str) -> Result<Key, HubError> {
+    control_key(kind::OPERATOR, &format!("{tenant}/{name}")).ok_or_else(|| malformed("name: it is no id"))
+}
+
+fn check_name(name: &str) -> Result<(), HubError> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if name.is_empty() || name.len() > OPERATOR_NAME_CHARS_MAX || !name.chars().all(is_fine) {
+        let detail =
+            format!("name: 1 to {OPERATOR_NAME_CHARS_MAX} letters, digits, dots, hyphens and underscores");
+        return Err(malformed(&detail));
+    }
+    Ok(())
+}
+
+fn malformed(detail: &str) -> HubError {
+    HubError::new(Reason::Malformed, detail)
+}
