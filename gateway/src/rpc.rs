@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
 
 pub mod admin;
+pub mod inflow;
 pub mod keeper;
 pub mod layers;
 pub mod link;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
@@ -31,7 +32,8 @@ use crate::metered::Metered;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
-use crate::rpc::layers::{CALLS_MAX, Layers};
+use crate::rpc::inflow::{self, Inflow};
+use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::sync::SyncHandler;
@@ -52,9 +54,19 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 /// A connection that gives no sign of life within this is closed.
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
 /// Most calls at once on one connection.
-const STREAMS_MAX: u32 = 256;
-/// Most bytes in flight on one connection before its reader has taken them.
-const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+pub const STREAMS_MAX: u32 = 256;
+/// Most bytes on their way in one call that nobody has read yet.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Most bytes on their way on one connection that nobody has read yet.
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Most bytes of one call's headers.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Most calls that a client took back before they were looked at; past it the connection ends.
+pub const TAKEN_BACK_MAX: usize = 64;
+/// Most calls that the hub broke off because of what the client did; past it the connection ends.
+pub const BROKEN_OFF_MAX: usize = 256;
+/// Longest message to the services that anybody may call, bytes.
+pub const OPEN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// The tenant that dev mode makes.
 const DEV_TENANT: &str = "default";
 
@@ -160,29 +172,38 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
     let gate = Gate::new(hub, metrics.clone());
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
-    let layers = Layers::new(metrics, entropy, CALLS_MAX);
+    let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX);
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
-    let spoke_routes =
-        layers.clone().around(spoke_routes.layer(AuthLayer::new(trust.verifier(), status::of)));
+    let spoke_routes = layers.clone().around(with_rights(spoke_routes, &trust)).layer(from_fn(in_use));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let admin = Routes::new(admin).add_service(operator).into_axum_router();
-    let admin = admin.layer(AuthLayer::new(trust.verifier(), status::of));
-    let operator_routes = layers.around(admin).merge(operator::routes(Arc::clone(&gate)));
+    let admin = with_rights(Routes::new(admin).add_service(operator).into_axum_router(), &trust);
+    let operator_routes =
+        layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
+    let rooms = (
+        tls::Room::new(tls::Bounds::of_spokes(), metrics.clone()),
+        tls::Room::new(tls::Bounds::of_operators(), metrics),
+    );
     let (spokes, operators) = if config.dev {
-        (tls::Incoming::plaintext(spokes)?, tls::Incoming::plaintext(operators)?)
+        (tls::Incoming::plaintext(spokes, rooms.0)?, tls::Incoming::plaintext(operators, rooms.1)?)
     } else {
         let identity =
             tls::Identity::issue(trust.ca(), &[at.listen, at.operator_listen], &config.hostnames, clock)?;
         let identity = Arc::new(identity);
-        let spokes = tls::Incoming::tls(spokes, Arc::clone(&identity), tls::Alpn::H2)?;
-        (spokes, tls::Incoming::tls(operators, identity, tls::Alpn::H2AndHttp1)?)
+        let spokes = tls::Incoming::tls(spokes, rooms.0, Arc::clone(&identity), tls::Alpn::H2)?;
+        (spokes, tls::Incoming::tls(operators, rooms.1, identity, tls::Alpn::H2AndHttp1)?)
     };
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
     Ok(Running { at, gate, health, spokes, operators })
+}
+
+/// Looks who is calling, and then how much of the call is held until it is whole.
+fn with_rights(routes: axum::Router, trust: &Trust) -> axum::Router {
+    let bound = from_fn_with_state(Inflow::default(), inflow::bound);
+    routes.layer(bound).layer(AuthLayer::new(trust.verifier(), status::of))
 }
 
 async fn spoke_routes(
@@ -194,7 +215,9 @@ async fn spoke_routes(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .build_v1()
-        .map_err(|e| HubError::internal(e.to_string()))?;
+        .map_err(|e| HubError::internal(e.to_string()))?
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let health_service = health_service.max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let sync = SyncServiceServer::new(SyncHandler(Arc::clone(gate)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -202,7 +225,8 @@ async fn spoke_routes(
         .send_compressed(tonic::codec::CompressionEncoding::Zstd);
     let node =
         NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let auth = AuthServiceServer::new(trust.handler(status::of)).max_decoding_message_size(64 * 1024);
+    let auth =
+        AuthServiceServer::new(trust.handler(status::of)).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let routes = Routes::new(sync).add_service(node).add_service(auth).add_service(health_service);
     Ok((health, routes.add_service(reflection).into_axum_router()))
 }
@@ -215,8 +239,11 @@ fn serve(incoming: tls::Incoming, routes: axum::Router, with_http1: bool) -> Ser
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
         .max_concurrent_streams(STREAMS_MAX)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(TAKEN_BACK_MAX))
+        .http2_max_local_error_reset_streams(Some(BROKEN_OFF_MAX))
         .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(incoming, stopped);
     Serving { stop, task: tokio::spawn(server) }

@@ -55,6 +55,9 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Pushes that wait for their answer now.
     pub pushes_waiting: Gauge,
+    /// Connections that stand now.
+    pub connections: Gauge,
+    connections_closed: Family<Named, Counter>,
     /// Bytes of changes sent.
     pub changes_bytes: Counter,
     commit_rows: Histogram,
@@ -80,7 +83,8 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = <Registry>::with_prefix("hubward");
         let r = &mut registry;
-        let (sessions, pushes_waiting): (Gauge, Gauge) = <_>::default();
+        let (sessions, pushes_waiting, connections): (Gauge, Gauge, Gauge) = <_>::default();
+        let connections_closed: Family<Named, Counter> = <_>::default();
         let (changes_bytes, pushes): (Counter, Counter) = <_>::default();
         let (commit_rows, commit_seconds) = (Histogram::new(COUNTS), Histogram::new(SECONDS));
         let push_seconds = Histogram::new(SECONDS);
@@ -89,6 +93,12 @@ impl Metrics {
         let heads = Family::default();
         r.register("sessions", "Sessions open now", sessions.clone());
         r.register("pushes_waiting", "Pushes that wait for their answer now", pushes_waiting.clone());
+        r.register("connections", "Connections that stand now", connections.clone());
+        r.register(
+            "connections_closed",
+            "Connections closed by the hub, by cause",
+            connections_closed.clone(),
+        );
         r.register("changes_bytes", "Bytes of changes sent", changes_bytes.clone());
         r.register("commit_rows", "Rows of one commit", commit_rows.clone());
         r.register("commit_seconds", "How long an append took", commit_seconds.clone());
@@ -102,6 +112,8 @@ impl Metrics {
             registry: Arc::new(registry),
             sessions,
             pushes_waiting,
+            connections,
+            connections_closed,
             changes_bytes,
             commit_rows,
             commit_seconds,
@@ -119,6 +131,11 @@ impl Metrics {
     pub fn called(&self, method: &str, code: tonic::Code) {
         let call = Call { method: method.to_owned(), code: format!("{code:?}") };
         self.calls.get_or_create(&call).inc();
+    }
+
+    /// Counts a connection that the hub closed.
+    pub fn connection_closed(&self, cause: &str) {
+        self.connections_closed.get_or_create(&Named { name: cause.to_owned() }).inc();
     }
 
     /// Counts a refusal.

@@ -14,10 +14,12 @@ pub mod client;
 pub mod connection;
 pub mod identity;
 pub mod incoming;
+pub mod room;
 
-pub use self::connection::{Connection, Peer};
+pub use self::connection::{Call, Calls, Connection, Peer};
 pub use self::identity::Identity;
-pub use self::incoming::{HANDSHAKE_MS_MAX, HANDSHAKES_MAX, Incoming, Refused};
+pub use self::incoming::Incoming;
+pub use self::room::{Bounds, Closed, Room};
 
 /// Which protocols are spoken over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

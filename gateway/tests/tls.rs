@@ -13,11 +13,12 @@ mod ambient;
 mod world;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use gateway::tls::{Alpn, HANDSHAKES_MAX, Identity, Incoming, Refused};
+use gateway::telemetry::Metrics;
+use gateway::tls::{Alpn, Bounds, Calls, Identity, Incoming, Room};
 use rustls::{ClientConfig, NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -29,6 +30,8 @@ use tokio_rustls::client::TlsStream;
 use self::ambient::TestClock;
 use self::world::World;
 
+/// What should come at once comes in this time: less than any bound of the hub's.
+const SOON: Duration = Duration::from_secs(4);
 /// Ends a test that hangs.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -36,7 +39,9 @@ struct Served {
     world: World,
     identity: Arc<Identity>,
     address: SocketAddr,
-    refused: Arc<Refused>,
+    room: Room,
+    metrics: Metrics,
+    calls: Arc<Mutex<Vec<Calls>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -48,6 +53,10 @@ impl Drop for Served {
 
 /// A server that echoes one byte per connection.
 async fn serve(alpn: Alpn) -> Served {
+    serve_in(alpn, Bounds::default()).await
+}
+
+async fn serve_in(alpn: Alpn, bounds: Bounds) -> Served {
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let clock = Arc::<TestClock>::clone(&world.clock);
@@ -56,20 +65,25 @@ async fn serve(alpn: Alpn) -> Served {
     let names = ["hub.example".to_owned()];
     let listen = listener.local_addr().unwrap();
     let identity = Arc::new(Identity::issue(world.trust.ca(), &[listen], &names, clock).unwrap());
-    let mut incoming = Incoming::tls(listener, Arc::clone(&identity), alpn).unwrap();
-    let (address, refused) = (incoming.address(), incoming.refused());
+    let metrics = Metrics::new();
+    let room = Room::new(bounds, metrics.clone());
+    let mut incoming = Incoming::tls(listener, room.clone(), Arc::clone(&identity), alpn).unwrap();
+    let address = incoming.address();
+    let calls = Arc::<Mutex<Vec<Calls>>>::default();
+    let seen = Arc::clone(&calls);
     let task = tokio::spawn(async move {
         while let Some(connection) = incoming.next().await {
+            let mut connection = connection.unwrap();
+            assert!(connection.peer().is_tls);
+            seen.lock().unwrap().push(connection.peer().calls.clone());
             tokio::spawn(async move {
-                let mut connection = connection.unwrap();
-                assert!(connection.peer().is_tls);
                 let byte = connection.read_u8().await?;
                 connection.write_u8(byte).await?;
                 connection.flush().await
             });
         }
     });
-    Served { world, identity, address, refused, task }
+    Served { world, identity, address, room, metrics, calls, task }
 }
 
 fn roots(ca_pem: &str) -> RootCertStore {
@@ -105,7 +119,7 @@ fn tls13(served: &Served) -> ClientConfig {
 
 async fn refused_becomes(served: &Served, count: u64) {
     let counted = async {
-        while served.refused.count() < count {
+        while served.room.refused() < count {
             tokio::task::yield_now().await;
         }
     };
@@ -125,7 +139,7 @@ async fn a_client_speaks_tls_1_3_with_a_hybrid_key_exchange() {
         assert_eq!(state.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
         assert_eq!(state.alpn_protocol(), Some(b"h2".as_slice()));
     }
-    assert_eq!(served.refused.count(), 0);
+    assert_eq!(served.room.refused(), 0);
 }
 
 #[tokio::test]
@@ -168,10 +182,10 @@ async fn clear_text_and_garbage_close_the_connection_and_are_counted() {
 async fn those_who_are_silent_hold_up_nobody() {
     let served = serve(Alpn::H2).await;
     let mut silent = Vec::new();
-    for _ in 0..HANDSHAKES_MAX / 2 {
-        silent.push(TcpStream::connect(served.address).await.unwrap());
+    for _ in 0..served.room.bounds().handshakes_max * 2 {
+        silent.push(from("127.0.0.2", &served).await);
     }
-    let mut stream = tokio::time::timeout(WITHIN, connect(&served, tls13(&served), "localhost"))
+    let mut stream = tokio::time::timeout(SOON, connect(&served, tls13(&served), "localhost"))
         .await
         .expect("others are served at once")
         .unwrap();
@@ -205,4 +219,73 @@ async fn operators_reach_a_hub_under_its_ca_alone() {
     assert_eq!(refused.reason(), semantics::reason::Reason::Malformed);
     let refused = gateway::tls::client::channel("http://127.0.0.1:1", None).await.unwrap_err();
     assert_eq!(refused.reason(), semantics::reason::Reason::Unreachable);
+}
+
+/// A connection from another address of this machine.
+async fn from(address: &str, served: &Served) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    socket.connect(served.address).await.unwrap()
+}
+
+/// Waits until the other side has closed it.
+async fn is_closed(mut stream: impl tokio::io::AsyncRead + Unpin) {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(WITHIN, stream.read_to_end(&mut rest)).await.expect("it is left open");
+    assert!(read.is_err() || rest.is_empty(), "{rest:?}");
+}
+
+fn closed(served: &Served, cause: &str) -> bool {
+    served.metrics.text().contains(&format!("hubward_connections_closed_total{{name=\"{cause}\"}}"))
+}
+
+#[tokio::test]
+async fn past_the_room_connections_are_closed_at_once_and_counted() {
+    let served = serve_in(Alpn::H2, Bounds { connections_max: 4, ..Bounds::default() }).await;
+    let mut held = Vec::new();
+    for address in ["127.0.0.2", "127.0.0.2", "127.0.0.3"] {
+        held.push(from(address, &served).await);
+    }
+    is_closed(from("127.0.0.2", &served).await).await;
+    assert!(closed(&served, "of_address"));
+    let mut stream = connect(&served, tls13(&served), "localhost").await.unwrap();
+    is_closed(from("127.0.0.4", &served).await).await;
+    assert!(closed(&served, "full"));
+    assert_eq!(echo(&mut stream).await.unwrap(), 42, "those who are in stay");
+    drop(held);
+    let left = async {
+        while served.room.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WITHIN, left).await.expect("a place is not given back");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_ended() {
+    let served = serve_in(Alpn::H2, Bounds { handshake_ms_max: 50, ..Bounds::default() }).await;
+    let mut half = TcpStream::connect(served.address).await.unwrap();
+    half.write_all(&[0x16, 3, 1]).await.unwrap();
+    is_closed(half).await;
+    assert!(closed(&served, "handshake"));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_called_is_closed() {
+    let bounds = Bounds { first_call_ms_max: 200, idle_ms_max: 200, ..Bounds::default() };
+    let served = serve_in(Alpn::H2, bounds).await;
+    is_closed(connect(&served, tls13(&served), "localhost").await.unwrap()).await;
+    assert!(closed(&served, "idle"));
+    let mut used = connect(&served, tls13(&served), "localhost").await.unwrap();
+    let second = || served.calls.lock().unwrap().get(1).map(Calls::begin);
+    let call = loop {
+        match second() {
+            Some(call) => break call,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let closes = tokio::time::timeout(Duration::from_millis(900), used.read_u8()).await;
+    assert!(closes.is_err(), "a connection that is used was closed: {closes:?}");
+    drop(call);
+    is_closed(used).await;
 }

@@ -6,7 +6,10 @@
 //! 3. deadline: outside of everything that can wait;
 //! 4. overload: refusing must be cheaper than verifying a signature;
 //! 5. reason: what the wire library refuses by itself gets a reason of the closed list;
-//! 6. rights (see [`crate::auth`]): before anything is parsed.
+//! 6. rights (see [`crate::auth`]): before anything is parsed;
+//! 7. bytes in flight (see [`super::inflow`]): needs to know who is calling.
+//!
+//! Around all of them [`in_use`] tells the connection that it is used.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,10 +30,11 @@ use super::status;
 use crate::ambient::{Entropy, Stopwatch};
 use crate::hub::error::HubError;
 use crate::telemetry::Metrics;
+use crate::tls::Peer;
 
 /// Most calls worked on at once on one gateway; a stream counts until it is answered.
 pub const CALLS_MAX: usize = 2_048;
-/// Longest time a unary call takes, milliseconds.
+/// Longest time until a call is answered, milliseconds; a stream is answered when it begins.
 pub const UNARY_MS_MAX: u64 = 30_000;
 /// Longest request id taken from a caller, characters.
 const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -111,12 +115,20 @@ async fn panic(request: Request, next: Next) -> Response {
     }
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    if is_stream(request.uri().path()) {
-        return next.run(request).await;
+/// Whoever handles a call may keep its [`crate::tls::Call`] for as long as it lasts; else it ends when it is answered.
+pub async fn in_use(mut request: Request, next: Next) -> Response {
+    let call = request.extensions().get::<Peer>().map(|peer| peer.calls.begin());
+    if let Some(call) = &call {
+        request.extensions_mut().insert(call.clone());
     }
+    next.run(request).await
+}
+
+async fn deadline(request: Request, next: Next) -> Response {
     let most = Duration::from_millis(UNARY_MS_MAX);
     let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.to_str().ok()?));
+    // What a caller asks for is the time of the whole call: a stream is answered long before its end.
+    let asked = asked.filter(|_| !is_stream(request.uri().path()));
     let patience = asked.map_or(most, |asked| asked.min(most));
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
@@ -124,7 +136,7 @@ async fn deadline(request: Request, next: Next) -> Response {
     }
 }
 
-/// Streams have deadlines of their own.
+/// Streams end by themselves, or with the token they were opened with.
 fn is_stream(path: &str) -> bool {
     path.ends_with("/Session") || path.ends_with("/Pull") || !path.starts_with("/hubward.")
 }

@@ -17,6 +17,7 @@ use crate::ambient::Stopwatch;
 use crate::hub::error::HubError;
 use crate::hub::feed::Live;
 use crate::hub::session::{Outgoing, Session};
+use crate::tls::Call;
 
 /// Messages that wait for the network, at most; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
 pub const QUEUE_MESSAGES_MAX: usize = 4;
@@ -31,6 +32,8 @@ pub struct Link {
     pub(super) incoming: Streaming<v1::SessionRequest>,
     pub(super) outgoing: mpsc::Sender<Result<v1::SessionResponse, Status>>,
     pub(super) expires_ms: u64,
+    /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
+    pub(super) _call: Option<Call>,
     /// The commit up to which its node's registration was looked at.
     pub(super) checked: CommitNumber,
     pub(super) own_id: Option<RecordId>,
@@ -90,7 +93,7 @@ impl Link {
                 message = self.incoming.message(), if self.answer.is_none() => match message {
                     Ok(Some(message)) => self.hear(message).await.map(|()| true),
                     Ok(None) => Err(End::Gone),
-                    Err(status) => Err(status::untyped(&status).map_or(End::Gone, End::from)),
+                    Err(status) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
                 },
                 permit = outgoing.reserve(), if has_more || self.answer.is_some() => match permit {
                     Ok(permit) => self.speak(permit, has_more).await,

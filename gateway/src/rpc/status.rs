@@ -78,6 +78,17 @@ pub fn untyped(status: &Status) -> Option<HubError> {
     Some(HubError::new(reason, status.message()))
 }
 
+/// Why a stream that comes in ends: for a reason of the closed list, or because of what the wire library could not
+/// take; `None` when the caller is gone.
+#[must_use]
+pub fn of_caller(status: &Status) -> Option<HubError> {
+    if status.details().is_empty() {
+        return untyped(status);
+    }
+    let retry_after_ms = proto::reason::retry_after_ms(status);
+    Some(HubError { refusal: proto::reason::refusal_of(status), retry_after_ms })
+}
+
 /// The same for a message inside a stream.
 #[must_use]
 pub fn of_message(status: Status) -> Status {

@@ -24,6 +24,7 @@ use crate::hub::catch_up::From as PullFrom;
 use crate::hub::error::HubError;
 use crate::hub::session::Session;
 use crate::hub::{Hub, Principal};
+use crate::tls::Call;
 
 /// A session says hello within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -31,6 +32,13 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// The service.
 #[derive(Debug, Clone)]
 pub struct SyncHandler(pub Arc<Gate>);
+
+/// Whose session it is, until when, and the call that keeps its connection open.
+struct Connected {
+    who: Principal,
+    expires_ms: u64,
+    call: Option<Call>,
+}
 
 type Reply<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -42,10 +50,12 @@ impl SyncService for SyncHandler {
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Reply<Self::SessionStream> {
         let (who, expires_ms) = node_of(&request)?;
+        let call = request.extensions().get::<Call>().cloned();
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
-        let receiver = self.open(who, expires_ms, incoming, &hello).await.map_err(status::of)?;
+        let caller = Connected { who, expires_ms, call };
+        let receiver = self.open(caller, incoming, &hello).await.map_err(status::of)?;
         Ok(Response::new(seated(receiver, seat)))
     }
 
@@ -57,13 +67,20 @@ impl SyncService for SyncHandler {
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Reply<Self::PullStream> {
-        let (who, _) = node_of(&request)?;
+        let (who, expires_ms) = node_of(&request)?;
+        let call = request.extensions().get::<Call>().cloned();
         let from = pull_from(request.into_inner())?;
         self.0.check_open().map_err(status::of)?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
-        let pages = pages(Arc::clone(&self.0.hub), who, from, sender);
-        self.0.tasks.spawn(status::within(status::request_id(), pages));
+        let hub = Arc::clone(&self.0.hub);
+        let patience = Duration::from_millis(expires_ms.saturating_sub(hub.clock().now_ms()));
+        let work = async move {
+            // Who does not read keeps neither the pages nor the connection for longer than the token is good.
+            drop(tokio::time::timeout(patience, pages(hub, who, from, sender)).await);
+            drop(call);
+        };
+        self.0.tasks.spawn(status::within(status::request_id(), work));
         Ok(Response::new(seated(receiver, seat)))
     }
 
@@ -78,12 +95,12 @@ impl SyncService for SyncHandler {
 impl SyncHandler {
     async fn open(
         &self,
-        who: Principal,
-        expires_ms: u64,
+        caller: Connected,
         incoming: Streaming<v1::SessionRequest>,
         hello: &Hello,
     ) -> Result<mpsc::Receiver<Result<v1::SessionResponse, Status>>, HubError> {
         let gate = &self.0;
+        let Connected { who, expires_ms, call } = caller;
         gate.check_open()?;
         let own_id = RecordId::new(who.node.to_string()).ok();
         let kept = gate.keepers.keep(&who.tenant);
@@ -101,6 +118,7 @@ impl SyncHandler {
             incoming,
             outgoing,
             expires_ms,
+            _call: call,
             checked: CommitNumber::ZERO,
             own_id,
             kept,

@@ -1,29 +1,81 @@
 //! One accepted connection.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::room::{Closed, Place};
+
 /// Who is at the other end; in the extensions of each request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
     /// Whether nobody in between can read along.
     pub is_tls: bool,
+    /// What the connection is used for.
+    pub calls: Calls,
 }
 
-/// A connection.
+/// The calls on a connection, counted where they are served and looked at where the connection is read.
+#[derive(Debug, Clone, Default)]
+pub struct Calls(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A call that is under way, until the last clone of it is dropped: it keeps its connection open.
+#[derive(Debug, Clone)]
+pub struct Call(#[expect(dead_code, reason = "it is held for its end")] Arc<Ended>);
+
+#[derive(Debug)]
+struct Ended(Calls);
+
+impl Calls {
+    /// A call begins.
+    #[must_use]
+    pub fn begin(&self) -> Call {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        Call(Arc::new(Ended(self.clone())))
+    }
+
+    /// How many beginnings and ends there were, and whether a call is under way.
+    fn look(&self) -> (u64, bool) {
+        let ended = self.0.ended.load(Ordering::Acquire);
+        let begun = self.0.begun.load(Ordering::Acquire);
+        (begun.wrapping_add(ended), begun > ended)
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.0.ended.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A connection. One on which nothing is called ends with an error when its time is over.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     peer: Peer,
+    place: Place,
+    patience: Pin<Box<Sleep>>,
+    seen: u64,
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -33,31 +85,57 @@ enum Stream {
 }
 
 impl Connection {
-    pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
-        Self { stream: Stream::Plain(stream), peer: Peer { address, is_tls: false } }
+    pub(super) fn plain(stream: TcpStream, address: SocketAddr, place: Place) -> Self {
+        Self::new(Stream::Plain(stream), address, false, place)
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, address: SocketAddr) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), peer: Peer { address, is_tls: true } }
+    pub(super) fn tls(stream: TlsStream<TcpStream>, address: SocketAddr, place: Place) -> Self {
+        Self::new(Stream::Tls(Box::new(stream)), address, true, place)
+    }
+
+    fn new(stream: Stream, address: SocketAddr, is_tls: bool, place: Place) -> Self {
+        let first = Duration::from_millis(place.room().bounds().first_call_ms_max);
+        let peer = Peer { address, is_tls, calls: Calls::default() };
+        Self { stream, peer, place, patience: Box::pin(tokio::time::sleep(first)), seen: 0, is_over: false }
     }
 
     /// Who is at the other end.
     #[must_use]
-    pub fn peer(&self) -> Peer {
-        self.peer
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// An error once nothing has been called for too long; wakes the connection's task then.
+    fn check_used(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.is_over && self.patience.as_mut().poll(cx).is_ready() {
+            let (seen, is_used) = self.peer.calls.look();
+            self.is_over = seen == self.seen && !is_used;
+            if self.is_over {
+                self.place.room().count(Closed::Idle);
+            }
+            self.seen = seen;
+            let idle = Duration::from_millis(self.place.room().bounds().idle_ms_max);
+            self.patience = Box::pin(tokio::time::sleep(idle));
+        }
+        if self.is_over {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing is called on this connection"));
+        }
+        Ok(())
     }
 }
 
 impl Connected for Connection {
     type ConnectInfo = Peer;
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        this.check_used(cx)?;
+        match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
@@ -66,7 +144,10 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        // Who does not read is not read from either: it is looked for here too.
+        this.check_used(cx)?;
+        match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }

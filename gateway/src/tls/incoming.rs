@@ -1,47 +1,31 @@
-//! The stream of connections that a server takes. Handshakes run side by side, each bounded in time, and so many at
-//! most.
+//! The stream of connections that a server takes. Each gets a place in the [`Room`] or is closed at once; handshakes
+//! run side by side, each bounded in time.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, Stream, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Connection;
 use super::identity::Identity;
+use super::room::{Closed, Place, Room};
 use super::{Alpn, server_config};
 use crate::hub::error::HubError;
 
-/// Most handshakes at once; further connections wait to be accepted.
-pub const HANDSHAKES_MAX: usize = 256;
-/// Longest handshake, milliseconds.
-pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 /// Pause after the machine could not accept, as when it is out of file descriptors, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 100;
-
-/// How many connections came to nothing.
-#[derive(Debug, Default)]
-pub struct Refused(AtomicU64);
-
-impl Refused {
-    /// So many.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Connections, as they become ready to be served. Never an error: what fails is counted and closed.
 pub struct Incoming {
     ready: BoxStream<'static, Connection>,
-    refused: Arc<Refused>,
+    room: Room,
     address: SocketAddr,
 }
 
@@ -56,33 +40,32 @@ impl Incoming {
     ///
     /// # Errors
     /// INTERNAL when the listener has no address.
-    pub fn plaintext(listener: TcpListener) -> Result<Self, HubError> {
-        let address = address(&listener)?;
-        let ready = accepted(listener).map(|(stream, peer)| Connection::plain(stream, peer)).boxed();
-        Ok(Self { ready, refused: Arc::default(), address })
+    pub fn plaintext(listener: TcpListener, room: Room) -> Result<Self, HubError> {
+        Self::new(listener, room, None)
     }
 
     /// Connections over TLS.
     ///
     /// # Errors
     /// As [`server_config`]; INTERNAL when the listener has no address.
-    pub fn tls(listener: TcpListener, identity: Arc<Identity>, alpn: Alpn) -> Result<Self, HubError> {
-        let address = address(&listener)?;
+    pub fn tls(
+        listener: TcpListener,
+        room: Room,
+        identity: Arc<Identity>,
+        alpn: Alpn,
+    ) -> Result<Self, HubError> {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(identity, alpn)?));
-        let refused = Arc::<Refused>::default();
-        let counted = Arc::clone(&refused);
-        let ready = accepted(listener)
-            .map(move |(stream, peer)| shake_hands(acceptor.clone(), stream, peer))
-            .buffer_unordered(HANDSHAKES_MAX)
-            .filter_map(move |result| {
-                if let Err(error) = &result {
-                    counted.0.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(%error, "a handshake failed");
-                }
-                std::future::ready(result.ok())
-            })
-            .boxed();
-        Ok(Self { ready, refused, address })
+        Self::new(listener, room, Some(acceptor))
+    }
+
+    fn new(listener: TcpListener, room: Room, acceptor: Option<TlsAcceptor>) -> Result<Self, HubError> {
+        let address = listener.local_addr().map_err(|e| HubError::internal(e.to_string()))?;
+        let door = Door { listener, acceptor, room: room.clone(), shaking: JoinSet::new() };
+        let ready = futures::stream::unfold(door, |mut door| async move {
+            let connection = door.next().await;
+            Some((connection, door))
+        });
+        Ok(Self { ready: ready.boxed(), room, address })
     }
 
     /// Where it listens.
@@ -91,10 +74,10 @@ impl Incoming {
         self.address
     }
 
-    /// Counts the connections that came to nothing, also after the stream has been given away.
+    /// What its connections take their places in; counts also after the stream has been given away.
     #[must_use]
-    pub fn refused(&self) -> Arc<Refused> {
-        Arc::clone(&self.refused)
+    pub fn room(&self) -> Room {
+        self.room.clone()
     }
 }
 
@@ -105,33 +88,69 @@ impl Stream for Incoming {
     }
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, HubError> {
-    listener.local_addr().map_err(|e| HubError::internal(e.to_string()))
+struct Door {
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    room: Room,
+    /// Handshakes under way, each in a task of its own, so that they use every core; they end with the door. As many
+    /// as the room has places.
+    shaking: JoinSet<Option<Connection>>,
 }
 
-fn accepted(listener: TcpListener) -> impl Stream<Item = (TcpStream, SocketAddr)> + Send {
-    futures::stream::unfold(listener, |listener| async move {
+impl Door {
+    /// The next connection that is ready to be served.
+    async fn next(&mut self) -> Connection {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    // Without it small messages wait for one another; a failure means the peer is gone already.
-                    if stream.set_nodelay(true).is_ok() {
-                        return Some(((stream, peer), listener));
+            tokio::select! {
+                Some(shaken) = self.shaking.join_next() => {
+                    if let Ok(Some(connection)) = shaken {
+                        return connection;
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
-                    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, address)) => self.admit(stream, address),
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection could be accepted");
+                        tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                    }
+                },
             }
         }
-    })
+    }
+
+    fn admit(&mut self, stream: TcpStream, address: SocketAddr) {
+        let place = match self.room.enter(address.ip()) {
+            Ok(place) => place,
+            Err(closed) => return self.room.count(closed),
+        };
+        // Without it small messages wait for one another; a failure means the peer is gone already.
+        if stream.set_nodelay(true).is_ok() {
+            self.shaking.spawn(shake_hands(self.acceptor.clone(), stream, address, place));
+        }
+    }
 }
 
-/// In a task of its own, so that handshakes use every core; it ends with whoever waits for it.
-async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
-    let bound = Duration::from_millis(HANDSHAKE_MS_MAX);
-    let shaking = AbortOnDropHandle::new(tokio::spawn(tokio::time::timeout(bound, acceptor.accept(stream))));
-    let shaken = shaking.await.map_err(io::Error::other)?;
-    Ok(Connection::tls(shaken.map_err(io::Error::other)??, peer))
+async fn shake_hands(
+    acceptor: Option<TlsAcceptor>,
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+) -> Option<Connection> {
+    let Some(acceptor) = acceptor else { return Some(Connection::plain(stream, address, place)) };
+    let room = place.room().clone();
+    let bound = room.bounds().handshake();
+    let Ok(Some(turn)) = tokio::time::timeout(bound, place.turn()).await else {
+        room.count(Closed::Full);
+        return None;
+    };
+    let shaken = tokio::time::timeout(bound, acceptor.accept(stream)).await;
+    drop(turn);
+    match shaken.map_err(io::Error::other).and_then(|shaken| shaken) {
+        Ok(stream) => Some(Connection::tls(stream, address, place)),
+        Err(error) => {
+            tracing::debug!(%error, "a handshake failed");
+            room.count(Closed::Handshake);
+            None
+        }
+    }
 }
