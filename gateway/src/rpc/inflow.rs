@@ -79,7 +79,7 @@ pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -
     let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
     let owner = match request.extensions().get::<Caller>() {
         Some(Caller::Node { principal, .. }) => Owner::Node(principal.clone()),
-        Some(Caller::Operator) => Owner::Operator(address),
+        Some(Caller::Operator(_)) => Owner::Operator(address),
         Some(Caller::Anyone) | None => Owner::Unknown(address),
     };
     let mut share = inflow.share(owner);
