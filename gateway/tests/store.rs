@@ -24,6 +24,8 @@ mod plain;
 mod prune;
 #[path = "store/read.rs"]
 mod read;
+#[path = "store/server.rs"]
+mod server;
 
 /// Makes one test of each case, in a module named after the engine. The second argument opens an empty engine, or
 /// gives `None` where it is not available.
@@ -74,10 +76,12 @@ macro_rules! store_tests {
                     plain_rows_page_in_byte_order,
                     plain_spaces_are_apart,
                     plain_values_are_any_bytes,
+                    a_plain_value_past_its_bound_is_an_error,
                     a_deleted_plain_row_starts_again,
                 }
                 prune {
                     pruning_takes_rows_and_commits,
+                    pruning_takes_a_bounded_number_of_commits,
                     a_tombstone_goes_only_while_it_stands,
                     a_row_without_a_pointer_says_so,
                     held_revisions_are_told,
