@@ -15,6 +15,7 @@
 //! - `log_pages_are_in_revision_order`, without gaps but for pruned rows.
 //! - `ids_are_compared_as_bytes`: no locale, no normalisation, no case folding, any Unicode including U+0000.
 //! - `pages_are_bounded`: no call returns more than the caller's bounds plus one row.
+//! - `a_log_page_brings_all_cells_or_none`: at most [`PAGE_CELLS_MAX`], and never a part of them.
 //! - `tenants_are_apart`: nothing written under one tenant is returned under another.
 //! - `plain_rows_change_by_compare_and_set`: a [`Store::plain_put`] with a stale version writes nothing.
 //! - `pruning_takes_a_bounded_number_of_commits`: at most [`PRUNE_COMMITS_MAX`] in one call, the oldest first.
@@ -51,6 +52,8 @@ pub const EXCLUSIVE_MS_MAX: u64 = 2_000;
 pub const LOAD_KEYS_MAX: usize = 4096;
 /// Most commits that one call prunes.
 pub const PRUNE_COMMITS_MAX: usize = 1_000;
+/// Most cell hashes (2 KiB each) that come with one page of the log.
+pub const PAGE_CELLS_MAX: usize = 4_096;
 /// Longest plain value, bytes.
 pub const PLAIN_BYTES_MAX: usize = 64 * 1024;
 
@@ -319,8 +322,11 @@ pub struct LogPage {
     pub reaches_head: bool,
     /// The records asked for.
     pub current: BTreeMap<Key, Current>,
-    /// All cell hashes, when asked for and the page reaches the head.
+    /// All cell hashes where `has_cells`, else none.
     pub cells: Vec<CellRow>,
+    /// Whether `cells` are all there are: they were asked for, the page reaches the head, and there are no more than
+    /// [`PAGE_CELLS_MAX`].
+    pub has_cells: bool,
 }
 
 /// What a page of records asks for.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::{
     Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, Loaded, LogEntry, LogPage, LogQuery,
-    LogRow, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space, Store, StoreError,
-    TenantIo, Wanted, WriterRow, check_plain,
+    LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space,
+    Store, StoreError, TenantIo, Wanted, WriterRow, check_plain,
 };
 
 type Plain = BTreeMap<(Space, Vec<u8>), (Vec<u8>, u64)>;
@@ -229,12 +229,10 @@ impl Store for MemoryStore {
                 entries.push(LogEntry { row: row.clone(), now: t.pointers.get(&row.record.key).cloned() });
             }
             let reaches_head = rows.peek().is_none();
-            let cells = if query.with_cells && reaches_head {
-                t.cells.values().cloned().collect()
-            } else {
-                Vec::new()
-            };
-            LogPage { head: t.head, entries, reaches_head, current: t.currents(&query.keys), cells }
+            let has_cells = query.with_cells && reaches_head && t.cells.len() <= PAGE_CELLS_MAX;
+            let cells = if has_cells { t.cells.values().cloned().collect() } else { Vec::new() };
+            let current = t.currents(&query.keys);
+            LogPage { head: t.head, entries, reaches_head, current, cells, has_cells }
         })
     }
 

@@ -10,8 +10,8 @@ use super::{Connection, PerKey};
 use crate::store::codec::{Cursor, Value, cell_key, read, write};
 use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
 use crate::store::{
-    CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PointerPage, PointerQuery,
-    StoreError, Wanted, WriterRow,
+    CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PAGE_CELLS_MAX, PointerPage,
+    PointerQuery, StoreError, Wanted, WriterRow,
 };
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
@@ -130,7 +130,8 @@ pub(in crate::store) static SQLITE: LazyLock<Pages> = LazyLock::new(|| Pages::ne
 pub(in crate::store) static POSTGRES: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Lateral));
 
 static ALL_CELLS: LazyLock<String> =
-    LazyLock::new(|| format!("select {} from cells c where c.tenant = $1", CELLS.list("c")));
+    LazyLock::new(|| format!("select {} from cells c where c.tenant = $1 limit $2", CELLS.list("c")));
+const CELL_BEYOND: &str = "select cell from cells where tenant = $1 order by cell limit 1 offset $2";
 static COMMITS_AFTER: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select {} from commits c where c.tenant = $1 and c.number > $2 order by c.number limit $3",
@@ -251,13 +252,26 @@ pub(in crate::store) async fn log_page<C: Connection>(
         after = last;
     }
     let current = currents(connection, tenant, &query.keys).await?;
-    let mut cells: Vec<CellRow> = Vec::new();
-    if query.with_cells && taken.is_all {
-        let rows = connection.fetch(ALL_CELLS.as_str(), vec![name()]).await?;
-        cells = rows.iter().map(read::cell).collect::<Result<_, _>>()?;
-        cells.sort_by(|one, two| one.cell.cmp(&two.cell));
+    let cells = if query.with_cells && taken.is_all { all_cells(connection, tenant).await? } else { None };
+    let has_cells = cells.is_some();
+    let cells = cells.unwrap_or_default();
+    Ok(LogPage { head, entries, reaches_head: taken.is_all, current, cells, has_cells })
+}
+
+/// Every cell; `None` when there are too many.
+async fn all_cells<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+) -> Result<Option<Vec<CellRow>>, StoreError> {
+    let values = || vec![Value::text(tenant.as_str()), Value::Int(Some(limit(PAGE_CELLS_MAX)))];
+    // The first beyond the bound is looked for by its key alone.
+    if !connection.fetch(CELL_BEYOND, values()).await?.is_empty() {
+        return Ok(None);
     }
-    Ok(LogPage { head, entries, reaches_head: taken.is_all, current, cells })
+    let rows = connection.fetch(ALL_CELLS.as_str(), values()).await?;
+    let mut cells: Vec<CellRow> = rows.iter().map(read::cell).collect::<Result<_, _>>()?;
+    cells.sort_by(|one, two| one.cell.cmp(&two.cell));
+    Ok(Some(cells))
 }
 
 /// The range of keys that a page may hold, as the parameters of `POINTER_RANGE` but for the limit.
