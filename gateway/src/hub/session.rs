@@ -6,7 +6,7 @@ use std::sync::Arc;
 use semantics::commit::Head;
 use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::fault::Fault;
-use semantics::ids::{RecordId, Writer};
+use semantics::ids::{RecordId, Revision, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
@@ -81,6 +81,7 @@ pub struct Session {
     /// The last cut that its spoke was given, here or before.
     last_cut: Option<Cursor>,
     acked: Option<Cursor>,
+    acknowledged: Revision,
     ack_written_ms: u64,
 }
 
@@ -107,6 +108,7 @@ impl Session {
             is_digest_due: false,
             last_cut: hello.cursor,
             acked: None,
+            acknowledged: Revision::ZERO,
             ack_written_ms: now_ms,
         };
         Ok((session, welcome))
@@ -122,6 +124,12 @@ impl Session {
     #[must_use]
     pub fn writer(&self) -> Writer {
         self.writer
+    }
+
+    /// Up to where its replica has acknowledged the log in this session; zero = nothing.
+    #[must_use]
+    pub fn acknowledged(&self) -> Revision {
+        self.acknowledged
     }
 
     /// The tenant it belongs to, to wait on its feed.
@@ -185,6 +193,7 @@ impl Session {
             return Err(HubError::new(Reason::Malformed, detail));
         }
         self.acked = Some(cursor);
+        self.acknowledged = cursor.revision;
         let now_ms = self.hub.clock().now_ms();
         if !is_due(self.ack_written_ms, ACK_WRITE_MS, now_ms) {
             return Ok(());
