@@ -5,6 +5,7 @@ mod layer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::cursor::{Change, Cut, Departure, Page};
+use semantics::fault::Fault;
 use semantics::ids::{Digest, Key, Kind, Revision};
 use semantics::kind;
 use semantics::lthash::LtHash;
@@ -57,6 +58,11 @@ impl Replica {
             if cut.cursor.commit < held.commit {
                 return Ok(Ok(Applied { cursor: held, bytes, digest_matches: None }));
             }
+        }
+        if Fault::CursorBeforeApply.is_planted() {
+            state::save(&mut *txn, MetaKey::Cursor, &cut.cursor).await?;
+            txn.commit().await?;
+            txn = self.write_txn().await?;
         }
         let mut taken = Taken::default();
         let mut layer = Layer::open(&mut *txn, held.is_none()).await?;
@@ -133,7 +139,7 @@ impl Replica {
             let mut rows = txn.confirmed_page(&range, ROWS_MAX).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             range.after = Some(last.record.key.clone());
-            rows.retain(|row| !layer::is_kept(view, &row.record));
+            rows.retain(|row| !layer::is_kept(view, &row.record) && !Fault::ShrunkViewKept.is_planted());
             let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
             for row in &rows {
                 layer.leaves(row);
