@@ -71,7 +71,8 @@ pub fn shape(error: proto::shape::ShapeError) -> Status {
 pub fn untyped(status: &Status) -> Option<HubError> {
     let reason = match status.code() {
         _ if !status.details().is_empty() => return None,
-        Code::OutOfRange => Reason::TooLarge,
+        // By the length it names, and by what it would be once it is unpacked.
+        Code::OutOfRange | Code::ResourceExhausted => Reason::TooLarge,
         Code::Internal | Code::InvalidArgument => Reason::Malformed,
         _ => return None,
     };
