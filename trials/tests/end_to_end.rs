@@ -376,7 +376,7 @@ fn the_digest_is_recomputed_from_the_export_in_python() {
 
 fn content_digest(spoke: &Spoke) -> String {
     let printed = spoke.ok(&["digest", "--content"]).json();
-    printed["content_digest"].as_str().expect("a digest").to_owned()
+    printed["content_digest"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]
