@@ -72,6 +72,8 @@ pub fn untyped(status: &Status) -> Option<HubError> {
     let reason = match status.code() {
         _ if !status.details().is_empty() => return None,
         Code::OutOfRange => Reason::TooLarge,
+        // A message that is too large once it is decompressed; a connection's own trouble has a source.
+        Code::ResourceExhausted if std::error::Error::source(status).is_none() => Reason::TooLarge,
         Code::Internal | Code::InvalidArgument => Reason::Malformed,
         _ => return None,
     };
