@@ -16,7 +16,7 @@ use crate::store::{Wanted, WriterRow};
 pub(super) const WRITERS_MAX: usize = 4096;
 
 impl Hub {
-    /// Compares and welcomes.
+    /// Compares and welcomes. A hello that is refused has changed nothing.
     ///
     /// # Errors
     /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
@@ -28,9 +28,9 @@ impl Hub {
             return Err(HubError::new(Reason::ProtocolVersion, detail));
         }
         self.active_node(who).await?;
-        let row = match &hello.stream {
-            None => self.open_epoch(who).await?,
-            Some(stream) => self.compare_stream(who, stream).await?,
+        let known = match &hello.stream {
+            None => None,
+            Some(stream) => Some(self.compare_stream(who, stream).await?),
         };
         let from = match (&hello.cursor, &hello.resume) {
             (cursor, Some(resume)) if self.resumes(who, resume, cursor.as_ref()).await? => {
@@ -44,6 +44,11 @@ impl Hub {
         if let Some(cursor) = &hello.cursor {
             self.check_cursor(who, cursor).await?;
         }
+        // The last thing that can fail: who is refused leaves no epoch behind.
+        let row = match known {
+            Some(row) => row,
+            None => self.open_epoch(who).await?,
+        };
         self.note_seen(who, row.writer, hello.cursor.as_ref()).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {

@@ -86,7 +86,7 @@ pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -
     let request = request.map(|body| {
         let counted = body.into_data_stream().map(move |bytes| -> Result<Bytes, axum::BoxError> {
             let bytes = bytes?;
-            share.take(&bytes).map_err(Box::new)?;
+            share.take(&bytes).map_err(axum::BoxError::from)?;
             Ok(bytes)
         });
         Body::from_stream(counted)

@@ -1,0 +1,89 @@
+//! Attacks that other tests make.
+
+/// An attack, what is heard, and the test that makes it.
+pub struct Elsewhere {
+    pub name: &'static str,
+    pub hears: &'static str,
+    pub file: &'static str,
+    pub test: &'static str,
+}
+
+const fn at(name: &'static str, hears: &'static str, file: &'static str, test: &'static str) -> Elsewhere {
+    Elsewhere { name, hears, file, test }
+}
+
+pub const ELSEWHERE: &[Elsewhere] = &[
+    at(
+        "an assertion replayed at a second gateway",
+        "`UNAUTHENTICATED`",
+        "gateway/tests/auth/assertions.rs",
+        "an_assertion_is_good_once_on_whichever_gateway",
+    ),
+    at(
+        "an expired join token",
+        "`JOIN_TOKEN_INVALID`",
+        "gateway/tests/auth/joining.rs",
+        "an_expired_mistyped_or_forged_token_is_refused",
+    ),
+    at(
+        "a hub under another key than the pinned one",
+        "`PIN_MISMATCH`, at the spoke",
+        "gateway/tests/tls.rs",
+        "operators_reach_a_hub_under_its_ca_alone",
+    ),
+    at("TLS 1.2", "closed: `handshake`", "gateway/tests/tls.rs", "a_tls_1_2_client_is_refused"),
+    at(
+        "a handshake that does not end",
+        "closed: `handshake`",
+        "gateway/tests/tls.rs",
+        "a_handshake_that_does_not_end_is_ended",
+    ),
+    at(
+        "a connection on which nothing is called",
+        "closed: `idle`",
+        "gateway/tests/tls.rs",
+        "a_connection_on_which_nothing_is_called_is_closed",
+    ),
+    at(
+        "more connections than there is room for",
+        "closed: `full`, `of_address`",
+        "gateway/tests/tls.rs",
+        "past_the_room_connections_are_closed_at_once_and_counted",
+    ),
+    at(
+        "a node that speaks and never listens",
+        "nothing more is read from it; it can still be revoked",
+        "gateway/tests/rpc/sessions.rs",
+        "a_node_that_speaks_and_never_listens_can_still_be_cut_off",
+    ),
+    at(
+        "more calls at once than the hub works on",
+        "`OVERLOADED`",
+        "gateway/tests/rpc/layers.rs",
+        "past_the_limit_calls_are_refused_at_once",
+    ),
+    at(
+        "more mutations than a node's rate",
+        "waits: `QUOTA_EXCEEDED`",
+        "gateway/src/hub/admission.rs",
+        "a_burst_passes_and_then_the_rate_holds",
+    ),
+    at(
+        "a request id that could spoil a log",
+        "replaced",
+        "gateway/tests/rpc/layers.rs",
+        "a_request_id_that_could_spoil_a_log_is_replaced",
+    ),
+    at(
+        "a panic in a handler",
+        "`INTERNAL`, and nothing of the cause",
+        "gateway/tests/rpc/layers.rs",
+        "a_panic_is_one_failed_call_that_tells_nothing",
+    ),
+    at(
+        "a store that another hub's keys belong to",
+        "`ALREADY_EXISTS`",
+        "gateway/tests/auth/keys.rs",
+        "a_store_of_another_hub_is_not_taken_over",
+    ),
+];
