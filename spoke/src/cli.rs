@@ -133,7 +133,7 @@ async fn with_access(
         Command::Rm { kind, id } => records::rm(access, kind, id, printer).await,
         Command::Ls(ls) => records::ls(access, ls, printer).await,
         Command::Status => records::status(access, printer).await,
-        Command::Digest => records::digest(access, printer).await,
+        Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,
         Command::Conflicts { command: ConflictsCommand::Show { id } } => {

@@ -299,6 +299,14 @@ impl Spoke {
         Ok(self.replica.confirmed_digest().await?)
     }
 
+    /// Revision and digest of what the confirmed records say, see [`Replica::content_digest`].
+    ///
+    /// # Errors
+    /// Those of [`Replica::content_digest`], as refusals.
+    pub async fn content_digest(&self) -> Result<(Revision, Digest), Refusal> {
+        Ok(self.replica.content_digest().await?)
+    }
+
     /// Moves whenever this spoke wrote something.
     #[must_use]
     pub fn writes(&self) -> watch::Receiver<u64> {

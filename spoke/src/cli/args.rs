@@ -118,7 +118,11 @@ pub(super) enum Command {
         command: ConflictsCommand,
     },
     /// Digest of the confirmed records, recomputed from their content.
-    Digest,
+    Digest {
+        /// Of kinds, ids and bodies alone: equal wherever the same is said, in another tenant too.
+        #[arg(long)]
+        content: bool,
+    },
     /// Import a file of JSON, JSON Lines or YAML in one local transaction.
     Import(Import),
     /// Print confirmed records, one JSON object a line.
@@ -220,8 +224,9 @@ pub(super) struct Import {
     /// Field that holds a row's id; may be given several times, the first present one counts.
     #[arg(long, value_name = "FIELD")]
     pub(super) id: Vec<String>,
-    /// File that says how rows become records.
-    #[arg(long, value_name = "FILE")]
+    /// How rows become records: mcp-memory (the memory file of the MCP memory server), export (what `spoke export`
+    /// prints), or a file that says it.
+    #[arg(long, value_name = "NAME|FILE")]
     pub(super) mapping: Option<PathBuf>,
     /// Where bad rows go; else beside the input.
     #[arg(long, value_name = "FILE")]

@@ -5,9 +5,8 @@ mod layer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::cursor::{Change, Cut, Departure, Page};
-use semantics::ids::{Digest, Key, Kind, Revision};
+use semantics::ids::{Key, Kind, Revision};
 use semantics::kind;
-use semantics::lthash::LtHash;
 use semantics::reason::{Reason, Refusal};
 
 use self::layer::Layer;
@@ -102,26 +101,6 @@ impl Replica {
         let mut txn = self.write_txn().await?;
         forget_position(&mut *txn).await?;
         Ok(txn.commit().await?)
-    }
-
-    /// Digest of the live confirmed records, made from their content and not from what was noted when they came,
-    /// so that a damaged row shows.
-    ///
-    /// # Errors
-    /// [`ReplicaError::Store`].
-    pub async fn confirmed_digest(&self) -> Result<(Revision, Digest), ReplicaError> {
-        let mut txn = self.read().await?;
-        let revision = state::cursor(&mut *txn).await?.map_or(Revision::ZERO, |cursor| cursor.revision);
-        let mut sum = LtHash::empty();
-        let mut range = Range::default();
-        loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
-            let Some(last) = rows.last() else { return Ok((revision, sum.finish())) };
-            range.after = Some(last.record.key.clone());
-            for row in rows.iter().filter(|row| !row.record.is_deleted()) {
-                sum.add(&semantics::digest::record_digest(&row.record));
-            }
-        }
     }
 
     /// The view in force from this cut on: what lies outside of it goes.
