@@ -17,7 +17,7 @@ use super::store::{MetaKey, ROWS_MAX, Range, ReplicaTxn, Staged};
 use super::work::Work;
 use super::{Replica, state};
 use crate::error::{ReplicaError, StoreError};
-use crate::sync::{Applied, page_bytes};
+use crate::sync::{Applied, Counts, page_bytes};
 
 impl Replica {
     /// Keeps what came, unseen, until a cut; and where the catch-up goes on.
@@ -55,7 +55,12 @@ impl Replica {
                 return Ok(Err(refusal));
             }
             if cut.cursor.commit < held.commit {
-                return Ok(Ok(Applied { cursor: held, bytes, digest_matches: None }));
+                return Ok(Ok(Applied {
+                    cursor: held,
+                    bytes,
+                    digest_matches: None,
+                    counts: Counts::default(),
+                }));
             }
         }
         if Fault::CursorBeforeApply.is_planted() {
@@ -77,8 +82,9 @@ impl Replica {
             condition.digest_mismatches += 1;
             state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         }
+        let counts = layer.counts();
         txn.commit().await?;
-        Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches }))
+        Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches, counts }))
     }
 
     /// Forgets an unfinished catch-up.
@@ -121,7 +127,7 @@ impl Replica {
             rows.retain(|row| !layer::is_kept(view, &row.record) && !Fault::ShrunkViewKept.is_planted());
             let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
             for row in &rows {
-                layer.leaves(row);
+                layer.drops(row);
             }
             taken.note(txn, &keys).await?;
             txn.confirmed_delete(&keys).await?;
