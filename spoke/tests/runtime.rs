@@ -231,9 +231,9 @@ impl Scheduled {
         let (_, replica) = fresh().await;
         let spoke = Arc::new(Spoke::over(Parts {
             replica: Arc::new(replica),
-            transport: Arc::clone(&transport) as Arc<dyn Transport>,
+            transport: Arc::<InProcess>::clone(&transport),
             endpoints: 1,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            clock: Arc::<Turned>::clone(&clock),
             entropy: Arc::new(SystemEntropy),
         }));
         let keeper = Arc::clone(&spoke);
