@@ -21,8 +21,9 @@ pub(super) async fn run(data: &Path, _printer: Printer) -> Result<(), Refusal> {
     log();
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
-    let spoke = Arc::new(Spoke::open(data).await?);
     let socket = crate::folder::Paths::new(data).socket();
+    daemon::check_socket(&socket)?;
+    let spoke = Arc::new(Spoke::open(data).await?);
     let stop = CancellationToken::new();
     let records = Records::new(Arc::clone(&spoke), about(data)?);
     spoke.start().await?;
