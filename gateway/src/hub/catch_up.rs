@@ -137,7 +137,7 @@ impl Hub {
         }
         position.seen_to = position.seen_to.max(position.at);
         let next = if read.reaches_head {
-            Next::Cut(position.cut(&read.head, &own.view, &read.cells))
+            Next::Cut(position.cut(&read, &own.view))
         } else {
             Next::Resume(self.leased(who, &position).await?)
         };
@@ -340,7 +340,8 @@ impl Position {
         if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
     }
 
-    fn cut(&self, head: &Head, view: &View, cells: &[CellRow]) -> Cut {
+    fn cut(&self, read: &LogPage, view: &View) -> Cut {
+        let head = &read.head;
         let cursor = Cursor {
             log_id: head.log_id,
             commit: head.commit,
@@ -348,8 +349,9 @@ impl Position {
             chain: head.chain,
             view_revision: self.view,
         };
+        let digest = read.has_cells.then(|| view_digest(view, &read.cells));
         let is_new_view = self.origin.is_none_or(|origin| origin.view_revision != self.view);
-        Cut { cursor, view: is_new_view.then(|| view.clone()), digest: Some(view_digest(view, cells)) }
+        Cut { cursor, view: is_new_view.then(|| view.clone()), digest }
     }
 }
 

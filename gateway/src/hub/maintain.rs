@@ -210,7 +210,14 @@ impl Hub {
             // A lost race means that another gateway has pruned as far.
             self.store().plain_put(tenant, Space::Mark, PRUNED_TO, &value, version).await?;
         }
-        Ok(!page.reaches_head && !below.is_empty() && below.len() == page.entries.len())
+        let has_rows = !page.reaches_head && !below.is_empty() && below.len() == page.entries.len();
+        Ok(has_rows || self.has_commits_below(tenant, prune.commits_below).await?)
+    }
+
+    /// Whether pruning has left commits that may go: one call takes a bounded number of them.
+    async fn has_commits_below(&self, tenant: &TenantId, below: Revision) -> Result<bool, HubError> {
+        let oldest = self.store().commits_after(tenant, CommitNumber::ZERO, 1).await?;
+        Ok(oldest.first().is_some_and(|commit| commit.last < below))
     }
 
     /// What a conflict named and names no more: it was superseded long ago and only held.

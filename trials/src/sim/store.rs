@@ -183,6 +183,10 @@ impl TenantIo for SimExclusive {
 
 #[async_trait]
 impl Store for SimStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         let made = self.inner.create_tenant(tenant, head).await?;
         if made {
