@@ -39,6 +39,7 @@
 //! ```
 
 pub(crate) mod open;
+mod scheduled;
 mod synced;
 mod waited;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use semantics::commit::Head;
 use semantics::cursor::{Change, Cursor, Cut, Next, Page};
 use semantics::delivery::Reader;
+use semantics::fault::Fault;
 use semantics::ids::{Digest, Key, LogId, Revision};
 use semantics::lthash::LtHash;
 use semantics::reason::Reason;
@@ -136,7 +137,7 @@ impl Hub {
             position.at = entry.row.revision;
         }
         position.seen_to = position.seen_to.max(position.at);
-        let next = if read.reaches_head {
+        let next = if read.reaches_head || Fault::PageEndAsCursor.is_planted() {
             Next::Cut(position.cut(&read, &own.view))
         } else {
             Next::Resume(self.leased(who, &position).await?)
@@ -203,7 +204,8 @@ impl Hub {
         } else {
             self.view_at(who, base_view).await?
         };
-        let has_grown = own.view.cells.iter().any(|selector| !base.cells.contains(selector));
+        let has_grown = own.view.cells.iter().any(|selector| !base.cells.contains(selector))
+            && !Fault::GrowthNotBackfilled.is_planted();
         position.backfill = has_grown.then(Backfill::default);
         Ok(was_scanned)
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use semantics::conflict::Conflict;
 use semantics::cursor::Cursor;
 use semantics::envelope::Record;
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
@@ -105,8 +106,10 @@ impl Hub {
         let acknowledged = seen
             .iter()
             .filter(|seen| open.iter().any(|row| row.writer == seen.writer))
-            .filter_map(|seen| seen.cursor.map(|cursor| cursor.revision));
-        let leased = self.leases(tenant, now_ms).await?;
+            .filter_map(|seen| seen.cursor.map(|cursor| cursor.revision))
+            .filter(|_| !Fault::HorizonPassesReaders.is_planted());
+        let mut leased = self.leases(tenant, now_ms).await?;
+        leased.retain(|_| !Fault::LeasesIgnored.is_planted());
         let to = acknowledged.chain(leased).fold(keep, Revision::min);
         if to > head.horizon {
             self.submit(tenant, Work::MoveHorizon(to)).await?;
@@ -197,7 +200,8 @@ impl Hub {
         freed.extend(replaced.map(|e| e.row.revision));
         freed.extend(self.released(tenant, &below).await?);
         let held = self.store().held(tenant, &freed).await?;
-        prune.rows = freed.difference(&held).copied().collect();
+        let is_held = |row: &&Revision| held.contains(row) && !Fault::HeldRowPruned.is_planted();
+        prune.rows = freed.iter().filter(|row| !is_held(row)).copied().collect();
         for entry in below.iter().filter(|entry| stands(entry)) {
             if let Some(tombstone) = entry.now.as_ref().filter(|now| now.deleted && now.open.is_empty()) {
                 prune.tombstones.push((tombstone.key.clone(), tombstone.revision));

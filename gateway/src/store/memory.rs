@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use semantics::commit::Head;
 use semantics::envelope::Cell;
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -55,7 +56,12 @@ impl Tenant {
     }
 
     fn append(&mut self, append: Append) -> Appended {
-        if self.head.commit != append.expected || self.head.log_id != append.head.log_id {
+        let has_moved = if Fault::ComparedByRevision.is_planted() {
+            self.head.revision.next() != append.commit.first
+        } else {
+            self.head.commit != append.expected
+        };
+        if has_moved || self.head.log_id != append.head.log_id {
             return Appended::HeadMoved;
         }
         self.head = append.head;

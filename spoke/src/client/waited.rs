@@ -83,8 +83,8 @@ pub struct Waited {
 }
 
 impl Spoke {
-    /// Waits until each of these writes has come as far as `grade`, or was set aside; for [`Grade::Durable`] it starts
-    /// syncing if need be. In the order of `mutations`. A write that is not in the outbox counts as having come
+    /// Waits until each of these writes has come as far as `grade`, or was set aside; for [`Grade::Durable`] it syncs
+    /// at once, whatever the schedule. In the order of `mutations`. A write that is not in the outbox counts as having come
     /// that far: it left when the hub's confirmation was applied here (or when somebody gave it up). Ending the
     /// wait changes nothing: the writes go on.
     ///
@@ -102,6 +102,8 @@ impl Spoke {
             let detail = format!("{} writes are waited for, at most {WAITED_MAX}", mutations.len());
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
+        // Whatever the schedule: who waits has the session stand.
+        let _round = (grade == Grade::Durable).then(|| self.handle.rounds().begin());
         let before = self.progress().borrow().clone();
         let mut progress = self.progress();
         if grade == Grade::Durable {
