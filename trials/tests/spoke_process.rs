@@ -147,9 +147,7 @@ fn the_example_in_python_reads_writes_watches_and_waits() {
         let output = output.unwrap_or_else(|e| panic!("{}: {e}", python.display()));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        for line in
-            ["read: {'text': 'hello'", "watched: from-python {'text': 'hello'", "absent: RECORD_ABSENT"]
-        {
+        for line in ["read: {", "watched: from-python {", "'text': 'hello'}", "absent: RECORD_ABSENT"] {
             assert!(text.contains(line), "{text}");
         }
         text
