@@ -48,6 +48,7 @@ pub(super) async fn migrate(
         "ca_key_digest": opened.trust.ca_key_digest().to_string(),
         "operator_token_file": config.data.join(OPERATOR_TOKEN_FILE),
     }));
+    opened.close().await;
     Ok(())
 }
 
