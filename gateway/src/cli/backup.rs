@@ -78,9 +78,8 @@ pub(super) async fn restore(
     out: Printer,
 ) -> Result<(), Refusal> {
     let config = checked(given, config, data)?;
-    let ambient =
-        (&SystemClock as &dyn crate::ambient::Clock, &SystemEntropy as &dyn crate::ambient::Entropy);
-    let done = backup::restore(&config, folder, replace, ambient).await.map_err(refusal)?;
+    let done =
+        backup::restore(&config, folder, replace, (&SystemClock, &SystemEntropy)).await.map_err(refusal)?;
     out.object(&json!({
         "restored": folder,
         "time_ms": done.time_ms,
