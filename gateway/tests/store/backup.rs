@@ -156,6 +156,7 @@ async fn a_store_goes_on_from_a_backup_on_either_engine() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_is_torn_damaged_or_foreign_changes_nothing() {
+    type Bytes<'a> = Option<&'a [u8]>;
     let place = Place::new();
     let old = place.config("old", None);
     let store = open(&old, None).await;
@@ -172,8 +173,8 @@ async fn a_backup_that_is_torn_damaged_or_foreign_changes_nothing() {
     flipped[tables.len() / 2] ^= 1;
     let newer = text.replace("\"format\": 1", "\"format\": 2");
     let other_head = text.replace(&revision, "\"revision\": 9");
-    let none: Option<&[u8]> = None;
-    let cases: [(&str, Option<&[u8]>, Option<&[u8]>, Reason); 8] = [
+    let none: Bytes<'_> = None;
+    let cases: [(&str, Bytes<'_>, Bytes<'_>, Reason); 8] = [
         ("torn tables", Some(&tables[..tables.len() / 3]), Some(&manifest), Reason::StoreCorrupt),
         ("a flipped bit", Some(&flipped), Some(&manifest), Reason::StoreCorrupt),
         ("no tables", none, Some(&manifest), Reason::StoreCorrupt),
