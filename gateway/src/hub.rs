@@ -22,6 +22,7 @@ pub mod plan;
 pub mod push;
 pub mod query;
 pub mod reconcile;
+pub mod recovery;
 mod seal;
 pub mod session;
 pub mod work;
@@ -31,6 +32,7 @@ use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
+use self::recovery::Marks;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
@@ -102,6 +104,16 @@ pub struct Tenant {
     /// Its live feed.
     pub feed: Feed,
     seal: SealKey,
+    marks: Mutex<Option<Marks>>,
+}
+
+impl Tenant {
+    fn marks(&self) -> Option<Marks> {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn set_marks(&self, marks: Marks) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = Some(marks);
+    }
 }
 
 /// The hub.
@@ -147,7 +159,8 @@ impl Hub {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let committer = Committer::new(id.clone());
-            Arc::new(Tenant { id: id.clone(), committer, feed: Feed::default(), seal: SealKey::default() })
+            let (feed, seal, marks) = (Feed::default(), SealKey::default(), Mutex::default());
+            Arc::new(Tenant { id: id.clone(), committer, feed, seal, marks })
         };
         Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))
     }

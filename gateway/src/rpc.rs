@@ -16,6 +16,7 @@ mod lists;
 pub mod node;
 pub mod operators;
 pub mod paging;
+mod recovery;
 mod seats;
 pub mod status;
 pub mod sync;

@@ -30,6 +30,8 @@ mod horizon;
 mod live;
 #[path = "hub/paging.rs"]
 mod paging;
+#[path = "hub/recovery.rs"]
+mod recovery;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -71,6 +73,12 @@ macro_rules! hub_tests {
                     offline_storm_that_loses,
                     a_field_conflict_names_the_mutation_that_stands,
                     rules_of_a_declared_kind_apply_from_its_revision_on,
+                }
+                recovery {
+                    spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
+                    an_effect_waits_until_its_cause_is_back,
+                    what_came_back_only_as_state_is_told_and_not_written,
+                    sessions_are_told_what_backups_hold,
                 }
                 control {
                     pushed_policy,

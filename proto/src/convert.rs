@@ -7,6 +7,7 @@ mod cursor;
 mod mutation;
 mod outcome;
 mod record;
+mod recovery;
 mod session;
 
 use prost::Message;

@@ -106,7 +106,7 @@ impl Session {
             digest_ms: now_ms,
             is_progress_due: false,
             is_digest_due: false,
-            last_cut: hello.cursor,
+            last_cut: hello.cursor.filter(|cursor| cursor.log_id == welcome.log_id),
             acked: None,
             acknowledged: Revision::ZERO,
             ack_written_ms: now_ms,
@@ -157,7 +157,16 @@ impl Session {
                 Ok(None)
             }
             ClientMessage::Ping { nonce } => {
-                Ok(Some(ServerMessage::Pong { nonce, hub_time_ms: self.hub.clock().now_ms() }))
+                let backed_up = self.hub.marks(&self.who.tenant).await?.backed_up;
+                Ok(Some(ServerMessage::Pong {
+                    nonce,
+                    hub_time_ms: self.hub.clock().now_ms(),
+                    backup_watermark: backed_up.map(|held| held.revision),
+                }))
+            }
+            ClientMessage::Remnants(page) => {
+                self.hub.take_remnants(&self.who, &page).await?;
+                Ok(Some(ServerMessage::RemnantsTaken { page: page.page }))
             }
         }
     }

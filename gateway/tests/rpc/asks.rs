@@ -99,6 +99,7 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListKinds" => v1::ListKindsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListNodes" => v1::ListNodesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListTenants" => v1::ListTenantsRequest::default().encode_to_vec(),
+        "RecoverLog" => v1::RecoverLogRequest { tenant, action: 0 }.encode_to_vec(),
         "RevokeNode" => v1::RevokeNodeRequest { tenant, node }.encode_to_vec(),
         "SetView" => v1::SetViewRequest { tenant, node, view: Some(v1::View { cells }) }.encode_to_vec(),
         _ => panic!("say how {method} is asked"),
