@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use semantics::reason::{Reason, Refusal};
 
+mod backup;
 mod client;
 mod health;
 mod operate;
@@ -66,6 +67,22 @@ enum Command {
     },
     /// Makes or upgrades the store, the keys and the operator credential.
     Migrate {
+        #[command(flatten)]
+        given: Given,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Backups of the store.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Begins again from a backup: puts it into an empty store, as a new log that knows the old one.
+    Restore {
+        /// The backup's folder.
+        folder: PathBuf,
+        /// Gives up what the store holds now; a replaced file is kept beside the new one.
+        #[arg(long)]
+        replace: bool,
         #[command(flatten)]
         given: Given,
         /// Settings as TOML; flags and environment win.
@@ -199,6 +216,10 @@ impl Cli {
         match self.command {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Backup(command) => command.run(self.data, printer).await,
+            Command::Restore { folder, replace, given, config } => {
+                backup::restore(&folder, replace, (given, config), self.data, printer).await
+            }
             Command::Config(ConfigCommand::Check { given, config }) => {
                 process::check(given, config, self.data, printer)
             }

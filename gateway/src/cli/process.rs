@@ -12,7 +12,7 @@ use crate::config::{Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
 
-fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
+pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
     let from_file = file.map(|path| Given::read(&path)).transpose()?.unwrap_or_default();
     // The command line's folder wins unless it is only the default and the file names one.
     let is_default = data.as_os_str() == crate::config::DATA;
@@ -96,6 +96,6 @@ pub(super) fn print(
     Ok(())
 }
 
-fn refusal(error: HubError) -> Refusal {
+pub(super) fn refusal(error: HubError) -> Refusal {
     error.refusal
 }
