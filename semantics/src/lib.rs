@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod decide;
 pub mod delivery;
 pub mod digest;
+pub mod endpoint;
 pub mod envelope;
 pub mod export;
 pub mod fault;
