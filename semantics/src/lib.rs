@@ -22,6 +22,7 @@ pub mod lthash;
 pub mod node;
 pub mod outcome;
 pub mod reason;
+pub mod recovery;
 pub mod role;
 pub mod schedule;
 pub mod schema;
