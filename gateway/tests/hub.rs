@@ -32,6 +32,8 @@ mod live;
 mod paging;
 #[path = "hub/recovery.rs"]
 mod recovery;
+#[path = "hub/registry.rs"]
+mod registry;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -137,6 +139,14 @@ macro_rules! hub_tests {
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
+                }
+                registry {
+                    signs_of_life_are_told_at_once_and_written_down_rarely,
+                    what_a_spoke_tells_of_itself_is_known_on_every_gateway,
+                    a_session_that_only_pings_keeps_its_epoch,
+                    a_heartbeat_outside_of_a_session_is_written_down_rarely,
+                    active_nodes_are_counted_by_health,
+                    what_an_admin_sets_goes_before_what_a_node_declared,
                 }
                 access {
                     what_was_noted_before_a_flush_is_durable_after_it,

@@ -96,7 +96,7 @@ impl World {
             }
             ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => {}
             ClientMessage::Remnants(part) => say(ServerMessage::RemnantsTaken { page: part.page }),
-            ClientMessage::Ping { nonce } => {
+            ClientMessage::Ping { nonce, .. } => {
                 say(ServerMessage::Pong { nonce, hub_time_ms: self.hub.now_ms, backup_watermark: None });
             }
         }

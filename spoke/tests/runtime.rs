@@ -96,7 +96,7 @@ fn reply(hub: &mut Hub, message: ClientMessage) -> Vec<ServerMessage> {
         }
         ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => Vec::new(),
         ClientMessage::Remnants(part) => vec![ServerMessage::RemnantsTaken { page: part.page }],
-        ClientMessage::Ping { nonce } => {
+        ClientMessage::Ping { nonce, .. } => {
             vec![ServerMessage::Pong { nonce, hub_time_ms: hub.now_ms, backup_watermark: None }]
         }
     }

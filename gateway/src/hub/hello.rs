@@ -9,6 +9,7 @@ use super::catch_up::From;
 use super::error::HubError;
 use super::known::{NodeBody, NodeStatus, control_body, node_key};
 use super::limits::{self, EPOCHS_OPEN_MAX};
+use super::presence::Seen;
 use super::work::{Answer, Work};
 use super::{Hub, Principal};
 use crate::store::{Wanted, WriterRow};
@@ -56,7 +57,8 @@ impl Hub {
             Some(row) => row,
             None => self.open_epoch(who).await?,
         };
-        self.note_seen(who, row.writer, cursor.as_ref()).await?;
+        let greeted = Hello { cursor, ..hello.clone() };
+        self.note(who, &self.greeted(row.writer, &greeted)).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
@@ -69,6 +71,13 @@ impl Hub {
             recovery: marks.recovering().map(|restored| restored.told()),
         };
         Ok((welcome, from))
+    }
+
+    /// The sign of life that a hello is.
+    pub(super) fn greeted(&self, writer: Writer, hello: &Hello) -> Seen {
+        let mut seen = self.sign(writer, hello.cursor, &hello.about);
+        seen.told.protocol = Some(hello.protocol);
+        seen
     }
 
     /// The node's registration, if it may speak.

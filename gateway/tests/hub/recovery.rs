@@ -176,7 +176,7 @@ pub async fn what_came_back_only_as_state_is_told_and_not_written(engine: &Engin
     assert_eq!(world.current(&note("lost")).await, None, "never silently written");
     let now = world.store.head(&world.tenant).await.unwrap();
     assert_eq!((now.log_id, head.log_id), (head.log_id, now.log_id));
-    let pong = session.on(ClientMessage::Ping { nonce: 1 }).await.unwrap();
+    let pong = session.on(ClientMessage::Ping { nonce: 1, time_ms: None }).await.unwrap();
     assert!(matches!(pong, Some(ServerMessage::Pong { backup_watermark: None, .. })), "{pong:?}");
 }
 
@@ -197,7 +197,7 @@ pub async fn sessions_are_told_what_backups_hold(engine: &Engine) {
     let value = serde_json::to_vec(&held).unwrap();
     assert!(world.store.plain_put(&world.tenant, Space::Mark, b"backed-up", &value, 1).await.unwrap());
     world.clock.advance(2_000);
-    let pong = session.on(ClientMessage::Ping { nonce: 1 }).await.unwrap();
+    let pong = session.on(ClientMessage::Ping { nonce: 1, time_ms: None }).await.unwrap();
     let Some(ServerMessage::Pong { backup_watermark, .. }) = pong else { panic!("{pong:?}") };
     assert_eq!(backup_watermark, Some(Revision(2)));
 }

@@ -2,7 +2,7 @@
 
 use semantics::ids::{Revision, Writer};
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
+use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
 use super::recover::recover;
 use super::store::MetaKey;
@@ -72,6 +72,7 @@ impl Replica {
             cursor,
             resume,
             credit_bytes,
+            about: About::default(),
         }))
     }
 
