@@ -17,6 +17,8 @@ mod world;
 
 #[path = "rpc/admin.rs"]
 mod admin;
+#[path = "rpc/asks.rs"]
+mod asks;
 #[path = "rpc/audit.rs"]
 mod audit;
 #[path = "rpc/layers.rs"]

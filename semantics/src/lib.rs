@@ -20,6 +20,7 @@ pub mod kind;
 pub mod lthash;
 pub mod outcome;
 pub mod reason;
+pub mod recovery;
 pub mod role;
 pub mod schedule;
 pub mod schema;
