@@ -48,7 +48,7 @@ impl Hub {
         let query = PointerQuery {
             after,
             kind: ask.cell.as_ref().map(|cell| cell.kind.clone()),
-            rows_max: RANGE_RECORDS_MAX,
+            rows_max: self.parts().paging.rows_max.min(RANGE_RECORDS_MAX),
             bytes_max: self.parts().paging.bytes_max,
             ..PointerQuery::default()
         };
