@@ -20,9 +20,11 @@ pub mod known;
 pub mod limits;
 pub mod maintain;
 pub mod plan;
+pub mod presence;
 pub mod push;
 pub mod query;
 pub mod reconcile;
+pub mod registry;
 mod seal;
 pub mod session;
 pub mod work;
@@ -32,6 +34,7 @@ use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
+use self::presence::Presence;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
@@ -109,7 +112,9 @@ pub struct Tenant {
 #[derive(Debug)]
 pub struct Hub {
     parts: Parts,
+    name: Option<String>,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
+    presence: Arc<Presence>,
 }
 
 /// Tries at a lease that other catch-ups of the node are renewing.
@@ -126,7 +131,20 @@ impl Hub {
     /// A hub over a store.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, tenants: Mutex::default() }
+        Self { parts, name: None, tenants: Mutex::default(), presence: Arc::default() }
+    }
+
+    /// With the name by which the registry tells this gateway from others.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

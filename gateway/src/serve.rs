@@ -131,14 +131,15 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics.clone()));
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let hub = Arc::new(Hub::new(Parts {
+    let hub = Hub::new(Parts {
         store,
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
         retention: Retention::default(),
         paging: Paging::default(),
-    }));
+    });
+    let hub = Arc::new(hub.named(place::name(config.listen)));
     let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
     let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
     Ok(Opened { hub, trust, metrics, engine, entropy, clock })

@@ -32,6 +32,8 @@ mod horizon;
 mod live;
 #[path = "hub/paging.rs"]
 mod paging;
+#[path = "hub/registry.rs"]
+mod registry;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -136,6 +138,14 @@ macro_rules! hub_tests {
                     ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
                     scopes_differ_after_a_write_and_not_without_one,
                     a_range_begins_only_where_its_node_was_told,
+                }
+                registry {
+                    signs_of_life_are_told_at_once_and_written_down_rarely,
+                    what_a_spoke_tells_of_itself_is_known_on_every_gateway,
+                    a_session_that_only_pings_keeps_its_epoch,
+                    a_heartbeat_outside_of_a_session_is_written_down_rarely,
+                    active_nodes_are_counted_by_health,
+                    what_an_admin_sets_goes_before_what_a_node_declared,
                 }
                 access {
                     what_was_noted_before_a_flush_is_durable_after_it,

@@ -25,6 +25,8 @@ mod audit;
 mod layers;
 #[path = "rpc/refusals.rs"]
 mod refusals;
+#[path = "rpc/registry.rs"]
+mod registry;
 #[path = "rpc/rights.rs"]
 mod rights;
 #[path = "rpc/sessions.rs"]

@@ -357,7 +357,7 @@ impl Sync {
                 }
                 self.nonce = self.nonce.wrapping_add(1);
                 vec![
-                    Action::Send(ClientMessage::Ping { nonce: self.nonce }),
+                    Action::Send(ClientMessage::Ping { nonce: self.nonce, time_ms: Some(now_ms) }),
                     Action::SetTimer { timer, after_ms: self.config.ping_ms },
                 ]
             }

@@ -294,7 +294,7 @@ impl Transport for HubTransport {
 
     async fn head(&self) -> Result<Revision, Refusal> {
         let answer: v1::HeartbeatResponse = self
-            .anywhere(v1::HeartbeatRequest { epoch: 0 }, |channel, request| async {
+            .anywhere(v1::HeartbeatRequest { epoch: 0, about: None }, |channel, request| async {
                 NodeServiceClient::new(channel).heartbeat(request).await
             })
             .await?;

@@ -77,7 +77,7 @@ impl Link {
             }
         }
         // The last acknowledgement is a convenience: without it the horizon waits for the next session.
-        if let Err(error) = self.session.flush_ack().await {
+        if let Err(error) = self.session.flush_seen().await {
             info!(%tenant, %writer, %error, "the last acknowledgement was not written");
         }
         drop(self.kept);

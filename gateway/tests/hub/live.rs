@@ -37,7 +37,7 @@ pub async fn quiet_view(engine: &Engine) {
         assert_eq!((cut.cursor.revision, cut.view), (world.revision().await, None));
         assert!(reader.came.is_empty() && reader.departed.is_empty());
         live.on(ClientMessage::Ack { cursor: cut.cursor }).await.unwrap();
-        live.flush_ack().await.unwrap();
+        live.flush_seen().await.unwrap();
         world.maintain().await;
         assert_eq!(world.store.head(&world.tenant).await.unwrap().horizon, cut.cursor.revision);
         // Not expired: it goes on from where it stands.
