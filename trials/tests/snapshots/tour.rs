@@ -96,6 +96,7 @@ fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
     tour.step("spoke", laptop, &["history", "note", "plan"]);
     tour.step("spoke", laptop, &["digest"]);
     tour.step("spoke", laptop, &["digest", "--content"]);
+    tour.begins("spoke", laptop, &["doctor"]);
 }
 
 fn own(tour: &mut Tour<'_>, laptop: &str) {
@@ -148,6 +149,10 @@ fn every_command_answers_as_kept() {
     tour.step("hubward", &hub_data, &["record", "get", "kind", "lamp"]);
     tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
     tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
+    let backup = folder.at("backup");
+    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
+    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
+    tour.step("hubward", &hub_data, &["restore", &backup]);
     own(&mut tour, &laptop.data);
     let backup = folder.at("backup");
     tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
