@@ -156,9 +156,6 @@ fn every_command_answers_as_kept() {
     tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
     tour.step("hubward", &hub_data, &["restore", &backup]);
     own(&mut tour, &laptop.data);
-    let backup = folder.at("backup");
-    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
-    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
     tour.step("hubward", &hub_data, &["backup", "check", &fresh]);
     tour.step("hubward", &fresh, &["restore", &backup]);
     tour.step("hubward", &hub_data, &["node", "revoke", "desktop"]);
