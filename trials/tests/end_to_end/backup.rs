@@ -26,117 +26,157 @@ fn all_level(hub: &Hub, spokes: &[&Spoke]) {
     });
 }
 
-fn survives(name: &str, first: Option<&str>, second: Option<&str>) {
-    let folder = Folder::new(name);
-    let mut hub = Hub::start(&folder, false, first);
-    let backup = |hub: &Hub, name: &str| {
-        let made = hub.on_store(&["backup", "create", &folder.at(name)]).json();
-        assert_eq!(made["kept_apart"], json!(["keys/", "operator.token"]), "{made}");
-    };
-    backup(&hub, "first");
-    let spokes = ["laptop", "desktop", "tablet"].map(|name| Spoke::join(&folder, &hub, name));
-    let [laptop, desktop, tablet] = &spokes;
-    let all = [laptop, desktop, tablet];
-    let daemons = all.map(Spoke::daemon);
-    let mut written = BTreeSet::new();
-    for spoke in all {
-        acknowledged(spoke, &format!("{}-before", spoke.name));
-        written.insert(format!("{}-before", spoke.name));
+/// A hub, three spokes that live, and the notes whose writers were told that the hub has them.
+struct Scene<'a> {
+    folder: &'a Folder,
+    hub: Hub,
+    spokes: [Spoke; 3],
+    _daemons: [Process; 3],
+    written: BTreeSet<String>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(folder: &'a Folder, database_url: Option<&str>) -> Self {
+        let hub = Hub::start(folder, false, database_url);
+        backup(&hub, folder, "first");
+        let spokes = ["laptop", "desktop", "tablet"].map(|name| Spoke::join(folder, &hub, name));
+        let daemons = spokes.each_ref().map(Spoke::daemon);
+        Self { folder, hub, spokes, _daemons: daemons, written: BTreeSet::new() }
     }
-    put(laptop, "entity", "shared", &json!({"name": "Ada", "laptop": 0}));
-    all_level(&hub, &all);
 
-    // A backup in the middle of writes.
-    let during: Vec<String> = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| {
-            let ids = (0..12).map(|n| format!("during{n}"));
-            ids.inspect(|id| acknowledged(desktop, id)).collect()
-        });
-        backup(&hub, "second");
-        writing.join().expect("the writer ends")
-    });
-    written.extend(during);
+    fn all_level(&self) {
+        all_level(&self.hub, &self.spokes.each_ref());
+    }
 
-    // Acknowledged after it, each on what another spoke wrote after it.
-    for spoke in all {
-        for n in 0..5 {
-            acknowledged(spoke, &format!("{}-after{n}", spoke.name));
-            written.insert(format!("{}-after{n}", spoke.name));
+    /// Each spoke writes so many notes.
+    fn write(&mut self, name: &str, count: u32) {
+        for spoke in &self.spokes {
+            for n in 0..count {
+                let id = format!("{}-{name}{n}", spoke.name);
+                acknowledged(spoke, &id);
+                self.written.insert(id);
+            }
         }
     }
-    put(tablet, "entity", "new", &json!({"made_by": "tablet"}));
-    tablet.ok(&["sync"]);
-    for (spoke, other) in [(laptop, "laptop"), (desktop, "desktop"), (laptop, "again")] {
-        spoke.ok(&["sync"]);
-        spoke.ok(&["patch", "entity", "new", &json!({other: true}).to_string(), "--wait", "durable"]);
-        spoke.ok(&["patch", "entity", "shared", &json!({other: 1}).to_string(), "--wait", "durable"]);
-    }
-    tablet.ok(&["rm", "note", "during3"]);
-    written.remove("during3");
-    tablet.ok(&["sync"]);
-    // Only the hub wrote this: no spoke can send it again.
-    let declared = folder.at("recipe.json");
-    std::fs::write(&declared, AFTER_KIND).expect("a file is written");
-    let declare = |hub: &Hub| assert_eq!(hub.admin(&["kind", "apply", &declared]).code, 0);
-    declare(&hub);
-    all_level(&hub, &all);
-    assert_eq!(ids(tablet), written);
-    let (shared, new) = (laptop.body("entity", "shared"), laptop.body("entity", "new"));
-    for spoke in all {
-        let kept = status(spoke)["acknowledged_kept"].clone();
-        assert!(kept["entries"].as_u64() >= Some(5), "{kept}");
-    }
 
-    hub.kill();
-    hub.lose_store(second);
-    put(tablet, "note", "offline", &json!({"written": "while there was no hub"}));
-    let restored = hub.on_store(&["restore", &folder.at("second")]).json();
-    assert_eq!(restored["keys"], "there", "{restored}");
-    hub.restart();
-    let at_restore = hub.digest("laptop");
-    for spoke in all {
-        until("the spoke has stopped", || {
-            let stopped = status(spoke)["stopped"].clone();
-            (stopped["reason"] == "LOG_FORKED").then_some(())
+    /// A backup in the middle of writes.
+    fn backup_meanwhile(&mut self) {
+        let (hub, folder, desktop) = (&self.hub, self.folder, &self.spokes[1]);
+        let during: Vec<String> = (0..12).map(|n| format!("during{n}")).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| during.iter().for_each(|id| acknowledged(desktop, id)));
+            backup(hub, folder, "second");
         });
-        assert_eq!(spoke.body("entity", "new"), new, "nothing is overwritten");
+        self.written.extend(during);
     }
-    assert_eq!(hub.digest("laptop"), at_restore, "nothing is sent before an operator says so");
 
-    let begun = hub.admin(&["recover"]).json();
+    /// Acknowledged after the backup: on what other spokes wrote after it, and what no spoke wrote.
+    fn write_after(&mut self) {
+        self.write("after", 5);
+        let [laptop, desktop, tablet] = &self.spokes;
+        put(tablet, "entity", "new", &json!({"made_by": "tablet"}));
+        tablet.ok(&["sync"]);
+        for (spoke, name) in [(laptop, "laptop"), (desktop, "desktop"), (laptop, "again")] {
+            spoke.ok(&["sync"]);
+            spoke.ok(&["patch", "entity", "new", &json!({name: true}).to_string(), "--wait", "durable"]);
+            spoke.ok(&["patch", "entity", "shared", &json!({name: 1}).to_string(), "--wait", "durable"]);
+        }
+        tablet.ok(&["rm", "note", "during3"]);
+        self.written.remove("during3");
+        tablet.ok(&["sync"]);
+        self.declare();
+        self.all_level();
+        assert_eq!(ids(&self.spokes[2]), self.written);
+        for spoke in &self.spokes {
+            let kept = status(spoke)["acknowledged_kept"].clone();
+            assert!(kept["entries"].as_u64() >= Some(5), "{kept}");
+        }
+    }
+
+    /// Only the hub writes this: no spoke can send it again.
+    fn declare(&self) {
+        let declared = self.folder.at("recipe.json");
+        assert!(std::fs::write(&declared, AFTER_KIND).is_ok());
+        assert_eq!(self.hub.admin(&["kind", "apply", &declared]).code, 0);
+    }
+
+    /// The hub goes with its store, and begins again from the backup.
+    fn begin_again(&mut self, database_url: Option<&str>) {
+        let new = self.spokes[0].body("entity", "new");
+        self.hub.kill();
+        self.hub.lose_store(database_url);
+        put(&self.spokes[2], "note", "offline", &json!({"written": "while there was no hub"}));
+        let restored = self.hub.on_store(&["restore", &self.folder.at("second")]).json();
+        assert_eq!(restored["keys"], "there", "{restored}");
+        self.hub.restart();
+        let at_restore = self.hub.digest("laptop");
+        for spoke in &self.spokes {
+            until("the spoke has stopped", || {
+                let stopped = status(spoke)["stopped"].clone();
+                (stopped["reason"] == "LOG_FORKED").then_some(())
+            });
+            assert_eq!(spoke.body("entity", "new"), new, "nothing is overwritten");
+        }
+        assert_eq!(self.hub.digest("laptop"), at_restore, "nothing is sent before an operator says so");
+    }
+
+    fn report_is_right(&self) {
+        let report = until("all have told what they have", || {
+            let report = self.hub.admin(&["recover", "--status"]).json();
+            let nodes = report["nodes"].as_array().cloned().unwrap_or_default();
+            let all_told = nodes.len() == 3 && nodes.iter().all(|node| node["has_told_all"] == true);
+            all_told.then_some(report)
+        });
+        let only_state = report["only_state"].as_array().cloned().unwrap_or_default();
+        let named: Vec<&Value> = only_state.iter().map(|found| &found["id"]).collect();
+        assert_eq!(named, ["recipe"], "{report}");
+        assert_eq!(only_state[0]["nodes"].as_array().map(Vec::len), Some(3), "{report}");
+        let remnants = self.spokes[0].ok(&["remnants"]).json();
+        let of_kind = |kind: &str| {
+            let all = remnants["remnants"].as_array().cloned().unwrap_or_default();
+            all.into_iter().filter(|remnant| remnant["kind"] == kind).count()
+        };
+        assert_eq!((of_kind("kind"), of_kind("entity")), (1, 2), "{remnants}");
+    }
+}
+
+fn backup(hub: &Hub, folder: &Folder, name: &str) {
+    let made = hub.on_store(&["backup", "create", &folder.at(name)]).json();
+    assert_eq!(made["kept_apart"], json!(["keys/", "operator.token"]), "{made}");
+}
+
+fn survives(name: &str, first: Option<&str>, second: Option<&str>) {
+    let folder = Folder::new(name);
+    let mut scene = Scene::new(&folder, first);
+    scene.write("before", 1);
+    put(&scene.spokes[0], "entity", "shared", &json!({"name": "Ada", "laptop": 0}));
+    scene.all_level();
+    scene.backup_meanwhile();
+    scene.write_after();
+    let at_hand = |id: &str| scene.spokes[0].body("entity", id);
+    let (shared, new) = (at_hand("shared"), at_hand("new"));
+    scene.begin_again(second);
+
+    let begun = scene.hub.admin(&["recover"]).json();
     assert_eq!(begun["phase"], "recovering", "{begun}");
-    written.insert("offline".to_owned());
-    all_level(&hub, &all);
-    for spoke in all {
-        assert_eq!(ids(spoke), written, "{}", spoke.name);
-        assert_eq!(spoke.body("entity", "shared"), shared);
-        assert_eq!(spoke.body("entity", "new"), new);
+    scene.written.insert("offline".to_owned());
+    scene.all_level();
+    for spoke in &scene.spokes {
+        assert_eq!(ids(spoke), scene.written, "{}", spoke.name);
+        assert_eq!(
+            (spoke.body("entity", "shared"), spoke.body("entity", "new")),
+            (shared.clone(), new.clone())
+        );
         let now = status(spoke);
         assert_eq!((&now["stopped"], &now["outbox"]["entries"]), (&Value::Null, &json!(0)), "{now}");
         assert_eq!(spoke.ok(&["outbox", "list"]).json()["entries"], json!([]));
     }
-    let report = until("all have told what they have", || {
-        let report = hub.admin(&["recover", "--status"]).json();
-        let nodes = report["nodes"].as_array().cloned().unwrap_or_default();
-        let all_told = nodes.len() == 3 && nodes.iter().all(|node| node["has_told_all"] == true);
-        all_told.then_some(report)
-    });
-    let only_state = report["only_state"].as_array().cloned().unwrap_or_default();
-    let named: Vec<&Value> = only_state.iter().map(|found| &found["id"]).collect();
-    assert_eq!(named, ["recipe"], "{report}");
-    assert_eq!(only_state[0]["nodes"].as_array().map(Vec::len), Some(3), "{report}");
-    let remnants = laptop.ok(&["remnants"]).json();
-    let of_kind = |kind: &str| {
-        let all = remnants["remnants"].as_array().cloned().unwrap_or_default();
-        all.into_iter().filter(|remnant| remnant["kind"] == kind).count()
-    };
-    assert_eq!((of_kind("kind"), of_kind("entity")), (1, 2), "{remnants}");
-    declare(&hub);
-    let done = hub.admin(&["recover", "--finish"]).json();
+    scene.report_is_right();
+    scene.declare();
+    let done = scene.hub.admin(&["recover", "--finish"]).json();
     assert_eq!((&done["phase"], &done["only_state"]), (&json!("finished"), &json!([])), "{done}");
-    acknowledged(desktop, "goes on");
-    all_level(&hub, &all);
-    drop(daemons);
+    acknowledged(&scene.spokes[1], "goes on");
+    scene.all_level();
 }
 
 #[test]
