@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use semantics::ids::{Digest, NodeId, Revision, TenantId};
+use semantics::ids::{Digest, Revision, TenantId};
 use semantics::reason::Reason;
-use semantics::role::Role;
 
 mod access;
 pub mod ca;
@@ -28,7 +27,7 @@ pub use self::join::JOIN_CONTEXT;
 pub use self::keys::{CA_FILE, KEYS_FOLDER};
 pub use self::operators::{
     FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
-    Operator, OperatorBody, author_of,
+    OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, author_of,
 };
 pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
@@ -111,7 +110,8 @@ impl Trust {
     #[must_use]
     pub fn handler(&self, refuse: Refuse) -> AuthHandler {
         let key = Arc::clone(&self.token_key);
-        AuthHandler { hub: Arc::clone(&self.hub), issuer: self.issuer.clone(), key, refuse }
+        let (hub, issuer) = (Arc::clone(&self.hub), self.issuer.clone());
+        AuthHandler { hub, issuer, key, refuse, access: None }
     }
 
     /// The certificate authority.
@@ -215,6 +215,14 @@ impl Trust {
         Ok(revision)
     }
 
+    /// Every operator, revoked ones included.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn every_operator(&self) -> Result<Vec<OperatorBody>, HubError> {
+        operators::all(self.hub.store()).await
+    }
+
     /// The operators of a tenant, in name order, revoked ones included.
     ///
     /// # Errors
@@ -258,16 +266,22 @@ async fn open_keys(hub: &Arc<Hub>, dir: &Path) -> Result<Keys, HubError> {
     opened.await.map_err(|e| HubError::internal(e.to_string()))?
 }
 
-/// The first operator, an admin of the whole hub: made with the hub, and again only if the store knows of no operator
-/// at all.
+/// The first operator, an admin of the whole hub: made with the hub, and again, with another credential, when it
+/// starts and no admin of the whole hub is left. Who can start a hub on its data folder can do everything anyway.
 async fn open_operator(hub: &Arc<Hub>, dir: &Path) -> Result<(), HubError> {
-    if !operators::all(hub.store()).await?.is_empty() {
+    if operators::has_admin(hub).await? {
         return Ok(());
     }
+    let is_first = operators::all(hub.store()).await?.is_empty();
     let (entropy_of, dir) = (Arc::clone(hub), PathBuf::from(dir));
     let made = tokio::task::spawn_blocking(move || {
         let _held = files::lock(&dir.join(KEYS_FOLDER))?;
-        files::read_or_make(&dir.join(OPERATOR_TOKEN_FILE), || {
+        let file = dir.join(OPERATOR_TOKEN_FILE);
+        if !is_first {
+            // The credential in it is good for nothing any more.
+            files::set_aside(&file)?;
+        }
+        files::read_or_make(&file, || {
             Ok(secret::write(secret::OPERATOR_PREFIX, &secret::bytes32(entropy_of.entropy())))
         })
     });
@@ -276,10 +290,9 @@ async fn open_operator(hub: &Arc<Hub>, dir: &Path) -> Result<(), HubError> {
     let credential = credential.ok_or_else(|| {
         HubError::new(Reason::StoreCorrupt, format!("{OPERATOR_TOKEN_FILE} is no credential"))
     })?;
-    let first = Operator { tenant: hub_tenant()?, name: FIRST.to_owned(), role: Role::Admin };
-    match operators::create(hub, NodeId::HUB, &first, &secret::hash(&credential), None).await {
-        // Another process has made it from the same file.
-        Err(error) if matches!(error.reason(), Reason::Stale | Reason::AlreadyExists) => Ok(()),
+    match operators::make_first(hub, &secret::hash(&credential)).await {
+        // Another process has made it just now.
+        Err(error) if error.reason() == Reason::Stale => Ok(()),
         done => done,
     }
 }

@@ -15,6 +15,7 @@ mod output;
 mod process;
 
 use self::output::Printer;
+use crate::ambient::{Clock, SystemClock};
 use crate::config::{DATA, Given};
 
 /// How long threads may take to end when the command is done.
@@ -85,6 +86,9 @@ enum Command {
     /// Who operates the hub, and what they may do.
     #[command(subcommand)]
     Operator(operate::operators::Operator),
+    /// Who did what, and when.
+    #[command(subcommand)]
+    Audit(operate::audit::AuditCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,6 +209,11 @@ impl Cli {
                 let token = credential(self.token_file)?;
                 let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
                 operate.run(&at, printer).await
+            }
+            Command::Audit(audit) => {
+                let token = credential(self.token_file)?;
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
+                audit.run(&at, SystemClock.now_ms(), printer).await
             }
             Command::Operator(operator) => {
                 let token = credential(self.token_file)?;

@@ -1,5 +1,6 @@
 //! The Hubward hub: a library that the binary `hubward` and the trials run.
 
+pub mod access;
 pub mod ambient;
 pub mod auth;
 pub mod cli;

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
 
 pub mod admin;
+pub mod audit;
 pub mod inflow;
 pub mod keeper;
 pub mod layers;
@@ -22,6 +23,7 @@ pub mod view;
 
 use self::keeper::Keepers;
 use self::seats::Seats;
+use crate::access::AccessLog;
 use crate::auth::Caller;
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Principal};
@@ -44,6 +46,8 @@ pub struct Gate {
     pub tasks: TaskTracker,
     /// Set when the gateway shuts down: no new sessions, no new pushes.
     pub draining: CancellationToken,
+    /// Who came, and what became of it.
+    pub access: AccessLog,
     /// The tasks of the tenants that have sessions here.
     pub keepers: Keepers,
     seats: Seats,
@@ -58,7 +62,8 @@ impl Gate {
         let draining = CancellationToken::new();
         tasks.spawn(keepers.clone().maintain(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
-        Arc::new(Self { hub, metrics, tasks, draining, keepers, seats })
+        let access = AccessLog::start(Arc::clone(&hub));
+        Arc::new(Self { hub, metrics, access, tasks, draining, keepers, seats })
     }
 
     /// Refuses what comes while the gateway shuts down.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
+use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
@@ -32,8 +33,9 @@ use crate::metered::Metered;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
+use crate::rpc::audit::AuditHandler;
 use crate::rpc::inflow::{self, Inflow};
-use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
+use crate::rpc::layers::{CALLS_MAX, Layers, in_use, named};
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::sync::SyncHandler;
@@ -172,14 +174,17 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
     let gate = Gate::new(hub, metrics.clone());
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
-    let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX);
+    let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX).noting(gate.access.clone());
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
     let spoke_routes = layers.clone().around(with_rights(spoke_routes, &trust)).layer(from_fn(in_use));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let admin = with_rights(Routes::new(admin).add_service(operator).into_axum_router(), &trust);
+    let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
+    let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).add_service(operator).add_service(audit);
+    let admin = with_rights(admin.into_axum_router(), &trust);
     let operator_routes =
         layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
     let rooms = (
@@ -203,7 +208,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
 /// Looks who is calling, and then how much of the call is held until it is whole.
 fn with_rights(routes: axum::Router, trust: &Trust) -> axum::Router {
     let bound = from_fn_with_state(Inflow::default(), inflow::bound);
-    routes.layer(bound).layer(AuthLayer::new(trust.verifier(), status::of))
+    routes.layer(bound).layer(from_fn(named)).layer(AuthLayer::new(trust.verifier(), status::of))
 }
 
 async fn spoke_routes(
@@ -225,8 +230,8 @@ async fn spoke_routes(
         .send_compressed(tonic::codec::CompressionEncoding::Zstd);
     let node =
         NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let auth =
-        AuthServiceServer::new(trust.handler(status::of)).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let auth = AuthServiceServer::new(trust.handler(status::of).noting(gate.access.clone()))
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let routes = Routes::new(sync).add_service(node).add_service(auth).add_service(health_service);
     Ok((health, routes.add_service(reflection).into_axum_router()))
 }
@@ -289,6 +294,11 @@ async fn sweep(gate: Arc<Gate>, trust: Arc<Trust>) {
 }
 
 impl Running {
+    /// Writes what the access log has noted so far.
+    pub async fn flush_access(&self) {
+        self.gate.access.flush().await;
+    }
+
     /// Stops: not ready any more, no new sessions or pushes, a goodbye to each session, what is under way is
     /// finished; after [`DRAIN_WITHIN`] what is left is cut off.
     pub async fn drain(self) {
@@ -311,6 +321,7 @@ impl Running {
         if tokio::time::timeout(Duration::from_secs(1), &mut operators).await.is_err() {
             operators.abort();
         }
+        self.gate.access.flush().await;
         info!("stopped");
     }
 }

@@ -369,11 +369,13 @@ pub enum Space {
     Mark,
     /// Hub-wide secrets sealed outside, public keys, settings. By name.
     Hub,
+    /// Blocks of the access log. By number, eight bytes, the highest first.
+    Access,
 }
 
 impl Space {
     /// Every space, with its stable number.
-    pub const ALL: [(Self, i16); 7] = [
+    pub const ALL: [(Self, i16); 8] = [
         (Self::Node, 1),
         (Self::Ack, 2),
         (Self::Lease, 3),
@@ -381,6 +383,7 @@ impl Space {
         (Self::Assertion, 5),
         (Self::Mark, 6),
         (Self::Hub, 7),
+        (Self::Access, 8),
     ];
     /// Its number in stores.
     #[must_use]

@@ -10,6 +10,8 @@
 
 mod support;
 
+#[path = "hub/access.rs"]
+mod access;
 #[path = "hub/clocks.rs"]
 mod clocks;
 #[path = "hub/conflicts.rs"]
@@ -127,6 +129,13 @@ macro_rules! hub_tests {
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
+                }
+                access {
+                    what_was_noted_before_a_flush_is_durable_after_it,
+                    a_flood_of_refusals_is_few_writes,
+                    a_note_never_waits,
+                    two_gateways_write_one_chain,
+                    filters_choose_by_time_principal_event_and_reason,
                 }
                 hello {
                     hub_restored,

@@ -17,6 +17,8 @@ mod world;
 
 #[path = "rpc/admin.rs"]
 mod admin;
+#[path = "rpc/audit.rs"]
+mod audit;
 #[path = "rpc/layers.rs"]
 mod layers;
 #[path = "rpc/refusals.rs"]

@@ -44,6 +44,16 @@ pub(super) fn read_or_make(
     Ok(text)
 }
 
+/// Renames the file, where there is one: it keeps what it held under a name ending in `.old`.
+pub(super) fn set_aside(path: &Path) -> Result<(), HubError> {
+    let mut old = path.as_os_str().to_owned();
+    old.push(".old");
+    match std::fs::rename(path, PathBuf::from(old)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(path, &e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// What the file holds, if there is one.
 pub(super) fn read(path: &Path) -> Result<Option<String>, HubError> {
     match std::fs::read_to_string(path) {

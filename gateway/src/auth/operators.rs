@@ -14,8 +14,12 @@ use crate::hub::error::HubError;
 use crate::hub::known::{control_body, control_key};
 use crate::store::{PointerQuery, Store};
 
-/// Most operators of one hub, revoked ones included.
-pub const OPERATORS_MAX: usize = 1_000;
+/// Most operators of one tenant, or of the whole hub, revoked ones included; past it a revoked one makes room.
+pub const OPERATORS_OF_TENANT_MAX: usize = 100;
+/// Most operators of all tenants.
+pub const OPERATORS_MAX: usize = 10_000;
+/// Operators read at once.
+const PAGE_ROWS: usize = 1_000;
 /// Longest life of a credential, seconds.
 pub const OPERATOR_TTL_S_MAX: u64 = 400 * 24 * 3_600;
 /// Life of a credential when none is named, seconds.
@@ -131,12 +135,8 @@ impl OperatorBody {
 pub(super) async fn all(store: &dyn Store) -> Result<Vec<OperatorBody>, HubError> {
     let internal = |_| HubError::internal("a control kind is no name");
     let kind = semantics::ids::Kind::new(kind::OPERATOR).map_err(internal)?;
-    let mut query = PointerQuery {
-        kind: Some(kind),
-        rows_max: OPERATORS_MAX,
-        bytes_max: PAGE_BYTES,
-        ..Default::default()
-    };
+    let mut query =
+        PointerQuery { kind: Some(kind), rows_max: PAGE_ROWS, bytes_max: PAGE_BYTES, ..Default::default() };
     let mut found = Vec::new();
     loop {
         let page = store.pointer_page(&hub_tenant()?, &query).await?;
@@ -164,11 +164,15 @@ pub(super) async fn create(
     check_name(&new.name)?;
     // A tenant that is not there is said so, to those who may speak of it.
     hub.store().head(&new.tenant).await?;
-    let known = all(hub.store()).await?;
+    let mut known = all(hub.store()).await?;
     if known.len() >= OPERATORS_MAX {
         return Err(HubError::new(Reason::TooLarge, format!("a hub has at most {OPERATORS_MAX} operators")));
     }
-    if known.iter().any(|operator| operator.tenant == new.tenant && operator.name == new.name) {
+    known.retain(|operator| operator.tenant == new.tenant);
+    if known.len() >= OPERATORS_OF_TENANT_MAX {
+        make_room(hub, author, &known).await?;
+    }
+    if known.iter().any(|operator| operator.name == new.name) {
         let detail = format!("{} of {} is or was an operator", new.name, new.tenant);
         return Err(HubError::new(Reason::AlreadyExists, detail));
     }
@@ -176,6 +180,37 @@ pub(super) async fn create(
     let Operator { tenant, name, role } = new.clone();
     write(hub, author, &OperatorBody { tenant, name, role, credential, before: None }, Revision::ZERO)
         .await?;
+    Ok(())
+}
+
+/// Takes a revoked operator out of the list; the log keeps what it was.
+async fn make_room(hub: &Hub, author: NodeId, known: &[OperatorBody]) -> Result<(), HubError> {
+    let Some(revoked) = known.iter().find(|operator| operator.credential.is_none()) else {
+        let detail = format!("a tenant has at most {OPERATORS_OF_TENANT_MAX} operators: revoke one first");
+        return Err(HubError::new(Reason::TooLarge, detail));
+    };
+    let (_, at) = find(hub, &revoked.tenant, &revoked.name).await?;
+    hub.set_control(&hub_tenant()?, author, key(&revoked.tenant, &revoked.name)?, None, at).await?;
+    Ok(())
+}
+
+/// Whether somebody can do everything in the whole hub.
+pub(super) async fn has_admin(hub: &Hub) -> Result<bool, HubError> {
+    let now_ms = hub.clock().now_ms();
+    Ok(all(hub.store()).await?.iter().any(|operator| operator.is_admin_of_hub(now_ms)))
+}
+
+/// Makes the first operator, or gives it this credential where it is there and no admin is left.
+pub(super) async fn make_first(hub: &Hub, hash: &[u8; 32]) -> Result<(), HubError> {
+    let tenant = hub_tenant()?;
+    let at = match find(hub, &tenant, FIRST).await {
+        Ok((_, at)) => at,
+        Err(error) if error.reason() == Reason::NotFound => Revision::ZERO,
+        Err(error) => return Err(error),
+    };
+    let credential = Some(Credential { hash: hex::encode(hash), until_ms: None });
+    let first = OperatorBody { tenant, name: FIRST.to_owned(), role: Role::Admin, credential, before: None };
+    write(hub, NodeId::HUB, &first, at).await?;
     Ok(())
 }
 

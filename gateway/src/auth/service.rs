@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::auth_service_server::AuthService;
+use semantics::access::Event;
+use semantics::ids::{NodeId, TenantId};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::keys::TokenKey;
 use super::layer::Refuse;
 use super::{access, exchange, join};
+use crate::access::{AccessLog, Who};
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 
@@ -24,11 +27,25 @@ pub struct AuthHandler {
     pub(super) issuer: String,
     pub(super) key: Arc<TokenKey>,
     pub(super) refuse: Refuse,
+    pub(super) access: Option<AccessLog>,
 }
 
 impl AuthHandler {
+    /// Notes who joined and who got a token.
+    #[must_use]
+    pub fn noting(self, access: AccessLog) -> Self {
+        Self { access: Some(access), ..self }
+    }
+
+    fn note(&self, tenant: &TenantId, node: NodeId, event: Event) {
+        if let Some(access) = &self.access {
+            access.note(tenant, &Who::Node(node), event);
+        }
+    }
+
     async fn exchange(&self, assertion: &str) -> Result<String, HubError> {
         let principal = exchange::check(&self.hub, assertion).await?;
+        self.note(&principal.tenant, principal.node, Event::AccessTokenIssued);
         access::sign(&self.key, &self.issuer, &principal, self.hub.clock().now_ms())
     }
 
@@ -54,6 +71,7 @@ impl AuthService for AuthHandler {
             proof: asked.proof.to_vec(),
         };
         let joined = join::join(&self.hub, &joiner).await.map_err(self.refuse)?;
+        self.note(&joined.tenant, joined.node, Event::NodeJoined { name: joiner.name.clone() });
         let node = joined.node.as_bytes().to_vec();
         Ok(Response::new(v1::JoinResponse { node, tenant: joined.tenant.into() }))
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
+use tokio::sync::Mutex;
 
 use super::facts::Known;
 use super::operators::Operator;
@@ -65,13 +66,14 @@ pub struct Verifier {
     issuer: String,
     known: ArcSwap<Known>,
     read_ms: AtomicU64,
+    reading: Mutex<()>,
 }
 
 impl Verifier {
     pub(super) async fn open(hub: Arc<Hub>, issuer: String) -> Result<Self, HubError> {
         let known = Known::read(hub.store()).await?;
         let read_ms = AtomicU64::new(hub.clock().now_ms());
-        Ok(Self { hub, issuer, known: ArcSwap::from_pointee(known), read_ms })
+        Ok(Self { hub, issuer, known: ArcSwap::from_pointee(known), read_ms, reading: Mutex::new(()) })
     }
 
     /// Who calls `path` with this `authorization`.
@@ -110,12 +112,6 @@ impl Verifier {
         shown.map(Caller::Operator).ok_or_else(wrong)
     }
 
-    /// Takes what this gateway has just changed into account.
-    pub(super) async fn reload(&self) -> Result<(), HubError> {
-        self.known.store(Arc::new(Known::read(self.hub.store()).await?));
-        Ok(())
-    }
-
     async fn node(&self, token: &str) -> Result<Caller, HubError> {
         let kid = access::kid_of(token)?;
         let mut key = self.key(&kid);
@@ -131,18 +127,39 @@ impl Verifier {
         self.known.load().keys.get(kid).cloned()
     }
 
-    /// Reads again what another gateway may have added; false when that was done just now.
+    /// Reads again what another gateway may have changed; false when that was done just now. While the store does not
+    /// answer, nothing older is taken for true.
     async fn refresh(&self) -> Result<bool, HubError> {
-        let now_ms = self.hub.clock().now_ms();
-        let read_ms = self.read_ms.load(Ordering::Acquire);
-        let is_due = now_ms.abs_diff(read_ms) >= REFRESH_MS;
-        if !is_due
-            || self.read_ms.compare_exchange(read_ms, now_ms, Ordering::AcqRel, Ordering::Acquire).is_err()
-        {
+        if !self.is_old() {
             return Ok(false);
         }
-        self.reload().await?;
+        let reading = self.reading.lock().await;
+        // Whoever was first has read for all who waited.
+        let is_read = self.is_old();
+        if is_read {
+            self.read().await?;
+        }
+        drop(reading);
         Ok(true)
+    }
+
+    /// Takes what this gateway has just changed into account.
+    pub(super) async fn reload(&self) -> Result<(), HubError> {
+        let reading = self.reading.lock().await;
+        self.read().await?;
+        drop(reading);
+        Ok(())
+    }
+
+    fn is_old(&self) -> bool {
+        self.hub.clock().now_ms().abs_diff(self.read_ms.load(Ordering::Acquire)) >= REFRESH_MS
+    }
+
+    async fn read(&self) -> Result<(), HubError> {
+        let begun_ms = self.hub.clock().now_ms();
+        self.known.store(Arc::new(Known::read(self.hub.store()).await?));
+        self.read_ms.store(begun_ms, Ordering::Release);
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use proto::v1::admin_service_client::AdminServiceClient;
+use proto::v1::audit_service_client::AuditServiceClient;
 use proto::v1::operator_service_client::OperatorServiceClient;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::MESSAGE_BYTES_MAX;
@@ -31,6 +32,9 @@ pub(super) type Client = AdminServiceClient<InterceptedService<Channel, Bearer>>
 /// The same, for operators themselves.
 pub(super) type Operators = OperatorServiceClient<InterceptedService<Channel, Bearer>>;
 
+/// The same, for who did what.
+pub(super) type Audit = AuditServiceClient<InterceptedService<Channel, Bearer>>;
+
 /// Shows a credential with every call.
 #[derive(Clone)]
 pub(super) struct Bearer(MetadataValue<Ascii>);
@@ -56,6 +60,14 @@ impl At {
         let bearer = self.bearer()?;
         let (_, channel) = self.channel().await?;
         let client = OperatorServiceClient::with_interceptor(channel, bearer);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Connects as an operator, about who did what.
+    pub(super) async fn audit(&self) -> Result<Audit, Refusal> {
+        let bearer = self.bearer()?;
+        let (_, channel) = self.channel().await?;
+        let client = AuditServiceClient::with_interceptor(channel, bearer);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

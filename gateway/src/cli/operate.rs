@@ -12,6 +12,7 @@ use tonic::Status;
 use super::client::{At, Client, not_operators};
 use super::output::Printer;
 
+pub(super) mod audit;
 pub(super) mod operators;
 mod show;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use semantics::cursor::{Cursor, Cut, Next, Page};
-use semantics::ids::{RecordId, Writer};
+use semantics::ids::{RecordId, Revision, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
@@ -79,6 +79,7 @@ pub struct Session {
     /// The last cut that its spoke was given, here or before.
     last_cut: Option<Cursor>,
     acked: Option<Cursor>,
+    acknowledged: Revision,
     ack_written_ms: u64,
 }
 
@@ -105,6 +106,7 @@ impl Session {
             is_digest_due: false,
             last_cut: hello.cursor,
             acked: None,
+            acknowledged: Revision::ZERO,
             ack_written_ms: now_ms,
         };
         Ok((session, welcome))
@@ -120,6 +122,12 @@ impl Session {
     #[must_use]
     pub fn writer(&self) -> Writer {
         self.writer
+    }
+
+    /// Up to where its replica has acknowledged the log in this session; zero = nothing.
+    #[must_use]
+    pub fn acknowledged(&self) -> Revision {
+        self.acknowledged
     }
 
     /// The tenant it belongs to, to wait on its feed.
@@ -183,6 +191,7 @@ impl Session {
             return Err(HubError::new(Reason::Malformed, detail));
         }
         self.acked = Some(cursor);
+        self.acknowledged = cursor.revision;
         let now_ms = self.hub.clock().now_ms();
         if !is_due(self.ack_written_ms, ACK_WRITE_MS, now_ms) {
             return Ok(());

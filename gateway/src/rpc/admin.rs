@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::admin_service_server::AdminService;
+use semantics::access::Event;
 use semantics::ids::{IdError, Key, TenantId};
 use semantics::kind::Declaration;
 use semantics::reason::{Reason, Refusal};
@@ -12,7 +13,8 @@ use tonic::{Request, Response, Status};
 
 use super::operators::within;
 use super::{Gate, lists, status};
-use crate::auth::{self, Operator, Trust};
+use crate::access::Who;
+use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
 
 /// Uses of a join token when none are named.
@@ -60,7 +62,8 @@ impl AdminService for AdminHandler {
         &self,
         request: Request<v1::CreateTenantRequest>,
     ) -> Reply<v1::CreateTenantResponse> {
-        reply(self.make_tenant(&request.into_inner().tenant).await)
+        let by = Caller::operator(request.extensions()).map_err(status::of)?;
+        reply(self.make_tenant(by, &request.into_inner().tenant).await)
     }
 
     async fn list_tenants(&self, request: Request<v1::ListTenantsRequest>) -> Reply<v1::ListTenantsResponse> {
@@ -83,8 +86,8 @@ impl AdminService for AdminHandler {
     }
 
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Reply<v1::CreateTokenResponse> {
-        let (_, request) = within(request, |request| &request.tenant)?;
-        reply(self.make_token(request).await)
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(self.make_token(by, request).await)
     }
 
     async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Reply<v1::GetCaResponse> {
@@ -141,11 +144,12 @@ impl AdminService for AdminHandler {
 }
 
 impl AdminHandler {
-    async fn make_tenant(&self, tenant: &str) -> Result<v1::CreateTenantResponse, HubError> {
+    async fn make_tenant(&self, by: Operator, tenant: &str) -> Result<v1::CreateTenantResponse, HubError> {
         let tenant = tenant_id(tenant)?;
         if !self.gate.hub.create_tenant(&tenant).await? {
             return Err(HubError::new(Reason::AlreadyExists, format!("the tenant {tenant} exists")));
         }
+        self.gate.access.note(&tenant, &Who::Operator(by), Event::TenantCreated);
         let head = self.gate.hub.store().head(&tenant).await?;
         Ok(v1::CreateTenantResponse { log_id: head.log_id.as_bytes().to_vec() })
     }
@@ -180,12 +184,18 @@ impl AdminHandler {
         Ok(v1::SetViewResponse { revision: revision.0 })
     }
 
-    async fn make_token(&self, request: v1::CreateTokenRequest) -> Result<v1::CreateTokenResponse, HubError> {
+    async fn make_token(
+        &self,
+        by: Operator,
+        request: v1::CreateTokenRequest,
+    ) -> Result<v1::CreateTokenResponse, HubError> {
         let tenant = tenant_id(&request.tenant)?;
         self.gate.hub.store().head(&tenant).await?;
         let uses = request.uses.unwrap_or(TOKEN_USES_DEFAULT);
         let ttl_s = request.ttl_s.unwrap_or(TOKEN_TTL_S_DEFAULT);
         let made = self.trust.create_token(&tenant, uses, ttl_s).await?;
+        let event = Event::JoinTokenCreated { uses, expires_ms: made.expires_ms };
+        self.gate.access.note(&tenant, &Who::Operator(by), event);
         Ok(v1::CreateTokenResponse { token: made.token, expires_ms: made.expires_ms })
     }
 

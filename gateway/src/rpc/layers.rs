@@ -11,6 +11,7 @@
 //!
 //! Around all of them [`in_use`] tells the connection that it is used.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +22,17 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue};
+use semantics::access::Sample;
+use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use tracing::info;
 
 use super::status;
+use crate::access::{AccessLog, Who};
 use crate::ambient::{Entropy, Stopwatch};
+use crate::auth::Caller;
 use crate::hub::error::HubError;
 use crate::telemetry::Metrics;
 use crate::tls::Peer;
@@ -46,13 +51,20 @@ pub struct Layers {
     metrics: Metrics,
     entropy: Arc<dyn Entropy>,
     calls: Arc<Semaphore>,
+    access: Option<AccessLog>,
 }
 
 impl Layers {
     /// One limit for the whole process.
     #[must_use]
     pub fn new(metrics: Metrics, entropy: Arc<dyn Entropy>, calls_max: usize) -> Self {
-        Self { metrics, entropy, calls: Arc::new(Semaphore::new(calls_max)) }
+        Self { metrics, entropy, calls: Arc::new(Semaphore::new(calls_max)), access: None }
+    }
+
+    /// Notes refused calls.
+    #[must_use]
+    pub fn noting(self, access: AccessLog) -> Self {
+        Self { access: Some(access), ..self }
     }
 
     /// Puts the layers around a router, but for rights.
@@ -76,23 +88,45 @@ async fn trace(State(layers): State<Layers>, request: Request, next: Next) -> Re
     let id = request_id(request.headers(), layers.entropy.as_ref());
     let method = request.uri().path().to_owned();
     let watch = Stopwatch::start();
-    let answered = async { (next.run(request).await, status::refused()) };
-    let (mut response, refused) = status::within(id.clone(), answered).await;
+    let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+    let answered = async { (next.run(request).await, status::refused(), status::caller()) };
+    let (mut response, refused, caller) = status::within(id.clone(), answered).await;
     let code = code_of(response.headers());
     // A path that nobody serves is the caller's invention: it becomes no label and no log line.
     let is_known = !matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated);
     let method = if is_known { method.as_str() } else { "refused" };
     layers.metrics.called(method, code);
-    if let Some(reason) = refused {
-        layers.metrics.refused(reason);
+    if let Some(refusal) = &refused {
+        layers.metrics.refused(refusal.reason);
+        if let Some(access) = &layers.access {
+            let (tenant, who) = principal(caller, address);
+            access.refused(tenant, &who, refusal.reason, Sample::new(&id, method, &refusal.detail));
+        }
     }
     let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let reason = refused.map(Reason::as_str);
+    let reason = refused.map(|refusal| refusal.reason.as_str());
     info!(request_id = id, method, ?code, reason, took_ms, "call");
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Whose tenant, and who, as the access log names them.
+fn principal(caller: Option<Caller>, address: Option<IpAddr>) -> (Option<TenantId>, Who) {
+    match caller {
+        Some(Caller::Node { principal, .. }) => (Some(principal.tenant), Who::Node(principal.node)),
+        Some(Caller::Operator(operator)) => (Some(operator.tenant.clone()), Who::Operator(operator)),
+        Some(Caller::Anyone) | None => (None, Who::Address(address)),
+    }
+}
+
+/// Tells the access log who calls; runs behind the look at who it is.
+pub async fn named(request: Request, next: Next) -> Response {
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        status::note_caller(caller.clone());
+    }
+    next.run(request).await
 }
 
 fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> String {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
+use semantics::access::Event;
 use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
@@ -13,6 +14,7 @@ use tracing::info;
 
 use super::keeper::Kept;
 use super::{Gate, status};
+use crate::access::Who;
 use crate::ambient::Stopwatch;
 use crate::hub::error::HubError;
 use crate::hub::feed::Live;
@@ -60,10 +62,12 @@ impl Link {
     /// Runs the session to its end.
     pub async fn run(mut self) {
         self.gate.metrics.sessions.inc();
+        let watch = Stopwatch::start();
         let end = self.serve().await;
         self.gate.metrics.sessions.dec();
         let writer = self.session.writer();
         let tenant = self.session.who().tenant.clone();
+        self.note_end(&end, &watch);
         match end {
             End::Gone => info!(%tenant, %writer, "session closed by the spoke"),
             End::Failed(error) => {
@@ -77,6 +81,21 @@ impl Link {
             info!(%tenant, %writer, %error, "the last acknowledgement was not written");
         }
         drop(self.kept);
+    }
+
+    fn note_end(&self, end: &End, watch: &Stopwatch) {
+        let (who, writer) = (self.session.who(), self.session.writer());
+        let epoch = writer.epoch;
+        let acknowledged = self.session.acknowledged().0;
+        let lasted_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let event = match end {
+            End::Gone => Event::SessionClosed { epoch, acknowledged, lasted_ms },
+            End::Failed(error) => {
+                let reason = error.reason().as_str().to_owned();
+                Event::SessionCut { epoch, reason, acknowledged, lasted_ms }
+            }
+        };
+        self.gate.access.note(&who.tenant, &Who::Node(who.node), event);
     }
 
     async fn serve(&mut self) -> End {

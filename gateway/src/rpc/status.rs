@@ -1,17 +1,19 @@
 //! The only file of the gateway that builds a gRPC status.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::Future;
 
 use semantics::reason::{Reason, Refusal};
 use tonic::{Code, Status};
 use tracing::error;
 
+use crate::auth::Caller;
 use crate::hub::error::HubError;
 
 struct Request {
     id: String,
-    refused: Cell<Option<Reason>>,
+    refused: RefCell<Option<Refusal>>,
+    caller: RefCell<Option<Caller>>,
 }
 
 tokio::task_local! {
@@ -24,7 +26,9 @@ const INTERNAL: &str = "the hub failed to do this";
 
 /// Runs a future as part of a request, so that what goes wrong in it carries the request's id.
 pub async fn within<F: Future>(request_id: String, future: F) -> F::Output {
-    REQUEST.scope(Request { id: request_id, refused: Cell::new(None) }, future).await
+    REQUEST
+        .scope(Request { id: request_id, refused: RefCell::new(None), caller: RefCell::new(None) }, future)
+        .await
 }
 
 /// The id of the request the current task works for; empty outside of one.
@@ -35,8 +39,20 @@ pub fn request_id() -> String {
 
 /// Why the current request was refused, if it was.
 #[must_use]
-pub fn refused() -> Option<Reason> {
-    REQUEST.try_with(|request| request.refused.get()).ok().flatten()
+pub fn refused() -> Option<Refusal> {
+    REQUEST.try_with(|request| request.refused.borrow().clone()).ok().flatten()
+}
+
+/// Notes who makes the current request.
+pub fn note_caller(caller: Caller) {
+    // Outside of a request nobody asks.
+    REQUEST.try_with(|request| request.caller.replace(Some(caller))).map(drop).unwrap_or_default();
+}
+
+/// Who makes the current request, as far as it is known.
+#[must_use]
+pub fn caller() -> Option<Caller> {
+    REQUEST.try_with(|request| request.caller.borrow().clone()).ok().flatten()
 }
 
 /// The status of what a use case cannot do. A bug is logged here, once, and goes out as a fixed sentence.
@@ -45,7 +61,7 @@ pub fn of(failure: HubError) -> Status {
     let request_id = request_id();
     let refusal = public(failure.refusal, &request_id);
     // Outside of a request there is nobody to tell.
-    REQUEST.try_with(|request| request.refused.set(Some(refusal.reason))).unwrap_or_default();
+    REQUEST.try_with(|request| request.refused.replace(Some(refusal.clone()))).map(drop).unwrap_or_default();
     proto::reason::status(&refusal, failure.retry_after_ms, &request_id)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway::auth::{Caller, Operator, Transport, Trust, author_of, hub_tenant};
+use gateway::auth::{Caller, OPERATORS_OF_TENANT_MAX, Operator, Transport, Trust, author_of, hub_tenant};
 use semantics::ids::{Revision, TenantId};
 use semantics::reason::Reason;
 use semantics::role::Role;
@@ -126,4 +126,34 @@ async fn the_log_names_the_operator_who_changed_something_and_holds_no_credentia
     assert_eq!(row.record.author, author_of(&hub, "first"));
     let body = String::from_utf8(row.record.body().unwrap().to_vec()).unwrap();
     assert!(!body.contains(&token) && body.contains("\"role\":\"viewer\""), "{body}");
+}
+
+#[tokio::test]
+async fn a_hub_that_has_no_admin_left_makes_the_first_anew_when_it_starts() {
+    let world = World::new().await;
+    let hub = hub_tenant().unwrap();
+    let lost = world.file("operator.token");
+    world.trust.rotate_operator(&first(), (&hub, "first"), Some(60), 0).await.unwrap();
+    world.clock.advance(60_000);
+    let again = Trust::open(Arc::clone(&world.hub), &world.folder.0, Transport::Tls).await.unwrap();
+    let new = world.file("operator.token");
+    assert_ne!(new, lost);
+    for (credential, is_good) in [(&new, true), (&lost, false)] {
+        let shown = format!("Bearer {credential}");
+        assert_eq!(again.verifier().caller(ADMIN, Some(shown.as_bytes())).await.is_ok(), is_good);
+    }
+}
+
+#[tokio::test]
+async fn one_tenants_operators_are_bounded_and_revoked_ones_make_room() {
+    let world = World::new().await;
+    for n in 0..OPERATORS_OF_TENANT_MAX {
+        made(&world, &operator(&world.tenant, &format!("n{n}"), Role::Viewer), None).await.unwrap();
+    }
+    let one_more = operator(&world.tenant, "one-more", Role::Viewer);
+    assert_eq!(made(&world, &one_more, None).await, Err(Reason::TooLarge));
+    made(&world, &operator(&hub_tenant().unwrap(), "other", Role::Viewer), None).await.unwrap();
+    world.trust.revoke_operator(&first(), &world.tenant, "n7").await.unwrap();
+    made(&world, &one_more, None).await.unwrap();
+    assert_eq!(world.trust.operators(&world.tenant).await.unwrap().len(), OPERATORS_OF_TENANT_MAX);
 }

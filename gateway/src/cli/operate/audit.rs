@@ -1,0 +1,200 @@
+//! Commands about who did what.
+
+use clap::{Args, Subcommand, ValueEnum};
+use proto::v1;
+use semantics::reason::{Reason, Refusal};
+use serde_json::{Value, json};
+
+use super::super::client::{At, Audit};
+use super::super::output::Printer;
+use super::{OfTenant, PAGE_SIZE, refused, seconds};
+
+/// Entries shown when no limit is given.
+const LIMIT_DEFAULT: usize = 1_000;
+
+/// Where entries come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in super::super) enum Source {
+    /// Changes, and refused or withdrawn mutations.
+    Commits,
+    /// Sessions, joins, tokens, refused calls.
+    Access,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in super::super) enum AuditCommand {
+    /// Lists who did what, when, from which node: oldest first, changes and access together.
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub(in super::super) struct List {
+    /// Only changes or only access.
+    #[arg(long, value_enum)]
+    source: Option<Source>,
+    /// Only by this node (name or id), or operator (TENANT/NAME).
+    #[arg(long)]
+    by: Option<String>,
+    /// Not before: milliseconds since 1970-01-01 UTC, or so long ago, as 90s, 30m, 2h or 7d.
+    #[arg(long)]
+    since: Option<String>,
+    /// Before: the same forms.
+    #[arg(long)]
+    until: Option<String>,
+    /// Only changes of records of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only these: applied, merged, conflicted, rejected, withdrawn, control, or an event of the access log.
+    #[arg(long)]
+    event: Option<String>,
+    /// Only those with this reason, such as PERMISSION_DENIED.
+    #[arg(long)]
+    reason: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = LIMIT_DEFAULT)]
+    limit: usize,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+const OUTCOMES: [&str; 6] = ["applied", "merged", "conflicted", "rejected", "withdrawn", "control"];
+
+impl AuditCommand {
+    pub(in super::super) async fn run(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
+        let Self::List(list) = self;
+        let mut hub = at.audit().await?;
+        let since_ms = moment("--since", list.since.as_deref(), now_ms)?;
+        let until_ms = moment("--until", list.until.as_deref(), now_ms)?;
+        let is_outcome = list.event.as_deref().map(|event| OUTCOMES.contains(&event));
+        let mut rows = Vec::new();
+        if list.source != Some(Source::Access) && is_outcome != Some(false) {
+            rows.extend(list.changes(&mut hub, since_ms, until_ms).await?);
+        }
+        if list.source != Some(Source::Commits) && is_outcome != Some(true) && list.kind.is_none() {
+            rows.extend(list.access(at, &mut hub, since_ms, until_ms).await?);
+        }
+        rows.sort_by_key(|row| row["time_ms"].as_u64().unwrap_or_default());
+        rows.truncate(list.limit);
+        out.list("entries", rows, &["time_ms", "who", "event", "kind", "id", "revision", "reason", "count"]);
+        Ok(())
+    }
+}
+
+impl List {
+    async fn changes(
+        &self,
+        hub: &mut Audit,
+        since_ms: Option<u64>,
+        until_ms: Option<u64>,
+    ) -> Result<Vec<Value>, Refusal> {
+        let mut request = v1::ListChangesRequest {
+            tenant: self.of.tenant.clone(),
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+            since_ms,
+            until_ms,
+            author: self.by.clone().unwrap_or_default(),
+            kind: self.kind.clone().unwrap_or_default(),
+            outcome: self.event.clone().unwrap_or_default(),
+        };
+        let mut rows = Vec::new();
+        loop {
+            let page = hub.list_changes(request.clone()).await.map_err(refused)?.into_inner();
+            rows.extend(page.changes.iter().map(change).filter(|row| self.is_for(row)));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() || rows.len() >= self.limit {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn access(
+        &self,
+        at: &At,
+        hub: &mut Audit,
+        since_ms: Option<u64>,
+        until_ms: Option<u64>,
+    ) -> Result<Vec<Value>, Refusal> {
+        let mut request = v1::ListAccessRequest {
+            tenant: self.of.tenant.clone(),
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+            since_ms,
+            until_ms,
+            who: self.who(at).await?,
+            event: self.event.clone().unwrap_or_default(),
+            reason: self.reason.clone().unwrap_or_default(),
+        };
+        let mut rows = Vec::new();
+        loop {
+            let page = hub.list_access(request.clone()).await.map_err(refused)?.into_inner();
+            rows.extend(page.entries.iter().map(access));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() || rows.len() >= self.limit {
+                return Ok(rows);
+            }
+        }
+    }
+
+    fn is_for(&self, row: &Value) -> bool {
+        self.reason.as_ref().is_none_or(|reason| row["reason"] == *reason)
+    }
+
+    /// A principal as the access log names it.
+    async fn who(&self, at: &At) -> Result<String, Refusal> {
+        let Some(by) = &self.by else { return Ok(String::new()) };
+        let is_id = by.len() == 32 && by.bytes().all(|b| b.is_ascii_hexdigit());
+        if by == "hub" || by.starts_with("address/") {
+            return Ok(by.clone());
+        }
+        if by.contains('/') {
+            return Ok(format!("operator/{by}"));
+        }
+        if is_id {
+            return Ok(format!("node/{by}"));
+        }
+        let request = v1::GetNodeRequest { tenant: self.of.tenant.clone(), node: by.clone() };
+        let found = at.connect().await?.get_node(request).await.map_err(refused)?.into_inner();
+        Ok(format!("node/{}", hex::encode(found.node.unwrap_or_default().node)))
+    }
+}
+
+fn moment(name: &str, text: Option<&str>, now_ms: u64) -> Result<Option<u64>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    let ago = seconds(text).map(|seconds| now_ms.saturating_sub(seconds.saturating_mul(1_000)));
+    let bad = || {
+        let detail = format!("{name} {text:?}: milliseconds since 1970-01-01 UTC, or 90s, 30m, 2h, 7d ago");
+        Refusal::new(Reason::Malformed, detail)
+    };
+    ago.ok().or_else(|| text.parse().ok()).map(Some).ok_or_else(bad)
+}
+
+fn change(change: &v1::ChangeEntry) -> Value {
+    let name = change.author_name.as_str();
+    json!({
+        "source": "commits",
+        "time_ms": change.time_ms,
+        "who": if name.is_empty() { hex::encode(&change.author) } else { name.to_owned() },
+        "author": hex::encode(&change.author),
+        "event": change.outcome,
+        "kind": change.kind,
+        "id": change.id,
+        "revision": Some(change.revision).filter(|revision| *revision > 0),
+        "commit": change.commit,
+        "reason": Some(&change.reason).filter(|reason| !reason.is_empty()),
+        "mutation": Some(hex::encode(&change.mutation)).filter(|mutation| !mutation.is_empty()),
+    })
+}
+
+fn access(entry: &v1::AccessEntry) -> Value {
+    let mut row = json!({
+        "source": "access", "number": entry.number, "time_ms": entry.time_ms, "who": entry.who,
+        "event": entry.event,
+    });
+    if let (Value::Object(row), Ok(Value::Object(details))) =
+        (&mut row, serde_json::from_slice(&entry.details))
+    {
+        row.extend(details);
+    }
+    row
+}

@@ -1,0 +1,146 @@
+//! The access log over every store.
+
+use std::sync::Arc;
+
+use gateway::access::{AccessLog, Filter, Position, QUEUE_MAX, Who, page};
+use semantics::access::{Block, Entry, Event, Sample, chain};
+use semantics::ids::{Digest, NodeId};
+use semantics::reason::Reason;
+
+use gateway::store::Space;
+
+use crate::support::engine::Engine;
+use crate::support::world::World;
+
+const NODE: Who = Who::Node(NodeId([7; 16]));
+
+async fn all(world: &World, filter: &Filter, max: usize) -> Vec<(u64, Entry)> {
+    let (mut found, mut from) = (Vec::new(), Position::default());
+    loop {
+        let page = page(&world.hub, &world.tenant, filter, from, max).await.unwrap();
+        assert!(page.entries.len() <= max);
+        found.extend(page.entries);
+        match page.next {
+            Some(next) => from = next,
+            None => return found,
+        }
+    }
+}
+
+/// Every block follows the one before it; gives how many there are.
+async fn check_chain(world: &World) -> usize {
+    let rows = world.store.plain_page(&world.tenant, Space::Access, None, 10_000).await.unwrap();
+    let (mut before, mut first) = (Digest::default(), 1);
+    for (number, row) in (1_u64..).zip(&rows) {
+        assert_eq!(row.key, number.to_be_bytes(), "blocks are dense");
+        let block: Block = serde_json::from_slice(&row.value).unwrap();
+        assert_eq!((block.before, block.first), (before, first));
+        before = chain(&before, &row.value);
+        first += u64::try_from(block.entries.len()).unwrap();
+    }
+    rows.len()
+}
+
+pub async fn what_was_noted_before_a_flush_is_durable_after_it(engine: &Engine) {
+    let world = World::new(engine).await;
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    for epoch in 1..=5 {
+        log.note(&world.tenant, &NODE, Event::SessionOpened { epoch });
+    }
+    log.flush().await;
+    let found = all(&world, &Filter::default(), 2).await;
+    assert_eq!(found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(found[4].1.event, Event::SessionOpened { epoch: 5 });
+    assert_eq!(found[4].1.who, NODE.to_string());
+    assert_eq!(check_chain(&world).await, 1);
+}
+
+pub async fn a_flood_of_refusals_is_few_writes(engine: &Engine) {
+    let world = World::new(engine).await;
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    for n in 0..2_000 {
+        let sample = Sample::new(&format!("r{n}"), "/hubward.v1.SyncService/Push", "not yours");
+        log.refused(Some(world.tenant.clone()), &NODE, Reason::NotInView, sample);
+        tokio::task::yield_now().await;
+    }
+    log.flush().await;
+    let found = all(&world, &Filter::default(), 100).await;
+    let counted: u64 = found
+        .iter()
+        .map(|(_, entry)| match &entry.event {
+            Event::Refused { count, samples, .. } => {
+                assert_eq!(samples.len(), 3);
+                *count
+            }
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(counted, 2_000);
+    assert!(check_chain(&world).await <= 2, "one block a minute");
+}
+
+pub async fn a_note_never_waits(engine: &Engine) {
+    let world = World::new(engine).await;
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    let told = u64::try_from(QUEUE_MAX).unwrap() + 1_000;
+    // Nothing else runs between these: the queue is full before anybody empties it.
+    for _ in 0..told {
+        log.note(&world.tenant, &NODE, Event::AccessTokenIssued);
+    }
+    log.flush().await;
+    log.flush().await;
+    let kept = u64::try_from(all(&world, &Filter::default(), 1_000).await.len()).unwrap();
+    let hub = gateway::auth::hub_tenant().unwrap();
+    let lost = match page(&world.hub, &hub, &Filter::default(), Position::default(), 10).await {
+        Ok(page) => page
+            .entries
+            .into_iter()
+            .filter_map(|(_, entry)| match entry.event {
+                Event::NotKept { count } => Some(count),
+                _ => None,
+            })
+            .sum(),
+        // The world of these tests has no tenant of the hub's own.
+        Err(_) => told - kept,
+    };
+    assert!(lost > 0 && kept + lost == told, "{kept} kept, {lost} lost of {told}");
+    check_chain(&world).await;
+}
+
+pub async fn two_gateways_write_one_chain(engine: &Engine) {
+    let world = World::new(engine).await;
+    let other = world.another_hub();
+    let logs = [AccessLog::start(Arc::clone(&world.hub)), AccessLog::start(other)];
+    for epoch in 1..=20 {
+        for log in &logs {
+            log.note(&world.tenant, &NODE, Event::SessionOpened { epoch });
+        }
+        let (a, b) = (logs[0].flush(), logs[1].flush());
+        tokio::join!(a, b);
+    }
+    assert_eq!(all(&world, &Filter::default(), 7).await.len(), 40);
+    assert_eq!(check_chain(&world).await, 40);
+}
+
+pub async fn filters_choose_by_time_principal_event_and_reason(engine: &Engine) {
+    let world = World::new(engine).await;
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    let cut = |reason: Reason| Event::SessionCut {
+        epoch: 1,
+        reason: reason.as_str().to_owned(),
+        acknowledged: 3,
+        lasted_ms: 4,
+    };
+    let start = gateway::ambient::Clock::now_ms(&*world.clock);
+    log.note(&world.tenant, &NODE, cut(Reason::Draining));
+    world.clock.advance(10);
+    log.note(&world.tenant, &Who::Address(None), cut(Reason::NodeRevoked));
+    log.flush().await;
+    let count = async |filter: Filter| all(&world, &filter, 10).await.len();
+    assert_eq!(count(Filter { since_ms: Some(start + 1), ..Filter::default() }).await, 1);
+    assert_eq!(count(Filter { until_ms: Some(start + 10), ..Filter::default() }).await, 1);
+    assert_eq!(count(Filter { who: Some("node/".to_owned()), ..Filter::default() }).await, 1);
+    assert_eq!(count(Filter { event: Some("session_cut".to_owned()), ..Filter::default() }).await, 2);
+    assert_eq!(count(Filter { event: Some("refused".to_owned()), ..Filter::default() }).await, 0);
+    assert_eq!(count(Filter { reason: Some("NODE_REVOKED".to_owned()), ..Filter::default() }).await, 1);
+}

@@ -1,0 +1,175 @@
+//! Who did what, as operators read it.
+
+use proto::v1;
+use proto::v1::audit_service_client::AuditServiceClient;
+use semantics::reason::Reason;
+
+use super::world::{World, reason, tenant};
+
+async fn access(world: &World, tenant: &str, event: &str) -> Vec<v1::AccessEntry> {
+    world.running.flush_access().await;
+    let request = v1::ListAccessRequest {
+        tenant: tenant.to_owned(),
+        event: event.to_owned(),
+        page_size: 1_000,
+        ..Default::default()
+    };
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    audit.list_access(world.by_operator(request)).await.unwrap().into_inner().entries
+}
+
+fn changes(of: &str) -> v1::ListChangesRequest {
+    v1::ListChangesRequest { tenant: of.to_owned(), page_size: 3, ..Default::default() }
+}
+
+async fn all_changes(world: &World, mut request: v1::ListChangesRequest) -> Vec<v1::ChangeEntry> {
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    let mut found = Vec::new();
+    loop {
+        let page = audit.list_changes(world.by_operator(request.clone())).await.unwrap().into_inner();
+        assert!(page.changes.len() <= 3);
+        found.extend(page.changes);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return found;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_joins_and_tokens_leave_an_entry_each() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    let talk = node.talk().await;
+    drop(talk);
+    let closed = loop {
+        let closed = access(&world, "acme", "session_closed").await;
+        if !closed.is_empty() {
+            break closed;
+        }
+        tokio::task::yield_now().await;
+    };
+    let who = format!("node/{}", hex::encode(&node.id));
+    assert_eq!((closed.len(), &closed[0].who), (1, &who));
+    let events: Vec<(String, String)> =
+        access(&world, "acme", "").await.into_iter().map(|entry| (entry.event, entry.who)).collect();
+    let expected = [
+        ("tenant_created", "operator/hub/first"),
+        ("join_token_created", "operator/hub/first"),
+        ("node_joined", &who),
+        ("access_token_issued", &who),
+        ("session_opened", &who),
+        ("session_closed", &who),
+    ];
+    assert_eq!(events, expected.map(|(event, who)| (event.to_owned(), who.to_owned())));
+}
+
+#[tokio::test]
+async fn a_session_that_the_hub_ends_is_told_apart_and_says_why() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    let mut talk = node.talk().await;
+    let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "laptop".to_owned() };
+    world.admin().revoke_node(world.by_operator(request)).await.unwrap();
+    assert_eq!(talk.goodbye().await, Reason::NodeRevoked);
+    let cut = access(&world, "acme", "session_cut").await;
+    let details: serde_json::Value = serde_json::from_slice(&cut[0].details).unwrap();
+    assert_eq!((cut.len(), &details["reason"]), (1, &"NODE_REVOKED".into()));
+}
+
+#[tokio::test]
+async fn refusals_are_counted_by_who_was_refused_and_strangers_at_the_hub() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    for _ in 0..5 {
+        let request = v1::ListKindsRequest { tenant: "acme".to_owned(), ..Default::default() };
+        assert_eq!(reason(world.admin().list_kinds(node.by(request)).await), Reason::PermissionDenied);
+    }
+    for _ in 0..3 {
+        let request = super::world::with_token(v1::ListTenantsRequest::default(), "nonsense");
+        assert_eq!(reason(world.admin().list_tenants(request).await), Reason::Unauthenticated);
+    }
+    let pushed = node.sync().push(node.by(v1::PushRequest::default())).await;
+    assert_eq!(reason(pushed), Reason::Malformed);
+    let own = access(&world, "acme", "refused").await;
+    assert_eq!(own.len(), 1, "the token that does not reach proves who it is to nobody: {own:?}");
+    let details: serde_json::Value = serde_json::from_slice(&own[0].details).unwrap();
+    assert_eq!((&details["reason"], &details["count"]), (&"MALFORMED".into(), &1.into()));
+    assert_eq!(details["samples"][0]["method"], "/hubward.v1.SyncService/Push");
+    let strangers = access(&world, "hub", "refused").await;
+    let counts: Vec<serde_json::Value> = strangers
+        .iter()
+        .map(|entry| {
+            assert_eq!(entry.who, "address/127.0.0.1");
+            let details: serde_json::Value = serde_json::from_slice(&entry.details).unwrap();
+            details["count"].clone()
+        })
+        .collect();
+    assert_eq!(counts, [3, 5], "UNAUTHENTICATED, then PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn changes_name_their_author_their_record_and_what_became_of_them() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    node.talk().await;
+    let mut odd = node.note(2, "y");
+    odd.key = Some(v1::Key { kind: "undeclared".to_owned(), id: "y".to_owned() });
+    node.sync().push(node.by(node.push(vec![node.note(1, "x"), odd]))).await.unwrap();
+    let declaration = br#"{"name":"lamp","policy":"fields"}"#.to_vec();
+    let request = v1::ApplyKindRequest { tenant: "acme".to_owned(), declaration };
+    world.admin().apply_kind(world.by_operator(request)).await.unwrap();
+    let all = all_changes(&world, changes("acme")).await;
+    let seen: Vec<(String, String, String)> = all
+        .iter()
+        .map(|change| {
+            let id =
+                format!("{}/{}", change.kind.as_deref().unwrap_or("-"), change.id.as_deref().unwrap_or("-"));
+            (change.author_name.clone(), change.outcome.clone(), id)
+        })
+        .collect();
+    let told = |who: &str, outcome: &str, id: String| (who.to_owned(), outcome.to_owned(), id);
+    let id = hex::encode(&node.id);
+    assert_eq!(
+        seen,
+        [
+            told("laptop", "control", format!("view/{id}")),
+            told("laptop", "control", format!("node/{id}")),
+            told("laptop", "applied", "note/x".to_owned()),
+            told("laptop", "rejected", "-/-".to_owned()),
+            told("hub/first", "control", "kind/lamp".to_owned()),
+        ]
+    );
+    assert_eq!(all[3].reason, "KIND_UNDECLARED");
+    let by = |author: &str| v1::ListChangesRequest { author: author.to_owned(), ..changes("acme") };
+    assert_eq!(all_changes(&world, by("hub/first")).await.len(), 1);
+    assert_eq!(all_changes(&world, by("laptop")).await.len(), 4);
+    let rejected = v1::ListChangesRequest { outcome: "rejected".to_owned(), ..changes("acme") };
+    assert_eq!(all_changes(&world, rejected).await.len(), 1);
+    let late = v1::ListChangesRequest { since_ms: Some(all[4].time_ms + 60_000), ..changes("acme") };
+    assert_eq!(all_changes(&world, late).await.len(), 0);
+    let since = v1::ListChangesRequest { since_ms: Some(all[4].time_ms), ..changes("acme") };
+    assert!(all_changes(&world, since).await.iter().all(|change| change.time_ms >= all[4].time_ms));
+}
+
+#[tokio::test]
+async fn page_tokens_of_the_audit_stay_with_their_tenant_and_filters() {
+    let world = World::new().await;
+    world.node("laptop").await;
+    world.admin().create_tenant(world.by_operator(tenant("zoo"))).await.unwrap();
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    let first = v1::ListChangesRequest { page_size: 1, ..changes("acme") };
+    let page = audit.list_changes(world.by_operator(first)).await.unwrap().into_inner();
+    assert!(!page.next_page_token.is_empty());
+    for request in [
+        v1::ListChangesRequest { page_token: page.next_page_token.clone(), ..changes("zoo") },
+        v1::ListChangesRequest {
+            page_token: page.next_page_token.clone(),
+            kind: "note".to_owned(),
+            ..changes("acme")
+        },
+    ] {
+        assert_eq!(reason(audit.list_changes(world.by_operator(request)).await), Reason::BadToken);
+    }
+    assert_eq!(reason(audit.list_changes(world.by_operator(changes("nowhere"))).await), Reason::NotFound);
+}
