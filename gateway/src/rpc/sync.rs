@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::sync_service_server::SyncService;
-use semantics::access::Event;
+use semantics::access::{Event, Sample};
 use semantics::cursor::Next;
 use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::Reason;
@@ -22,14 +22,17 @@ use super::seats::Seat;
 use super::{Gate, node_of, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
+use crate::hub::Principal;
 use crate::hub::catch_up::From as PullFrom;
 use crate::hub::error::HubError;
 use crate::hub::session::Session;
-use crate::hub::{Hub, Principal};
 use crate::tls::Call;
 
 /// A session says hello within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the access log calls a pull.
+const PULL: &str = "/hubward.v1.SyncService/Pull";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -75,11 +78,11 @@ impl SyncService for SyncHandler {
         self.0.check_open().map_err(status::of)?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
-        let hub = Arc::clone(&self.0.hub);
-        let patience = Duration::from_millis(expires_ms.saturating_sub(hub.clock().now_ms()));
+        let gate = Arc::clone(&self.0);
+        let patience = Duration::from_millis(expires_ms.saturating_sub(gate.hub.clock().now_ms()));
         let work = async move {
             // Who does not read keeps neither the pages nor the connection for longer than the token is good.
-            drop(tokio::time::timeout(patience, pages(hub, who, from, sender)).await);
+            drop(tokio::time::timeout(patience, pages(&gate, &who, from, sender)).await);
             drop(call);
         };
         self.0.tasks.spawn(status::within(status::request_id(), work));
@@ -180,17 +183,23 @@ fn pull_from(request: v1::PullRequest) -> Result<PullFrom, Status> {
 
 /// Sends pages up to the next cut.
 async fn pages(
-    hub: Arc<Hub>,
-    who: Principal,
+    gate: &Gate,
+    who: &Principal,
     from: PullFrom,
     sender: mpsc::Sender<Result<v1::PullResponse, Status>>,
 ) {
     let mut from = from;
     // Waits for room before it reads: a slow reader holds one page at most.
     while let Ok(permit) = sender.reserve().await {
-        let page = match hub.pull(&who, &from).await {
+        let page = match gate.hub.pull(who, &from).await {
             Ok(caught) => caught.page,
-            Err(error) => return permit.send(Err(status::of(error))),
+            Err(error) => {
+                // The call was answered when it began: nobody else sees that it is refused after all.
+                let sample = Sample::new(&status::request_id(), PULL, &error.refusal.detail);
+                gate.access.refused(Some(who.tenant.clone()), &Who::Node(who.node), error.reason(), sample);
+                gate.metrics.refused(error.reason());
+                return permit.send(Err(status::of(error)));
+            }
         };
         let next = page.next.clone();
         permit.send(Ok(v1::PullResponse { changes: Some(page.into()) }));
