@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # builds the dependencies anew.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help install build demo test check sim chaos proto
+.PHONY: help install build demo test check sim faults chaos proto
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -33,6 +33,9 @@ check: ## format and lints
 
 sim: ## the simulation: make sim [SEEDS=2000], or one seed again: make sim SEED=17
 	@SEEDS=$(SEEDS) SEED=$(SEED) scripts/trial simulation seeds
+
+faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=60]
+	@FAULT=$(FAULT) SEEDS=$(SEEDS) scripts/trial faults planted
 
 chaos: ## real processes killed, stopped and cut off under load: make chaos [ROUNDS=200] [DB=sqlite|postgres]
 	@scripts/section "install" scripts/install test

@@ -72,6 +72,9 @@ impl TenantIo for MeteredIo<'_> {
 
 #[async_trait]
 impl Store for Metered {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         self.inner.create_tenant(tenant, head).await
     }

@@ -9,6 +9,7 @@ use axum::routing::get;
 use http::{StatusCode, header};
 
 use crate::rpc::Gate;
+use crate::store::StoreError;
 
 /// The store answers a readiness probe within this time.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
@@ -28,8 +29,16 @@ async fn ready(State(gate): State<Arc<Gate>>) -> (StatusCode, &'static str) {
     if gate.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    match tokio::time::timeout(PROBE_WITHIN, gate.hub.store().tenants(None, 1)).await {
+    let store = gate.hub.store();
+    let answers = async {
+        store.check().await?;
+        store.tenants(None, 1).await
+    };
+    match tokio::time::timeout(PROBE_WITHIN, answers).await {
         Ok(Ok(_)) => (StatusCode::OK, "ok\n"),
+        Ok(Err(StoreError::Unsafe(_))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the store's settings are not safe\n")
+        }
         Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n"),
     }
 }

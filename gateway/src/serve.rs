@@ -18,6 +18,7 @@ use semantics::session::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
@@ -226,8 +227,11 @@ async fn spoke_routes(
     let sync = SyncServiceServer::new(SyncHandler(Arc::clone(gate)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
-        .accept_compressed(tonic::codec::CompressionEncoding::Zstd)
-        .send_compressed(tonic::codec::CompressionEncoding::Zstd);
+        .accept_compressed(CompressionEncoding::Zstd)
+        .accept_compressed(CompressionEncoding::Gzip)
+        // Of those that the caller takes, the one that it names first.
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Zstd);
     let node =
         NodeServiceServer::new(NodeHandler(Arc::clone(gate))).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let auth = AuthServiceServer::new(trust.handler(status::of).noting(gate.access.clone()))

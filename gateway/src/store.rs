@@ -15,8 +15,12 @@
 //! - `log_pages_are_in_revision_order`, without gaps but for pruned rows.
 //! - `ids_are_compared_as_bytes`: no locale, no normalisation, no case folding, any Unicode including U+0000.
 //! - `pages_are_bounded`: no call returns more than the caller's bounds plus one row.
+//! - `a_log_page_brings_all_cells_or_none`: at most [`PAGE_CELLS_MAX`], and never a part of them.
 //! - `tenants_are_apart`: nothing written under one tenant is returned under another.
 //! - `plain_rows_change_by_compare_and_set`: a [`Store::plain_put`] with a stale version writes nothing.
+//! - `pruning_takes_a_bounded_number_of_commits`: at most [`PRUNE_COMMITS_MAX`] in one call, the oldest first.
+//! - `writes_stop_when_the_settings_no_longer_keep_them`: a write whose commit would not be kept is
+//!   [`StoreError::Unsafe`] and has written nothing, also when the settings changed after the store was opened.
 //! - `exclusive_shuts_out_other_appends`: between [`Store::exclusive`] and its end no other append succeeds; it
 //!   ends by itself within [`EXCLUSIVE_MS_MAX`] when its holder stops.
 //! - `unknown_means_maybe`: [`StoreError::Unknown`] is returned only when the append may or may not have happened.
@@ -46,6 +50,10 @@ pub use self::shared::Shared;
 pub const EXCLUSIVE_MS_MAX: u64 = 2_000;
 /// Most keys, writers or cells asked for in one load.
 pub const LOAD_KEYS_MAX: usize = 4096;
+/// Most commits that one call prunes.
+pub const PRUNE_COMMITS_MAX: usize = 1_000;
+/// Most cell hashes (2 KiB each) that come with one page of the log.
+pub const PAGE_CELLS_MAX: usize = 4_096;
 /// Longest plain value, bytes.
 pub const PLAIN_BYTES_MAX: usize = 64 * 1024;
 
@@ -70,6 +78,9 @@ pub enum StoreError {
     /// The store's settings cannot keep an acknowledgement.
     #[error("the store's settings are not safe: {0}")]
     Unsafe(String),
+    /// The database is of a newer program: it has this migration, which this one does not know.
+    #[error("the database is of a newer hubward: it has migration {0}, which this one does not know")]
+    Newer(i64),
     /// No such tenant.
     #[error("no tenant {0}")]
     NoTenant(TenantId),
@@ -311,8 +322,11 @@ pub struct LogPage {
     pub reaches_head: bool,
     /// The records asked for.
     pub current: BTreeMap<Key, Current>,
-    /// All cell hashes, when asked for and the page reaches the head.
+    /// All cell hashes where `has_cells`, else none.
     pub cells: Vec<CellRow>,
+    /// Whether `cells` are all there are: they were asked for, the page reaches the head, and there are no more than
+    /// [`PAGE_CELLS_MAX`].
+    pub has_cells: bool,
 }
 
 /// What a page of records asks for.
@@ -348,7 +362,7 @@ pub struct Prune {
     pub rows: Vec<Revision>,
     /// Tombstones: the pointer goes when it still stands at the revision, and the row with it.
     pub tombstones: Vec<(Key, Revision)>,
-    /// Commits whose last revision lies below this one.
+    /// Commits whose last revision lies below this one, the oldest [`PRUNE_COMMITS_MAX`] of them.
     pub commits_below: Revision,
 }
 
@@ -403,6 +417,14 @@ pub struct PlainRow {
     pub version: u64,
 }
 
+/// Whether a plain value is short enough.
+fn check_plain(value: &[u8]) -> Result<(), StoreError> {
+    if value.len() > PLAIN_BYTES_MAX {
+        return Err(StoreError::Internal(format!("a plain value has {} bytes", value.len())));
+    }
+    Ok(())
+}
+
 /// Loads and appends of one tenant: outside of or inside an exclusive section.
 #[async_trait]
 pub trait TenantIo: Send {
@@ -417,6 +439,11 @@ pub trait TenantIo: Send {
 /// The store. See the module for its contract.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
+    /// Whether it answers, and would keep what is written now.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsafe`] names the setting that does not; [`StoreError::Unavailable`].
+    async fn check(&self) -> Result<(), StoreError>;
     /// Makes a tenant with this head; false when it exists.
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError>;
     /// Tenants after a name, in byte order.
@@ -469,7 +496,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         space: Space,
         key: &[u8],
     ) -> Result<Option<PlainRow>, StoreError>;
-    /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else.
+    /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else. A value
+    /// longer than [`PLAIN_BYTES_MAX`] is an error.
     async fn plain_put(
         &self,
         tenant: &TenantId,

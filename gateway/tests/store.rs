@@ -24,6 +24,8 @@ mod plain;
 mod prune;
 #[path = "store/read.rs"]
 mod read;
+#[path = "store/server.rs"]
+mod server;
 
 /// Makes one test of each case, in a module named after the engine. The second argument opens an empty engine, or
 /// gives `None` where it is not available.
@@ -74,10 +76,12 @@ macro_rules! store_tests {
                     plain_rows_page_in_byte_order,
                     plain_spaces_are_apart,
                     plain_values_are_any_bytes,
+                    a_plain_value_past_its_bound_is_an_error,
                     a_deleted_plain_row_starts_again,
                 }
                 prune {
                     pruning_takes_rows_and_commits,
+                    pruning_takes_a_bounded_number_of_commits,
                     a_tombstone_goes_only_while_it_stands,
                     a_row_without_a_pointer_says_so,
                     held_revisions_are_told,
@@ -90,6 +94,7 @@ macro_rules! store_tests {
                     a_pointer_page_stops_after_the_row_that_reaches_the_bytes,
                     a_log_page_tells_where_each_record_is_now,
                     a_log_page_brings_records_and_cells,
+                    a_log_page_brings_all_cells_or_none,
                     load_finds_what_is_there_and_leaves_out_the_rest,
                     load_takes_as_many_keys_as_it_says,
                     rows_come_by_revision,

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::{HybridTime, Stamp};
 use crate::envelope::{Cell, Content, FieldStamp, Mutation, Op, Record};
 use crate::ids::{CommitNumber, Digest, Dot, Key, RecordId, Revision, Salt};
+use crate::kind::is_pushable;
 use crate::lthash::LtHash;
 use crate::version::Version;
 
@@ -70,6 +71,18 @@ pub fn record_digest(record: &Record) -> Digest {
         .bytes(14, &fields_bytes(record))
         .bytes(15, &inputs_bytes(record))
         .finish()
+}
+
+/// Digest of what a record says, and of nothing that depends on where or when it was said: its key and its body. `None`
+/// for a tombstone and for the hub's own kinds. It has no salt: who can guess a body can test the guess.
+#[must_use]
+pub fn content_digest(record: &Record) -> Option<Digest> {
+    let Content::Live(body) = &record.content else { return None };
+    let hasher = FieldHasher::new("hubward/content/1")
+        .bytes(1, record.key.kind.as_str().as_bytes())
+        .bytes(2, record.key.id.as_str().as_bytes())
+        .bytes(3, body);
+    is_pushable(&record.key.kind).then(|| hasher.finish())
 }
 
 /// Id of a conflict record: the digest of what it is about, in hexadecimal.

@@ -1,55 +1,123 @@
 //! Planted faults: switches with which a test makes the product break one promise, to see that the checks notice.
 //! They exist in builds with debug assertions alone; in a release build no switch can be thrown.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A promise that can be broken on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The embedded databases answer before their file is on the disk.
-    NoFsync,
-}
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The variable in which a test names the fault of the process it starts.
 pub const VARIABLE: &str = "HUBWARD_PLANTED_FAULT";
 
-static PLANTED: AtomicU64 = AtomicU64::new(0);
+macro_rules! faults {
+    ($($(#[$doc:meta])* $fault:ident = $name:literal,)*) => {
+        /// A promise that can be broken on purpose.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[$doc])* $fault,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$fault),*];
+
+            /// Its name in [`VARIABLE`].
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$fault => $name,)*
+                }
+            }
+
+            fn switch(self) -> &'static AtomicBool {
+                match self {
+                    $(Self::$fault => {
+                        static SWITCH: AtomicBool = AtomicBool::new(false);
+                        &SWITCH
+                    })*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The embedded databases answer before their file is on the disk.
+    NoFsync = "no_fsync",
+    /// A refused mutation uses up a revision, as a database sequence would have it.
+    RevisionFromSequence = "revision_from_sequence",
+    /// A replica stores its cursor in a transaction before the one that shows the changes.
+    CursorBeforeApply = "cursor_before_apply",
+    /// The hub answers whatever the append comes to.
+    AnswerBeforeCommit = "answer_before_commit",
+    /// A repeat is known by its record's version and not by its consumed dot.
+    DuplicateByDomination = "duplicate_by_domination",
+    /// The hub forgets outcomes that the writer has not confirmed.
+    OutcomeForgotten = "outcome_forgotten",
+    /// An outbox entry goes with its answer and not with the cut that brings its effect.
+    EntryDroppedAtAnswer = "entry_dropped_at_answer",
+    /// Every page of a catch-up ends as if it were a cut.
+    PageEndAsCursor = "page_end_as_cursor",
+    /// The horizon passes the resume positions of catch-ups under way.
+    LeasesIgnored = "leases_ignored",
+    /// A gap in the live ring is stepped over.
+    RingGapNotRead = "ring_gap_not_read",
+    /// A reader joins the ring at its end and not where its scan ended.
+    RingJoinedLate = "ring_joined_late",
+    /// What a grown view newly shows is not backfilled.
+    GrowthNotBackfilled = "growth_not_backfilled",
+    /// A replica keeps what its view no longer shows.
+    ShrunkViewKept = "shrunk_view_kept",
+    /// Every reader is told of every departure.
+    DepartureToAll = "departure_to_all",
+    /// What a gateway remembers survives the commits of others.
+    CacheOverMiss = "cache_over_miss",
+    /// The store compares the head's revision and not its commit number.
+    ComparedByRevision = "compared_by_revision",
+    /// A reconciliation settles only what the replica itself has sent.
+    UnsentAppliedTwice = "unsent_applied_twice",
+    /// The tenant's time follows the stamps that writers give.
+    TimeFollowsStamps = "time_follows_stamps",
+    /// The horizon passes what open writers have acknowledged.
+    HorizonPassesReaders = "horizon_passes_readers",
+    /// Opening an epoch closes every other of its node.
+    EpochsCloseEachOther = "epochs_close_each_other",
+    /// The members of a group are taken one by one.
+    GroupSplit = "group_split",
+    /// What rests on a refused mutation is not set aside with it.
+    CauseNotCarried = "cause_not_carried",
+    /// A change leaves its record's version without its dot.
+    MergeWithoutDot = "merge_without_dot",
+    /// Concurrent writes are ordered by their arrival and not by their stamps.
+    TiesByArrival = "ties_by_arrival",
+    /// An append of which nobody knows is answered as refused.
+    UnknownAsFailed = "unknown_as_failed",
+    /// A cell's digest still counts what was superseded.
+    SupersededInDigest = "superseded_in_digest",
+    /// Dots are sent without having been stored.
+    DotsNotStored = "dots_not_stored",
+    /// Pruning takes what an open conflict names.
+    HeldRowPruned = "held_row_pruned",
+}
 
 impl Fault {
-    /// Every fault.
-    pub const ALL: [Self; 1] = [Self::NoFsync];
-
-    /// Its name in [`VARIABLE`].
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoFsync => "no_fsync",
-        }
-    }
-
-    const fn bit(self) -> u64 {
-        match self {
-            Self::NoFsync => 1,
-        }
-    }
-
-    /// Plants it in this process, for good. Without debug assertions this does nothing.
+    /// Plants it in this process. Without debug assertions this does nothing.
     pub fn plant(self) {
-        if cfg!(debug_assertions) {
-            PLANTED.fetch_or(self.bit(), Ordering::Relaxed);
-        }
+        self.switch().store(cfg!(debug_assertions), Ordering::Relaxed);
+    }
+
+    /// Takes it out again.
+    pub fn lift(self) {
+        self.switch().store(false, Ordering::Relaxed);
     }
 
     /// Whether it is planted.
     #[must_use]
     pub fn is_planted(self) -> bool {
-        cfg!(debug_assertions) && PLANTED.load(Ordering::Relaxed) & self.bit() != 0
+        cfg!(debug_assertions) && self.switch().load(Ordering::Relaxed)
     }
 
     /// The fault of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fault| fault.name() == name)
+        Self::ALL.iter().copied().find(|fault| fault.name() == name)
     }
 }
 
@@ -67,11 +135,10 @@ mod tests {
 
     #[test]
     fn names_are_read_back_and_nothing_is_planted_by_itself() {
+        plant_named(Some("no such fault"));
         for fault in Fault::ALL {
-            assert_eq!(Fault::named(fault.name()), Some(fault));
+            assert_eq!(Fault::named(fault.name()), Some(*fault));
             assert!(!fault.is_planted());
         }
-        plant_named(Some("no such fault"));
-        assert_eq!(PLANTED.load(Ordering::Relaxed), 0);
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod life;
 use crate::clock::Stamp;
 use crate::decide::{Context, Parsed};
 use crate::envelope::{KEY_ID_CLEAR, Op, Placement, Record};
+use crate::fault::Fault;
 use crate::ids::Key;
 use crate::kind::{Policy, Rule};
 use crate::reason::{Reason, Refusal};
@@ -93,7 +94,10 @@ pub(crate) fn join_onto(current: &Record, life: Life, delta: &Delta, rule: &Rule
         Some(placement) => later_register(old, (placement, delta.stamp())),
         None => old,
     };
-    let version = current.version.clone().with(delta.stamp().dot);
+    let mut version = current.version.clone();
+    if !Fault::MergeWithoutDot.is_planted() {
+        version.add(delta.stamp().dot);
+    }
     life.join(delta.life.clone(), rule.policy).into_record(&current.key, register, version, rule)
 }
 

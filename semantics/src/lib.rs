@@ -20,6 +20,7 @@ pub mod lthash;
 pub mod outcome;
 pub mod reason;
 pub mod role;
+pub mod schedule;
 pub mod schema;
 pub mod session;
 pub mod version;

@@ -76,6 +76,12 @@ impl LtHash {
         FieldHasher::new("hubward/view/1").bytes(1, self.as_bytes()).finish()
     }
 
+    /// The digest of the contents whose digests were put in.
+    #[must_use]
+    pub fn finish_contents(&self) -> Digest {
+        FieldHasher::new("hubward/contents/1").bytes(1, self.as_bytes()).finish()
+    }
+
     fn each_lane(&mut self, other: &[u8; LTHASH_BYTES], op: fn(u16, u16) -> u16) {
         let (lanes, _) = self.0.as_chunks_mut::<2>();
         let (others, _) = other.as_chunks::<2>();

@@ -1,6 +1,9 @@
 //! Time and randomness, as parameters. The only file of this crate that touches the real ones.
 
 use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use crate::replica::Entropy;
 
@@ -10,6 +13,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> u64;
     /// Milliseconds since some fixed moment; never goes back.
     fn elapsed_ms(&self) -> u64;
+    /// Ends when so many milliseconds have passed by [`Clock::elapsed_ms`].
+    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+    }
 }
 
 /// The machine's clock.

@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod config;
 mod conflicts;
 mod files;
 mod health;
@@ -18,9 +19,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use semantics::reason::{Reason, Refusal};
 
-use self::access::Access;
-use self::args::{Args, Command, ConflictsCommand};
+use self::access::{Access, At};
+use self::args::{Args, Command, ConflictsCommand, Join, Run};
 use self::print::Printer;
+use crate::settings::Settings;
 
 /// The command line, as clap knows it.
 #[must_use]
@@ -71,36 +73,50 @@ fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
 }
 
 async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
-    let data = args.data.as_path();
-    match args.command {
-        Command::Join(join) => return join::run(data, join, printer).await,
-        Command::Watch { kind, after } => return watch::run(data, kind, after).await,
-        Command::Run => return run::run(data, printer).await,
-        Command::Health => return health::run(data, printer).await,
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), "spoke", &mut script);
-            return print::raw(&script);
+    if let Command::Completions { shell } = args.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command(), "spoke", &mut script);
+        return print::raw(&script);
+    }
+    let settings = Settings::gather(args.data.as_deref(), args.config.as_deref())?;
+    let data = settings.data();
+    let command = match args.command {
+        Command::Config(command) => return config::run(settings, command, printer),
+        Command::Join(Join { hubs, joining }) => {
+            let join = settings.with(&hubs)?.with(&joining)?.join()?;
+            return join::run(&data, join, printer).await;
         }
-        Command::AdoptLog => return run::adopt_log(data, printer).await,
-        Command::History { kind, id } => return conflicts::history(data, &kind, &id, printer).await,
+        Command::Run(Run { hubs, syncing }) => {
+            let settings = settings.with(&hubs)?.with(&syncing)?;
+            let at = At { data, reach: settings.reach()? };
+            return run::run(&at, settings.schedule()?).await;
+        }
+        Command::Health => return health::run(&data, printer).await,
+        Command::AdoptLog => return run::adopt_log(&data, printer).await,
+        command => command,
+    };
+    let at = At { data, reach: settings.reach()? };
+    match command {
+        Command::Watch { kind, after } => return watch::run(&at, kind, after).await,
+        Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,
         _ => {}
     }
-    let mut access = Access::open(data).await?;
-    let result = with_access(&mut access, data, args.command, printer).await;
+    let mut access = Access::open(&at).await?;
+    let result = with_access(&mut access, &at, command, printer).await;
     access.close().await;
     result
 }
 
 async fn with_access(
     access: &mut Access,
-    data: &std::path::Path,
+    at: &At,
     command: Command,
     printer: Printer,
 ) -> Result<(), Refusal> {
     match command {
         Command::Join(_)
-        | Command::Run
+        | Command::Run(_)
+        | Command::Config(_)
         | Command::Health
         | Command::Completions { .. }
         | Command::AdoptLog
@@ -117,11 +133,11 @@ async fn with_access(
         Command::Rm { kind, id } => records::rm(access, kind, id, printer).await,
         Command::Ls(ls) => records::ls(access, ls, printer).await,
         Command::Status => records::status(access, printer).await,
-        Command::Digest => records::digest(access, printer).await,
+        Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,
         Command::Conflicts { command: ConflictsCommand::Show { id } } => {
-            conflicts::show(access, data, &id, printer).await
+            conflicts::show(access, at, &id, printer).await
         }
         Command::Import(import) => files::import(access, import, printer).await,
         Command::Export { kind } => files::export(access, kind).await,

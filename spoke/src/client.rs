@@ -39,6 +39,7 @@
 //! ```
 
 pub(crate) mod open;
+mod scheduled;
 mod synced;
 
 use std::fmt;
@@ -296,6 +297,14 @@ impl Spoke {
     /// Those of [`Replica::confirmed_digest`], as refusals.
     pub async fn digest(&self) -> Result<(Revision, Digest), Refusal> {
         Ok(self.replica.confirmed_digest().await?)
+    }
+
+    /// Revision and digest of what the confirmed records say, see [`Replica::content_digest`].
+    ///
+    /// # Errors
+    /// Those of [`Replica::content_digest`], as refusals.
+    pub async fn content_digest(&self) -> Result<(Revision, Digest), Refusal> {
+        Ok(self.replica.content_digest().await?)
     }
 
     /// Moves whenever this spoke wrote something.

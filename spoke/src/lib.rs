@@ -17,6 +17,7 @@ pub mod folder;
 pub mod import;
 pub mod replica;
 pub mod runtime;
+pub mod settings;
 pub mod sync;
 pub mod transport;
 pub mod trust;

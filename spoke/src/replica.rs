@@ -4,6 +4,7 @@
 
 mod apply;
 mod changes;
+mod digests;
 pub mod entry;
 mod epoch;
 mod greet;

@@ -1,6 +1,8 @@
 //! The shell around the engine: opens connections, sends, keeps timers, and feeds what happens back. One task owns
 //! the engine; everyone else holds a [`Handle`].
 
+mod rounds;
+mod tally;
 mod task;
 
 use std::fmt;
@@ -13,6 +15,8 @@ use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::rounds::{Round, Rounds};
+pub use self::tally::{Statistics, Sums};
 pub use self::task::run;
 use crate::sync::Status;
 
@@ -50,6 +54,19 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal>;
     /// The revision at the hub's head.
     async fn head(&self) -> Result<Revision, Refusal>;
+    /// Bytes that went over the wire so far, both ways.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+/// Bytes on the wire, as the network sees them: after compression and encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// To hubs.
+    pub sent: u64,
+    /// From hubs.
+    pub received: u64,
 }
 
 /// What the shell tells of the engine. Sent anew after everything the engine did.
@@ -61,6 +78,8 @@ pub struct Progress {
     pub stopped: Option<Refusal>,
     /// How often the engine has done something; says only that it moved.
     pub turns: u64,
+    /// What syncing came to since this process opened the replica.
+    pub statistics: Statistics,
 }
 
 /// What others ask of the engine.
@@ -77,6 +96,7 @@ pub enum Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     nudge: Arc<Notify>,
+    rounds: Arc<Rounds>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -85,6 +105,7 @@ pub struct Handle {
 pub struct Mailbox {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) nudge: Arc<Notify>,
+    pub(crate) rounds: Arc<Rounds>,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) stop: CancellationToken,
 }
@@ -93,16 +114,24 @@ pub struct Mailbox {
 #[must_use]
 pub fn handle(status: Status, stop: CancellationToken) -> (Handle, Mailbox) {
     let (to_task, commands) = mpsc::channel(COMMANDS_MAX);
-    let (progress, seen) = watch::channel(Progress { status, stopped: None, turns: 0 });
-    let nudge = Arc::new(Notify::new());
-    let handle = Handle { commands: to_task, nudge: Arc::clone(&nudge), progress: seen };
-    (handle, Mailbox { commands, nudge, progress, stop })
+    let statistics = Statistics::default();
+    let (progress, seen) = watch::channel(Progress { status, stopped: None, turns: 0, statistics });
+    let (nudge, rounds) = (Arc::new(Notify::new()), Arc::new(Rounds::default()));
+    let handle =
+        Handle { commands: to_task, nudge: Arc::clone(&nudge), rounds: Arc::clone(&rounds), progress: seen };
+    (handle, Mailbox { commands, nudge, rounds, progress, stop })
 }
 
 impl Handle {
     /// Says that something was written. Costs nothing when the engine already knows.
     pub fn outbox_changed(&self) {
         self.nudge.notify_one();
+    }
+
+    /// Those who wait for the replica to be in sync.
+    #[must_use]
+    pub fn rounds(&self) -> &Arc<Rounds> {
+        &self.rounds
     }
 
     /// Asks the engine.

@@ -15,7 +15,7 @@ use semantics::session::{ClientMessage, ServerMessage};
 
 use self::backoff::Backoff;
 pub use self::config::Config;
-pub use self::message::{Action, Applied, Event, Settled, Step, Timer, is_cut, page_bytes};
+pub use self::message::{Action, Applied, Counts, Event, Settled, Step, Timer, is_cut, page_bytes};
 
 /// What the machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub struct Status {
     pub moved: u64,
     /// How many sessions there have been.
     pub sessions: u64,
+    /// What all cuts did to the confirmed records.
+    pub counts: Counts,
+    /// How many local mutations were answered.
+    pub pushed: u64,
     /// Failures in a row.
     pub failures: u32,
     /// The last refusal that ended a connection or stopped the machine.
@@ -78,6 +82,8 @@ pub struct Sync {
     heard_ms: u64,
     moved: u64,
     sessions: u64,
+    counts: Counts,
+    pushed: u64,
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
@@ -105,6 +111,8 @@ impl Sync {
             heard_ms: 0,
             moved: 0,
             sessions: 0,
+            counts: Counts::default(),
+            pushed: 0,
             nonce: 0,
             was_rebuilt: false,
             gave_up: false,
@@ -122,6 +130,8 @@ impl Sync {
             is_drained: self.phase == Phase::Live && self.push == PushState::Idle && !self.outbox_dirty,
             moved: self.moved,
             sessions: self.sessions,
+            counts: self.counts,
+            pushed: self.pushed,
             failures: self.backoff.failures(),
             last_refusal: self.last_refusal.clone(),
         }
@@ -134,6 +144,12 @@ impl Sync {
         match event {
             Event::Start if self.phase == Phase::Idle => self.connect(),
             Event::Start => Vec::new(),
+            Event::Rest => {
+                let actions = self.close();
+                self.phase = Phase::Idle;
+                self.backoff.succeeded();
+                actions
+            }
             Event::Connected if self.phase == Phase::Connecting => {
                 self.phase = Phase::Greeting;
                 self.heard_ms = now_ms;
@@ -277,6 +293,7 @@ impl Sync {
     fn settled(&mut self, settled: Settled) -> Vec<Action> {
         self.outbox_dirty = true;
         self.moved = self.moved.wrapping_add(u64::from(settled.answered > 0));
+        self.pushed = self.pushed.saturating_add(u64::try_from(settled.answered).unwrap_or(u64::MAX));
         if self.push != PushState::InFlight {
             return self.push_if_idle();
         }
@@ -307,6 +324,7 @@ impl Sync {
 
     fn applied(&mut self, applied: Applied) -> Vec<Action> {
         self.is_caught_up = true;
+        self.counts = self.counts.plus(applied.counts);
         match applied.digest_matches {
             Some(false) if !self.was_rebuilt => {
                 self.was_rebuilt = true;

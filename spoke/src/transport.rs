@@ -18,13 +18,15 @@ use semantics::session::{MESSAGE_BYTES_MAX, Reconcile, Reconciliation};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 use tonic::Request;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::ambient::Clock;
 use crate::replica::Entropy;
-use crate::runtime::{Link, Transport};
-use crate::trust::{AccessTokens, PinnedConnector};
+use crate::runtime::{Link, Traffic, Transport};
+use crate::settings::Compression;
+use crate::trust::{AccessTokens, Meter, PinnedConnector};
 
 /// For a connection to stand, milliseconds.
 pub const CONNECT_MS: u64 = 10_000;
@@ -46,6 +48,8 @@ pub struct HubTransport {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     tasks: TaskTracker,
+    meter: Arc<Meter>,
+    compression: Compression,
     /// The endpoint of the last session: it is asked first.
     current: AtomicUsize,
 }
@@ -61,6 +65,10 @@ impl fmt::Debug for HubTransport {
 /// # Errors
 /// `MALFORMED` for something that is no URL, `PIN_MISMATCH` for another hub, `UNREACHABLE` when nobody answers.
 pub async fn channel(url: &str, pin: Option<Digest>) -> Result<Channel, Refusal> {
+    channel_over(url, PinnedConnector::new(pin)?).await
+}
+
+async fn channel_over(url: &str, connector: PinnedConnector) -> Result<Channel, Refusal> {
     let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{url}: {detail}"));
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|e| malformed(e.to_string()))?
@@ -69,7 +77,7 @@ pub async fn channel(url: &str, pin: Option<Digest>) -> Result<Channel, Refusal>
         .http2_keep_alive_interval(Duration::from_millis(KEEP_ALIVE_MS))
         .keep_alive_timeout(Duration::from_millis(KEEP_ALIVE_ANSWER_MS))
         .keep_alive_while_idle(true);
-    let connecting = endpoint.connect_with_connector(PinnedConnector::new(pin)?);
+    let connecting = endpoint.connect_with_connector(connector);
     match tokio::time::timeout(Duration::from_millis(CONNECT_MS), connecting).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(unreachable(url, &error)),
@@ -110,6 +118,7 @@ impl HubTransport {
         urls: Vec<String>,
         pin: Option<Digest>,
         tokens: AccessTokens,
+        compression: Compression,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -122,6 +131,8 @@ impl HubTransport {
             clock,
             entropy,
             tasks: TaskTracker::new(),
+            meter: Arc::default(),
+            compression,
             current: AtomicUsize::new(0),
         }
     }
@@ -143,7 +154,8 @@ impl HubTransport {
         match &*held {
             Some(channel) => Ok(channel.clone()),
             None => {
-                let channel = channel(url, self.pin).await?;
+                let connector = PinnedConnector::metered(self.pin, Arc::clone(&self.meter))?;
+                let channel = channel_over(url, connector).await?;
                 *held = Some(channel.clone());
                 Ok(channel)
             }
@@ -159,6 +171,18 @@ impl HubTransport {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", value);
         Ok(request)
+    }
+
+    /// A client that compresses what it sends and takes what is compressed so. What a message may be in memory is
+    /// bounded whatever it was on the wire.
+    fn sync_client(&self, channel: Channel) -> SyncServiceClient<Channel> {
+        let client = SyncServiceClient::new(channel).max_decoding_message_size(DECODED_BYTES_MAX);
+        let encoding = match self.compression {
+            Compression::Zstd => CompressionEncoding::Zstd,
+            Compression::Gzip => CompressionEncoding::Gzip,
+            Compression::None => return client,
+        };
+        client.send_compressed(encoding).accept_compressed(encoding)
     }
 
     /// What is kept of a record's history at the hub, newest first, one page.
@@ -238,18 +262,17 @@ impl Transport for HubTransport {
         self.current.store(endpoint, Ordering::Relaxed);
         let channel = self.channel(endpoint, true).await?;
         let request = self.authorized(&channel, ()).await?;
-        Ok(session::open(channel, request.metadata().clone(), Arc::clone(&self.tokens), &self.tasks))
+        let client = self.sync_client(channel);
+        Ok(session::open(client, request.metadata().clone(), Arc::clone(&self.tokens), &self.tasks))
     }
 
     async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal> {
         let message = v1::ReconcileRequest::from(request);
-        let answer = self.at(endpoint, &message, &|channel, request| async {
-            SyncServiceClient::new(channel)
-                .max_decoding_message_size(DECODED_BYTES_MAX)
-                .reconcile(request)
-                .await
-        });
-        Ok(Reconciliation::try_from(answer.await?)?)
+        let call = |channel, request| {
+            let mut client = self.sync_client(channel);
+            async move { client.reconcile(request).await }
+        };
+        Ok(Reconciliation::try_from(self.at(endpoint, &message, &call).await?)?)
     }
 
     async fn head(&self) -> Result<Revision, Refusal> {
@@ -259,6 +282,10 @@ impl Transport for HubTransport {
             })
             .await?;
         Ok(Revision(answer.revision))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.meter.traffic()
     }
 }
 

@@ -118,6 +118,7 @@ fn help_names_every_command() {
         "history",
         "watch",
         "status",
+        "config",
         "outbox",
         "conflicts",
         "digest",
@@ -127,6 +128,35 @@ fn help_names_every_command() {
     ] {
         assert!(text.contains(&format!("\n  {name} ")), "{name}:\n{text}");
     }
+}
+
+#[test]
+fn settings_come_from_flags_then_variables_then_the_folders_file_and_secrets_are_not_shown() {
+    let data = Data::joined();
+    let file = data.0.join("spoke.toml");
+    std::fs::write(&file, "schedule = 'batch'\nevery_s = 9\nbatch_changes = 5\ntoken = 's3cret'").unwrap();
+    assert_eq!(data.ok(&["config", "check"])["file"], json!(file));
+    let mut command = data.command(&["config", "print", "--every-s", "7"]);
+    let output = command.env("SPOKE_BATCH_CHANGES", "6").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("s3cret"), "{text}");
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let rows = shown["settings"].as_array().unwrap();
+    let row = |key: &str| rows.iter().find(|row| row["setting"] == key).unwrap();
+    let from_file = format!("file {}", file.display());
+    for (key, value, from) in [
+        ("schedule", json!("batch"), from_file.as_str()),
+        ("every_s", json!(7), "flag"),
+        ("batch_changes", json!(6), "variable SPOKE_BATCH_CHANGES"),
+        ("batch_wait_s", json!(60), "default"),
+        ("token", json!("(redacted)"), &from_file),
+        ("data", json!(data.0), "flag"),
+    ] {
+        assert_eq!((&row(key)["value"], row(key)["from"].as_str().unwrap()), (&value, from), "{key}");
+    }
+    std::fs::write(&file, "shedule = 'batch'").unwrap();
+    assert_eq!(data.refused(&["config", "check"]), (3, "MALFORMED".to_owned()));
+    assert_eq!(data.refused(&["run"]), (3, "MALFORMED".to_owned()));
 }
 
 #[test]

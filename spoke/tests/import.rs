@@ -112,6 +112,141 @@ async fn a_mapping_names_kinds_and_ids_and_shapes_rows() {
     assert_eq!(plot, json!({"area": 55, "holder": "Wei Lin", "plot_id": "P-03", "source": "garden"}));
 }
 
+fn mapped(name_or_path: &str, rejected: &Path) -> Options {
+    Options {
+        mapping: Mapping::load(name_or_path).unwrap(),
+        rejected: Some(rejected.to_owned()),
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn a_memory_file_becomes_entities_and_edges_and_odd_lines_are_told_by_number() {
+    let replica = replica().await;
+    let folder = scratch("memory");
+    let rejected = folder.join("rejected.jsonl");
+    let options = mapped("mcp-memory", &rejected);
+    let done = import(&replica, &sample("memory.json"), &options).await.unwrap();
+    assert_eq!((done.read, done.written, done.rejected), (13, 5, 8));
+    let mina = body(&replica, "entity", "Mina Sørensen").await;
+    let observations = json!(["Keeps plot P-01.", "Prefers leeks."]);
+    assert_eq!(mina, json!({"name": "Mina Sørensen", "entity_type": "person", "observations": observations}));
+    let holds = body(&replica, "edge", r#"["Mina Sørensen","holds","P-01"]"#).await;
+    assert_eq!(holds, json!({"src": "Mina Sørensen", "rel_type": "holds", "dst": "P-01"}));
+    let told = std::fs::read_to_string(&rejected).unwrap();
+    let lines = told.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let places: Vec<String> = lines.map(|line| line["at"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<String> = (6..=13).map(|n| format!("line {n}")).collect();
+    assert_eq!(places, expected);
+    let again = import(&replica, &sample("memory.json"), &options).await.unwrap();
+    assert_eq!((again.written, again.unchanged), (0, 5));
+}
+
+#[tokio::test]
+async fn fields_that_are_an_id_together_never_meet_and_may_be_long() {
+    let replica = replica().await;
+    let folder = scratch("composed");
+    let file = folder.join("memory.jsonl");
+    let row = |from: &str, to: &str| {
+        json!({"type": "relation", "from": from, "relationType": "r", "to": to}).to_string()
+    };
+    let long = "l".repeat(300);
+    let rows = [row("a\",\"r", "b"), row("a", "r\",\"b"), row(&long, "x"), row(&long, "y")];
+    std::fs::write(&file, rows.join("\n")).unwrap();
+    let done = import(&replica, &file, &mapped("mcp-memory", &folder.join("r"))).await.unwrap();
+    assert_eq!((done.written, done.rejected), (4, 0));
+    let again = import(&replica, &file, &mapped("mcp-memory", &folder.join("r"))).await.unwrap();
+    assert_eq!((again.written, again.unchanged), (0, 4));
+}
+
+#[tokio::test]
+async fn hub_kinds_are_passed_over() {
+    let replica = replica().await;
+    let folder = scratch("export");
+    let file = folder.join("export.jsonl");
+    let rows = [
+        json!({"kind": "note", "id": "a", "domain": "garden", "subject": "mina", "body": {"text": "hi"}}),
+        json!({"kind": "view", "id": "v", "domain": "default", "body": {}}),
+        json!({"kind": "conflict", "id": "c", "domain": "default", "body": {}}),
+        json!({"kind": "note", "id": "sealed", "domain": "default", "body_hex": "00"}),
+    ];
+    std::fs::write(&file, rows.map(|row| row.to_string()).join("\n")).unwrap();
+    let done = import(&replica, &file, &mapped("export", &folder.join("r"))).await.unwrap();
+    assert_eq!((done.written, done.passed_over, done.rejected), (1, 2, 1));
+    let key = Key { kind: Kind::new("note").unwrap(), id: RecordId::new("a").unwrap() };
+    let placement = replica.get(&key).await.unwrap().unwrap().record.placement;
+    assert_eq!((placement.domain.as_str(), placement.subject.unwrap().as_str()), ("garden", "mina"));
+}
+
+#[tokio::test]
+async fn a_sparse_file_of_one_huge_line_is_not_held_in_memory() {
+    let replica = replica().await;
+    let folder = scratch("sparse");
+    let options = options("note", &folder.join("r"));
+    let sparse = |name: &str, bytes: u64| {
+        let path = folder.join(name);
+        std::fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+        path
+    };
+    let ten_gigabytes = sparse("ten.jsonl", 10 * 1024 * 1024 * 1024);
+    match import(&replica, &ten_gigabytes, &options).await {
+        Err(ReplicaError::Refused(refusal)) => assert_eq!(refusal.reason, Reason::TooLarge),
+        other => panic!("{other:?}"),
+    }
+    let one_line = sparse("line.jsonl", 1000 * 1024 * 1024);
+    let mut file = std::fs::OpenOptions::new().append(true).open(&one_line).unwrap();
+    std::io::Write::write_all(&mut file, b"\n{\"id\": \"b\"}\n").unwrap();
+    let before = peak_bytes();
+    let done = import(&replica, &one_line, &options).await.unwrap();
+    assert_eq!((done.written, done.rejected), (1, 1));
+    assert!(peak_bytes() - before < 100 * 1024 * 1024, "{} more", peak_bytes() - before);
+}
+
+/// Most memory this process ever had.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn a_mapping_is_a_regular_file_or_built_in() {
+    let folder = scratch("odd-mapping");
+    let link = folder.join("link.yaml");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(sample("garden.yaml"), &link).unwrap();
+    let fifo = folder.join("pipe.yaml");
+    let _ = std::fs::remove_file(&fifo);
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for path in [link, fifo, folder.clone(), folder.join("none")] {
+        let refusal = Mapping::load(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(refusal.reason, Reason::Malformed);
+        assert!(refusal.detail.contains("built in are export, mcp-memory"), "{}", refusal.detail);
+    }
+    let long = folder.join("long.yaml");
+    std::fs::File::create(&long).unwrap().set_len(10 * 1024 * 1024 * 1024).unwrap();
+    assert_eq!(Mapping::load(long.to_str().unwrap()).unwrap_err().reason, Reason::TooLarge);
+}
+
+#[tokio::test]
+async fn bad_rows_go_to_a_file_of_the_owners_and_never_through_a_link() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let replica = replica().await;
+    let folder = scratch("planted");
+    let (rejected, mine) = (folder.join("rejected.jsonl"), folder.join("mine.txt"));
+    std::fs::write(&mine, "precious").unwrap();
+    let _ = std::fs::remove_file(&rejected);
+    std::os::unix::fs::symlink(&mine, &rejected).unwrap();
+    for _ in 0..2 {
+        let done = import(&replica, &sample("diary.jsonl"), &options("note", &rejected)).await.unwrap();
+        assert_eq!(done.rejected, 4);
+        let about = std::fs::symlink_metadata(&rejected).unwrap();
+        assert!(about.is_file());
+        assert_eq!(about.permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "precious");
+}
+
 #[tokio::test]
 async fn what_is_no_regular_file_or_too_long_a_line_is_refused() {
     let replica = replica().await;

@@ -1,21 +1,25 @@
 //! The shell: a spoke over a transport, and a hub in the same process.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use semantics::ids::Revision;
 use semantics::reason::{Reason, Refusal};
+use semantics::schedule::{Mode, Schedule};
 use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage};
 use serde_json::json;
-use spoke::ambient::{SystemClock, SystemEntropy};
+use spoke::ambient::{Clock, SystemClock, SystemEntropy};
 use spoke::client::{Parts, Spoke};
 use spoke::runtime::{Heard, Link, Transport};
+use spoke::sync::Phase;
 use support::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Longest a test waits, milliseconds.
@@ -167,4 +171,182 @@ async fn waiting_outlasts_a_hub_that_is_not_there_for_a_moment() {
     let spoke = spoke(Arc::new(InProcess { refusals, ..InProcess::default() })).await;
     spoke.wait_until_synced(WAIT_MS).await.unwrap();
     spoke.close().await;
+}
+
+/// A clock that stands still until the test turns it.
+#[derive(Debug)]
+struct Turned {
+    now_ms: watch::Sender<u64>,
+    /// Until when somebody sleeps.
+    waking_ms: watch::Sender<u64>,
+}
+
+impl Turned {
+    fn new() -> Self {
+        Self { now_ms: watch::channel(0).0, waking_ms: watch::channel(0).0 }
+    }
+
+    /// Waits until the schedule sleeps until a time, and no longer.
+    async fn sleeps_until_ms(&self, ms: u64) {
+        let mut waking = self.waking_ms.subscribe();
+        let asleep = waking.wait_for(|waking| *waking == ms);
+        let told = format!("the schedule never slept until {ms}, but until {}", *self.waking_ms.borrow());
+        tokio::time::timeout(Duration::from_millis(WAIT_MS), asleep).await.expect(&told).unwrap();
+    }
+
+    fn turn_to_ms(&self, ms: u64) {
+        self.now_ms.send_replace(ms);
+    }
+}
+
+impl Clock for Turned {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.elapsed_ms()
+    }
+    fn elapsed_ms(&self) -> u64 {
+        *self.now_ms.borrow()
+    }
+    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
+        let mut now = self.now_ms.subscribe();
+        let until_ms = self.elapsed_ms() + ms;
+        self.waking_ms.send_replace(until_ms);
+        Box::pin(async move {
+            now.wait_for(|now_ms| *now_ms >= until_ms).await.unwrap();
+        })
+    }
+}
+
+/// A spoke that syncs by a schedule.
+struct Scheduled {
+    spoke: Arc<Spoke>,
+    transport: Arc<InProcess>,
+    clock: Arc<Turned>,
+    keeping: tokio::task::JoinHandle<Result<(), Refusal>>,
+}
+
+impl Scheduled {
+    async fn begin(mode: Mode) -> Self {
+        let transport = Arc::new(InProcess::default());
+        let clock = Arc::new(Turned::new());
+        let (_, replica) = fresh().await;
+        let spoke = Arc::new(Spoke::over(Parts {
+            replica: Arc::new(replica),
+            transport: Arc::<InProcess>::clone(&transport),
+            endpoints: 1,
+            clock: Arc::<Turned>::clone(&clock),
+            entropy: Arc::new(SystemEntropy),
+        }));
+        let keeper = Arc::clone(&spoke);
+        let schedule = Schedule { mode, ..Schedule::default() };
+        let keeping = tokio::spawn(async move { keeper.sync_by(schedule).await });
+        Self { spoke, transport, clock, keeping }
+    }
+
+    /// Waits for so many sessions, and for the last of them to be closed again.
+    async fn rested(&self, sessions: u64) {
+        let mut progress = self.spoke.progress();
+        let rested =
+            progress.wait_for(|seen| seen.status.sessions == sessions && seen.status.phase == Phase::Idle);
+        tokio::time::timeout(Duration::from_millis(WAIT_MS), rested).await.expect("it rests").unwrap();
+    }
+
+    async fn is_confirmed(&self, id: &str) -> bool {
+        !self.spoke.get(&key("note", id)).await.unwrap().unwrap().is_pending
+    }
+
+    fn opened(&self) -> u32 {
+        self.transport.opened.load(Ordering::Relaxed)
+    }
+
+    async fn end(self) {
+        self.keeping.abort();
+        self.spoke.shut().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_goes_after_sixty_seconds_with_one_change_and_at_once_with_a_hundred() {
+    let scheduled = Scheduled::begin(Mode::Batch).await;
+    scheduled.rested(1).await;
+    scheduled.clock.sleeps_until_ms(300_000).await;
+    write(&scheduled.spoke, "lone").await;
+    scheduled.clock.sleeps_until_ms(60_000).await;
+    scheduled.clock.turn_to_ms(59_999);
+    assert!(!scheduled.is_confirmed("lone").await);
+    scheduled.clock.turn_to_ms(60_000);
+    scheduled.rested(2).await;
+    assert!(scheduled.is_confirmed("lone").await);
+    scheduled.clock.sleeps_until_ms(360_000).await;
+    for n in 0..99 {
+        write(&scheduled.spoke, &format!("many-{n}")).await;
+    }
+    scheduled.clock.sleeps_until_ms(120_000).await;
+    assert_eq!(scheduled.opened(), 2);
+    write(&scheduled.spoke, "hundredth").await;
+    scheduled.rested(3).await;
+    assert!(scheduled.is_confirmed("many-0").await && scheduled.is_confirmed("hundredth").await);
+    scheduled.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_periodic_schedule_syncs_every_five_minutes_and_no_session_stands_between() {
+    let scheduled = Scheduled::begin(Mode::Periodic).await;
+    for round in 1..5 {
+        scheduled.rested(round).await;
+        write(&scheduled.spoke, &format!("note-{round}")).await;
+        let due_ms = round * 300_000;
+        scheduled.clock.sleeps_until_ms(due_ms).await;
+        assert_eq!(u64::from(scheduled.opened()), round);
+        scheduled.clock.turn_to_ms(due_ms);
+    }
+    scheduled.rested(5).await;
+    assert!(scheduled.is_confirmed("note-4").await);
+    scheduled.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_demand_nothing_goes_until_somebody_asks_and_the_session_ends_with_it() {
+    let scheduled = Scheduled::begin(Mode::OnDemand).await;
+    write(&scheduled.spoke, "a").await;
+    scheduled.clock.turn_to_ms(86_400_000);
+    assert_eq!(scheduled.opened(), 0);
+    scheduled.spoke.wait_until_synced(WAIT_MS).await.unwrap();
+    assert!(scheduled.is_confirmed("a").await);
+    scheduled.rested(1).await;
+    let last = scheduled.spoke.progress().borrow().statistics.last.unwrap();
+    assert_eq!((last.pushed, last.counts.added), (1, 1));
+    scheduled.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_fails_is_tried_again_by_the_schedule() {
+    let scheduled = Scheduled::begin(Mode::Batch).await;
+    scheduled.rested(1).await;
+    let revoked = Refusal::new(Reason::NodeRevoked, "revoked");
+    scheduled.transport.refusals.lock().unwrap().push(revoked);
+    write(&scheduled.spoke, "a").await;
+    scheduled.clock.sleeps_until_ms(60_000).await;
+    scheduled.clock.turn_to_ms(60_000);
+    scheduled.clock.sleeps_until_ms(120_000).await;
+    scheduled.rested(1).await;
+    assert!(!scheduled.is_confirmed("a").await);
+    scheduled.clock.turn_to_ms(120_000);
+    scheduled.rested(2).await;
+    assert!(scheduled.is_confirmed("a").await);
+    scheduled.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_stops_waiting_does_not_end_the_session_of_another() {
+    let scheduled = Scheduled::begin(Mode::OnDemand).await;
+    write(&scheduled.spoke, "a").await;
+    let other = Arc::clone(&scheduled.spoke);
+    let round = tokio::spawn(async move { other.wait_until_synced(WAIT_MS).await });
+    while !round.is_finished() {
+        let waiting = scheduled.spoke.wait_until_synced(WAIT_MS);
+        let _ = tokio::time::timeout(Duration::from_micros(200), waiting).await;
+    }
+    round.await.unwrap().unwrap();
+    assert!(scheduled.is_confirmed("a").await);
+    scheduled.end().await;
 }

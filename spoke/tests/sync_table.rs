@@ -7,7 +7,7 @@ use semantics::reason::{Reason, Refusal};
 use semantics::session::{
     ClientMessage, Hello, Limits, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
 };
-use spoke::sync::{Action, Applied, Config, Event, Phase, Settled, Step, Sync, Timer};
+use spoke::sync::{Action, Applied, Config, Counts, Event, Phase, Settled, Step, Sync, Timer};
 
 const WRITER: Writer = Writer { node: NodeId([1; 16]), epoch: 1 };
 
@@ -63,7 +63,7 @@ fn results() -> Results {
 }
 
 fn applied(n: u64, bytes: u64, digest_matches: Option<bool>) -> Event {
-    Event::Applied(Applied { cursor: cursor(n), bytes, digest_matches })
+    Event::Applied(Applied { cursor: cursor(n), bytes, digest_matches, counts: Counts::default() })
 }
 
 fn settled(answered: usize, retry_after_ms: Option<u64>) -> Event {

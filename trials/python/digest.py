@@ -2,7 +2,7 @@
 """Recomputes Hubward's digests by docs/protocol.md, sharing no code with it.
 
     digest.py vectors FILE    checks every test vector (semantics/vectors/digests.json)
-    digest.py export FILE     prints the view digest of a `spoke export` file, `-` reads standard input
+    digest.py export FILE     prints view digest and content digest of a `spoke export` file, `-` reads standard input
 
 Needs Python 3.9 or later and pycryptodome (TurboSHAKE128).
 """
@@ -225,6 +225,20 @@ def view_digest(records):
     return digest("hubward/view/1", [(1, multiset(live))])
 
 
+HUB_KINDS = {"kind", "view", "node", "policy", "operator", "conflict"}
+
+
+def content_digest(record):
+    """Digest of what a record says, whoever wrote it and wherever."""
+    body = bytes.fromhex(record["body_hex"]) if "body_hex" in record else canonical(record["body"])
+    return digest("hubward/content/1", [(1, text(record["kind"])), (2, text(record["id"])), (3, body)])
+
+
+def contents_digest(records):
+    said = [r for r in records if not r.get("deleted") and r["kind"] not in HUB_KINDS]
+    return digest("hubward/contents/1", [(1, multiset(map(content_digest, said)))])
+
+
 def cell_digest(cell, state):
     fields = [(1, text(cell["domain"])), (2, text(cell["kind"])), (3, text(cell.get("facet"))), (4, state)]
     return digest("hubward/cell/1", fields)
@@ -290,18 +304,12 @@ def check_vectors(path):
 
 
 def print_export(path):
-    live = 0
-
-    def records(file):
-        nonlocal live
-        for line in filter(str.strip, file):
-            record = json.loads(line)
-            live += not record.get("deleted")
-            yield record
-
     with open(0 if path == "-" else path, encoding="utf-8") as file:
-        found = view_digest(records(file))
-    print(json.dumps({"records": live, "digest": found.hex()}))
+        # Only a line feed ends a line: other separators stand inside texts.
+        records = [json.loads(line) for line in file.read().split("\n") if line.strip()]
+    live = sum(not record.get("deleted") for record in records)
+    found, said = view_digest(records), contents_digest(records)
+    print(json.dumps({"records": live, "digest": found.hex(), "content_digest": said.hex()}))
     return 0
 
 

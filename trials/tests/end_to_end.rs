@@ -371,6 +371,54 @@ fn the_digest_is_recomputed_from_the_export_in_python() {
     let output = Command::new(python).arg(script).args(["export", &file]).output().expect("python runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(printed.contains(&laptop.digest().1), "{printed} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains(&content_digest(&laptop)), "{printed}");
+}
+
+fn content_digest(spoke: &Spoke) -> String {
+    let printed = spoke.ok(&["digest", "--content"]).json();
+    printed["content_digest"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_export_imports_back_and_into_another_tenant_to_equal_digests() {
+    let folder = Folder::new("import-back");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let text = "ä".repeat(20_000);
+    let rows: String =
+        (0..75).map(|n| format!("{{\"id\":\"r{n}\",\"n\":{n}.5,\"text\":\"{text}\"}}\n")).collect();
+    let file = folder.at("rows.jsonl");
+    std::fs::write(&file, rows).expect("a file is written");
+    laptop.ok(&["import", &file, "--kind", "note"]);
+    put(&laptop, "entity", "odd-\u{1F600}\u{1}", &json!({"a": 1.5e-7, "b": [true, null], "ü": "é"}));
+    put(&laptop, "entity", "patched", &json!({"a": 1, "b": 2}));
+    laptop.ok(&["sync"]);
+    laptop.ok(&["patch", "entity", "patched", r#"{"c":"x"}"#, "--remove", "a"]);
+    laptop.ok(&["rm", "note", "r7"]);
+    laptop.ok(&["sync"]);
+    let export = folder.at("export.jsonl");
+    let exported = laptop.ok(&["export"]).stdout;
+    assert!(exported.len() > 2_900_000, "{}", exported.len());
+    std::fs::write(&export, exported).expect("a file is written");
+
+    let before = (laptop.digest(), content_digest(&laptop));
+    let back = laptop.ok(&["import", &export, "--mapping", "export"]).json();
+    assert_eq!((&back["written"], &back["unchanged"], &back["rejected"]), (&json!(0), &json!(76), &json!(0)));
+    laptop.ok(&["sync"]);
+    assert_eq!((laptop.digest(), content_digest(&laptop)), before);
+
+    assert_eq!(hub.admin(&["tenant", "create", "other"]).code, 0);
+    let token = hub.admin(&["token", "create", "--tenant", "other", "--uses", "1"]).json();
+    let token = token["token"].as_str().expect("a token");
+    let other = Spoke { data: folder.at("other"), name: "other".to_owned() };
+    other.ok(&["join", "--token", token, "--name", "other", "--type", "cloud", "--hub", &hub.url()]);
+    other.ok(&["sync"]);
+    assert_ne!(content_digest(&other), before.1);
+    let into = other.ok(&["import", &export, "--mapping", "export"]).json();
+    assert_eq!((&into["written"], &into["rejected"]), (&json!(76), &json!(0)));
+    other.ok(&["sync"]);
+    assert_eq!(content_digest(&other), before.1);
+    assert_ne!(other.digest().1, before.0.1, "whole envelopes differ: others wrote them");
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn what_is_wrong_is_told_as_kept() {
     let folder = Folder::new("snapshots-wrong");
     let config = folder.at("hub.toml");
     std::fs::write(&config, "listne = 'x'\n").expect("a file");
+    let spoke_config = folder.at("spoke.toml");
+    std::fs::write(&spoke_config, "shedule = 'batch'\n").expect("a file");
     let absent = folder.at("absent");
     let mut all = String::new();
     for (program, words) in [
@@ -95,6 +97,24 @@ fn what_is_wrong_is_told_as_kept() {
             "hubward",
             vec!["config", "print", "--listen", "127.0.0.1:1", "--database-url", "postgres://u:s3cret@h/d"],
         ),
+        ("spoke", vec!["--config", &spoke_config, "config", "check"]),
+        ("spoke", vec!["--data", &absent, "config", "check", "--every-s", "0"]),
+        (
+            "spoke",
+            vec![
+                "--output",
+                "json",
+                "--data",
+                &absent,
+                "config",
+                "print",
+                "--schedule",
+                "batch",
+                "--token",
+                "hwj1_s3cret",
+            ],
+        ),
+        ("spoke", vec!["--data", &absent, "join", "--hub", "https://h:1", "--type", "edge", "--name", "n"]),
         ("spoke", vec!["--output", "json", "ptu"]),
         ("spoke", vec!["--data", &absent, "status"]),
         ("spoke", vec!["--data", &absent, "health"]),

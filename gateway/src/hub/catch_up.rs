@@ -7,6 +7,7 @@ use std::sync::Arc;
 use semantics::commit::Head;
 use semantics::cursor::{Change, Cursor, Cut, Next, Page};
 use semantics::delivery::Reader;
+use semantics::fault::Fault;
 use semantics::ids::{Digest, Key, LogId, Revision};
 use semantics::lthash::LtHash;
 use semantics::reason::Reason;
@@ -136,8 +137,8 @@ impl Hub {
             position.at = entry.row.revision;
         }
         position.seen_to = position.seen_to.max(position.at);
-        let next = if read.reaches_head {
-            Next::Cut(position.cut(&read.head, &own.view, &read.cells))
+        let next = if read.reaches_head || Fault::PageEndAsCursor.is_planted() {
+            Next::Cut(position.cut(&read, &own.view))
         } else {
             Next::Resume(self.leased(who, &position).await?)
         };
@@ -203,7 +204,8 @@ impl Hub {
         } else {
             self.view_at(who, base_view).await?
         };
-        let has_grown = own.view.cells.iter().any(|selector| !base.cells.contains(selector));
+        let has_grown = own.view.cells.iter().any(|selector| !base.cells.contains(selector))
+            && !Fault::GrowthNotBackfilled.is_planted();
         position.backfill = has_grown.then(Backfill::default);
         Ok(was_scanned)
     }
@@ -340,7 +342,8 @@ impl Position {
         if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
     }
 
-    fn cut(&self, head: &Head, view: &View, cells: &[CellRow]) -> Cut {
+    fn cut(&self, read: &LogPage, view: &View) -> Cut {
+        let head = &read.head;
         let cursor = Cursor {
             log_id: head.log_id,
             commit: head.commit,
@@ -348,8 +351,9 @@ impl Position {
             chain: head.chain,
             view_revision: self.view,
         };
+        let digest = read.has_cells.then(|| view_digest(view, &read.cells));
         let is_new_view = self.origin.is_none_or(|origin| origin.view_revision != self.view);
-        Cut { cursor, view: is_new_view.then(|| view.clone()), digest: Some(view_digest(view, cells)) }
+        Cut { cursor, view: is_new_view.then(|| view.clone()), digest }
     }
 }
 

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, TenantId};
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::error::HubError;
@@ -210,8 +211,13 @@ impl Committer {
             tracing::debug!(commit, "append ends");
             match appended {
                 Ok(Appended::Yes) => {}
+                _ if Fault::AnswerBeforeCommit.is_planted() => {}
                 Ok(Appended::HeadMoved) => return Ok(Step::Missed),
                 Err(StoreError::Contended) => return Ok(Step::Missed),
+                Err(StoreError::Unknown(_)) if Fault::UnknownAsFailed.is_planted() => {
+                    let known = Box::new(Known::at(known.head));
+                    return Ok(Step::Done(known, answers.into_iter().flatten().map(refused).collect()));
+                }
                 Err(StoreError::Unknown(_)) if !self.has_happened(means, &append).await? => {
                     return Ok(Step::Missed);
                 }
@@ -276,7 +282,9 @@ impl Committer {
             // Rows never change: it does not matter that these are read beside what is read at the head.
             means.store.rows(&self.tenant, &missing.rows).await?
         };
-        let mut known = known.filter(|known| known.head == loaded.head).unwrap_or(Known::at(loaded.head));
+        let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
+        let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));
+        known.head = loaded.head;
         if let Some(time_ms) = loaded.time_ms {
             known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
         }
@@ -290,6 +298,16 @@ impl Committer {
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
     }
+}
+
+/// For a planted fault: the answer that nobody may give who does not know.
+fn refused(answer: Answer) -> Answer {
+    let Answer::Push(Ok(mut results)) = answer else { return answer };
+    for result in &mut results.outcomes {
+        let refusal = Refusal::new(Reason::Unreachable, "the append failed");
+        result.outcome = Some(semantics::outcome::Outcome::Rejected(refusal));
+    }
+    Answer::Push(Ok(results))
 }
 
 enum Step {

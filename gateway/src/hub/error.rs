@@ -55,6 +55,7 @@ impl From<StoreError> for HubError {
             StoreError::Corrupt(_) => Self::new(Reason::StoreCorrupt, detail),
             StoreError::Full(_) => Self::transient(Reason::StoreFull, detail, 5_000),
             StoreError::Unsafe(_) => Self::new(Reason::StoreUnsafe, detail),
+            StoreError::Newer(_) => Self::new(Reason::ProtocolVersion, detail),
             StoreError::NoTenant(_) => Self::new(Reason::NotFound, detail),
             StoreError::Internal(_) => Self::internal(detail),
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use semantics::commit::Head;
 use semantics::cursor::{Change, Departure};
 use semantics::delivery::{Delivery, Reader, Row, delivery};
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, RecordId, Revision};
 use semantics::kind;
 use semantics::view::View;
@@ -266,6 +267,12 @@ impl Feed {
         *self.lock().end.get_or_insert(head)
     }
 
+    /// Where the ring ends, if it holds anything.
+    #[must_use]
+    pub fn end(&self) -> Option<Head> {
+        self.lock().end
+    }
+
     /// What comes after a position.
     #[must_use]
     pub fn after(&self, commit: CommitNumber) -> Live {
@@ -275,7 +282,8 @@ impl Feed {
         }
         let ring = self.lock();
         let at = ring.batches.partition_point(|batch| batch.from < commit);
-        match ring.batches.get(at).filter(|batch| batch.from == commit) {
+        let follows = |batch: &&Arc<Batch>| batch.from == commit || Fault::RingGapNotRead.is_planted();
+        match ring.batches.get(at).filter(follows) {
             Some(batch) => Live::Batch(Arc::clone(batch)),
             None => Live::Gap,
         }

@@ -1,5 +1,6 @@
 //! Opening a session: comparing what spoke and hub remember of the stream and of the log.
 
+use semantics::fault::Fault;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
 use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
@@ -110,6 +111,10 @@ impl Hub {
                 return Ok(unused.clone());
             }
             self.close_longest_silent(who, &rows).await?;
+            if Fault::EpochsCloseEachOther.is_planted() {
+                let open = rows.iter().filter(|row| !row.closed).map(|row| row.writer);
+                self.submit(&who.tenant, Work::CloseEpochs(open.collect())).await?;
+            }
             let epoch = rows.last().map_or(0, |row| row.writer.epoch).saturating_add(1);
             let writer = Writer { node: who.node, epoch };
             self.submit(&who.tenant, Work::OpenEpoch(writer)).await?;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use semantics::conflict::Conflict;
 use semantics::cursor::Cursor;
 use semantics::envelope::Record;
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
@@ -105,8 +106,10 @@ impl Hub {
         let acknowledged = seen
             .iter()
             .filter(|seen| open.iter().any(|row| row.writer == seen.writer))
-            .filter_map(|seen| seen.cursor.map(|cursor| cursor.revision));
-        let leased = self.leases(tenant, now_ms).await?;
+            .filter_map(|seen| seen.cursor.map(|cursor| cursor.revision))
+            .filter(|_| !Fault::HorizonPassesReaders.is_planted());
+        let mut leased = self.leases(tenant, now_ms).await?;
+        leased.retain(|_| !Fault::LeasesIgnored.is_planted());
         let to = acknowledged.chain(leased).fold(keep, Revision::min);
         if to > head.horizon {
             self.submit(tenant, Work::MoveHorizon(to)).await?;
@@ -197,7 +200,8 @@ impl Hub {
         freed.extend(replaced.map(|e| e.row.revision));
         freed.extend(self.released(tenant, &below).await?);
         let held = self.store().held(tenant, &freed).await?;
-        prune.rows = freed.difference(&held).copied().collect();
+        let is_held = |row: &&Revision| held.contains(row) && !Fault::HeldRowPruned.is_planted();
+        prune.rows = freed.iter().filter(|row| !is_held(row)).copied().collect();
         for entry in below.iter().filter(|entry| stands(entry)) {
             if let Some(tombstone) = entry.now.as_ref().filter(|now| now.deleted && now.open.is_empty()) {
                 prune.tombstones.push((tombstone.key.clone(), tombstone.revision));
@@ -210,7 +214,14 @@ impl Hub {
             // A lost race means that another gateway has pruned as far.
             self.store().plain_put(tenant, Space::Mark, PRUNED_TO, &value, version).await?;
         }
-        Ok(!page.reaches_head && !below.is_empty() && below.len() == page.entries.len())
+        let has_rows = !page.reaches_head && !below.is_empty() && below.len() == page.entries.len();
+        Ok(has_rows || self.has_commits_below(tenant, prune.commits_below).await?)
+    }
+
+    /// Whether pruning has left commits that may go: one call takes a bounded number of them.
+    async fn has_commits_below(&self, tenant: &TenantId, below: Revision) -> Result<bool, HubError> {
+        let oldest = self.store().commits_after(tenant, CommitNumber::ZERO, 1).await?;
+        Ok(oldest.first().is_some_and(|commit| commit.last < below))
     }
 
     /// What a conflict named and names no more: it was superseded long ago and only held.

@@ -8,6 +8,7 @@ use semantics::commit::Head;
 use semantics::conflict::Conflict;
 use semantics::digest::{self, CommitSummary};
 use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Mutation, Placement, Record};
+use semantics::fault::Fault;
 use semantics::ids::{
     Digest, Domain, Dot, Facet, Incarnation, Key, NodeId, RecordId, Revision, Salt, Writer,
 };
@@ -226,7 +227,8 @@ impl<'a> Draft<'a> {
             .as_ref()
             .filter(|old| old.cell != cell)
             .map(|old| Departed { cell: old.cell.clone(), since: old.since });
-        if let Some(old) = old.as_ref().filter(|old| !old.deleted) {
+        if let Some(old) = old.as_ref().filter(|old| !old.deleted && !Fault::SupersededInDigest.is_planted())
+        {
             self.moves.entry(old.cell.clone()).or_default().push((false, old.digest));
         }
         if !new.record.is_deleted() {

@@ -11,7 +11,7 @@ use super::Hub;
 use super::catch_up::view_digest;
 use super::error::HubError;
 use super::known::{control_body, view_key};
-use crate::store::{Current, LogQuery, LogRow, PointerPage, PointerQuery, Wanted};
+use crate::store::{Current, LogQuery, LogRow, PAGE_CELLS_MAX, PointerPage, PointerQuery, Wanted};
 
 /// Most rows of a history given at once.
 pub const HISTORY_ROWS_MAX: usize = 1_000;
@@ -68,7 +68,7 @@ impl Hub {
     /// Digest of a node's view as of the head.
     ///
     /// # Errors
-    /// NOT_FOUND; store errors.
+    /// NOT_FOUND; TOO_LARGE when the tenant has more than [`PAGE_CELLS_MAX`] cells; store errors.
     pub async fn digest(&self, tenant: &TenantId, node: NodeId) -> Result<(Head, Digest), HubError> {
         let key = view_key(node).ok_or_else(|| HubError::internal("a node id is no record id"))?;
         let after = self.store().head(tenant).await?.revision;
@@ -88,6 +88,10 @@ impl Hub {
                 "the log moves too fast to read its end",
                 100,
             ));
+        }
+        if !page.has_cells {
+            let detail = format!("the tenant has more than {PAGE_CELLS_MAX} cells: too many for a digest");
+            return Err(HubError::new(Reason::TooLarge, detail));
         }
         Ok((page.head, view_digest(&view, &page.cells)))
     }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use semantics::commit::Head;
 use semantics::cursor::{Cursor, Cut, Next, Page};
+use semantics::fault::Fault;
 use semantics::ids::{RecordId, Revision, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
@@ -290,10 +292,21 @@ impl Session {
                 self.last_cut = Some(cut.cursor);
                 self.is_digest_due = false;
                 self.tenant.feed.note_moved(cut.cursor.commit);
-                Place::Live(cut.cursor)
+                let joined = self.joined(cut.cursor);
+                Place::Live(joined)
             }
         };
         Ok(Outgoing::Message(ServerMessage::Changes(caught.page)))
+    }
+
+    /// Where the ring is joined: at the cut.
+    fn joined(&self, cut: Cursor) -> Cursor {
+        match self.tenant.feed.end().filter(|_| Fault::RingJoinedLate.is_planted()) {
+            Some(Head { commit, revision, chain, .. }) if commit > cut.commit => {
+                Cursor { commit, revision, chain, ..cut }
+            }
+            _ => cut,
+        }
     }
 
     fn sent(&mut self, weight: usize) {

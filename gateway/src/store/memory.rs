@@ -8,14 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use semantics::commit::Head;
 use semantics::envelope::Cell;
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::{
     Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, Loaded, LogEntry, LogPage, LogQuery,
-    LogRow, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space, Store, StoreError, TenantIo, Wanted,
-    WriterRow,
+    LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space,
+    Store, StoreError, TenantIo, Wanted, WriterRow, check_plain,
 };
 
 type Plain = BTreeMap<(Space, Vec<u8>), (Vec<u8>, u64)>;
@@ -55,7 +56,12 @@ impl Tenant {
     }
 
     fn append(&mut self, append: Append) -> Appended {
-        if self.head.commit != append.expected || self.head.log_id != append.head.log_id {
+        let has_moved = if Fault::ComparedByRevision.is_planted() {
+            self.head.revision.next() != append.commit.first
+        } else {
+            self.head.commit != append.expected
+        };
+        if has_moved || self.head.log_id != append.head.log_id {
             return Appended::HeadMoved;
         }
         self.head = append.head;
@@ -171,6 +177,10 @@ impl TenantIo for Exclusive {
 
 #[async_trait]
 impl Store for MemoryStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         let mut tenants = self.lock();
         if tenants.contains_key(tenant) {
@@ -225,12 +235,10 @@ impl Store for MemoryStore {
                 entries.push(LogEntry { row: row.clone(), now: t.pointers.get(&row.record.key).cloned() });
             }
             let reaches_head = rows.peek().is_none();
-            let cells = if query.with_cells && reaches_head {
-                t.cells.values().cloned().collect()
-            } else {
-                Vec::new()
-            };
-            LogPage { head: t.head, entries, reaches_head, current: t.currents(&query.keys), cells }
+            let has_cells = query.with_cells && reaches_head && t.cells.len() <= PAGE_CELLS_MAX;
+            let cells = if has_cells { t.cells.values().cloned().collect() } else { Vec::new() };
+            let current = t.currents(&query.keys);
+            LogPage { head: t.head, entries, reaches_head, current, cells, has_cells }
         })
     }
 
@@ -315,7 +323,11 @@ impl Store for MemoryStore {
                     t.log.remove(revision);
                 }
             }
-            t.commits.retain(|_, commit| commit.last >= prune.commits_below);
+            let gone = t.commits.iter().take_while(|(_, commit)| commit.last < prune.commits_below);
+            let gone: Vec<CommitNumber> = gone.map(|(number, _)| *number).take(PRUNE_COMMITS_MAX).collect();
+            for number in gone {
+                t.commits.remove(&number);
+            }
         })
     }
 
@@ -342,6 +354,7 @@ impl Store for MemoryStore {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError> {
+        check_plain(value)?;
         self.with(tenant, |t| {
             let at = (space, key.to_vec());
             if t.plain.get(&at).map_or(0, |(_, version)| *version) != expected {

@@ -1,7 +1,7 @@
 //! Migrations: append-only numbered files, one folder for each engine, with the same numbers and names.
 
 use sqlx::SqlSafeStr as _;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use super::StoreError;
 
@@ -27,9 +27,13 @@ pub(super) fn migrator(files: &[File]) -> Migrator {
     Migrator::with_migrations(files.iter().map(migration).collect())
 }
 
-/// A migration that did not go through.
-pub(super) fn failed(error: &sqlx::migrate::MigrateError) -> StoreError {
-    StoreError::Internal(format!("could not migrate: {error}"))
+/// A migration that did not go through; `of` says what an engine's error means.
+pub(super) fn failed(error: &MigrateError, of: impl FnOnce(&sqlx::Error) -> StoreError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(number) => StoreError::Newer(*number),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => of(error),
+        error => StoreError::Internal(format!("could not migrate: {error}")),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 mod append;
 mod connection;
 mod error;
+mod settings;
 
 /// Most connections of one hub.
 pub const CONNECTIONS_MAX: u32 = 16;
@@ -44,6 +45,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Unsafe`] names a setting,
+    /// [`StoreError::Newer`] when a newer program has migrated the database,
     /// [`StoreError::Internal`] when the URL does not parse or a migration does not go through.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         // The URL is not repeated: it may hold a password.
@@ -87,17 +89,8 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unsafe`] names the setting that does not keep it.
     pub async fn check_settings(&self) -> Result<(), StoreError> {
-        for name in ["fsync", "full_page_writes", "synchronous_commit"] {
-            let value: String = sqlx::query_scalar("select current_setting($1)")
-                .bind(name)
-                .fetch_one(&self.pool)
-                .await
-                .map_err(|error| error::of(&error))?;
-            if value == "off" {
-                return Err(StoreError::Unsafe(format!("PostgreSQL's {name} is off")));
-            }
-        }
-        Ok(())
+        let mut connection = self.pool.acquire().await.map_err(|error| error::of(&error))?;
+        settings::check(&mut connection).await
     }
 
     /// Closes the connections in order.
@@ -107,7 +100,7 @@ impl PostgresStore {
 }
 
 /// Bounds on everything a connection may wait for, and plans that look rows up by their keys, whatever the
-/// planner knows of the tables.
+/// planner knows of the tables: a plan that was made while a table was empty is used when it is large.
 fn bounded(options: PgConnectOptions) -> PgConnectOptions {
     let times = [
         ("statement_timeout", EXCLUSIVE_MS_MAX),
@@ -118,8 +111,15 @@ fn bounded(options: PgConnectOptions) -> PgConnectOptions {
     options
         .options(times)
         .options([("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 2), ("tcp_keepalives_count", 3)])
-        .options([("enable_seqscan", "off"), ("jit", "off")])
+        .options(
+            ["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"].map(off),
+        )
+        .options([("max_parallel_workers_per_gather", 0)])
         .statement_cache_capacity(256)
+}
+
+fn off(name: &str) -> (&str, &str) {
+    (name, "off")
 }
 
 /// On a connection of its own: migrations may take longer than a hub's statements, and wait for another's.
@@ -143,7 +143,7 @@ async fn migrate_with(options: &PgConnectOptions) -> Result<(), StoreError> {
         })
     });
     let done = migrated.await.map_err(|error| StoreError::Internal(error.to_string()))?;
-    done.map_err(|error| migrate::failed(&error))
+    done.map_err(|error| migrate::failed(&error, error::of))
 }
 
 impl Engine for PostgresStore {
@@ -154,7 +154,9 @@ impl Engine for PostgresStore {
     }
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        self.pool.begin().await.map_err(|error| error::of(&error))
+        let mut transaction = self.pool.begin().await.map_err(|error| error::of(&error))?;
+        settings::check(&mut transaction).await?;
+        Ok(transaction)
     }
 
     async fn lock(&self, tenant: &TenantId) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -169,6 +171,10 @@ impl Engine for PostgresStore {
     async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
         let mut connection = self.pool.acquire().await.map_err(|error| error::of(&error))?;
         connection.append(tenant, rows).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.check_settings().await
     }
 
     async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {

@@ -31,6 +31,8 @@ pub(super) trait Connection: Send {
     type Row: Columns;
     /// Reads the head, its columns in the order of [`super::codec::write::head`], and the store's clock.
     const HEAD: &'static str;
+    /// Its statements that join.
+    fn pages() -> &'static read::Pages;
     /// Runs a query.
     fn fetch(
         &mut self,
@@ -66,6 +68,8 @@ pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// A transaction that reads at one moment.
     fn read(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
+    /// Whether what is committed now is kept.
+    fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// A transaction that writes.
     fn write(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
     /// A transaction that holds a tenant's head.

@@ -52,7 +52,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when the folder cannot be used or another process has it,
-    /// [`StoreError::Corrupt`] when the file is not a database.
+    /// [`StoreError::Corrupt`] when the file is not a database, [`StoreError::Newer`] when a newer program made it.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let lock = lock(folder)?;
         let options = options(folder);
@@ -86,7 +86,7 @@ impl SqliteStore {
     /// [`StoreError::Internal`] when one does not go through.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = migrate::migrator(migrate::SQLITE);
-        migrator.run(&self.inner.writer).await.map_err(|error| migrate::failed(&error))
+        migrator.run(&self.inner.writer).await.map_err(|error| migrate::failed(&error, error::of))
     }
 
     /// Checks that a commit which was answered survives a power cut.
@@ -162,6 +162,11 @@ impl Engine for SqliteStore {
 
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.inner.readers.begin().await.map_err(|error| error::of(&error))
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // Its settings are of the connection, and nobody else's to change; what fails is told by who writes.
+        Ok(())
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {

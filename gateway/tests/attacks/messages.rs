@@ -99,6 +99,10 @@ fn sizes() -> Vec<Row> {
             let mut sync = world.mallory.sync().send_compressed(CompressionEncoding::Zstd);
             told(sync.push(world.mallory.by(huge(64 << 20))).await)
         }),
+        attack!("the same in gzip", Node, TOO_LARGE, |world| {
+            let mut sync = world.mallory.sync().send_compressed(CompressionEncoding::Gzip);
+            told(sync.push(world.mallory.by(huge(64 << 20))).await)
+        }),
         attack!("a push of 257 mutations", Node, TOO_LARGE, |world| {
             told(world.mallory.send(world.mallory.push(world.mallory.notes(257))).await)
         }),

@@ -105,6 +105,14 @@ pub async fn plain_values_are_any_bytes(engine: &Engine) {
     }
 }
 
+pub async fn a_plain_value_past_its_bound_is_an_error(engine: &Engine) {
+    let store = engine.store();
+    let t = Log::create(&*store, "t").await.tenant;
+    let large = vec![1; PLAIN_BYTES_MAX + 1];
+    assert!(store.plain_put(&t, Space::Hub, b"k", &large, 0).await.is_err());
+    assert_eq!(store.plain_get(&t, Space::Hub, b"k").await.unwrap(), None);
+}
+
 pub async fn a_deleted_plain_row_starts_again(engine: &Engine) {
     let store = engine.store();
     let t = Log::create(&*store, "t").await.tenant;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gateway::store::{Prune, Store};
+use gateway::store::{PRUNE_COMMITS_MAX, Prune, Store};
 use semantics::ids::{CommitNumber, Revision};
 
 use crate::support::engine::Engine;
@@ -29,6 +29,28 @@ pub async fn pruning_takes_rows_and_commits(engine: &Engine) {
     let page = store.pointer_page(&log.tenant, &all_records()).await.unwrap();
     assert_eq!(page.rows.iter().map(|row| row.pointer.revision.0).collect::<Vec<_>>(), [4, 2]);
     assert_eq!(page.head, log.head);
+}
+
+pub async fn pruning_takes_a_bounded_number_of_commits(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let most = u64::try_from(PRUNE_COMMITS_MAX).unwrap();
+    for _ in 0..most + 3 {
+        let draft = log.draft().reject("no");
+        log.append(&*store, draft).await;
+    }
+    log.put_each(&*store, &["a"]).await;
+    let left = async || {
+        let commits = store.commits_after(&log.tenant, CommitNumber::ZERO, 9).await.unwrap();
+        commits.into_iter().map(|commit| commit.number.0).collect::<Vec<_>>()
+    };
+    let prune = Prune { commits_below: Revision(1), ..Prune::default() };
+    store.prune(&log.tenant, &prune).await.unwrap();
+    assert_eq!(left().await, (most + 1..=most + 4).collect::<Vec<_>>());
+    store.prune(&log.tenant, &prune).await.unwrap();
+    assert_eq!(left().await, [most + 4]);
+    store.prune(&log.tenant, &prune).await.unwrap();
+    assert_eq!(left().await, [most + 4]);
 }
 
 pub async fn a_tombstone_goes_only_while_it_stands(engine: &Engine) {

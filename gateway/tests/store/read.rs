@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use gateway::store::{LOAD_KEYS_MAX, LogQuery, PointerQuery, Prune, Wanted};
+use gateway::store::{
+    Appended, CellRow, LOAD_KEYS_MAX, LogQuery, PAGE_CELLS_MAX, PointerQuery, Prune, Wanted,
+};
 use semantics::ids::{CommitNumber, Kind, NodeId, Revision, Writer};
+use semantics::lthash::LtHash;
 
 use crate::support::engine::Engine;
 use crate::support::rows::{Log, all_records, cell, everything, key, note, tenant, writer, writer_row};
@@ -22,7 +25,7 @@ pub async fn log_pages_are_in_revision_order(engine: &Engine) {
             let page = store.log_page(&log.tenant, &query).await.unwrap();
             found.extend(page.entries.iter().map(|entry| entry.row.revision.0));
             query.after = page.entries.last().map_or(query.after, |entry| entry.row.revision);
-            assert_eq!(page.cells.is_empty(), !page.reaches_head);
+            assert_eq!((page.has_cells, page.cells.is_empty()), (page.reaches_head, !page.reaches_head));
             if page.reaches_head {
                 return found;
             }
@@ -119,6 +122,24 @@ pub async fn a_log_page_brings_records_and_cells(engine: &Engine) {
     assert!(page.cells.is_empty() && page.current.len() == 1);
     let query = LogQuery { keys, with_cells: false, ..everything(Revision::ZERO) };
     assert!(store.log_page(&log.tenant, &query).await.unwrap().cells.is_empty());
+}
+
+pub async fn a_log_page_brings_all_cells_or_none(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    let many = |first: usize, last: usize| {
+        let cells = (first..last).map(|n| cell("default", "note", Some(&format!("{n}"))));
+        cells.map(|cell| CellRow { cell, hash: LtHash::default() }).collect::<Vec<_>>()
+    };
+    for (first, last) in [(0, PAGE_CELLS_MAX), (PAGE_CELLS_MAX, PAGE_CELLS_MAX + 1)] {
+        let (mut append, after) = log.draft().reject("no").build();
+        append.cells = many(first, last);
+        assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::Yes);
+        log = after;
+        let page = store.log_page(&log.tenant, &everything(Revision::ZERO)).await.unwrap();
+        let expected = if last > PAGE_CELLS_MAX { 0 } else { last };
+        assert_eq!((page.has_cells, page.cells.len()), (expected > 0, expected));
+    }
 }
 
 pub async fn load_finds_what_is_there_and_leaves_out_the_rest(engine: &Engine) {

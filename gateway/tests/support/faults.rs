@@ -73,6 +73,9 @@ impl FaultStore {
 
 #[async_trait]
 impl Store for FaultStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         self.inner.create_tenant(tenant, head).await
     }

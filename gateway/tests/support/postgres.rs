@@ -14,20 +14,49 @@ struct Server {
     _cleaner: Mutex<Child>,
 }
 
-static SERVER: LazyLock<Option<Server>> = LazyLock::new(start);
+static SERVER: LazyLock<Option<Server>> = LazyLock::new(|| start(""));
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
 }
 
+/// A server of a test's own, whose settings it may change.
+pub struct Own(Server);
+
+impl Own {
+    /// `None` as for [`url`].
+    pub async fn start(name: &'static str) -> Option<Self> {
+        tokio::task::spawn_blocking(|| start(name)).await.unwrap().map(Self)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.0.address
+    }
+
+    /// Runs statements as its superuser.
+    pub async fn run(&self, statements: &[&str]) {
+        run(&self.0.address, statements).await;
+    }
+}
+
+/// Runs statements on a connection of their own.
+pub async fn run(url: &str, statements: &[&str]) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    for statement in statements {
+        sqlx::query(AssertSqlSafe((*statement).to_owned())).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
 /// `None` where PostgreSQL's programs are not installed, which nothing but a developer's machine may lack.
-fn start() -> Option<Server> {
+fn start(name: &str) -> Option<Server> {
     let found = Command::new(script("postgres-bin")).output().unwrap();
     if !found.status.success() {
         assert!(std::env::var_os("CI").is_none(), "{}", String::from_utf8_lossy(&found.stderr));
         return None;
     }
-    let folder = PathBuf::from(format!("/tmp/hubward-postgres-{}", std::process::id()));
+    let folder = PathBuf::from(format!("/tmp/hubward-postgres-{name}{}", std::process::id()));
     let fixture = script("postgres-fixture");
     // Reads until this process has ended, whichever way; in a group of its own, so that it is not ended with it.
     let cleaner = Command::new("sh")

@@ -161,3 +161,32 @@ fn the_tree_splits_at_the_largest_power_of_two() {
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     );
 }
+
+#[test]
+fn the_content_digest_covers_key_and_body_and_nothing_else() {
+    let digest = content_digest(&record()).unwrap();
+    let mut elsewhere = record();
+    elsewhere.salt = Salt([9; 16]);
+    elsewhere.author = NodeId([9; 16]);
+    elsewhere.stamp = stamp(9, 9);
+    elsewhere.placement.domain = Domain::new("garden").unwrap();
+    assert_eq!(content_digest(&elsewhere), Some(digest));
+    let mut other_body = record();
+    other_body.content = Content::Live(b"{\"a\":1}".to_vec());
+    assert_ne!(content_digest(&other_body), Some(digest));
+    let mut other_id = record();
+    other_id.key.id = RecordId::new("n2").unwrap();
+    assert_ne!(content_digest(&other_id), Some(digest));
+}
+
+#[test]
+fn tombstones_and_the_hubs_own_kinds_have_no_content_digest() {
+    let mut deleted = record();
+    deleted.content = Content::Deleted;
+    assert_eq!(content_digest(&deleted), None);
+    for kind in ["view", "kind", "node", "policy", "operator", "conflict"] {
+        let mut control = record();
+        control.key.kind = Kind::new(kind).unwrap();
+        assert_eq!(content_digest(&control), None, "{kind}");
+    }
+}

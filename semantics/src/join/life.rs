@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::clock::Stamp;
 use crate::decide::Parsed;
 use crate::envelope::{Content, FieldStamp, KEY_ID_CLEAR, Op, Placement, Record};
+use crate::fault::Fault;
 use crate::ids::{Facet, Incarnation, Key, NodeId, Salt};
 use crate::kind::{Policy, Rule};
 use crate::reason::{Reason, Refusal};
@@ -116,7 +117,9 @@ impl Life {
         match self.rank().cmp(&other.rank()) {
             Ordering::Greater => self,
             Ordering::Less => other,
-            Ordering::Equal if self.stamp <= other.stamp => other.join_earlier(self, policy),
+            Ordering::Equal if self.stamp <= other.stamp || Fault::TiesByArrival.is_planted() => {
+                other.join_earlier(self, policy)
+            }
             Ordering::Equal => self.join_earlier(other, policy),
         }
     }

@@ -1,6 +1,6 @@
 //! How a command reaches the replica: through the daemon when one answers, else by opening it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,20 @@ use tonic::transport::Channel;
 use crate::client::Spoke;
 use crate::daemon::{self, Records};
 use crate::folder::Paths;
+use crate::settings::Reach;
 use crate::transport::refusal;
 
 /// How often a folder that is owned by a process that does not answer is tried again.
 const OPEN_TRIES_MAX: u32 = 20;
 /// Between two tries, milliseconds.
 const OPEN_RETRY_MS: u64 = 100;
+
+/// A data folder, and how its hubs are reached.
+#[derive(Debug, Clone)]
+pub(super) struct At {
+    pub(super) data: PathBuf,
+    pub(super) reach: Reach,
+}
 
 /// The replica, wherever it is open.
 #[derive(Debug)]
@@ -48,14 +56,14 @@ impl Access {
     ///
     /// # Errors
     /// `NOT_JOINED`; `REPLICA_LOCKED` when a process owns the folder and does not answer.
-    pub(super) async fn open(dir: &Path) -> Result<Self, Refusal> {
+    pub(super) async fn open(at: &At) -> Result<Self, Refusal> {
         let mut tries = 0;
         loop {
-            if let Some(client) = daemon::connect(&Paths::new(dir).socket()).await {
+            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await {
                 return Ok(Self::Daemon(Box::new(client)));
             }
-            match Spoke::open(dir).await {
-                Ok(spoke) => return Ok(Self::Local(Records::new(Arc::new(spoke), about(dir)?))),
+            match Spoke::open_reaching(&at.data, &at.reach).await {
+                Ok(spoke) => return Ok(Self::Local(Records::new(Arc::new(spoke), about(at)?))),
                 // Another command is about to end, or a daemon about to answer.
                 Err(refusal) if refusal.reason == Reason::ReplicaLocked && tries < OPEN_TRIES_MAX => {
                     tries += 1;
@@ -135,15 +143,16 @@ fn streamed<T: Send + 'static>(
 }
 
 /// What the status says of the folder.
-pub(super) fn about(dir: &Path) -> Result<Map<String, Value>, Refusal> {
-    let config = Paths::new(dir).load_config()?;
+pub(super) fn about(at: &At) -> Result<Map<String, Value>, Refusal> {
+    let config = Paths::new(&at.data).load_config()?;
+    let hubs = if at.reach.hubs.is_empty() { config.hubs } else { at.reach.hubs.clone() };
     let about = json!({
         "node": config.node,
         "name": config.name,
         "tenant": config.tenant,
         "type": config.node_type,
         "domain": config.domain,
-        "hubs": config.hubs,
+        "hubs": hubs,
         "tls": config.ca_pin.is_some(),
     });
     Ok(about.as_object().cloned().unwrap_or_default())

@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::settings::{All, Hubs, Joining, Syncing};
+
 /// A local replica that works offline and syncs with a Hubward hub.
 #[derive(Debug, Parser)]
 #[command(name = "spoke", version, arg_required_else_help = true)]
 pub(super) struct Args {
-    /// Folder of the replica.
-    #[arg(long, global = true, env = "SPOKE_DATA", default_value = "./spoke-data", value_name = "DIR")]
-    pub(super) data: PathBuf,
+    /// Folder of the replica [default: ./spoke-data].
+    #[arg(long, global = true, env = "SPOKE_DATA", value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Settings as TOML, instead of DIR/spoke.toml; flags and environment win.
+    #[arg(long, global = true, env = "SPOKE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
     /// How to print results and errors.
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub(super) output: Output,
@@ -32,7 +37,10 @@ pub(super) enum Command {
     /// Enrol this folder as a node of a hub.
     Join(Join),
     /// Own the replica, sync it, and serve other commands and programs on DIR/daemon.sock until told to stop.
-    Run,
+    Run(Run),
+    /// The settings: flags, then variables SPOKE_…, then the settings file, then defaults.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Push and pull until nothing is left.
     Sync {
         /// Give up when nothing has moved for so many seconds.
@@ -110,7 +118,11 @@ pub(super) enum Command {
         command: ConflictsCommand,
     },
     /// Digest of the confirmed records, recomputed from their content.
-    Digest,
+    Digest {
+        /// Of kinds, ids and bodies alone: equal wherever the same is said, in another tenant too.
+        #[arg(long)]
+        content: bool,
+    },
     /// Import a file of JSON, JSON Lines or YAML in one local transaction.
     Import(Import),
     /// Print confirmed records, one JSON object a line.
@@ -132,54 +144,32 @@ pub(super) enum Command {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Join {
-    /// Hub to join; may be given several times for several gateways of one hub.
-    #[arg(long, required = true, value_name = "URL")]
-    pub(super) hub: Vec<String>,
-    /// Join token, as `hubward token create` printed it.
-    #[arg(long, env = "SPOKE_TOKEN", hide_env_values = true, required_unless_present = "token_file")]
-    pub(super) token: Option<String>,
-    /// File that holds the join token; a command line is seen by every user of the machine, a file is not.
-    #[arg(long, env = "SPOKE_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
-    pub(super) token_file: Option<PathBuf>,
-    /// What people call this node.
-    #[arg(long)]
-    pub(super) name: String,
-    /// What sort of node it is.
-    #[arg(long = "type", value_enum)]
-    pub(super) node_type: NodeType,
-    /// Where its new records go.
-    #[arg(long, default_value = "default")]
-    pub(super) domain: String,
-    /// Something it can do; may be given several times.
-    #[arg(long = "capability", value_name = "NAME")]
-    pub(super) capabilities: Vec<String>,
+    #[command(flatten)]
+    pub(super) hubs: Hubs,
+    #[command(flatten)]
+    pub(super) joining: Joining,
 }
 
-/// Sorts of nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum NodeType {
-    /// Somebody's desk.
-    Desktop,
-    /// A server.
-    Cloud,
-    /// A phone or tablet.
-    Mobile,
-    /// A machine at the edge of the network.
-    Edge,
-    /// A program that acts for somebody.
-    Agent,
+#[derive(Debug, ClapArgs)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) hubs: Hubs,
+    #[command(flatten)]
+    pub(super) syncing: Syncing,
 }
 
-impl NodeType {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Desktop => "desktop",
-            Self::Cloud => "cloud",
-            Self::Mobile => "mobile",
-            Self::Edge => "edge",
-            Self::Agent => "agent",
-        }
-    }
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check them without using them.
+    Check {
+        #[command(flatten)]
+        given: All,
+    },
+    /// Show each and where its value comes from; secrets are not shown.
+    Print {
+        #[command(flatten)]
+        given: All,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -234,8 +224,9 @@ pub(super) struct Import {
     /// Field that holds a row's id; may be given several times, the first present one counts.
     #[arg(long, value_name = "FIELD")]
     pub(super) id: Vec<String>,
-    /// File that says how rows become records.
-    #[arg(long, value_name = "FILE")]
+    /// How rows become records: mcp-memory (the memory file of the MCP memory server), export (what `spoke export`
+    /// prints), or a file that says it.
+    #[arg(long, value_name = "NAME|FILE")]
     pub(super) mapping: Option<PathBuf>,
     /// Where bad rows go; else beside the input.
     #[arg(long, value_name = "FILE")]

@@ -1,7 +1,6 @@
 //! `spoke conflicts` and `spoke history`: what the hub's log keeps of a record.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use proto::v1;
@@ -11,7 +10,7 @@ use semantics::kind::CONFLICT;
 use semantics::reason::{Class, Reason, Refusal};
 use serde_json::{Map, Value, json};
 
-use super::access::Access;
+use super::access::{Access, At};
 use super::outbox;
 use super::print::{Printer, note, record};
 use crate::ambient::{SystemClock, SystemEntropy};
@@ -54,16 +53,11 @@ fn parsed(view: &v1::RecordView) -> Result<Conflict, Refusal> {
         .map_err(|e| Refusal::new(Reason::StoreCorrupt, format!("a conflict cannot be read: {e}")))
 }
 
-pub(super) async fn show(
-    access: &mut Access,
-    data: &Path,
-    id: &str,
-    printer: Printer,
-) -> Result<(), Refusal> {
+pub(super) async fn show(access: &mut Access, home: &At, id: &str, printer: Printer) -> Result<(), Refusal> {
     let key = v1::Key { kind: CONFLICT.to_owned(), id: id.to_owned() };
     let answer = access.get(v1::GetRecordRequest { key: Some(key) }).await?;
     let conflict = parsed(&answer.record.unwrap_or_default())?;
-    let rows = hub_history(data, &conflict.subject).await.map_err(|refusal| {
+    let rows = hub_history(home, &conflict.subject).await.map_err(|refusal| {
         let detail = format!("the values of the sides are kept by the hub: {}", refusal.detail);
         Refusal::new(refusal.reason, detail)
     })?;
@@ -123,10 +117,11 @@ fn at(path: &str, body: &[u8]) -> Value {
 }
 
 /// A record's rows as the hub keeps them, newest first. The hub is asked directly: reading needs no replica.
-async fn hub_history(data: &Path, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
-    let paths = Paths::new(data);
+async fn hub_history(home: &At, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
+    let paths = Paths::new(&home.data);
     let config = paths.load_config()?;
-    let hub = hub_transport(&paths, &config, Arc::new(SystemClock::new()), Arc::new(SystemEntropy))?;
+    let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
+    let hub = hub_transport(&paths, &config, &home.reach, clock, entropy)?;
     let mut rows = Vec::new();
     let mut token = String::new();
     for _ in 0..HISTORY_PAGES_MAX {
@@ -140,14 +135,14 @@ async fn hub_history(data: &Path, key: &Key) -> Result<Vec<v1::HistoryRow>, Refu
     Ok(rows)
 }
 
-pub(super) async fn history(data: &Path, kind: &str, id: &str, printer: Printer) -> Result<(), Refusal> {
+pub(super) async fn history(home: &At, kind: &str, id: &str, printer: Printer) -> Result<(), Refusal> {
     let malformed = |e| Refusal::new(Reason::Malformed, format!("{kind}/{id}: {e}"));
     let key = Key { kind: Kind::new(kind).map_err(malformed)?, id: RecordId::new(id).map_err(malformed)? };
-    match hub_history(data, &key).await {
+    match hub_history(home, &key).await {
         Ok(rows) => printer.show(&json!({"rows": rows.iter().map(row).collect::<Vec<_>>()})),
         Err(refusal) if refusal.reason.class() == Class::Network => {
             note(&format!("the hub cannot be reached ({}): this is what the replica knows", refusal.detail));
-            let mut access = Access::open(data).await?;
+            let mut access = Access::open(home).await?;
             let shown = local_history(&mut access, &key, printer).await;
             access.close().await;
             shown

@@ -1,7 +1,7 @@
 //! `spoke import` and `spoke export`.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::StreamExt;
 use proto::v1;
@@ -11,15 +11,15 @@ use serde_json::json;
 use super::access::Access;
 use super::args::Import;
 use super::print::{self, Printer};
+use crate::import::Mapping;
 
 pub(super) async fn import(access: &mut Access, import: Import, printer: Printer) -> Result<(), Refusal> {
-    let optional = |path: Option<&std::path::PathBuf>| path.map(|path| absolute(path)).transpose();
     let request = v1::ImportFileRequest {
         path: absolute(&import.file)?,
         kind: import.kind.unwrap_or_default(),
         id_fields: import.id,
-        mapping: optional(import.mapping.as_ref())?,
-        rejected: optional(import.rejected.as_ref())?,
+        mapping: import.mapping.map(mapping).transpose()?,
+        rejected: import.rejected.as_deref().map(absolute).transpose()?,
     };
     let mut answers = access.import(request).await?;
     while let Some(answer) = answers.next().await {
@@ -30,6 +30,7 @@ pub(super) async fn import(access: &mut Access, import: Import, printer: Printer
                 "read": answer.read,
                 "written": answer.written,
                 "unchanged": answer.unchanged,
+                "passed_over": answer.passed_over,
                 "rejected": answer.rejected,
                 "rejected_file": file,
             }));
@@ -42,6 +43,14 @@ pub(super) async fn import(access: &mut Access, import: Import, printer: Printer
         }
     }
     Err(Refusal::new(Reason::Internal, "the import ended without an answer"))
+}
+
+/// A built-in mapping's name as it is, else a path; a file of such a name is `./NAME`.
+fn mapping(name_or_path: PathBuf) -> Result<String, Refusal> {
+    match name_or_path.to_str() {
+        Some(name) if Mapping::is_built_in(name) => Ok(name.to_owned()),
+        _ => absolute(&name_or_path),
+    }
 }
 
 /// The daemon may stand in another folder. Links are kept: what is no regular file is refused where it is read.

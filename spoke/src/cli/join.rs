@@ -1,28 +1,22 @@
 //! `spoke join`.
 
-use std::io::Read;
 use std::path::Path;
 
 use proto::v1;
-use semantics::ids::{Domain, NodeId, TenantId};
+use semantics::ids::{NodeId, TenantId};
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
 
-use super::args::Join;
 use super::print::Printer;
 use crate::ambient::SystemEntropy;
 use crate::folder::{Folder, SpokeConfig};
 use crate::replica::Entropy as _;
+use crate::settings::Join;
 use crate::transport;
 use crate::trust::{JoinToken, NodeKey};
 
-/// Most that is read of a file that holds a token, bytes.
-const TOKEN_FILE_BYTES_MAX: u64 = 16 * 1024;
-
 pub(super) async fn run(data: &Path, join: Join, printer: Printer) -> Result<(), Refusal> {
-    let token = JoinToken::parse(&given(join.token, join.token_file.as_deref())?)?;
-    let domain =
-        Domain::new(join.domain).map_err(|e| Refusal::new(Reason::Malformed, format!("--domain: {e}")))?;
+    let token = JoinToken::parse(&join.token)?;
     let folder = Folder::create(data)?;
     // A join that was cut off is repeated with the same key, so that it is the same join.
     let key = NodeKey::create(&folder.paths().key(), seed())?;
@@ -30,20 +24,20 @@ pub(super) async fn run(data: &Path, join: Join, printer: Printer) -> Result<(),
         token: token.text.clone(),
         name: join.name.clone(),
         node_type: join.node_type.as_str().to_owned(),
-        domain: domain.to_string(),
+        domain: join.domain.to_string(),
         capabilities: join.capabilities,
         public_key: key.public_key().to_vec(),
         proof: key.prove_join(&token.text),
     };
-    let answer = first_answer(&join.hub, &token, &request).await?;
+    let answer = first_answer(&join.hubs, &token, &request).await?;
     let malformed = |e| Refusal::new(Reason::Malformed, format!("the hub's answer: {e}"));
     let config = SpokeConfig {
         node: NodeId::from_slice(&answer.node).map_err(malformed)?,
         tenant: TenantId::new(answer.tenant).map_err(malformed)?,
         name: join.name,
         node_type: join.node_type.as_str().to_owned(),
-        domain,
-        hubs: join.hub,
+        domain: join.domain,
+        hubs: join.hubs,
         ca_pin: token.pin,
     };
     folder.save_config(&config)?;
@@ -70,16 +64,6 @@ async fn first_answer(
         }
     }
     Err(last)
-}
-
-/// The token, from its file where it is in one; the line end after it does not count.
-fn given(token: Option<String>, file: Option<&Path>) -> Result<String, Refusal> {
-    let Some(path) = file else { return Ok(token.unwrap_or_default()) };
-    let unread = |e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(unread)?;
-    file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(unread)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn seed() -> [u8; 32] {

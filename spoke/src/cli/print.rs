@@ -14,7 +14,7 @@ use crate::daemon::refusal_json;
 const CELL_CHARS_MAX: usize = 60;
 
 /// Columns that come first, where there are such.
-const FIRST_COLUMNS: [&str; 6] = ["mutation", "kind", "id", "state", "revision", "body"];
+const FIRST_COLUMNS: [&str; 8] = ["setting", "value", "mutation", "kind", "id", "state", "revision", "body"];
 
 /// Prints in the form that was asked for.
 #[derive(Debug, Clone, Copy)]

@@ -125,9 +125,10 @@ pub(super) async fn status(access: &mut Access, printer: Printer) -> Result<(), 
     printer.show(&Value::Object(status))
 }
 
-pub(super) async fn digest(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
-    let answer = access.digest(v1::GetDigestRequest {}).await?;
-    printer.show(&json!({"revision": answer.revision, "digest": hex::encode(answer.digest)}))
+pub(super) async fn digest(access: &mut Access, content: bool, printer: Printer) -> Result<(), Refusal> {
+    let answer = access.digest(v1::GetDigestRequest { content }).await?;
+    let name = if content { "content_digest" } else { "digest" };
+    printer.show(&json!({"revision": answer.revision, name: hex::encode(answer.digest)}))
 }
 
 /// A JSON object from the command line, or with `-` from standard input.

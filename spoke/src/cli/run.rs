@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use semantics::reason::{Reason, Refusal};
+use semantics::schedule::Schedule;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::access::about;
+use super::access::{At, about};
 use super::print::{self, Printer};
 use crate::ambient::{Clock as _, SystemClock, SystemEntropy};
 use crate::client::Spoke;
@@ -16,18 +17,18 @@ use crate::client::open::open_replica;
 use crate::daemon::{self, Records};
 use crate::folder::Folder;
 
-/// Owns the replica and syncs until SIGTERM or SIGINT.
-pub(super) async fn run(data: &Path, _printer: Printer) -> Result<(), Refusal> {
+/// Owns the replica and syncs by the schedule until SIGTERM or SIGINT.
+pub(super) async fn run(at: &At, schedule: Schedule) -> Result<(), Refusal> {
     log();
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
-    let spoke = Arc::new(Spoke::open(data).await?);
-    let socket = crate::folder::Paths::new(data).socket();
+    let spoke = Arc::new(Spoke::open_reaching(&at.data, &at.reach).await?);
+    let socket = crate::folder::Paths::new(&at.data).socket();
     let stop = CancellationToken::new();
-    let records = Records::new(Arc::clone(&spoke), about(data)?);
-    spoke.start().await?;
+    let records = Records::new(Arc::clone(&spoke), about(at)?);
     let serving = daemon::serve(records, &socket, stop.clone());
-    tokio::pin!(serving);
+    let syncing = spoke.sync_by(schedule);
+    tokio::pin!(serving, syncing);
     let told = json!({
         "ready": true,
         "socket": socket.display().to_string(),
@@ -36,6 +37,7 @@ pub(super) async fn run(data: &Path, _printer: Printer) -> Result<(), Refusal> {
     let ended = tokio::select! {
         biased;
         ended = &mut serving => Some(ended),
+        ended = &mut syncing => Some(ended),
         () = async {
             let _ = print::line(&told.to_string());
             tokio::select! {

@@ -1,6 +1,5 @@
 //! `spoke watch`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,7 +7,7 @@ use proto::v1;
 use semantics::reason::{Reason, Refusal};
 use tokio_util::sync::CancellationToken;
 
-use super::access::Access;
+use super::access::{Access, At};
 use super::print::note;
 use super::records::print_change;
 use crate::daemon;
@@ -19,8 +18,8 @@ const AGAIN_MS: u64 = 200;
 
 /// Prints changes until it is told to stop; goes on after the last one when the daemon comes and goes. A folder that
 /// a daemon owned is left to the daemon: it could not start again if a watch had taken it.
-pub(super) async fn run(data: &Path, kind: Option<String>, after: Option<u64>) -> Result<(), Refusal> {
-    let mut access = Access::open(data).await?;
+pub(super) async fn run(at: &At, kind: Option<String>, after: Option<u64>) -> Result<(), Refusal> {
+    let mut access = Access::open(at).await?;
     // What changes while nobody is connected is told too.
     let after = match after {
         Some(after) => after,
@@ -28,29 +27,25 @@ pub(super) async fn run(data: &Path, kind: Option<String>, after: Option<u64>) -
     };
     let mut request = v1::WatchRecordsRequest { kind: kind.unwrap_or_default(), after: Some(after) };
     loop {
-        match follow(&mut access, data, &mut request).await {
+        match follow(&mut access, at, &mut request).await {
             Err(refusal) if !is_over(&refusal) => return Err(refusal),
             Ok(()) | Err(_) => note("the daemon has ended: waiting for the next one"),
         }
         access = loop {
             tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
-            if let Some(client) = daemon::connect(&Paths::new(data).socket()).await {
+            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await {
                 break Access::Daemon(Box::new(client));
             }
         };
     }
 }
 
-async fn follow(
-    access: &mut Access,
-    data: &Path,
-    request: &mut v1::WatchRecordsRequest,
-) -> Result<(), Refusal> {
+async fn follow(access: &mut Access, at: &At, request: &mut v1::WatchRecordsRequest) -> Result<(), Refusal> {
     let mut changes = access.watch(request.clone()).await?;
     if let Access::Local(records) = access {
         // The folder is ours for as long as this runs: others reach the replica through us.
         records.spoke().start().await?;
-        let socket = Paths::new(data).socket();
+        let socket = Paths::new(&at.data).socket();
         tokio::spawn(serve(records.clone(), socket));
     }
     while let Some(change) = changes.next().await {

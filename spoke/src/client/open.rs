@@ -11,6 +11,7 @@ use crate::error::ReplicaError;
 use crate::folder::{Folder, Paths, SpokeConfig};
 use crate::replica::sqlite::SqliteReplica;
 use crate::replica::{Entropy, Identity, Replica};
+use crate::settings::Reach;
 use crate::transport::HubTransport;
 use crate::trust::{AccessTokens, NodeKey};
 
@@ -21,12 +22,21 @@ impl Spoke {
     /// # Errors
     /// `NOT_JOINED`, `REPLICA_LOCKED`, `STORE_CORRUPT`, `STORE_UNAVAILABLE`.
     pub async fn open(dir: &Path) -> Result<Self, Refusal> {
+        Self::open_reaching(dir, &Reach::default()).await
+    }
+
+    /// The same, reaching the hubs so.
+    ///
+    /// # Errors
+    /// As [`Spoke::open`].
+    pub async fn open_reaching(dir: &Path, reach: &Reach) -> Result<Self, Refusal> {
         let folder = Folder::open(dir)?;
         let config = folder.config()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let replica = open_replica(&folder, &config, Arc::clone(&entropy)).await?;
-        let transport = hub_transport(folder.paths(), &config, Arc::clone(&clock), Arc::clone(&entropy))?;
+        let transport =
+            hub_transport(folder.paths(), &config, reach, Arc::clone(&clock), Arc::clone(&entropy))?;
         let parts = Parts {
             replica: Arc::new(replica),
             endpoints: transport.endpoints(),
@@ -53,10 +63,12 @@ pub(crate) async fn open_replica(
 pub(crate) fn hub_transport(
     paths: &Paths,
     config: &SpokeConfig,
+    reach: &Reach,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<HubTransport, Refusal> {
     let key = Arc::new(NodeKey::load(&paths.key())?);
     let tokens = AccessTokens::new(key, config.tenant.clone(), config.node);
-    Ok(HubTransport::new(config.hubs.clone(), config.ca_pin, tokens, clock, entropy))
+    let hubs = if reach.hubs.is_empty() { &config.hubs } else { &reach.hubs };
+    Ok(HubTransport::new(hubs.clone(), config.ca_pin, tokens, reach.compression, clock, entropy))
 }

@@ -22,6 +22,7 @@ impl Spoke {
     /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when for `stalled_ms` no push
     /// was answered and no page of a catch-up came.
     pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
+        let _round = self.handle.rounds().begin();
         let before = self.progress().borrow().clone();
         self.start().await?;
         let waiting = self.synced(&before);

@@ -1,7 +1,6 @@
 //! Import and export by the daemon, which owns the replica: the file is read by it, as the same user.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -15,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::wire;
 use crate::client::Spoke;
-use crate::import::{MAPPING_BYTES_MAX, Mapping, Options, Progress};
+use crate::import::{Mapping, Options, Progress};
 use crate::replica::store::Range;
 
 /// Most answers that wait for a slow reader.
@@ -93,6 +92,7 @@ async fn run_import(
         read: summary.read,
         written: summary.written,
         unchanged: summary.unchanged,
+        passed_over: summary.passed_over,
         rejected: summary.rejected,
         rejected_file: summary.rejected_file.map(|file| file.display().to_string()).unwrap_or_default(),
         done: true,
@@ -103,7 +103,7 @@ async fn run_import(
 fn options(request: &v1::ImportFileRequest) -> Result<Options, Refusal> {
     let kind = wire::kind_or_all(&request.kind)?;
     let mapping = match &request.mapping {
-        Some(path) => mapping(Path::new(path))?,
+        Some(name_or_path) => Mapping::load(name_or_path)?,
         None => Mapping::default(),
     };
     Ok(Options {
@@ -112,14 +112,4 @@ fn options(request: &v1::ImportFileRequest) -> Result<Options, Refusal> {
         mapping,
         rejected: request.rejected.as_ref().map(PathBuf::from),
     })
-}
-
-/// Reads a mapping file; a longer one than its bound is cut, and then refused.
-fn mapping(path: &Path) -> Result<Mapping, Refusal> {
-    let unreadable = |e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display()));
-    let mut text = String::new();
-    let bound = u64::try_from(MAPPING_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(bound).read_to_string(&mut text).map_err(unreadable)?;
-    Mapping::parse(&text)
 }

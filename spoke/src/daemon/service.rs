@@ -164,12 +164,15 @@ impl Records {
         Ok(v1::SyncNowResponse { revision: revision.0 })
     }
 
-    /// Digest of the confirmed records.
+    /// Digest of the confirmed records, or of what they say.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn digest(&self, _request: v1::GetDigestRequest) -> Result<v1::GetDigestResponse, Refusal> {
-        let (revision, digest) = self.spoke.digest().await?;
+    pub async fn digest(&self, request: v1::GetDigestRequest) -> Result<v1::GetDigestResponse, Refusal> {
+        let (revision, digest) = match request.content {
+            true => self.spoke.content_digest().await?,
+            false => self.spoke.digest().await?,
+        };
         Ok(v1::GetDigestResponse { revision: revision.0, digest: digest.as_bytes().to_vec() })
     }
 }

@@ -4,6 +4,7 @@ use semantics::reason::Refusal;
 use serde_json::{Map, Value, json};
 
 use crate::client::Spoke;
+use crate::runtime::{Statistics, Sums};
 use crate::sync::Phase;
 
 /// The status as JSON.
@@ -38,12 +39,37 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
             "answered": outbox.answered,
             "set_aside": outbox.set_aside,
         },
+        "sync": statistics(&progress.statistics),
         "acknowledged_kept": {"entries": 0, "why": "the hub announces no backup schedule"},
     });
     if let Value::Object(facts) = facts {
         status.extend(facts);
     }
     Ok(Value::Object(status))
+}
+
+/// What syncing came to since this process opened the replica.
+fn statistics(statistics: &Statistics) -> Value {
+    let last = statistics.last.as_ref().map(|sums| {
+        let mut last = sums_json(sums);
+        last["ended_ms"] = json!(statistics.last_ended_ms);
+        last
+    });
+    let mut total = sums_json(&statistics.total);
+    total["syncs"] = json!(statistics.syncs);
+    json!({"last": last, "total": total})
+}
+
+fn sums_json(sums: &Sums) -> Value {
+    json!({
+        "added": sums.counts.added,
+        "updated": sums.counts.updated,
+        "deleted": sums.counts.deleted,
+        "pushed": sums.pushed,
+        "sent_bytes": sums.traffic.sent,
+        "received_bytes": sums.traffic.received,
+        "duration_ms": sums.duration_ms,
+    })
 }
 
 /// A refusal as JSON.

@@ -1,10 +1,11 @@
 //! Reading a file's rows, within bounds.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use semantics::reason::{Reason, Refusal};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Progress;
@@ -34,10 +35,15 @@ pub(super) struct Row {
     pub(super) value: Result<Value, (Refusal, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+/// What a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON document: `.json`.
     Json,
+    /// A JSON value a line: `.jsonl`, `.ndjson`.
     Lines,
+    /// One YAML document: `.yaml`, `.yml`.
     Yaml,
 }
 
@@ -58,17 +64,13 @@ enum Source {
 }
 
 impl Rows {
-    /// Opens a file; one that is no JSON Lines is read whole.
-    pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
+    /// Opens a file, in a format or in the one that its name tells; one that is no JSON Lines is read whole.
+    pub(super) fn open(path: &Path, format: Option<Format>) -> Result<Self, Refusal> {
         let malformed =
             |detail: String| Refusal::new(Reason::Malformed, format!("{}: {detail}", path.display()));
-        let about = std::fs::symlink_metadata(path).map_err(|e| malformed(e.to_string()))?;
-        if !about.is_file() {
-            return Err(malformed(
-                "not a regular file: links, pipes and folders are not imported".to_owned(),
-            ));
-        }
-        let format = format_of(path).ok_or_else(|| {
+        let file = open_regular(path)?;
+        let about = file.metadata().map_err(|e| malformed(e.to_string()))?;
+        let format = format.or_else(|| format_of(path)).ok_or_else(|| {
             malformed("the name ends in none of .json, .jsonl, .ndjson, .yaml, .yml".to_owned())
         })?;
         let bytes_max = if format == Format::Lines { LINES_FILE_BYTES_MAX } else { FILE_BYTES_MAX };
@@ -76,7 +78,6 @@ impl Rows {
             let detail = format!("{}: {} bytes, at most {bytes_max}", path.display(), about.len());
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
-        let file = File::open(path).map_err(|e| malformed(e.to_string()))?;
         let (source, bytes) = match format {
             Format::Lines => (Source::Lines { reader: BufReader::new(file), number: 0 }, 0),
             Format::Json | Format::Yaml => {
@@ -118,6 +119,32 @@ impl Rows {
         let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
         Progress { rows, bytes: self.bytes, bytes_total: self.bytes_total }
     }
+}
+
+/// Opens what is a regular file under its own name, and was none of another sort in between.
+pub(super) fn open_regular(path: &Path) -> Result<File, Refusal> {
+    let malformed = |detail: &str| Refusal::new(Reason::Malformed, format!("{}: {detail}", path.display()));
+    let about = std::fs::symlink_metadata(path).map_err(|e| malformed(&e.to_string()))?;
+    if !about.is_file() {
+        return Err(malformed("not a regular file: links, pipes and folders are not imported"));
+    }
+    let file = File::open(path).map_err(|e| malformed(&e.to_string()))?;
+    let opened = file.metadata().map_err(|e| malformed(&e.to_string()))?;
+    if !is_same(&about, &opened) {
+        return Err(malformed("it was exchanged while it was opened"));
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    a.is_file() && b.is_file()
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -170,7 +197,7 @@ fn next_line(
         let is_whole = line.last() == Some(&b'\n') || u64::try_from(read).is_ok_and(|n| n <= LINE_BYTES_MAX);
         let place = format!("line {number}");
         if !is_whole {
-            *bytes += skip_line(reader)?;
+            *bytes += u64::try_from(reader.skip_until(b'\n')?).unwrap_or(u64::MAX);
             let refusal =
                 Refusal::new(Reason::TooLarge, format!("a line has at most {LINE_BYTES_MAX} bytes"));
             return Ok(Some(Row { place, collection: None, value: Err((refusal, String::new())) }));
@@ -190,23 +217,4 @@ fn parse_line(line: &[u8]) -> Result<Value, (Refusal, String)> {
         let text: String = String::from_utf8_lossy(line).chars().take(BAD_LINE_CHARS_MAX).collect();
         (Refusal::new(Reason::Malformed, e.to_string()), text.trim_end().to_owned())
     })
-}
-
-/// Passes over the rest of a line without keeping it.
-fn skip_line(reader: &mut BufReader<File>) -> std::io::Result<u64> {
-    let mut skipped = 0;
-    loop {
-        let (used, is_end) = {
-            let buffer = reader.fill_buf()?;
-            match buffer.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), buffer.is_empty()),
-            }
-        };
-        reader.consume(used);
-        skipped += u64::try_from(used).unwrap_or(u64::MAX);
-        if is_end {
-            return Ok(skipped);
-        }
-    }
 }

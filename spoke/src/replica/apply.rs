@@ -5,9 +5,9 @@ mod layer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::cursor::{Change, Cut, Departure, Page};
-use semantics::ids::{Digest, Key, Kind, Revision};
+use semantics::fault::Fault;
+use semantics::ids::{Key, Kind, Revision};
 use semantics::kind;
-use semantics::lthash::LtHash;
 use semantics::reason::{Reason, Refusal};
 
 use self::layer::Layer;
@@ -17,7 +17,7 @@ use super::store::{MetaKey, ROWS_MAX, Range, ReplicaTxn, Staged};
 use super::work::Work;
 use super::{Replica, state};
 use crate::error::{ReplicaError, StoreError};
-use crate::sync::{Applied, page_bytes};
+use crate::sync::{Applied, Counts, page_bytes};
 
 impl Replica {
     /// Keeps what came, unseen, until a cut; and where the catch-up goes on.
@@ -55,8 +55,18 @@ impl Replica {
                 return Ok(Err(refusal));
             }
             if cut.cursor.commit < held.commit {
-                return Ok(Ok(Applied { cursor: held, bytes, digest_matches: None }));
+                return Ok(Ok(Applied {
+                    cursor: held,
+                    bytes,
+                    digest_matches: None,
+                    counts: Counts::default(),
+                }));
             }
+        }
+        if Fault::CursorBeforeApply.is_planted() {
+            state::save(&mut *txn, MetaKey::Cursor, &cut.cursor).await?;
+            txn.commit().await?;
+            txn = self.write_txn().await?;
         }
         let mut taken = Taken::default();
         let mut layer = Layer::open(&mut *txn, held.is_none()).await?;
@@ -72,8 +82,9 @@ impl Replica {
             condition.digest_mismatches += 1;
             state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         }
+        let counts = layer.counts();
         txn.commit().await?;
-        Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches }))
+        Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches, counts }))
     }
 
     /// Forgets an unfinished catch-up.
@@ -98,26 +109,6 @@ impl Replica {
         Ok(txn.commit().await?)
     }
 
-    /// Digest of the live confirmed records, made from their content and not from what was noted when they came,
-    /// so that a damaged row shows.
-    ///
-    /// # Errors
-    /// [`ReplicaError::Store`].
-    pub async fn confirmed_digest(&self) -> Result<(Revision, Digest), ReplicaError> {
-        let mut txn = self.read().await?;
-        let revision = state::cursor(&mut *txn).await?.map_or(Revision::ZERO, |cursor| cursor.revision);
-        let mut sum = LtHash::empty();
-        let mut range = Range::default();
-        loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
-            let Some(last) = rows.last() else { return Ok((revision, sum.finish())) };
-            range.after = Some(last.record.key.clone());
-            for row in rows.iter().filter(|row| !row.record.is_deleted()) {
-                sum.add(&semantics::digest::record_digest(&row.record));
-            }
-        }
-    }
-
     /// The view in force from this cut on: what lies outside of it goes.
     async fn take_view(
         &self,
@@ -133,10 +124,10 @@ impl Replica {
             let mut rows = txn.confirmed_page(&range, ROWS_MAX).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             range.after = Some(last.record.key.clone());
-            rows.retain(|row| !layer::is_kept(view, &row.record));
+            rows.retain(|row| !layer::is_kept(view, &row.record) && !Fault::ShrunkViewKept.is_planted());
             let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
             for row in &rows {
-                layer.leaves(row);
+                layer.drops(row);
             }
             taken.note(txn, &keys).await?;
             txn.confirmed_delete(&keys).await?;

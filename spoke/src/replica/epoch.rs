@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Key, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
@@ -167,6 +168,9 @@ pub(super) async fn require_epoch(txn: &mut dyn ReplicaTxn) -> Result<(), StoreE
 async fn take_outcome(work: &mut Work<'_>, told: &DotOutcome) -> Result<(), StoreError> {
     let Some(mut entry) = work.txn.outbox_get(&[told.mutation]).await?.pop() else { return Ok(()) };
     let is_open = entry.is_queued() || entry.is_dotted();
+    if entry.is_queued() && Fault::UnsentAppliedTwice.is_planted() {
+        return Ok(());
+    }
     match &told.outcome {
         // Withdrawn by whoever sent it: it never had an effect, and is still to be sent.
         Outcome::Withdrawn => Ok(()),

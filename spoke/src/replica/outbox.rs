@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::digest::mutation_digest;
 use semantics::envelope::Op;
+use semantics::fault::Fault;
 use semantics::ids::{Dot, MutationId, Revision, Writer};
 use semantics::reason::Reason;
 use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
@@ -44,7 +45,7 @@ impl Replica {
             batch.extend(&mut *txn).await?;
         }
         let dotted: Vec<Entry> = batch.dotted.into_values().collect();
-        if !dotted.is_empty() {
+        if !dotted.is_empty() && !Fault::DotsNotStored.is_planted() {
             txn.outbox_put(&dotted).await?;
             state::save(&mut *txn, MetaKey::Stream, &batch.stream).await?;
             txn.commit().await?;

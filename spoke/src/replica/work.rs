@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::clock::HybridTime;
+use semantics::fault::Fault;
 use semantics::ids::{Key, MutationId, Revision, Writer};
 use semantics::outcome::Outcome;
 use semantics::reason::{Reason, Refusal};
@@ -32,7 +33,7 @@ impl<'t> Work<'t> {
     /// What became of an entry.
     pub(crate) async fn settle(&mut self, mut entry: Entry, outcome: Outcome) -> Result<(), StoreError> {
         if let Some(revision) = outcome.revision() {
-            if revision <= self.confirmed {
+            if revision <= self.confirmed || Fault::EntryDroppedAtAnswer.is_planted() {
                 return self.finish(entry).await;
             }
             // Something refused here before may have taken effect after all, under another writer.
@@ -130,7 +131,7 @@ impl<'t> Work<'t> {
             self.touched.insert(entry.mutation.key.clone());
             self.txn.outbox_put(std::slice::from_ref(&entry)).await?;
             for dependent in self.dependents(&entry).await? {
-                if dependent.is_queued() {
+                if dependent.is_queued() && !Fault::CauseNotCarried.is_planted() {
                     waiting.push((dependent, consequence.clone()));
                 }
             }

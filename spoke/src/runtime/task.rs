@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::Reconciliation;
 
+use super::tally::{Tally, Turn};
 use super::{Command, Heard, Link, Mailbox, Progress, Transport};
 use crate::ambient::Clock;
 use crate::engine::Engine;
@@ -27,6 +28,7 @@ pub async fn run(engine: Engine, transport: Arc<dyn Transport>, clock: Arc<dyn C
         reconciling: None,
         stopped: None,
         turns: 0,
+        tally: Tally::default(),
     };
     task.serve(mailbox).await;
 }
@@ -42,6 +44,7 @@ struct Task {
     reconciling: Option<BoxFuture<'static, Result<Reconciliation, Refusal>>>,
     stopped: Option<Refusal>,
     turns: u64,
+    tally: Tally,
 }
 
 impl Task {
@@ -51,11 +54,18 @@ impl Task {
             if event == Event::Start {
                 self.stopped = None;
             }
+            if event == Event::Rest {
+                self.timers.clear();
+            }
+            let began_ms = self.clock.elapsed_ms();
             self.turn(event).await;
+            let turn = Turn { began_ms, ended_ms: self.clock.elapsed_ms(), now_ms: self.clock.now_ms() };
+            self.tally.note(&self.engine.status(), self.transport.traffic(), turn);
             mailbox.progress.send_replace(Progress {
                 status: self.engine.status(),
                 stopped: self.stopped.clone(),
                 turns: self.turns,
+                statistics: self.tally.statistics(),
             });
         }
     }
@@ -71,6 +81,7 @@ impl Task {
                 Command::Start => Event::Start,
                 Command::Withdraw => Event::WithdrawAsked,
             }),
+            () = mailbox.rounds.over() => Some(Event::Rest),
             () = sleep(wait_ms) => due.map(|(_, timer)| {
                 self.timers.remove(&timer);
                 Event::TimerFired(timer)

@@ -12,6 +12,8 @@ use semantics::session::{
 pub enum Event {
     /// Sync, from now on. Also leaves a stop.
     Start,
+    /// Nobody waits for more: close, and do nothing until the next start, which finds no failures counted.
+    Rest,
     /// The connection that was asked for stands.
     Connected,
     /// It does not.
@@ -79,6 +81,41 @@ pub struct Applied {
     pub bytes: u64,
     /// Whether the replica's digest equals the cut's, where the cut has one.
     pub digest_matches: Option<bool>,
+    /// What it did to the confirmed records.
+    pub counts: Counts,
+}
+
+/// What became of confirmed records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Not there before.
+    pub added: u64,
+    /// There before and after.
+    pub updated: u64,
+    /// No longer there, or no longer to be seen.
+    pub deleted: u64,
+}
+
+impl Counts {
+    /// A record that was live or not, and now is or not.
+    pub fn note(&mut self, was_live: bool, is_live: bool) {
+        match (was_live, is_live) {
+            (false, true) => self.added = self.added.saturating_add(1),
+            (true, true) => self.updated = self.updated.saturating_add(1),
+            (true, false) => self.deleted = self.deleted.saturating_add(1),
+            (false, false) => {}
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            added: self.added.saturating_add(other.added),
+            updated: self.updated.saturating_add(other.updated),
+            deleted: self.deleted.saturating_add(other.deleted),
+        }
+    }
 }
 
 /// What is to be done next. In the order given; steps one at a time and each to its end before the next begins.

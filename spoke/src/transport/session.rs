@@ -15,13 +15,13 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Streaming};
 
-use super::{DECODED_BYTES_MAX, refusal};
+use super::refusal;
 use crate::runtime::{Heard, LINK_MESSAGES_MAX, Link};
 use crate::trust::AccessTokens;
 
 /// Opens the stream. Returns at once: a hub answers only after it was greeted.
 pub(super) fn open(
-    channel: Channel,
+    client: SyncServiceClient<Channel>,
     metadata: MetadataMap,
     tokens: Arc<AccessTokens>,
     tasks: &TaskTracker,
@@ -36,17 +36,20 @@ pub(super) fn open(
     tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = pump(channel, request, &tokens, &incoming) => {}
+            () = pump(client, request, &tokens, &incoming) => {}
         }
     });
     Link { sender, receiver, guard }
 }
 
-async fn pump<S>(channel: Channel, request: Request<S>, tokens: &AccessTokens, incoming: &mpsc::Sender<Heard>)
-where
+async fn pump<S>(
+    mut client: SyncServiceClient<Channel>,
+    request: Request<S>,
+    tokens: &AccessTokens,
+    incoming: &mpsc::Sender<Heard>,
+) where
     S: tokio_stream::Stream<Item = v1::SessionRequest> + Send + 'static,
 {
-    let mut client = SyncServiceClient::new(channel).max_decoding_message_size(DECODED_BYTES_MAX);
     let last = match client.session(request).await {
         Ok(answer) => forward(answer.into_inner(), tokens, incoming).await,
         Err(status) => ended(&status),

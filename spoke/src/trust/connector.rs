@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::Service;
 
+use super::meter::{Meter, Metered};
 use super::pin::client_config;
 
 /// Connects to `https://` addresses of the hub with the pinned key; without a pin, to `http://` addresses of this
@@ -26,6 +27,7 @@ use super::pin::client_config;
 #[derive(Debug, Clone)]
 pub struct PinnedConnector {
     tls: Option<Arc<ClientConfig>>,
+    meter: Arc<Meter>,
 }
 
 impl PinnedConnector {
@@ -34,7 +36,15 @@ impl PinnedConnector {
     /// # Errors
     /// INTERNAL when the cryptography in use has no TLS 1.3.
     pub fn new(pin: Option<Digest>) -> Result<Self, Refusal> {
-        Ok(Self { tls: pin.map(client_config).transpose()?.map(Arc::new) })
+        Self::metered(pin, Arc::default())
+    }
+
+    /// One whose connections count their bytes.
+    ///
+    /// # Errors
+    /// As [`PinnedConnector::new`].
+    pub fn metered(pin: Option<Digest>, meter: Arc<Meter>) -> Result<Self, Refusal> {
+        Ok(Self { tls: pin.map(client_config).transpose()?.map(Arc::new), meter })
     }
 
     /// Whether an address can be reached with this pin.
@@ -95,6 +105,7 @@ impl PinnedConnector {
         let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
+        let tcp = Metered { tcp, meter: Arc::clone(&self.meter) };
         let Some(config) = &self.tls else { return Ok(HubStream::Plain(tcp)) };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?;
@@ -106,9 +117,9 @@ impl PinnedConnector {
 #[derive(Debug)]
 pub enum HubStream {
     /// In clear text.
-    Plain(TcpStream),
+    Plain(Metered),
     /// Over TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Metered>>),
 }
 
 impl AsyncRead for HubStream {

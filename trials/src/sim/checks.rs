@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use semantics::cursor::Next;
 use semantics::envelope::Op;
 use semantics::ids::{Key, NodeId};
-use semantics::session::ServerMessage;
+use semantics::session::{Push, PushItem, ServerMessage};
 use semantics::version::Version;
 use spoke::replica::entry::{Entry, EntryState};
 use spoke::replica::memory::MemoryStore;
@@ -128,6 +128,24 @@ impl World {
             )),
             None => Ok(()),
         }
+    }
+
+    /// What is sent was given its dot durably before: else a crash would give the dot to something else.
+    pub(super) fn check_push(&self, m: usize, push: &Push) -> Checked {
+        let entries = outbox_entries(&self.machines[m].store)?;
+        for item in &push.items {
+            let (n, id) = match item {
+                PushItem::Mutation(mutation) => (mutation.dot.n, mutation.id),
+                PushItem::Withdraw { n, mutation, .. } => (*n, *mutation),
+            };
+            let is_stored =
+                |entry: &&Entry| entry.id() == id && entry.is_dotted() && entry.mutation.dot.n == n;
+            ensure!(
+                entries.iter().any(|e| is_stored(&e)),
+                "machine {m} sends {id} as {n} and has not stored that"
+            );
+        }
+        Ok(())
     }
 
     /// The last rows of a record, for a person.

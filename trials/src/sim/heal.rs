@@ -276,6 +276,10 @@ impl World {
             };
             ensure!(rows.iter().any(|row| row.revision == last.revision), "live record {key} was pruned");
         }
+        for named in log.named_by_conflicts() {
+            let is_there = rows.iter().any(|row| row.revision == named);
+            ensure!(is_there, "revision {named} was pruned, and an open conflict names it");
+        }
         self.stats.pruned += head.revision.0 - u64::try_from(rows.len()).unwrap_or(0);
         Ok(())
     }

@@ -15,6 +15,7 @@ use spoke::replica::{Identity, Replica};
 use spoke::sync::{Action, Config, Event as Told, Status, Step, Timer};
 
 use super::exec::at_once;
+use super::fuse::FusedStore;
 use super::oracle::Checked;
 use super::rng::SimEntropy;
 use super::session::{ConnId, Inbox, serve};
@@ -55,6 +56,8 @@ pub struct Machine {
     pub entropy: SimEntropy,
     /// The process, while it runs.
     pub engine: Option<Engine>,
+    /// How that process sees the file.
+    pub fuse: Option<FusedStore>,
     /// Which life of it.
     pub life: u64,
     /// How far its clock is ahead, milliseconds.
@@ -98,6 +101,7 @@ impl Machine {
             store: Arc::new(store),
             entropy,
             engine: None,
+            fuse: None,
             life: 0,
             ahead_ms: 0,
             conn: None,
@@ -146,7 +150,9 @@ impl World {
         let machine = &mut self.machines[m];
         machine.life += 1;
         let identity = Identity { node: node.who.node, domain: node.domain, place: machine.place.clone() };
-        let store = Arc::clone(&machine.store);
+        let fuse = FusedStore::new(Arc::clone(&machine.store));
+        machine.fuse = Some(fuse.clone());
+        let store = Arc::new(fuse);
         let opened = at_once(Replica::open(store, identity, Arc::new(machine.entropy.clone())));
         let replica = opened.ok_or("opening a replica waits")?.map_err(|e| format!("machine {m}: {e}"))?;
         machine.engine = Some(Engine::new(Arc::new(replica), config));
@@ -191,12 +197,16 @@ impl World {
         {
             return false;
         }
+        self.crash_machine(m);
+        true
+    }
+
+    pub(super) fn crash_machine(&mut self, m: usize) {
         self.note(|| format!("machine {m} dies"));
         self.stats.spoke_crashes += 1;
         self.kill_machine(m);
         let ms = self.rng.range(10, 3_000);
         self.after(ms, Event::Start(m));
-        true
     }
 
     /// Tells the process what happened, and does what it asks for.
@@ -229,8 +239,7 @@ impl World {
             // What a view brings back may hold own writes that nothing here knows any more.
             self.machines[m].expected.clear();
         }
-        let Some(engine) = self.machines[m].engine.as_ref() else { return Ok(None) };
-        let done = at_once(engine.perform(step, now_ms)).ok_or("a step of a replica waits")?;
+        let Some(done) = self.try_step(m, step, now_ms)? else { return Ok(None) };
         let answer = done.map_err(|e| format!("machine {m}: {name}: {e}"))?;
         if answer.is_some() {
             self.note(|| {
@@ -257,7 +266,12 @@ impl World {
         match action {
             Action::Step(_) => {}
             Action::Connect { endpoint } => self.connect(m, endpoint % self.gateways.len()),
-            Action::Send(message) => self.send(m, message),
+            Action::Send(message) => {
+                if let ClientMessage::Push(push) = &message {
+                    self.check_push(m, push)?;
+                }
+                self.send(m, message);
+            }
             Action::Close => {
                 if let Some(conn) = self.machines[m].conn.take() {
                     self.cut(conn, true);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::store::{Append, CommitRow, LogRow};
 use semantics::commit::Head;
+use semantics::conflict::Conflict;
 use semantics::digest::{self, CommitSummary};
+use semantics::envelope::Record;
 use semantics::ids::{Dot, GroupId, Key, MutationId, NodeId, RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::outcome::{DotOutcome, Outcome};
@@ -161,6 +163,22 @@ impl Log {
                 row.record.key,
                 row.previous
             );
+            if let Some(mutation) = &row.mutation {
+                let (record, dot) = (&row.record, mutation.dot);
+                ensure!(
+                    record.version.contains(dot),
+                    "revision {} has no trace of its dot {dot}",
+                    row.revision
+                );
+                let before = (last != Revision::ZERO).then(|| &self.rows[index(last)].record);
+                // Inside one life the later stamp stands, whatever came first; a moment keeps its earliest.
+                let is_same_life = |before: &&Record| {
+                    (before.incarnation, before.is_deleted()) == (record.incarnation, record.is_deleted())
+                        && record.key.kind.as_str() != "moment"
+                };
+                let is_later = before.filter(is_same_life).is_none_or(|b| b.stamp <= record.stamp);
+                ensure!(is_later, "revision {} puts an earlier stamp over a later one", row.revision);
+            }
             history.push(row.revision);
             self.rows.push(row.clone());
         }
@@ -235,6 +253,18 @@ impl Log {
         self.by_key.keys().filter_map(move |key| {
             self.standing(key, at).filter(|row| !row.record.is_deleted() && view.contains(&row.cell))
         })
+    }
+
+    /// What open conflicts name, so that a person can settle them.
+    pub fn named_by_conflicts(&self) -> BTreeSet<Revision> {
+        let conflicts = self.keys().filter(|key| kind::is_conflict(&key.kind));
+        let standing = conflicts.filter_map(|key| self.standing(key, self.head.revision)?.record.body());
+        let open = standing.filter_map(|body| serde_json::from_slice::<Conflict>(body).ok());
+        let named = open.filter(|conflict| conflict.open).flat_map(|conflict| {
+            let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
+            sides.chain([conflict.ancestor]).collect::<Vec<_>>()
+        });
+        named.filter(|revision| *revision != Revision::ZERO).collect()
     }
 
     /// Every record's key.

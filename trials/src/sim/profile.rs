@@ -39,6 +39,9 @@ impl Level {
     }
 }
 
+/// Silence that no run lasts, nor the wrongest clock: milliseconds.
+pub const EXPIRY_NEVER_MS: u64 = 3_600_000_000;
+
 /// What a seed does.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
@@ -102,7 +105,7 @@ impl Profile {
             spoke_crash: if level >= Level::Crashes { chance(rng, 600, 15) } else { 0 },
             store: if level >= Level::Crashes { store } else { StoreFaults::default() },
             revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
-            expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { 3_600_000_000 },
+            expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { EXPIRY_NEVER_MS },
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
         }
     }

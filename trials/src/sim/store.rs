@@ -15,10 +15,15 @@ use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
 use super::exec::{Ctx, at_once};
+use super::kept::Kept;
 use super::oracle::Oracle;
+use super::world::BASE_MS;
 
 /// Between two looks at a head that somebody else holds, milliseconds.
 const HELD_POLL_MS: u64 = 5;
+
+/// Most that a gateway's clock is ahead, milliseconds.
+pub const HUB_AHEAD_MS_MAX: u64 = 5_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Holder {
@@ -33,6 +38,7 @@ pub struct SimStore {
     ctx: Ctx,
     oracle: Arc<Mutex<Oracle>>,
     holders: Arc<Mutex<BTreeMap<TenantId, Holder>>>,
+    kept: Kept,
 }
 
 impl fmt::Debug for SimStore {
@@ -42,10 +48,16 @@ impl fmt::Debug for SimStore {
 }
 
 impl SimStore {
-    /// An empty store.
+    /// An empty store; whether its writers expire within a run.
     #[must_use]
-    pub fn new(ctx: Ctx) -> Self {
-        Self { inner: MemoryStore::new(), ctx, oracle: Arc::default(), holders: Arc::default() }
+    pub fn new(ctx: Ctx, expires: bool) -> Self {
+        Self {
+            inner: MemoryStore::new(),
+            ctx,
+            oracle: Arc::default(),
+            holders: Arc::default(),
+            kept: Kept::new(expires),
+        }
     }
 
     /// What the oracle knows.
@@ -80,9 +92,22 @@ impl SimStore {
         }
     }
 
+    /// The tenant's time is that of gateways' clocks, and of nobody else.
+    fn check_time(&self, append: &Append) {
+        let latest_ms = BASE_MS + self.ctx.now_ms() + HUB_AHEAD_MS_MAX;
+        if append.head.time_ms > latest_ms {
+            self.ctx.fail(format!("the tenant's time is {} ms ahead", append.head.time_ms - latest_ms));
+        }
+    }
+
     /// Appends now, and shows the oracle.
     pub fn append_now(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         let shown = append.clone();
+        self.check_time(&append);
+        let kept = self.kept.check(&self.inner, tenant, &append, self.ctx.now_ms());
+        if let Err(wrong) = kept.and(self.kept.check_closed(&self.inner, tenant, &append)) {
+            self.ctx.fail(wrong);
+        }
         let appended = at_once(self.inner.append(tenant, append))
             .unwrap_or_else(|| Err(StoreError::Internal("the model store waits".to_owned())))?;
         if appended == Appended::Yes
@@ -183,6 +208,10 @@ impl TenantIo for SimExclusive {
 
 #[async_trait]
 impl Store for SimStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         let made = self.inner.create_tenant(tenant, head).await?;
         if made {
@@ -322,6 +351,9 @@ impl Store for SimStore {
         self.ctx.suspend().await;
         self.fault()?;
         let done = self.inner.plain_put(tenant, space, key, value, expected).await;
+        if matches!(done, Ok(true)) {
+            self.kept.note(tenant, space, key, value, self.ctx.now_ms());
+        }
         self.ctx.suspend().await;
         done
     }

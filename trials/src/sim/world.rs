@@ -15,7 +15,7 @@ use std::task::Waker;
 use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
-use super::profile::Profile;
+use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
 use super::rng::Rng;
 use super::session::{ConnId, Inbox};
@@ -228,7 +228,7 @@ impl World {
         Self {
             profile,
             rng,
-            store: SimStore::new(ctx.clone()),
+            store: SimStore::new(ctx.clone(), profile.expiry_ms < EXPIRY_NEVER_MS),
             ctx,
             exec: Executor::default(),
             gateways: Vec::new(),

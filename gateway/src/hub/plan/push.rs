@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use semantics::conflict::Clash;
 use semantics::decide::{Context, Decision, decide};
 use semantics::envelope::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX, Placement, Record};
+use semantics::fault::Fault;
 use semantics::ids::{Dot, Key, Revision};
 use semantics::kind;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
@@ -47,7 +48,7 @@ impl Draft<'_> {
             Err(refusal) => return Some(Answer::Push(Err(refusal))),
         };
         let confirmed_n = work.confirmed_n.min(row.last_n).max(row.confirmed_n);
-        row.answered.retain(|range| range.last_n > confirmed_n);
+        row.answered.retain(|range| range.last_n > confirmed_n && !Fault::OutcomeForgotten.is_planted());
         row.confirmed_n = confirmed_n;
         let mut results = Results { writer: work.writer, outcomes: Vec::new(), waits: None };
         let mut is_whole = true;
@@ -88,11 +89,12 @@ impl Draft<'_> {
     fn take_next(&mut self, row: &mut WriterRow, author: &Author, rest: &[Item]) -> Taken {
         let Some(item) = rest.first() else { return Taken::CommitFull };
         let n = item.n();
-        if n <= row.last_n {
+        let is_known = !Fault::DuplicateByDomination.is_planted() || self.is_dominated(item);
+        if n <= row.last_n && is_known {
             return self.repeat(row, item);
         }
         let expected = row.last_n + 1;
-        if n != expected {
+        if n > expected {
             return Taken::Waits(wait(
                 expected,
                 Reason::OutOfOrder,
@@ -141,12 +143,27 @@ impl Draft<'_> {
         }
     }
 
+    /// For a planted fault: what duplicates must never be judged by.
+    fn is_dominated(&self, item: &Item) -> bool {
+        let Item::Mutation { parsed, .. } = item else { return true };
+        let current = self.current(&parsed.mutation.key);
+        current.is_some_and(|current| current.record.version.contains(parsed.mutation.dot))
+    }
+
     fn is_ahead(&self, item: &Item) -> bool {
         matches!(item, Item::Mutation { parsed, .. } if parsed.mutation.time.is_ahead_of(self.head.time_ms))
     }
 
     fn consume(&mut self, row: &mut WriterRow, item: &Item, outcome: Outcome) {
         let n = item.n();
+        if let Item::Mutation { parsed, .. } = item
+            && Fault::TimeFollowsStamps.is_planted()
+        {
+            self.head.time_ms = self.head.time_ms.max(parsed.mutation.time.ms);
+        }
+        if matches!(outcome, Outcome::Rejected(_)) && Fault::RevisionFromSequence.is_planted() {
+            self.head.revision = self.head.revision.next();
+        }
         row.last_n = n;
         row.last_digest = item.digest();
         match row.answered.last_mut().filter(|range| range.commit == self.head.commit) {
@@ -190,7 +207,8 @@ impl Draft<'_> {
             Item::Mutation { parsed, .. } => parsed,
         };
         let mutation = &parsed.mutation;
-        if mutation.group.is_some_and(|group| usize::try_from(group.size) != Ok(unit_size)) {
+        let is_whole = |size: u32| usize::try_from(size) == Ok(unit_size) || Fault::GroupSplit.is_planted();
+        if mutation.group.is_some_and(|group| !is_whole(group.size)) {
             return Err(Refusal::new(Reason::GroupRejected, "the group did not come whole"));
         }
         let kind = &mutation.key.kind;
@@ -265,7 +283,7 @@ fn unit(rest: &[Item]) -> &[Item] {
         });
         is_whole.then_some(unit)
     });
-    whole.unwrap_or(rest.get(..1).unwrap_or(rest))
+    whole.filter(|_| !Fault::GroupSplit.is_planted()).unwrap_or(rest.get(..1).unwrap_or(rest))
 }
 
 fn check_bounds(unit: &[Item]) -> Result<(), Refusal> {

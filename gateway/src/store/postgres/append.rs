@@ -7,19 +7,20 @@ use crate::store::codec::write::{AppendRows, Rows};
 use crate::store::table::{CELLS, COMMITS, HELD, Holds, LOG, RECORDS, Table, WRITERS};
 
 use super::connection::Array;
+use super::settings::ARE_SAFE;
 
 /// Tenant, expected commit number, log id, then what the head moves to.
 const HEAD: &str = "with head as (update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
-     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 returning tenant)";
+     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3";
 const FIRST_ARRAY: usize = 9;
 
 /// Every table of an append, in the order of its arrays.
 const TABLES: [&Table; 6] = [&LOG, &COMMITS, &RECORDS, &WRITERS, &CELLS, &HELD];
 
 /// One statement: whatever it writes selects from the head it moved. Each column is one array. It returns how many
-/// heads it moved.
+/// heads it moved: none where the session's settings do not keep what it commits.
 pub(super) static APPEND: LazyLock<String> = LazyLock::new(|| {
-    let mut sql = HEAD.to_owned();
+    let mut sql = format!("{HEAD} and {ARE_SAFE} returning tenant)");
     let mut next = FIRST_ARRAY;
     for table in TABLES {
         let (name, names) = (table.name, table.names());
@@ -34,8 +35,10 @@ pub(super) static APPEND: LazyLock<String> = LazyLock::new(|| {
     let released = arrays(&HELD, &mut next);
     let _ = write!(
         sql,
-        ", from_held as (delete from held using head, unnest({released}) as rows (revision) \
-         where held.tenant = head.tenant and held.revision = rows.revision) select count(*) from head",
+        ", from_held as (delete from held where ctid = any(array(select found.ctid \
+         from head cross join unnest({released}) as rows (revision) \
+         cross join lateral (select h.ctid from held h where h.tenant = head.tenant \
+         and h.revision = rows.revision offset 0) found))) select count(*) from head",
     );
     sql
 });
@@ -84,8 +87,11 @@ mod tests {
     #[test]
     fn every_table_selects_from_the_moved_head() {
         let sql = APPEND.as_str();
-        assert_eq!(sql.matches("insert into").count(), sql.matches("from head cross join unnest(").count());
+        let writes = sql.matches("insert into").count() + sql.matches("delete from").count();
+        assert_eq!(writes, sql.matches("from head cross join unnest(").count());
         let columns: usize = TABLES.iter().map(|table| table.columns.len()).sum();
-        assert!(sql.contains(&format!("${}::bigint[]) as rows (revision) where", FIRST_ARRAY + columns)));
+        assert!(
+            sql.contains(&format!("unnest(${}::bigint[]) as rows (revision) cross", FIRST_ARRAY + columns))
+        );
     }
 }

@@ -6,7 +6,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 
 use super::append::{APPEND, columns};
-use super::error;
+use super::{error, settings};
 use crate::store::codec::write::{AppendRows, Rows};
 use crate::store::codec::{Columns, Value};
 use crate::store::relational::{Connection, PerKey, read};
@@ -79,6 +79,10 @@ impl Connection for PgConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, \
          (extract(epoch from clock_timestamp()) * 1000)::bigint from heads where tenant = $1";
 
+    fn pages() -> &'static read::Pages {
+        &read::POSTGRES
+    }
+
     async fn fetch(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<PgRow>, StoreError> {
         bound(sql, values).fetch_all(&mut *self).await.map_err(|error| error::of(&error))
     }
@@ -108,6 +112,7 @@ impl Connection for PgConnection {
         if row.int(0)? == Some(1) {
             return Ok(Appended::Yes);
         }
+        settings::check(self).await?;
         read::head(self, tenant).await?;
         Ok(Appended::HeadMoved)
     }

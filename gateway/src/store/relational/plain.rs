@@ -5,7 +5,7 @@ use semantics::ids::TenantId;
 
 use super::{Connection, PerKey};
 use crate::store::codec::{Value, clamped, read, write};
-use crate::store::{PLAIN_BYTES_MAX, PlainRow, Prune, Space, StoreError};
+use crate::store::{PRUNE_COMMITS_MAX, PlainRow, Prune, Space, StoreError, check_plain};
 
 const CREATE_TENANT: &str = "insert into heads \
      (tenant, log_id, commit_number, revision, chain, horizon, time_ms) \
@@ -21,21 +21,26 @@ const UPDATE: &str = "update plain set value = $4, version = version + 1 \
      where tenant = $1 and space = $2 and key = $3 and version = $5";
 const DELETE: &str = "delete from plain where tenant = $1 and space = $2 and key = $3";
 
-/// Commits come in the order of their revisions: the first that stays bounds those that go.
+/// Of the oldest commits those that may go: commits come in the order of their revisions.
 const PRUNE_COMMITS: &str = "delete from commits where tenant = $1 and last_revision < $2 \
-     and number < coalesce((select c.number from commits c where c.tenant = $1 and c.last_revision >= $2 \
-     order by c.number limit 1), 9223372036854775807)";
+     and number <= coalesce((select max(oldest.number) from (select c.number from commits c \
+     where c.tenant = $1 order by c.number limit $3) oldest), -1)";
+/// Rows are found first, each by its key, and deleted where they lie: a join could be planned as a scan.
 static PRUNE_ROWS: PerKey = PerKey {
     one: "delete from log where tenant = $1 and revision = $2 returning revision",
-    many: "delete from log l using unnest($2::bigint[]) as wanted(revision) \
-           where l.tenant = $1 and l.revision = wanted.revision returning l.revision",
+    many: "delete from log where ctid = any(array(select found.ctid from unnest($2::bigint[]) as wanted(revision) \
+           cross join lateral (select l.ctid from log l where l.tenant = $1 and l.revision = wanted.revision \
+           offset 0) found)) returning revision",
 };
+/// What changed meanwhile has another revision, wherever it lies.
 static PRUNE_TOMBSTONES: PerKey = PerKey {
     one: "delete from records where tenant = $1 and kind = $2 and id = $3 and revision = $4 and deleted = 1 \
           returning revision",
-    many: "delete from records p using unnest($2::bytea[], $3::bytea[], $4::bigint[]) as wanted(kind, id, revision) \
-           where p.tenant = $1 and p.kind = wanted.kind and p.id = wanted.id and p.revision = wanted.revision \
-           and p.deleted = 1 returning p.revision",
+    many: "delete from records where ctid = any(array(select found.ctid \
+           from unnest($2::bytea[], $3::bytea[], $4::bigint[]) as wanted(kind, id, revision) \
+           cross join lateral (select p.ctid from records p where p.tenant = $1 and p.kind = wanted.kind \
+           and p.id = wanted.id and p.revision = wanted.revision and p.deleted = 1 offset 0) found)) \
+           and deleted = 1 and revision = any($4) returning revision",
 };
 
 fn place(tenant: &TenantId, space: Space, key: &[u8]) -> Vec<Value> {
@@ -72,9 +77,7 @@ pub(in crate::store) async fn put<C: Connection>(
     value: &[u8],
     expected: u64,
 ) -> Result<bool, StoreError> {
-    if value.len() > PLAIN_BYTES_MAX {
-        return Err(StoreError::Internal(format!("a plain value has {} bytes", value.len())));
-    }
+    check_plain(value)?;
     let mut values = place(tenant, space, key);
     values.push(Value::bytes(value));
     let changed = if expected == 0 {
@@ -135,7 +138,8 @@ pub(in crate::store) async fn prune<C: Connection>(
     let rows = rows.iter().map(|revision| vec![Value::number(revision.0)]).collect();
     connection.fetch_each(&PRUNE_ROWS, tenant, rows).await?;
     if prune.commits_below.0 > 0 {
-        let values = vec![Value::text(tenant.as_str()), Value::number(prune.commits_below.0)];
+        let most = Value::Int(Some(i64::try_from(PRUNE_COMMITS_MAX).unwrap_or(i64::MAX)));
+        let values = vec![Value::text(tenant.as_str()), Value::number(prune.commits_below.0), most];
         connection.run(PRUNE_COMMITS, values).await?;
     }
     Ok(())

@@ -10,8 +10,8 @@ use super::{Connection, PerKey};
 use crate::store::codec::{Cursor, Value, cell_key, read, write};
 use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
 use crate::store::{
-    CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PointerPage, PointerQuery,
-    StoreError, Wanted, WriterRow,
+    CellRow, CommitRow, Current, Loaded, LogEntry, LogPage, LogQuery, LogRow, PAGE_CELLS_MAX, PointerPage,
+    PointerQuery, StoreError, Wanted, WriterRow,
 };
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
@@ -45,8 +45,10 @@ const KEY: &[(&str, &str)] = &[("kind", "bytea"), ("id", "bytea")];
 
 static CURRENT: LazyLock<PerKey> = LazyLock::new(|| {
     let list = named(&[("l", &LOG), ("p", &RECORDS)]);
-    let behind = " join log l on l.tenant = p.tenant and l.revision = p.revision";
-    per_key(&list, "records p", "p", KEY, behind)
+    let behind = |joins: Joins| format!(" {}", joins.look_up("join", "log", "l", LOG_OF_RECORD));
+    let one = per_key(&list, "records p", "p", KEY, &behind(Joins::Plain)).one;
+    let many = per_key(&list, "records p", "p", KEY, &behind(Joins::Lateral)).many;
+    PerKey { one, many }
 });
 static LOG_ROW: LazyLock<PerKey> =
     LazyLock::new(|| per_key(&LOG.list("l"), "log l", "l", &[("revision", "bigint")], ""));
@@ -68,28 +70,68 @@ fn named(tables: &[(&str, &crate::store::table::Table)]) -> String {
     columns.collect::<Vec<_>>().join(", ")
 }
 
-static LOG_PAGE: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "select {}, {} from log l left join records p \
-         on p.tenant = l.tenant and p.kind = l.kind and p.id = l.id \
-         where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision",
-        LOG.list("l"),
-        RECORDS.list("p"),
-    )
-});
 const LOG_PAGE_WEIGHTS: &str =
     "select revision, weight from log where tenant = $1 and revision > $2 order by revision limit $3";
 
-const POINTER_RANGE: &str = "from records p join log l on l.tenant = p.tenant and l.revision = p.revision \
-     where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
-     and p.id >= $6 and p.id < $7 order by p.kind, p.id limit $8";
-static POINTER_WEIGHTS: LazyLock<String> =
-    LazyLock::new(|| format!("select l.revision, l.weight {POINTER_RANGE}"));
-static POINTER_PAGE: LazyLock<String> =
-    LazyLock::new(|| format!("select {}, {} {POINTER_RANGE}", LOG.list("l"), RECORDS.list("p")));
+const LOG_OF_RECORD: &str = "l.tenant = p.tenant and l.revision = p.revision";
+const RECORD_OF_LOG: &str = "p.tenant = l.tenant and p.kind = l.kind and p.id = l.id";
+/// A bound on `id` alone would be what the index is entered by, instead of the pair: a page would look at every key
+/// of its kind before it. So the prefix is compared in a form that no index serves.
+const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
+     and substr(p.id, 1, length($6)) = $6 order by p.kind, p.id limit $7";
+
+/// How an engine is told to look up one row for each of another table.
+#[derive(Debug, Clone, Copy)]
+enum Joins {
+    /// By a join; the engine looks up by the index.
+    Plain,
+    /// By a subquery with `offset 0`, which stays a look-up whatever the planner makes of the tables' sizes.
+    Lateral,
+}
+
+impl Joins {
+    fn look_up(self, join: &str, table: &str, alias: &str, on: &str) -> String {
+        match self {
+            Self::Plain => format!("{join} {table} {alias} on {on}"),
+            Self::Lateral => {
+                format!("{join} lateral (select * from {table} {alias} where {on} offset 0) {alias} on true")
+            }
+        }
+    }
+}
+
+/// Statements that join, for one engine.
+#[derive(Debug)]
+pub(in crate::store) struct Pages {
+    log: String,
+    pointers: String,
+    pointer_weights: String,
+}
+
+impl Pages {
+    fn new(joins: Joins) -> Self {
+        let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
+        let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
+        let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
+        Self {
+            log: format!(
+                "select {of_log}, {of_records} from log l {records} \
+                 where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
+            ),
+            pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
+            pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
+        }
+    }
+}
+
+/// SQLite's.
+pub(in crate::store) static SQLITE: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Plain));
+/// PostgreSQL's.
+pub(in crate::store) static POSTGRES: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Lateral));
 
 static ALL_CELLS: LazyLock<String> =
-    LazyLock::new(|| format!("select {} from cells c where c.tenant = $1", CELLS.list("c")));
+    LazyLock::new(|| format!("select {} from cells c where c.tenant = $1 limit $2", CELLS.list("c")));
+const CELL_BEYOND: &str = "select cell from cells where tenant = $1 order by cell limit 1 offset $2";
 static COMMITS_AFTER: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select {} from commits c where c.tenant = $1 and c.number > $2 order by c.number limit $3",
@@ -204,19 +246,32 @@ pub(in crate::store) async fn log_page<C: Connection>(
     for revisions in taken.revisions.chunks(ROWS_PER_READ) {
         let last = revisions.last().copied().unwrap_or(after);
         let range = vec![name(), Value::number(after.0), Value::number(last.0)];
-        for row in &connection.fetch(LOG_PAGE.as_str(), range).await? {
+        for row in &connection.fetch(&C::pages().log, range).await? {
             entries.push(read::entry(row)?);
         }
         after = last;
     }
     let current = currents(connection, tenant, &query.keys).await?;
-    let mut cells: Vec<CellRow> = Vec::new();
-    if query.with_cells && taken.is_all {
-        let rows = connection.fetch(ALL_CELLS.as_str(), vec![name()]).await?;
-        cells = rows.iter().map(read::cell).collect::<Result<_, _>>()?;
-        cells.sort_by(|one, two| one.cell.cmp(&two.cell));
+    let cells = if query.with_cells && taken.is_all { all_cells(connection, tenant).await? } else { None };
+    let has_cells = cells.is_some();
+    let cells = cells.unwrap_or_default();
+    Ok(LogPage { head, entries, reaches_head: taken.is_all, current, cells, has_cells })
+}
+
+/// Every cell; `None` when there are too many.
+async fn all_cells<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+) -> Result<Option<Vec<CellRow>>, StoreError> {
+    let values = || vec![Value::text(tenant.as_str()), Value::Int(Some(limit(PAGE_CELLS_MAX)))];
+    // The first beyond the bound is looked for by its key alone.
+    if !connection.fetch(CELL_BEYOND, values()).await?.is_empty() {
+        return Ok(None);
     }
-    Ok(LogPage { head, entries, reaches_head: taken.is_all, current, cells })
+    let rows = connection.fetch(ALL_CELLS.as_str(), values()).await?;
+    let mut cells: Vec<CellRow> = rows.iter().map(read::cell).collect::<Result<_, _>>()?;
+    cells.sort_by(|one, two| one.cell.cmp(&two.cell));
+    Ok(Some(cells))
 }
 
 /// The range of keys that a page may hold, as the parameters of `POINTER_RANGE` but for the limit.
@@ -234,10 +289,10 @@ fn pointer_range(tenant: &TenantId, query: &PointerQuery) -> Vec<Value> {
     let (low_kind, low_id) = after.map_or_else(|| first.clone(), |after| after.max(first.clone()));
     let past_prefix: Vec<u8> = prefix.iter().copied().chain([AFTER_ALL_NAMES]).collect();
     let (high_kind, high_id) = match kind {
-        Some(kind) => (kind.to_vec(), past_prefix.clone()),
+        Some(kind) => (kind.to_vec(), past_prefix),
         None => (vec![AFTER_ALL_NAMES], Vec::new()),
     };
-    let names = [low_kind, low_id, high_kind, high_id, prefix.to_vec(), past_prefix];
+    let names = [low_kind, low_id, high_kind, high_id, prefix.to_vec()];
     [Value::text(tenant.as_str())].into_iter().chain(names.map(Value::bytes)).collect()
 }
 
@@ -250,13 +305,13 @@ pub(in crate::store) async fn pointer_page<C: Connection>(
     let (head, _) = head(connection, tenant).await?;
     let mut bounds = pointer_range(tenant, query);
     bounds.push(Value::Int(Some(limit(query.rows_max.saturating_add(1)))));
-    let weights = connection.fetch(POINTER_WEIGHTS.as_str(), bounds).await?;
+    let weights = connection.fetch(&C::pages().pointer_weights, bounds).await?;
     let taken = take::<C>(&weights, query.rows_max, query.bytes_max)?;
     let mut rows = Vec::new();
     if !taken.revisions.is_empty() {
         let mut bounds = pointer_range(tenant, query);
         bounds.push(Value::Int(Some(limit(taken.revisions.len()))));
-        let found = connection.fetch(POINTER_PAGE.as_str(), bounds).await?;
+        let found = connection.fetch(&C::pages().pointers, bounds).await?;
         rows = found.iter().map(read::current).collect::<Result<_, _>>()?;
     }
     Ok(PointerPage { head, rows, is_last: taken.is_all })

@@ -22,6 +22,10 @@ async fn done<Db: Database>(transaction: Transaction<'static, Db>) {
 
 #[async_trait]
 impl<E: Engine> Store for E {
+    async fn check(&self) -> Result<(), StoreError> {
+        Engine::check(self).await
+    }
+
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
         let created = plain::create_tenant(&mut *transaction, tenant, head).await?;

@@ -10,6 +10,7 @@ use sqlx::{Row as _, Sqlite};
 use super::error;
 use crate::store::codec::write::{AppendRows, Rows};
 use crate::store::codec::{Columns, Value};
+use crate::store::relational::read::{self, Pages};
 use crate::store::relational::{Connection, PerKey};
 use crate::store::table::{CELLS, COMMITS, HELD, LOG, RECORDS, Table, WRITERS};
 use crate::store::{Appended, StoreError};
@@ -71,6 +72,10 @@ impl Connection for SqliteConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, null \
          from heads where tenant = $1";
 
+    fn pages() -> &'static Pages {
+        &read::SQLITE
+    }
+
     async fn fetch(&mut self, sql: &'static str, values: Vec<Value>) -> Result<Vec<SqliteRow>, StoreError> {
         bound(sql, values).fetch_all(&mut *self).await.map_err(|error| error::of(&error))
     }
@@ -96,7 +101,7 @@ impl Connection for SqliteConnection {
 
     async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
         if self.run(MOVE_HEAD, rows.head).await? == 0 {
-            crate::store::relational::read::head(self, tenant).await?;
+            read::head(self, tenant).await?;
             return Ok(Appended::HeadMoved);
         }
         insert(self, tenant, &INTO_COMMITS, rows.commits).await?;

@@ -10,12 +10,14 @@ use semantics::view::View;
 
 use crate::error::StoreError;
 use crate::replica::store::{ConfirmedRow, ROWS_MAX, Range, ReplicaTxn, Staged};
+use crate::sync::Counts;
 
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
 pub(super) struct Layer {
     cells: BTreeMap<Cell, LtHash>,
     changed: BTreeSet<Cell>,
     is_anew: bool,
+    counts: Counts,
 }
 
 impl Layer {
@@ -33,7 +35,7 @@ impl Layer {
                 cells.insert(cell, state);
             }
         }
-        Ok(Self { cells, changed: BTreeSet::new(), is_anew })
+        Ok(Self { cells, changed: BTreeSet::new(), is_anew, counts: Counts::default() })
     }
 
     /// Whether it was emptied.
@@ -59,15 +61,20 @@ impl Layer {
             if let Some(row) = row {
                 self.leaves(row);
             }
+            let was_live = row.is_some_and(|row| !row.record.is_deleted());
             match item {
                 Staged::Change(change) => {
+                    self.counts.note(was_live, !change.record.is_deleted());
                     let record = change.record.clone();
                     let row =
                         ConfirmedRow { revision: change.revision, digest: record_digest(&record), record };
                     self.comes(&row);
                     put.push(row);
                 }
-                Staged::Departure(departure) if row.is_some() => delete.push(departure.key.clone()),
+                Staged::Departure(departure) if row.is_some() => {
+                    self.counts.note(was_live, false);
+                    delete.push(departure.key.clone());
+                }
                 Staged::Departure(_) => {}
             }
         }
@@ -76,8 +83,19 @@ impl Layer {
         Ok(put.into_iter().map(|row| row.record.key).chain(delete).collect())
     }
 
+    /// What was done to the records so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A row that goes because it can no longer be seen.
+    pub(super) fn drops(&mut self, row: &ConfirmedRow) {
+        self.counts.note(!row.record.is_deleted(), false);
+        self.leaves(row);
+    }
+
     /// A row that is about to go: its cell's digest no longer counts it.
-    pub(super) fn leaves(&mut self, row: &ConfirmedRow) {
+    fn leaves(&mut self, row: &ConfirmedRow) {
         if !row.record.is_deleted() {
             self.cell(row.record.cell()).remove(&row.digest);
         }

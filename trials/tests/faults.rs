@@ -1,0 +1,74 @@
+//! Planted faults against the simulator: each breaks one promise of the product, and some check must notice. Ends
+//! with \"N planted, N caught\". `FAULT=name` plants one alone, `SEEDS=n` tries so many seeds for each.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it did")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use semantics::fault::Fault;
+use trials::sim::{Failure, Level, run};
+
+/// Seeds tried for one fault.
+const SEEDS: u64 = 60;
+/// Threads; each seed's world is its own.
+const THREADS: usize = 2;
+
+/// Faults that a world without disks cannot show. The power cuts do.
+const ELSEWHERE: &[Fault] = &[Fault::NoFsync];
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The first seed tried that a planted fault fails.
+fn hunt(fault: Fault, seeds: u64) -> Option<Failure> {
+    let next = AtomicU64::new(1);
+    let is_found = AtomicBool::new(false);
+    let failures: Mutex<Vec<Failure>> = Mutex::default();
+    fault.plant();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !is_found.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > seeds {
+                        return;
+                    }
+                    if let Err(failure) = run(seed, Level::Copies, 0) {
+                        is_found.store(true, Ordering::Relaxed);
+                        failures.lock().unwrap().push(*failure);
+                    }
+                }
+            });
+        }
+    });
+    fault.lift();
+    failures.into_inner().unwrap().into_iter().min_by_key(|failure| failure.seed)
+}
+
+#[test]
+fn each_planted_fault_is_caught() {
+    if !cfg!(debug_assertions) {
+        println!("skipped: a release build has no faults to plant");
+        return;
+    }
+    let only = std::env::var("FAULT").ok().filter(|name| !name.is_empty());
+    let is_asked = |fault: &&Fault| only.as_deref().is_none_or(|name| name == fault.name());
+    let planted: Vec<Fault> =
+        Fault::ALL.iter().filter(is_asked).filter(|fault| !ELSEWHERE.contains(fault)).copied().collect();
+    let mut missed = Vec::new();
+    for fault in &planted {
+        match hunt(*fault, number("SEEDS").unwrap_or(SEEDS)) {
+            Some(Failure { seed, what, .. }) => {
+                let check: String = what.chars().take(160).collect();
+                println!("{}: seed {seed}: {check}", fault.name());
+            }
+            None => {
+                println!("{}: NOT CAUGHT", fault.name());
+                missed.push(fault.name());
+            }
+        }
+    }
+    println!("{} planted, {} caught", planted.len(), planted.len() - missed.len());
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
