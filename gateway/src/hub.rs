@@ -7,6 +7,7 @@ use semantics::commit::Head;
 use semantics::ids::{LogId, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 pub mod admission;
 pub mod catch_up;
@@ -109,6 +110,8 @@ pub struct Tenant {
 pub struct Hub {
     parts: Parts,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
+    /// Turns at putting a page together; held by nobody who waits for a reader.
+    pages: Semaphore,
 }
 
 /// Tries at a lease that other catch-ups of the node are renewing.
@@ -125,7 +128,7 @@ impl Hub {
     /// A hub over a store.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, tenants: Mutex::default() }
+        Self { parts, tenants: Mutex::default(), pages: Semaphore::new(limits::PAGES_AT_ONCE_MAX) }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

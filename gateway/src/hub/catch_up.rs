@@ -79,11 +79,12 @@ struct Own {
 }
 
 impl Hub {
-    /// One page.
+    /// One page. At most [`super::limits::PAGES_AT_ONCE_MAX`] are put together at once; others wait for their turn.
     ///
     /// # Errors
     /// LOG_FORKED, CURSOR_EXPIRED, BAD_TOKEN, NODE_REVOKED; store errors.
     pub async fn pull(&self, who: &Principal, from: &From) -> Result<Caught, HubError> {
+        let _turn = self.pages.acquire().await.map_err(|e| HubError::internal(e.to_string()))?;
         let mut position = match from {
             From::Start => None,
             From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),

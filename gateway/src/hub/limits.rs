@@ -34,6 +34,8 @@ pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most epochs of one node that are open at once.
 pub const EPOCHS_OPEN_MAX: usize = 8;
+/// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
+pub const PAGES_AT_ONCE_MAX: usize = 16;
 /// A resume position is kept alive for this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
 /// A resume position is kept alive no longer than this after its first page, milliseconds.
