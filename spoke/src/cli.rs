@@ -13,6 +13,7 @@ mod print;
 mod records;
 mod run;
 mod watch;
+mod write;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ use semantics::reason::{Reason, Refusal};
 use self::access::{Access, At};
 use self::args::{Args, Command, ConflictsCommand, Join, Run};
 use self::print::Printer;
+use self::write::Target;
 use crate::settings::Settings;
 
 /// The command line, as clap knows it.
@@ -123,14 +125,14 @@ async fn with_access(
         | Command::History { .. }
         | Command::Watch { .. } => Ok(()),
         Command::Sync { timeout } => records::sync(access, timeout, printer).await,
-        Command::Put { kind, id, body, domain } => {
-            records::put(access, kind, id, &body, domain, printer).await
+        Command::Put { kind, id, body, domain, wait } => {
+            write::put(access, Target { kind, id, wait }, &body, domain, printer).await
         }
-        Command::Patch { kind, id, set, remove } => {
-            records::patch(access, kind, id, &set, remove, printer).await
+        Command::Patch { kind, id, set, remove, wait } => {
+            write::patch(access, Target { kind, id, wait }, &set, remove, printer).await
         }
         Command::Get { kind, id } => records::get(access, kind, id, printer).await,
-        Command::Rm { kind, id } => records::rm(access, kind, id, printer).await,
+        Command::Rm { kind, id, wait } => write::rm(access, Target { kind, id, wait }, printer).await,
         Command::Ls(ls) => records::ls(access, ls, printer).await,
         Command::Status => records::status(access, printer).await,
         Command::Digest { content } => records::digest(access, content, printer).await,

@@ -41,6 +41,7 @@
 pub(crate) mod open;
 mod scheduled;
 mod synced;
+mod waited;
 
 use std::fmt;
 use std::path::Path;
@@ -54,6 +55,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::waited::{Grade, WAITED_MAX, Waited};
 use crate::ambient::Clock;
 use crate::engine::Engine;
 use crate::import::{self, Options, Summary};

@@ -5,6 +5,7 @@ mod page;
 mod rpc;
 mod service;
 mod status;
+mod wait;
 mod watch;
 mod wire;
 
@@ -30,8 +31,26 @@ pub(crate) use self::wire::kind_or_all;
 
 /// Largest message on the socket, bytes: 1000 records of the largest body do not fit, pages are made shorter.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest path of a Unix socket that every system takes, bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 103;
 /// For calls under way when the daemon stops, milliseconds.
 const DRAIN_MS: u64 = 5_000;
+
+/// Whether a socket can be made under this path.
+///
+/// # Errors
+/// `MALFORMED` when the path is too long.
+pub fn check_socket(socket: &Path) -> Result<(), Refusal> {
+    let bytes = socket.as_os_str().len();
+    if bytes <= SOCKET_PATH_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "--data: the socket's path has {bytes} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible: name the folder by \
+         a shorter path, a relative one or that of a link to it"
+    );
+    Err(Refusal::new(Reason::Malformed, detail))
+}
 
 /// Serves on a socket until asked to stop. The caller owns the replica, so a socket that is already there is a dead
 /// daemon's and is replaced.

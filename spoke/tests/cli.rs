@@ -293,3 +293,67 @@ fn first_line(data: &Data, args: &[&str]) -> Value {
 fn socket(data: &Path) -> PathBuf {
     data.join("daemon.sock")
 }
+
+#[test]
+fn a_write_that_is_waited_for_says_how_far_it_came() {
+    let data = Data::joined();
+    let put = data.ok(&["put", "note", "a", "{}", "--wait", "queued"]);
+    assert_eq!((&put["reached"], &put["revision"]), (&json!("queued"), &json!(null)));
+    for grade in ["checkpointed", "seen=2"] {
+        assert_eq!(
+            data.refused(&["put", "note", "never", "{}", "--wait", grade]),
+            (6, "PROTOCOL_VERSION".to_owned())
+        );
+    }
+    assert_eq!(data.refused(&["get", "note", "never"]).1, "RECORD_ABSENT", "refused before it is written");
+    for grade in ["seen=0", "seen=", "later"] {
+        assert_eq!(
+            data.run(&["put", "note", "never", "{}", "--wait", grade]).status.code(),
+            Some(2),
+            "{grade}"
+        );
+    }
+    let late = ["patch", "note", "a", r#"{"n":1}"#, "--wait", "durable", "--wait-timeout", "0"];
+    assert_eq!(data.refused(&late), (5, "DEADLINE_EXCEEDED".to_owned()));
+    let _daemon = Daemon::start(&data);
+    let rm = ["rm", "note", "a", "--wait", "durable", "--wait-timeout", "0"];
+    assert_eq!(data.refused(&rm), (5, "DEADLINE_EXCEEDED".to_owned()));
+    assert_eq!(data.ok(&["outbox", "list"])["entries"].as_array().unwrap().len(), 3, "the writes go on");
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_refused_with_its_remedy() {
+    let mut data = Data::joined();
+    let long = data.0.with_extension("x".repeat(150));
+    std::fs::rename(&data.0, &long).unwrap();
+    data.0 = long;
+    let output = data.run(&["run"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("at most 103") && text.contains("shorter path"), "{text}");
+    assert_eq!(data.ok(&["put", "note", "a", "{}"])["changed"], json!(true), "commands need no socket");
+}
+
+#[test]
+fn the_socket_of_another_user_does_not_answer() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let data = Data::joined();
+    let _daemon = Daemon::start(&data);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&data.0), mode(&socket(&data.0))), (0o700, 0o600));
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("SKIPPED: only root can be another user");
+        return;
+    }
+    let health = |user: u32| data.command(&["health"]).uid(user).gid(user).output().unwrap();
+    assert!(health(0).status.success());
+    assert!(!health(NOBODY).status.success());
+    // Even where the files' rights let it through.
+    std::fs::set_permissions(&data.0, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(socket(&data.0), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let output = health(NOBODY);
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(health(0).status.success());
+}

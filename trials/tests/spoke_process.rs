@@ -127,3 +127,32 @@ fn a_watch_goes_on_with_the_next_daemon_and_leaves_the_folder_to_it() {
     let line: Value = serde_json::from_str(&watch.line()).expect("a line of JSON");
     assert_eq!((&line["kind"], &line["id"]), (&json!("note"), &json!("between")));
 }
+
+#[test]
+fn the_example_in_python_reads_writes_watches_and_waits() {
+    let python = trials::tree::root().join("target/tools/venv/bin/python");
+    if !python.exists() {
+        assert!(std::env::var_os("CI").is_none(), "run `scripts/install test` first");
+        eprintln!("SKIPPED: {} is not there; `scripts/install test` makes it", python.display());
+        return;
+    }
+    let folder = Folder::new("python");
+    let mut hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let _daemon = laptop.daemon();
+    let script = trials::tree::root().join("examples/python/notes.py");
+    let socket = format!("{}/daemon.sock", laptop.data);
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new(&python).arg(&script).args(args).output();
+        let output = output.unwrap_or_else(|e| panic!("{}: {e}", python.display()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in ["read: {", "watched: from-python {", "'text': 'hello'}", "absent: RECORD_ABSENT"] {
+            assert!(text.contains(line), "{text}");
+        }
+        text
+    };
+    assert!(run(&["--wait", &socket]).contains("waited: durable"));
+    hub.kill();
+    assert!(run(&[&socket]).contains("waited: DEADLINE_EXCEEDED"));
+}

@@ -71,6 +71,7 @@ pub const TABLE: &[(&str, Right)] = &[
     ("/hubward.v1.RecordService/ListRecords", Right::Node),
     ("/hubward.v1.RecordService/SettleOutboxEntry", Right::Node),
     ("/hubward.v1.RecordService/SyncNow", Right::Node),
+    ("/hubward.v1.RecordService/WaitForWrites", Right::Node),
     ("/hubward.v1.RecordService/WatchRecords", Right::Node),
     ("/hubward.v1.RecordService/WriteRecords", Right::Node),
     ("/hubward.v1.SyncService/Pull", Right::Node),

@@ -81,6 +81,7 @@ impl Access {
         outbox(ListOutboxRequest) -> ListOutboxResponse = list_outbox;
         settle(SettleOutboxEntryRequest) -> SettleOutboxEntryResponse = settle_outbox_entry;
         sync(SyncNowRequest) -> SyncNowResponse = sync_now;
+        wait(WaitForWritesRequest) -> WaitForWritesResponse = wait_for_writes;
         status(GetStatusRequest) -> GetStatusResponse = get_status;
         digest(GetDigestRequest) -> GetDigestResponse = get_digest;
     }

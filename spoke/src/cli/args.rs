@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::client::Grade;
 use crate::settings::{All, Hubs, Joining, Syncing};
 
 /// A local replica that works offline and syncs with a Hubward hub.
@@ -58,6 +59,8 @@ pub(super) enum Command {
         /// Domain the record belongs to from here on.
         #[arg(long)]
         domain: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Set and remove top-level fields of a record.
     Patch {
@@ -71,6 +74,8 @@ pub(super) enum Command {
         /// Field to remove; may be given several times.
         #[arg(long, value_name = "FIELD")]
         remove: Vec<String>,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Show a record.
     Get {
@@ -85,6 +90,8 @@ pub(super) enum Command {
         kind: String,
         /// Id inside the kind.
         id: String,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// List records in key order.
     Ls(Ls),
@@ -170,6 +177,17 @@ pub(super) enum ConfigCommand {
         #[command(flatten)]
         given: All,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Wait {
+    /// Wait until the write is queued (durable here) or durable (at the hub too). This version does not wait for
+    /// checkpointed and seen=N.
+    #[arg(long, value_name = "queued|durable|checkpointed|seen=N")]
+    pub(super) wait: Option<Grade>,
+    /// Give the wait up after so many seconds; the write goes on.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(super) wait_timeout: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,7 +3,6 @@
 use std::io::Read;
 
 use proto::v1;
-use proto::v1::record_write::Op;
 use semantics::envelope::BODY_BYTES_MAX;
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value, json};
@@ -23,56 +22,6 @@ pub(super) async fn sync(access: &mut Access, timeout_s: u64, printer: Printer) 
     let timeout_ms = Some(timeout_s.saturating_mul(SECOND_MS));
     let answer = access.sync(v1::SyncNowRequest { timeout_ms }).await?;
     printer.show(&json!({"revision": answer.revision}))
-}
-
-pub(super) async fn put(
-    access: &mut Access,
-    kind: String,
-    id: String,
-    body: &str,
-    domain: Option<String>,
-    printer: Printer,
-) -> Result<(), Refusal> {
-    let body = input(body)?;
-    let placement = domain.map(|domain| v1::Placement { domain, subject: None });
-    write(access, kind, id, Op::Put(to_bytes(&body)), placement, printer).await
-}
-
-pub(super) async fn patch(
-    access: &mut Access,
-    kind: String,
-    id: String,
-    set: &str,
-    remove: Vec<String>,
-    printer: Printer,
-) -> Result<(), Refusal> {
-    let set = to_bytes(&input(set)?);
-    write(access, kind, id, Op::Patch(v1::RecordPatch { set, remove }), None, printer).await
-}
-
-pub(super) async fn rm(
-    access: &mut Access,
-    kind: String,
-    id: String,
-    printer: Printer,
-) -> Result<(), Refusal> {
-    write(access, kind, id, Op::Delete(v1::Delete {}), None, printer).await
-}
-
-async fn write(
-    access: &mut Access,
-    kind: String,
-    id: String,
-    op: Op,
-    placement: Option<v1::Placement>,
-    printer: Printer,
-) -> Result<(), Refusal> {
-    let key = Some(v1::Key { kind: kind.clone(), id: id.clone() });
-    let write = v1::RecordWrite { key, op: Some(op), placement };
-    let answer = access.write(v1::WriteRecordsRequest { writes: vec![write] }).await?;
-    let mutation = answer.mutations.first().filter(|id| !id.is_empty()).map(hex::encode);
-    let changed = mutation.is_some();
-    printer.show(&json!({"kind": kind, "id": id, "mutation": mutation, "changed": changed}))
 }
 
 pub(super) async fn get(
@@ -132,7 +81,7 @@ pub(super) async fn digest(access: &mut Access, content: bool, printer: Printer)
 }
 
 /// A JSON object from the command line, or with `-` from standard input.
-fn input(text: &str) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn input(text: &str) -> Result<Map<String, Value>, Refusal> {
     let mut read = Vec::new();
     if text == "-" {
         let bound = u64::try_from(INPUT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -148,7 +97,7 @@ fn input(text: &str) -> Result<Map<String, Value>, Refusal> {
         .map_err(|e| Refusal::new(Reason::Malformed, format!("the body is not a JSON object: {e}")))
 }
 
-fn to_bytes(object: &Map<String, Value>) -> Vec<u8> {
+pub(super) fn to_bytes(object: &Map<String, Value>) -> Vec<u8> {
     // An object of values that were parsed can always be written.
     serde_json::to_vec(object).unwrap_or_default()
 }

@@ -22,8 +22,9 @@ pub(super) async fn run(at: &At, schedule: Schedule) -> Result<(), Refusal> {
     log();
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
-    let spoke = Arc::new(Spoke::open_reaching(&at.data, &at.reach).await?);
     let socket = crate::folder::Paths::new(&at.data).socket();
+    daemon::check_socket(&socket)?;
+    let spoke = Arc::new(Spoke::open_reaching(&at.data, &at.reach).await?);
     let stop = CancellationToken::new();
     let records = Records::new(Arc::clone(&spoke), about(at)?);
     let serving = daemon::serve(records, &socket, stop.clone());

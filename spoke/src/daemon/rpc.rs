@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt, TryStreamExt};
 use proto::v1;
 use proto::v1::record_service_server::RecordService;
-use semantics::reason::Refusal;
+use semantics::reason::{Reason, Refusal};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -66,6 +66,14 @@ impl RecordService for Rpc {
     async fn sync_now(&self, request: Request<v1::SyncNowRequest>) -> Answer<v1::SyncNowResponse> {
         answer(self.records.sync(request.into_inner()).await)
     }
+    async fn wait_for_writes(
+        &self,
+        request: Request<v1::WaitForWritesRequest>,
+    ) -> Answer<v1::WaitForWritesResponse> {
+        let waited = self.records.wait(request.into_inner());
+        // A daemon that stops does not wait with those who wait.
+        answer(self.stop.run_until_cancelled(waited).await.unwrap_or_else(|| Err(draining())))
+    }
     async fn get_digest(&self, request: Request<v1::GetDigestRequest>) -> Answer<v1::GetDigestResponse> {
         answer(self.records.digest(request.into_inner()).await)
     }
@@ -89,6 +97,10 @@ impl Rpc {
         let stop = self.stop.clone().cancelled_owned();
         Ok(Response::new(items.map_err(|refusal| status(&refusal)).take_until(stop).boxed()))
     }
+}
+
+fn draining() -> Refusal {
+    Refusal::new(Reason::Draining, "the daemon stops; the writes are kept")
 }
 
 fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {

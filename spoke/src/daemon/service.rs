@@ -11,8 +11,7 @@ use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
 
 use super::page::{PageToken, page_size};
-use super::status;
-use super::wire;
+use super::{status, wait, wire};
 use crate::client::Spoke;
 use crate::replica::store::Range;
 use crate::replica::{Item, Write, WriteOp};
@@ -162,6 +161,17 @@ impl Records {
         let timeout_ms = request.timeout_ms.unwrap_or(SYNC_MS).min(SYNC_MS_MAX);
         let revision = self.spoke.wait_until_synced(timeout_ms).await?;
         Ok(v1::SyncNowResponse { revision: revision.0 })
+    }
+
+    /// Waits for writes.
+    ///
+    /// # Errors
+    /// Those of [`Spoke::wait_until`], `MALFORMED`.
+    pub async fn wait(
+        &self,
+        request: v1::WaitForWritesRequest,
+    ) -> Result<v1::WaitForWritesResponse, Refusal> {
+        wait::wait(&self.spoke, request).await
     }
 
     /// Digest of the confirmed records, or of what they say.

@@ -2,7 +2,7 @@
 
 use semantics::cursor::Cursor;
 use semantics::envelope::{KEY_ID_CLEAR, Record};
-use semantics::ids::{Key, Kind, Revision, Writer};
+use semantics::ids::{Key, Kind, MutationId, Revision, Writer};
 use semantics::kind;
 use semantics::view::View;
 use serde_json::{Map, Value};
@@ -141,6 +141,14 @@ impl Replica {
     /// [`ReplicaError::Store`].
     pub async fn outbox(&self, after_order: Option<u64>, limit: usize) -> Result<Vec<Entry>, ReplicaError> {
         Ok(self.read().await?.outbox_page(after_order, limit).await?)
+    }
+
+    /// Outbox entries of these mutations, those that are there.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn entries(&self, ids: &[MutationId]) -> Result<Vec<Entry>, ReplicaError> {
+        Ok(self.read().await?.outbox_get(ids).await?)
     }
 
     /// What the replica says of itself.

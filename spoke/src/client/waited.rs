@@ -1,0 +1,181 @@
+//! Waiting until writes have come as far as is asked.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use semantics::ids::{MutationId, Revision};
+use semantics::reason::{Class, Reason, Refusal};
+
+use super::Spoke;
+use crate::replica::entry::EntryState;
+use crate::runtime::Progress;
+
+/// Most writes that are waited for at once.
+pub const WAITED_MAX: usize = 1000;
+
+/// How far a write has come, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// Durable in this replica, on its way to the hub.
+    Queued,
+    /// Durable at the hub: answered, with a place in the tenant's log.
+    Durable,
+    /// Under a signed checkpoint. Not waited for yet.
+    Checkpointed,
+    /// Durable in the replicas of so many other nodes. Not waited for yet.
+    Seen(u32),
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queued => f.write_str("queued"),
+            Self::Durable => f.write_str("durable"),
+            Self::Checkpointed => f.write_str("checkpointed"),
+            Self::Seen(nodes) => write!(f, "seen={nodes}"),
+        }
+    }
+}
+
+impl FromStr for Grade {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seen = |nodes: &str| nodes.parse().ok().filter(|nodes| *nodes > 0).map(Self::Seen);
+        match text {
+            "queued" => Ok(Self::Queued),
+            "durable" => Ok(Self::Durable),
+            "checkpointed" => Ok(Self::Checkpointed),
+            other => other
+                .strip_prefix("seen=")
+                .and_then(seen)
+                .ok_or_else(|| "queued, durable, checkpointed or seen=N is needed, N from 1".to_owned()),
+        }
+    }
+}
+
+impl Grade {
+    /// Whether this version can wait for it.
+    ///
+    /// # Errors
+    /// `PROTOCOL_VERSION` when it cannot.
+    pub fn check(self) -> Result<(), Refusal> {
+        match self {
+            Self::Queued | Self::Durable => Ok(()),
+            Self::Checkpointed | Self::Seen(_) => {
+                let detail = format!("this version waits for queued and durable, not for {self}");
+                Err(Refusal::new(Reason::ProtocolVersion, detail))
+            }
+        }
+    }
+}
+
+/// What became of a write that was waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waited {
+    /// The write.
+    pub mutation: MutationId,
+    /// Where it stands in the log, as far as the outbox still knows.
+    pub revision: Option<Revision>,
+    /// Why it was set aside; it will not come further by itself.
+    pub refusal: Option<Refusal>,
+}
+
+impl Spoke {
+    /// Waits until each of these writes has come as far as `grade`, or was set aside; for [`Grade::Durable`] it syncs
+    /// at once, whatever the schedule. In the order of `mutations`. A write that is not in the outbox counts as having come
+    /// that far: it left when the hub's confirmation was applied here (or when somebody gave it up). Ending the
+    /// wait changes nothing: the writes go on.
+    ///
+    /// # Errors
+    /// `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
+    /// is still open and the last trouble; before that what keeps the replica from syncing until a person acts.
+    pub async fn wait_until(
+        &self,
+        mutations: &[MutationId],
+        grade: Grade,
+        timeout_ms: u64,
+    ) -> Result<Vec<Waited>, Refusal> {
+        grade.check()?;
+        if mutations.len() > WAITED_MAX {
+            let detail = format!("{} writes are waited for, at most {WAITED_MAX}", mutations.len());
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        // Whatever the schedule: who waits has the session stand.
+        let _round = (grade == Grade::Durable).then(|| self.handle.rounds().begin());
+        let before = self.progress().borrow().clone();
+        let mut progress = self.progress();
+        if grade == Grade::Durable {
+            self.start().await?;
+        }
+        let deadline = tokio::time::sleep(Duration::from_millis(timeout_ms));
+        tokio::pin!(deadline);
+        loop {
+            // What moves from here on is seen by the next wait.
+            let seen = progress.borrow_and_update().clone();
+            let (waited, open) = self.waited(mutations, grade).await?;
+            if open.is_empty() {
+                return Ok(waited);
+            }
+            if let Some(refusal) = stopped(&seen, &before) {
+                return Err(refusal);
+            }
+            tokio::select! {
+                moved = progress.changed() => {
+                    moved.map_err(|_| Refusal::new(Reason::Internal, "the task that syncs has ended"))?;
+                }
+                () = &mut deadline => return Err(late(&open, timeout_ms, &seen)),
+            }
+        }
+    }
+
+    /// How each write stands, and those that have not come as far as asked.
+    async fn waited(
+        &self,
+        mutations: &[MutationId],
+        grade: Grade,
+    ) -> Result<(Vec<Waited>, Vec<MutationId>), Refusal> {
+        let entries = self.replica().entries(mutations).await?;
+        let (mut waited, mut open) = (Vec::with_capacity(mutations.len()), Vec::new());
+        for mutation in mutations {
+            let entry = entries.iter().find(|entry| entry.id() == *mutation);
+            let revision = entry.and_then(|entry| entry.answered_revision());
+            let refusal = match entry.map(|entry| &entry.state) {
+                Some(EntryState::SetAside { refusal }) => Some(refusal.clone()),
+                Some(EntryState::Queued | EntryState::Dotted { .. }) if grade != Grade::Queued => {
+                    open.push(*mutation);
+                    None
+                }
+                _ => None,
+            };
+            waited.push(Waited { mutation: *mutation, revision, refusal });
+        }
+        Ok((waited, open))
+    }
+}
+
+/// Why waiting longer is of no use: the replica does not sync until a person acts. A hub that cannot be reached is
+/// no such reason.
+fn stopped(seen: &Progress, before: &Progress) -> Option<Refusal> {
+    // What was so before the start that was just asked for says nothing yet.
+    if seen.turns == before.turns {
+        return None;
+    }
+    let refused = seen
+        .status
+        .last_refusal
+        .as_ref()
+        .filter(|refusal| seen.status.failures > 0 && refusal.reason.class() == Class::Authentication);
+    seen.stopped.as_ref().or(refused).cloned()
+}
+
+fn late(open: &[MutationId], timeout_ms: u64, seen: &Progress) -> Refusal {
+    let first = open.first().map(|id| hex::encode(id.as_bytes())).unwrap_or_default();
+    let mut detail =
+        format!("after {timeout_ms} ms {} writes are still open, the first is {first}", open.len());
+    if let Some(refusal) = &seen.status.last_refusal {
+        detail.push_str(&format!("; last trouble: {refusal}"));
+    }
+    Refusal::new(Reason::DeadlineExceeded, detail)
+}
