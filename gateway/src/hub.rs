@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 pub mod admission;
+pub mod backlog;
 pub mod catch_up;
 pub mod committer;
 pub mod control;
@@ -28,6 +29,7 @@ pub mod session;
 pub mod work;
 
 pub use self::admission::{Admission, Open};
+use self::backlog::Backlog;
 use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
@@ -110,6 +112,7 @@ pub struct Tenant {
 pub struct Hub {
     parts: Parts,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
+    backlog: Backlog,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
 }
@@ -128,7 +131,14 @@ impl Hub {
     /// A hub over a store.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, tenants: Mutex::default(), pages: Semaphore::new(limits::PAGES_AT_ONCE_MAX) }
+        let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
+        Self { parts, tenants: Mutex::default(), backlog: Backlog::default(), pages }
+    }
+
+    /// What waits for readers on this gateway.
+    #[must_use]
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

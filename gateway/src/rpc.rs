@@ -16,6 +16,7 @@ mod lists;
 pub mod node;
 pub mod operators;
 pub mod paging;
+pub mod queue;
 mod seats;
 pub mod status;
 pub mod sync;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
-use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
+use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS};
 use super::{Hub, Lease, Principal};
 use crate::store::{CellRow, Current, LogPage, LogQuery, Pointer, PointerQuery};
 
@@ -52,6 +52,8 @@ struct Position {
     backfill: Option<Backfill>,
     /// Names the lease.
     lease: LogId,
+    /// Until when the lease is written, milliseconds since 1970-01-01 UTC.
+    leased_ms: u64,
     /// When the first page was given, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
 }
@@ -97,7 +99,7 @@ impl Hub {
         let query = LogQuery {
             after,
             rows_max: self.parts().paging.rows_max,
-            bytes_max: self.parts().paging.bytes_max,
+            bytes_max: self.page_bytes(),
             keys: own_keys(who),
             with_cells: true,
         };
@@ -110,13 +112,18 @@ impl Hub {
         position.check(&read.head)?;
         if position.view != own.view_revision {
             if self.change_view(who, &mut position, &own).await? {
-                return self.empty_page(who, &position, own).await;
+                return self.empty_page(who, &mut position, own).await;
             }
             if position.backfill.is_some() {
                 return self.backfill_page(who, &mut position).await;
             }
         }
         self.log_page(who, position, read, own).await
+    }
+
+    /// Weight at which a page ends, bytes: less than the paging's when much waits for readers.
+    fn page_bytes(&self) -> usize {
+        self.parts().paging.bytes_max.min(self.backlog().share())
     }
 
     async fn log_page(
@@ -141,7 +148,7 @@ impl Hub {
         let next = if read.reaches_head || Fault::PageEndAsCursor.is_planted() {
             Next::Cut(position.cut(&read, &own.view))
         } else {
-            Next::Resume(self.leased(who, &position).await?)
+            Next::Resume(self.leased(who, &mut position).await?)
         };
         let Part { changes, departures, .. } = part;
         Ok(Caught { page: Page { changes, departures, next }, view: Arc::new(own.view) })
@@ -152,7 +159,7 @@ impl Hub {
         let query = PointerQuery {
             after: position.backfill.clone().unwrap_or_default().after,
             rows_max: self.parts().paging.rows_max,
-            bytes_max: self.parts().paging.bytes_max,
+            bytes_max: self.page_bytes(),
             ..PointerQuery::default()
         };
         let read = self.store().pointer_page(&who.tenant, &query).await?;
@@ -212,7 +219,12 @@ impl Hub {
     }
 
     /// Nothing, and where to go on.
-    async fn empty_page(&self, who: &Principal, position: &Position, own: Own) -> Result<Caught, HubError> {
+    async fn empty_page(
+        &self,
+        who: &Principal,
+        position: &mut Position,
+        own: Own,
+    ) -> Result<Caught, HubError> {
         let next = Next::Resume(self.leased(who, position).await?);
         Ok(Caught {
             page: Page { changes: Vec::new(), departures: Vec::new(), next },
@@ -231,6 +243,7 @@ impl Hub {
             seen_to: Revision::ZERO,
             backfill: None,
             lease: LogId(self.entropy().bytes16()),
+            leased_ms: 0,
             started_ms: self.clock().now_ms(),
         }
     }
@@ -247,6 +260,7 @@ impl Hub {
             seen_to: cursor.revision,
             backfill: None,
             lease: LogId(self.entropy().bytes16()),
+            leased_ms: 0,
             started_ms: self.clock().now_ms(),
         })
     }
@@ -326,10 +340,15 @@ impl Hub {
         Ok(body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default())
     }
 
-    async fn leased(&self, who: &Principal, position: &Position) -> Result<Vec<u8>, HubError> {
+    /// The position as its reader gets it, kept from being pruned for long enough.
+    async fn leased(&self, who: &Principal, position: &mut Position) -> Result<Vec<u8>, HubError> {
+        let now_ms = self.clock().now_ms();
         let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
-        let until_ms = self.clock().now_ms().saturating_add(LEASE_MS).min(last_ms);
-        self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
+        if position.leased_ms < now_ms.saturating_add(LEASE_MS).min(last_ms) {
+            let until_ms = now_ms.saturating_add(LEASE_WRITTEN_MS).min(last_ms);
+            self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
+            position.leased_ms = until_ms;
+        }
         let position = serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))?;
         self.seal(who, &position).await
     }

@@ -36,8 +36,10 @@ pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const EPOCHS_OPEN_MAX: usize = 8;
 /// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
 pub const PAGES_AT_ONCE_MAX: usize = 16;
-/// A resume position is kept alive for this long after each page, milliseconds.
+/// A resume position is kept alive for at least this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
+/// A lease is written for this long, milliseconds, so that not every page needs to write one.
+pub const LEASE_WRITTEN_MS: u64 = 2 * LEASE_MS;
 /// A resume position is kept alive no longer than this after its first page, milliseconds.
 pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
 /// Most leases of one node; what its catch-ups beyond it need is joined.

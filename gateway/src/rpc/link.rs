@@ -9,10 +9,11 @@ use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 use tracing::info;
 
 use super::keeper::Kept;
+use super::queue::{Queued, Sender};
 use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -21,8 +22,6 @@ use crate::hub::feed::Live;
 use crate::hub::session::{Outgoing, Session};
 use crate::tls::Call;
 
-/// Messages that wait for the network, at most; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
-pub const QUEUE_MESSAGES_MAX: usize = 2;
 /// A session whose messages nobody reads is cut after this, milliseconds: long enough for the largest message on a slow
 /// line.
 pub const UNREAD_MS_MAX: u64 = 120_000;
@@ -35,7 +34,7 @@ pub struct Link {
     pub(super) gate: Arc<Gate>,
     pub(super) session: Session,
     pub(super) incoming: Streaming<v1::SessionRequest>,
-    pub(super) outgoing: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    pub(super) outgoing: Sender<v1::SessionResponse>,
     pub(super) expires_ms: u64,
     /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
     pub(super) _call: Option<Call>,
@@ -172,35 +171,32 @@ impl Link {
     /// Sends what was asked for, or else what is new. Whether there may be more that is new.
     async fn speak(
         &mut self,
-        permit: mpsc::Permit<'_, Result<v1::SessionResponse, Status>>,
+        permit: mpsc::Permit<'_, Queued<v1::SessionResponse>>,
         has_more: bool,
     ) -> Result<bool, End> {
         if let Some(answer) = self.answer.take() {
-            permit.send(Ok(answer));
+            permit.send(Ok(answer).into());
             return Ok(has_more);
         }
         let Some(next) = self.session.next().await? else { return Ok(false) };
-        permit.send(Ok(self.encode(next)));
+        permit.send(self.encode(next));
         Ok(true)
     }
 
-    fn encode(&self, next: Outgoing) -> v1::SessionResponse {
-        let changes = match next {
-            Outgoing::Message(message) => {
-                let message = v1::SessionResponse::from(message);
-                if let Some(v1::session_response::Message::Changes(changes)) = &message.message {
-                    self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
-                }
-                return message;
-            }
+    fn encode(&self, next: Outgoing) -> Queued<v1::SessionResponse> {
+        let changes: v1::Changes = match next {
+            Outgoing::Page(page) => page.into(),
             Outgoing::Live { part, cut } => {
                 let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
                 let batch = part.encoded.get_or_init(encode).clone();
                 v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())) }
             }
         };
-        self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
-        v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
+        let bytes = changes.batch.len();
+        self.gate.metrics.changes_bytes.inc_by(u64::try_from(bytes).unwrap_or(0));
+        let waiting = self.gate.hub.backlog().wait(bytes);
+        let message = v1::session_response::Message::Changes(changes);
+        Queued::counted(v1::SessionResponse { message: Some(message) }, waiting)
     }
 
     /// Looks through new commits for one that concerns this node: a revoked node must go even while it grants no
@@ -226,6 +222,8 @@ impl Link {
     }
 
     fn tick(&self, is_unread: bool) -> Result<(), End> {
+        let waiting = self.gate.hub.backlog().bytes();
+        self.gate.metrics.backlog_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         if is_unread {
             let detail = format!("nothing was read for {UNREAD_MS_MAX} ms");
             return Err(HubError::new(Reason::DeadlineExceeded, detail).into());
@@ -241,7 +239,7 @@ impl Link {
         let goodbye = v1::SessionResponse::from(ServerMessage::Goodbye(refusal));
         let patience = Duration::from_secs(1);
         // A spoke that does not read learns of the end by the stream's.
-        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye))).await);
+        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye).into())).await);
     }
 }
 

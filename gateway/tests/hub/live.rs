@@ -97,7 +97,7 @@ pub async fn readers_of_one_view_share_a_batch(engine: &Engine) {
     for live in &mut sessions {
         match live.next().await.unwrap() {
             Some(Outgoing::Live { part, .. }) => parts.push(part),
-            Some(Outgoing::Message(message)) => panic!("{message:?}"),
+            Some(Outgoing::Page(page)) => panic!("{page:?}"),
             None => {}
         }
     }
