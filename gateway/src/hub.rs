@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 pub mod admission;
-pub mod backlog;
 pub mod catch_up;
 pub mod committer;
 pub mod control;
@@ -23,17 +22,18 @@ pub mod maintain;
 pub mod plan;
 pub mod push;
 pub mod query;
+pub mod readers;
 pub mod reconcile;
 mod seal;
 pub mod session;
 pub mod work;
 
 pub use self::admission::{Admission, Open};
-use self::backlog::Backlog;
 use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
+use self::readers::Readers;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
@@ -112,7 +112,7 @@ pub struct Tenant {
 pub struct Hub {
     parts: Parts,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
-    backlog: Backlog,
+    readers: Readers,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
 }
@@ -132,13 +132,13 @@ impl Hub {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
-        Self { parts, tenants: Mutex::default(), backlog: Backlog::default(), pages }
+        Self { parts, tenants: Mutex::default(), readers: Readers::default(), pages }
     }
 
-    /// What waits for readers on this gateway.
+    /// Those who read here.
     #[must_use]
-    pub fn backlog(&self) -> &Backlog {
-        &self.backlog
+    pub fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -175,7 +175,11 @@ impl Hub {
     }
 
     pub(crate) async fn submit(&self, tenant: &TenantId, work: Work) -> Result<Answer, HubError> {
-        let means = Means { store: Arc::clone(&self.parts.store), clock: Arc::clone(&self.parts.clock) };
+        let means = Means {
+            store: Arc::clone(&self.parts.store),
+            clock: Arc::clone(&self.parts.clock),
+            commit_bytes_max: self.readers.share(),
+        };
         let tenant = self.tenant(tenant);
         tenant.committer.submit(&means, &tenant.feed, work).await
     }

@@ -58,8 +58,6 @@ pub struct Metrics {
     /// Connections that stand now.
     pub connections: Gauge,
     connections_closed: Family<Named, Counter>,
-    /// Bytes of changes that wait for their readers.
-    pub backlog_bytes: Gauge,
     /// Bytes of changes sent.
     pub changes_bytes: Counter,
     commit_rows: Histogram,
@@ -86,7 +84,6 @@ impl Metrics {
         let mut registry = <Registry>::with_prefix("hubward");
         let r = &mut registry;
         let (sessions, pushes_waiting, connections): (Gauge, Gauge, Gauge) = <_>::default();
-        let backlog_bytes = Gauge::default();
         let connections_closed: Family<Named, Counter> = <_>::default();
         let (changes_bytes, pushes): (Counter, Counter) = <_>::default();
         let (commit_rows, commit_seconds) = (Histogram::new(COUNTS), Histogram::new(SECONDS));
@@ -102,7 +99,6 @@ impl Metrics {
             "Connections closed by the hub, by cause",
             connections_closed.clone(),
         );
-        r.register("backlog_bytes", "Bytes of changes that wait for readers now", backlog_bytes.clone());
         r.register("changes_bytes", "Bytes of changes sent", changes_bytes.clone());
         r.register("commit_rows", "Rows of one commit", commit_rows.clone());
         r.register("commit_seconds", "How long an append took", commit_seconds.clone());
@@ -118,7 +114,6 @@ impl Metrics {
             pushes_waiting,
             connections,
             connections_closed,
-            backlog_bytes,
             changes_bytes,
             commit_rows,
             commit_seconds,

@@ -121,9 +121,9 @@ impl Hub {
         self.log_page(who, position, read, own).await
     }
 
-    /// Weight at which a page ends, bytes: less than the paging's when much waits for readers.
+    /// Weight at which a page ends, bytes: less than the paging's when many read.
     fn page_bytes(&self) -> usize {
-        self.parts().paging.bytes_max.min(self.backlog().share())
+        self.parts().paging.bytes_max.min(self.readers().share())
     }
 
     async fn log_page(

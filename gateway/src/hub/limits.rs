@@ -6,9 +6,6 @@ use semantics::session::{Limits, MESSAGE_BYTES_MAX, PUSH_BYTES_MAX, UNANSWERED_M
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
-/// Most bytes of record envelopes that one commit changes; one record may pass it. With it a commit's changes fit
-/// one message.
-pub const COMMIT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;
 /// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
@@ -30,6 +27,9 @@ pub const RING_BATCHES_MAX: usize = 4096;
 /// Most bytes that the ring's batches take once they are put together for readers, for one tenant; the oldest are
 /// put together anew for those who still ask.
 pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A live reader gets a batch whole when it is no larger than so many of its shares (a commit ends with the element
+/// with which it passes one); what is more goes in pages.
+pub const LIVE_SHARES: usize = 2;
 /// Most bytes of changes that go to a live reader in one message; what is more goes in pages.
 pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most epochs of one node that are open at once.

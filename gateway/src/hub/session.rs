@@ -15,7 +15,7 @@ use semantics::view::View;
 use super::catch_up::From;
 use super::error::HubError;
 use super::feed::{Live, Part};
-use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, PROGRESS_MS};
+use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
 use super::{Hub, Principal, Tenant};
 
 /// Most credit a spoke may hold, bytes.
@@ -246,8 +246,8 @@ impl Session {
                 view_revision: before.view_revision,
             };
             let part = self.tenant.feed.part(&batch, &self.view);
-            if part.weight > LIVE_BYTES_MAX.min(self.hub.backlog().share()) {
-                // More than one message holds, or more than may wait for one reader now: the same in pages.
+            if part.weight > LIVE_BYTES_MAX.min(self.hub.readers().share().saturating_mul(LIVE_SHARES)) {
+                // More than one message holds, or more than each reader may get at once: the same in pages.
                 self.place = Place::CatchUp(From::Cursor(before));
                 continue;
             }

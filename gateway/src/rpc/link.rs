@@ -9,11 +9,11 @@ use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 use tokio::sync::{mpsc, watch};
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 use tracing::info;
 
 use super::keeper::Kept;
-use super::queue::{Queued, Sender};
+use super::queue::Sender;
 use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -171,19 +171,19 @@ impl Link {
     /// Sends what was asked for, or else what is new. Whether there may be more that is new.
     async fn speak(
         &mut self,
-        permit: mpsc::Permit<'_, Queued<v1::SessionResponse>>,
+        permit: mpsc::Permit<'_, Result<v1::SessionResponse, Status>>,
         has_more: bool,
     ) -> Result<bool, End> {
         if let Some(answer) = self.answer.take() {
-            permit.send(Ok(answer).into());
+            permit.send(Ok(answer));
             return Ok(has_more);
         }
         let Some(next) = self.session.next().await? else { return Ok(false) };
-        permit.send(self.encode(next));
+        permit.send(Ok(self.encode(next)));
         Ok(true)
     }
 
-    fn encode(&self, next: Outgoing) -> Queued<v1::SessionResponse> {
+    fn encode(&self, next: Outgoing) -> v1::SessionResponse {
         let changes: v1::Changes = match next {
             Outgoing::Page(page) => page.into(),
             Outgoing::Live { part, cut } => {
@@ -192,11 +192,8 @@ impl Link {
                 v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())) }
             }
         };
-        let bytes = changes.batch.len();
-        self.gate.metrics.changes_bytes.inc_by(u64::try_from(bytes).unwrap_or(0));
-        let waiting = self.gate.hub.backlog().wait(bytes);
-        let message = v1::session_response::Message::Changes(changes);
-        Queued::counted(v1::SessionResponse { message: Some(message) }, waiting)
+        self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
+        v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
     }
 
     /// Looks through new commits for one that concerns this node: a revoked node must go even while it grants no
@@ -222,8 +219,6 @@ impl Link {
     }
 
     fn tick(&self, is_unread: bool) -> Result<(), End> {
-        let waiting = self.gate.hub.backlog().bytes();
-        self.gate.metrics.backlog_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         if is_unread {
             let detail = format!("nothing was read for {UNREAD_MS_MAX} ms");
             return Err(HubError::new(Reason::DeadlineExceeded, detail).into());
@@ -239,7 +234,7 @@ impl Link {
         let goodbye = v1::SessionResponse::from(ServerMessage::Goodbye(refusal));
         let patience = Duration::from_secs(1);
         // A spoke that does not read learns of the end by the stream's.
-        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye).into())).await);
+        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye))).await);
     }
 }
 

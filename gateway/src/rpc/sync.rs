@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::link::Link;
-use super::queue::{Messages, Queued, Sender, queue};
+use super::queue::{Messages, Sender, queue};
 use super::{Gate, node_of, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -55,7 +55,7 @@ impl SyncService for SyncHandler {
         let hello = hello(&mut incoming).await?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
         let caller = Connected { who, expires_ms, call };
-        let (outgoing, messages) = queue(seat);
+        let (outgoing, messages) = queue((seat, self.0.hub.readers().join()));
         self.open(caller, incoming, outgoing, &hello).await.map_err(status::of)?;
         Ok(Response::new(messages))
     }
@@ -73,7 +73,7 @@ impl SyncService for SyncHandler {
         let from = pull_from(request.into_inner())?;
         self.0.check_open().map_err(status::of)?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
-        let (sender, messages) = queue(seat);
+        let (sender, messages) = queue((seat, self.0.hub.readers().join()));
         let gate = Arc::clone(&self.0);
         let patience = Duration::from_millis(expires_ms.saturating_sub(gate.hub.clock().now_ms()));
         let work = async move {
@@ -112,7 +112,7 @@ impl SyncHandler {
         gate.access.note(tenant, &Who::Node(session.who().node), event);
         info!(%tenant, %writer, request_id = status::request_id(), "session opened");
         let welcome = v1::SessionResponse::from(ServerMessage::Welcome(welcome));
-        if outgoing.send(Ok(welcome).into()).await.is_err() {
+        if outgoing.send(Ok(welcome)).await.is_err() {
             return Err(HubError::internal("a fresh channel is closed"));
         }
         let link = Link {
@@ -181,13 +181,11 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
                 let sample = Sample::new(&status::request_id(), PULL, &error.refusal.detail);
                 gate.access.refused(Some(who.tenant.clone()), &Who::Node(who.node), error.reason(), sample);
                 gate.metrics.refused(error.reason());
-                return permit.send(Err(status::of(error)).into());
+                return permit.send(Err(status::of(error)));
             }
         };
         let next = page.next.clone();
-        let changes = v1::Changes::from(page);
-        let waiting = gate.hub.backlog().wait(changes.batch.len());
-        permit.send(Queued::counted(v1::PullResponse { changes: Some(changes) }, waiting));
+        permit.send(Ok(v1::PullResponse { changes: Some(page.into()) }));
         match next {
             Next::Resume(resume) => from = PullFrom::Resume(resume),
             Next::Cut(_) => return,
