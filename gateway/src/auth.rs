@@ -23,8 +23,9 @@ mod verifier;
 
 pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S};
 pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
+pub(crate) use self::facts::CA;
 pub use self::join::JOIN_CONTEXT;
-pub use self::keys::{CA_FILE, KEYS_FOLDER};
+pub use self::keys::{CA_FILE, KEYS_FOLDER, ca_key_digest};
 pub use self::operators::{
     FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
     OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, author_of,

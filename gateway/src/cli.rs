@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use semantics::reason::{Reason, Refusal};
 
+mod backup;
 mod client;
 mod health;
 mod operate;
@@ -65,6 +67,22 @@ enum Command {
     },
     /// Makes or upgrades the store, the keys and the operator credential.
     Migrate {
+        #[command(flatten)]
+        given: Given,
+        /// Settings as TOML; flags and environment win.
+        #[arg(long, env = "HUBWARD_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    /// Backups of the store.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Begins again from a backup: puts it into an empty store, as a new log that knows the old one.
+    Restore {
+        /// The backup's folder.
+        folder: PathBuf,
+        /// Gives up what the store holds now; a replaced file is kept beside the new one.
+        #[arg(long)]
+        replace: bool,
         #[command(flatten)]
         given: Given,
         /// Settings as TOML; flags and environment win.
@@ -148,18 +166,27 @@ pub fn main() -> ExitCode {
 
 /// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
 fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     let args: Vec<String> = args.collect();
     let asks_for_json = args.iter().any(|arg| arg == "--output=json")
         || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    if !error.use_stderr() || !asks_for_json {
+    if !error.use_stderr() || (is_help && !asks_for_json) {
         error.exit();
     }
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
-    Printer { format: Format::Json }.refused(&Refusal::new(Reason::Malformed, detail));
+    let format = if asks_for_json { Format::Json } else { Format::Table };
+    Printer { format }.refused(&Refusal::new(Reason::Malformed, complaint(error)));
     ExitCode::from(USAGE)
+}
+
+/// What is wrong with a command line and how it is used, in one line.
+fn complaint(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.split("For more information").next().unwrap_or_default();
+    let (wrong, usage) = text.split_once("Usage:").unwrap_or((text, ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrong = one_line(wrong.trim_start_matches("error:")).replace(" tip: ", "; ");
+    let usage = one_line(usage.lines().next().unwrap_or_default());
+    if usage.is_empty() { wrong } else { format!("{wrong}; usage: {usage}") }
 }
 
 /// Runs a command to its exit code.
@@ -189,6 +216,10 @@ impl Cli {
         match self.command {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Backup(command) => command.run(self.data, printer).await,
+            Command::Restore { folder, replace, given, config } => {
+                backup::restore(&folder, replace, (given, config), self.data, printer).await
+            }
             Command::Config(ConfigCommand::Check { given, config }) => {
                 process::check(given, config, self.data, printer)
             }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 pub mod admission;
 pub mod catch_up;
 pub mod committer;
+mod compare;
 pub mod control;
 pub mod error;
 pub mod feed;
@@ -20,10 +21,12 @@ pub mod known;
 pub mod limits;
 pub mod maintain;
 pub mod plan;
+pub mod presence;
 pub mod push;
 pub mod query;
 pub mod readers;
 pub mod reconcile;
+pub mod registry;
 mod seal;
 pub mod session;
 pub mod work;
@@ -33,6 +36,7 @@ use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
+use self::presence::Presence;
 use self::readers::Readers;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
@@ -111,7 +115,9 @@ pub struct Tenant {
 #[derive(Debug)]
 pub struct Hub {
     parts: Parts,
+    name: Option<String>,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
+    presence: Arc<Presence>,
     readers: Readers,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
@@ -132,13 +138,27 @@ impl Hub {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
-        Self { parts, tenants: Mutex::default(), readers: Readers::default(), pages }
+        let (readers, presence) = (Readers::default(), Arc::default());
+        Self { parts, name: None, tenants: Mutex::default(), presence, readers, pages }
     }
 
     /// Those who read here.
     #[must_use]
     pub fn readers(&self) -> &Readers {
         &self.readers
+    }
+
+    /// With the name by which the registry tells this gateway from others.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

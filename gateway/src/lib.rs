@@ -3,6 +3,7 @@
 pub mod access;
 pub mod ambient;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod hub;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use semantics::reason::Reason;
@@ -34,6 +35,20 @@ struct Ready<'a> {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     join: Option<String>,
+}
+
+/// Where Linux tells the name of the machine.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
+/// The name by which a gateway that listens there is told from others: the machine's name, or the address where it
+/// has none, and the port that was asked for.
+#[must_use]
+pub fn name(listen: SocketAddr) -> String {
+    let host = fs::read_to_string(HOST_NAME).unwrap_or_default();
+    match host.trim() {
+        "" => listen.to_string(),
+        host => format!("{host}:{}", listen.port()),
+    }
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> HubError {

@@ -14,6 +14,7 @@ pub mod layers;
 pub mod link;
 mod lists;
 pub mod node;
+mod nodes;
 pub mod operators;
 pub mod paging;
 pub mod queue;

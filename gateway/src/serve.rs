@@ -50,6 +50,8 @@ use crate::tls;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for the database to be closed in order.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Used assertions and expired tokens are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A connection on which nothing is heard is asked for a sign of life after this.
@@ -82,8 +84,34 @@ pub struct Opened {
     pub trust: Arc<Trust>,
     /// The counters.
     pub metrics: Metrics,
+    engine: Engine,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
+}
+
+impl Opened {
+    /// Closes the database in order.
+    pub async fn close(self) {
+        self.engine.close().await;
+    }
+}
+
+/// What is closed in order at the end, so that a stopped folder's database is one whole file.
+#[derive(Debug, Clone)]
+enum Engine {
+    Memory,
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl Engine {
+    async fn close(&self) {
+        match self {
+            Self::Memory => {}
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
 }
 
 /// Opens store and keys, and makes what is missing of them: what `migrate` does.
@@ -94,31 +122,38 @@ pub struct Opened {
 pub async fn open(config: &Config) -> Result<Opened, HubError> {
     place::make_folder(&config.data)?;
     let metrics = Metrics::new();
-    let store: Arc<dyn Store> = Arc::new(Metered::new(open_store(config).await?, metrics.clone()));
+    let engine = open_engine(config).await?;
+    let store: Arc<dyn Store> = match engine.clone() {
+        Engine::Memory => Arc::new(MemoryStore::new()),
+        Engine::Sqlite(store) => Arc::new(store),
+        Engine::Postgres(store) => Arc::new(store),
+    };
+    let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics.clone()));
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let hub = Arc::new(Hub::new(Parts {
+    let hub = Hub::new(Parts {
         store,
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
         retention: Retention::default(),
         paging: Paging::default(),
-    }));
+    });
+    let hub = Arc::new(hub.named(place::name(config.listen)));
     let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
     let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
-    Ok(Opened { hub, trust, metrics, entropy, clock })
+    Ok(Opened { hub, trust, metrics, engine, entropy, clock })
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, HubError> {
+async fn open_engine(config: &Config) -> Result<Engine, HubError> {
     Ok(match &config.store {
-        StoreAt::Memory => Arc::new(MemoryStore::new()),
+        StoreAt::Memory => Engine::Memory,
         StoreAt::Folder => {
             // The folder may have been there before, open to others.
             place::make_private(&config.data.join(DATABASE_FILE))?;
-            Arc::new(SqliteStore::open(&config.data).await?)
+            Engine::Sqlite(SqliteStore::open(&config.data).await?)
         }
-        StoreAt::Postgres(url) => Arc::new(PostgresStore::connect(url).await?),
+        StoreAt::Postgres(url) => Engine::Postgres(PostgresStore::connect(url).await?),
     })
 }
 
@@ -138,6 +173,7 @@ pub struct Running {
     pub at: Listening,
     /// What its services share.
     pub gate: Arc<Gate>,
+    engine: Engine,
     health: HealthReporter,
     spokes: Serving,
     operators: Serving,
@@ -169,7 +205,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// # Errors
 /// When an address cannot be listened on.
 pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError> {
-    let Opened { hub, trust, metrics, entropy, clock } = opened;
+    let Opened { hub, trust, metrics, engine, entropy, clock } = opened;
     let spokes = listener("listen", config.listen).await?;
     let operators = listener("operator_listen", config.operator_listen).await?;
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
@@ -203,7 +239,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     };
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
-    Ok(Running { at, gate, health, spokes, operators })
+    Ok(Running { at, gate, engine, health, spokes, operators })
 }
 
 /// Looks who is calling, and then how much of the call is held until it is whole.
@@ -304,7 +340,8 @@ impl Running {
     }
 
     /// Stops: not ready any more, no new sessions or pushes, a goodbye to each session, what is under way is
-    /// finished; after [`DRAIN_WITHIN`] what is left is cut off.
+    /// finished; after [`DRAIN_WITHIN`] what is left is cut off. Then the database is closed, and an embedded one
+    /// is one whole file.
     pub async fn drain(self) {
         info!("draining");
         self.gate.draining.cancel();
@@ -326,6 +363,9 @@ impl Running {
             operators.abort();
         }
         self.gate.access.flush().await;
+        if tokio::time::timeout(CLOSE_WITHIN, self.engine.close()).await.is_err() {
+            warn!("the database is not closed in order; the next start reads its journal");
+        }
         info!("stopped");
     }
 }

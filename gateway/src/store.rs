@@ -35,7 +35,9 @@ use semantics::ids::{CommitNumber, Digest, Dot, Key, Kind, NodeId, RecordId, Rev
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
+pub mod archive;
 mod codec;
+pub(crate) mod copy;
 pub mod memory;
 mod migrate;
 pub mod postgres;

@@ -1,5 +1,6 @@
 //! What the hub says about itself: logs as JSON lines, and counters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use semantics::health::Health;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
 use semantics::session::Results;
@@ -47,6 +49,12 @@ struct OfTenant {
     tenant: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfHealth {
+    tenant: String,
+    health: String,
+}
+
 /// The hub's counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -68,6 +76,7 @@ pub struct Metrics {
     refusals: Family<Named, Counter>,
     calls: Family<Call, Counter>,
     heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
+    nodes: Family<OfHealth, Gauge<u64, AtomicU64>>,
     tenants_shown: Arc<AtomicU64>,
 }
 
@@ -91,6 +100,7 @@ impl Metrics {
         let (mutations, refusals): (Family<Named, Counter>, Family<Named, Counter>) = <_>::default();
         let calls = Family::default();
         let heads = Family::default();
+        let nodes = Family::default();
         r.register("sessions", "Sessions open now", sessions.clone());
         r.register("pushes_waiting", "Pushes that wait for their answer now", pushes_waiting.clone());
         r.register("connections", "Connections that stand now", connections.clone());
@@ -108,6 +118,7 @@ impl Metrics {
         r.register("refusals", "Refusals by reason", refusals.clone());
         r.register("calls", "Calls by method and gRPC code", calls.clone());
         r.register("head_revision", "Last revision of a tenant's log", heads.clone());
+        r.register("nodes", "Active nodes of a tenant, by health", nodes.clone());
         Self {
             registry: Arc::new(registry),
             sessions,
@@ -123,6 +134,7 @@ impl Metrics {
             refusals,
             calls,
             heads,
+            nodes,
             tenants_shown: Arc::default(),
         }
     }
@@ -176,6 +188,18 @@ impl Metrics {
         }
     }
 
+    /// Shows how many nodes of a tenant live, for the tenants whose log is shown.
+    pub fn nodes(&self, tenant: &str, by_health: &BTreeMap<Health, u64>) {
+        let tenant = tenant.to_owned();
+        if self.heads.get(&OfTenant { tenant: tenant.clone() }).is_none() {
+            return;
+        }
+        for (health, count) in by_health {
+            let label = OfHealth { tenant: tenant.clone(), health: health.as_str().to_owned() };
+            self.nodes.get_or_create(&label).set(*count);
+        }
+    }
+
     /// Everything in the OpenMetrics text format.
     #[must_use]
     pub fn text(&self) -> String {
@@ -195,11 +219,15 @@ mod tests {
         let metrics = Metrics::new();
         metrics.refused(Reason::Draining);
         metrics.head("acme", 7);
+        metrics.nodes("acme", &[(Health::Offline, 2)].into());
+        metrics.nodes("nobody", &[(Health::Offline, 2)].into());
         metrics.sessions.inc();
         metrics.called("/hubward.v1.SyncService/Push", tonic::Code::Ok);
         let text = metrics.text();
         assert!(text.contains("hubward_refusals_total{name=\"DRAINING\"} 1"), "{text}");
         assert!(text.contains("hubward_head_revision{tenant=\"acme\"} 7"), "{text}");
+        assert!(text.contains("hubward_nodes{tenant=\"acme\",health=\"offline\"} 2"), "{text}");
+        assert!(!text.contains("nobody"), "only of tenants whose log is shown: {text}");
         assert!(text.contains("hubward_sessions 1"), "{text}");
     }
 

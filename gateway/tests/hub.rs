@@ -14,6 +14,8 @@ mod support;
 mod access;
 #[path = "hub/clocks.rs"]
 mod clocks;
+#[path = "hub/compare.rs"]
+mod compare;
 #[path = "hub/conflicts.rs"]
 mod conflicts;
 #[path = "hub/control.rs"]
@@ -30,6 +32,8 @@ mod horizon;
 mod live;
 #[path = "hub/paging.rs"]
 mod paging;
+#[path = "hub/registry.rs"]
+mod registry;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -108,6 +112,7 @@ macro_rules! hub_tests {
                     live_changes_come_in_order_once,
                     readers_of_one_view_share_a_batch,
                     a_session_without_credit_is_sent_nothing,
+                    credit_stays_level_for_who_grants_what_each_message_cost,
                     a_view_change_reaches_a_live_session,
                 }
                 paging {
@@ -129,6 +134,19 @@ macro_rules! hub_tests {
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
+                }
+                compare {
+                    ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
+                    scopes_differ_after_a_write_and_not_without_one,
+                    a_range_begins_only_where_its_node_was_told,
+                }
+                registry {
+                    signs_of_life_are_told_at_once_and_written_down_rarely,
+                    what_a_spoke_tells_of_itself_is_known_on_every_gateway,
+                    a_session_that_only_pings_keeps_its_epoch,
+                    a_heartbeat_outside_of_a_session_is_written_down_rarely,
+                    active_nodes_are_counted_by_health,
+                    what_an_admin_sets_goes_before_what_a_node_declared,
                 }
                 access {
                     what_was_noted_before_a_flush_is_durable_after_it,

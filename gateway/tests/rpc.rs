@@ -17,12 +17,16 @@ mod world;
 
 #[path = "rpc/admin.rs"]
 mod admin;
+#[path = "rpc/asks.rs"]
+mod asks;
 #[path = "rpc/audit.rs"]
 mod audit;
 #[path = "rpc/layers.rs"]
 mod layers;
 #[path = "rpc/refusals.rs"]
 mod refusals;
+#[path = "rpc/registry.rs"]
+mod registry;
 #[path = "rpc/rights.rs"]
 mod rights;
 #[path = "rpc/sessions.rs"]

@@ -12,6 +12,8 @@ mod support;
 
 #[path = "store/append.rs"]
 mod append;
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/exclusive.rs"]
 mod exclusive;
 #[path = "store/isolation.rs"]

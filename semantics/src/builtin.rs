@@ -23,6 +23,7 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         (kind::KIND, Policy::LastWriter, json!({"type": "object"})),
         (kind::VIEW, Policy::LastWriter, json!({"type": "object"})),
         (kind::NODE, Policy::LastWriter, json!({"type": "object"})),
+        (kind::NODE_TYPE, Policy::LastWriter, json!({"type": "object"})),
         (kind::POLICY, Policy::LastWriter, json!({"type": "object"})),
         (kind::OPERATOR, Policy::LastWriter, json!({"type": "object"})),
         (kind::CONFLICT, Policy::LastWriter, json!({"type": "object"})),
@@ -103,7 +104,17 @@ mod tests {
         assert_eq!(
             names,
             [
-                "resource", "entity", "edge", "moment", "note", "kind", "view", "node", "policy", "operator",
+                "resource",
+                "entity",
+                "edge",
+                "moment",
+                "note",
+                "kind",
+                "view",
+                "node",
+                "node_type",
+                "policy",
+                "operator",
                 "conflict"
             ]
         );

@@ -105,6 +105,8 @@ pub const KIND: &str = "kind";
 pub const VIEW: &str = "view";
 /// Name of the kind that registered nodes are records of; the id is the node's id.
 pub const NODE: &str = "node";
+/// Name of the kind that says what nodes of a type can do; the id is the type's name.
+pub const NODE_TYPE: &str = "node_type";
 /// Name of the kind that policies are records of.
 pub const POLICY: &str = "policy";
 /// Name of the kind that operators are records of, in the tenant `hub` alone; the id is `TENANT/NAME`.
@@ -115,7 +117,7 @@ pub const CONFLICT: &str = "conflict";
 /// Whether records of this kind are written by the hub and its administrators only, by compare-and-set.
 #[must_use]
 pub fn is_control(kind: &Kind) -> bool {
-    matches!(kind.as_str(), KIND | VIEW | NODE | POLICY | OPERATOR)
+    matches!(kind.as_str(), KIND | VIEW | NODE | NODE_TYPE | POLICY | OPERATOR)
 }
 /// Whether it is the kind of kind declarations and policies, which travel with the kinds they speak about.
 #[must_use]
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_hubs_own_kinds_cannot_be_declared() {
-        for name in ["kind", "view", "node", "policy", "operator", "conflict"] {
+        for name in ["kind", "view", "node", "node_type", "policy", "operator", "conflict"] {
             assert_eq!(refused(json!({ "name": name })), Some(Reason::ControlKind), "{name}");
         }
     }

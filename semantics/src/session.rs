@@ -47,6 +47,17 @@ pub struct Hello {
     pub resume: Option<Vec<u8>>,
     /// Bytes of changes the spoke takes before it grants more.
     pub credit_bytes: u64,
+    /// Who says it.
+    pub about: About,
+}
+
+/// What a spoke tells of itself beside its stream: for the registry alone, nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct About {
+    /// The program and its version, at most [`crate::health::SOFTWARE_BYTES_MAX`] bytes.
+    pub software: Option<String>,
+    /// The spoke's time when it said so, milliseconds since 1970-01-01 UTC.
+    pub time_ms: Option<u64>,
 }
 
 /// Accepts a session.
@@ -155,6 +166,8 @@ pub enum ClientMessage {
     Ping {
         /// Echoed.
         nonce: u64,
+        /// The spoke's time, milliseconds since 1970-01-01 UTC.
+        time_ms: Option<u64>,
     },
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod args;
 mod config;
 mod conflicts;
+mod doctor;
 mod files;
 mod health;
 mod join;
@@ -17,6 +18,7 @@ mod write;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use semantics::reason::{Reason, Refusal};
 
@@ -60,18 +62,27 @@ pub fn main() -> ExitCode {
 
 /// A command line that cannot be read, or that asks for help. Scripts that ask for JSON get the error as JSON too.
 fn unread(error: &clap::Error, args: impl Iterator<Item = String>) -> ExitCode {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     let args: Vec<String> = args.collect();
     let asks_for_json = args.iter().any(|arg| arg == "--output=json")
         || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    if !error.use_stderr() || !asks_for_json {
+    if !error.use_stderr() || (is_help && !asks_for_json) {
         error.exit();
     }
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-    let detail = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let detail = detail.strip_prefix("error: ").unwrap_or(&detail);
-    let _ = Printer::new(args::Output::Json).refuse(&Refusal::new(Reason::Malformed, detail));
+    let output = if asks_for_json { args::Output::Json } else { args::Output::Table };
+    let _ = Printer::new(output).refuse(&Refusal::new(Reason::Malformed, complaint(error)));
     ExitCode::from(USAGE)
+}
+
+/// What is wrong with a command line and how it is used, in one line.
+fn complaint(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.split("For more information").next().unwrap_or_default();
+    let (wrong, usage) = text.split_once("Usage:").unwrap_or((text, ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrong = one_line(wrong.trim_start_matches("error:")).replace(" tip: ", "; ");
+    let usage = one_line(usage.lines().next().unwrap_or_default());
+    if usage.is_empty() { wrong } else { format!("{wrong}; usage: {usage}") }
 }
 
 async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
@@ -135,6 +146,9 @@ async fn with_access(
         Command::Rm { kind, id, wait } => write::rm(access, Target { kind, id, wait }, printer).await,
         Command::Ls(ls) => records::ls(access, ls, printer).await,
         Command::Status => records::status(access, printer).await,
+        Command::Doctor { bundle, repair, timeout } => {
+            doctor::run(access, bundle.as_deref(), repair, timeout, printer).await
+        }
         Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,

@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use semantics::cursor::Next;
+use semantics::session::{About, Hello};
 
 use crate::error::ReplicaError;
 use crate::replica::{Greeting, Replica, WelcomeTaken};
 use crate::sync::{Action, Config, Event, Status, Step, Sync, page_bytes};
+
+/// What the hub is told that this program is.
+pub const SOFTWARE: &str = concat!("spoke ", env!("CARGO_PKG_VERSION"));
 
 /// A replica being synced.
 ///
@@ -53,7 +57,10 @@ impl Engine {
         let replica = &self.replica;
         Ok(Some(match step {
             Step::PrepareHello { credit_bytes } => match replica.prepare_hello(credit_bytes).await? {
-                Greeting::Hello(hello) => Event::HelloReady(hello),
+                Greeting::Hello(hello) => {
+                    let about = About { software: Some(SOFTWARE.to_owned()), time_ms: Some(now_ms) };
+                    Event::HelloReady(Hello { about, ..hello })
+                }
                 Greeting::EpochNeeded => Event::EpochNeeded,
                 Greeting::Halted(refusal) => Event::Halted(refusal),
             },

@@ -179,6 +179,8 @@ impl Sync {
                 }
                 self.push_if_idle()
             }
+            Event::AnewAsked if matches!(self.phase, Phase::Reconciling | Phase::Resetting) => Vec::new(),
+            Event::AnewAsked => self.reset(Step::Rebootstrap),
             Event::TimerFired(timer) => self.timer(timer, now_ms),
             Event::ReconcileAnswer(answer) if self.phase == Phase::Reconciling => match answer {
                 Ok(page) => {
@@ -355,7 +357,7 @@ impl Sync {
                 }
                 self.nonce = self.nonce.wrapping_add(1);
                 vec![
-                    Action::Send(ClientMessage::Ping { nonce: self.nonce }),
+                    Action::Send(ClientMessage::Ping { nonce: self.nonce, time_ms: Some(now_ms) }),
                     Action::SetTimer { timer, after_ms: self.config.ping_ms },
                 ]
             }

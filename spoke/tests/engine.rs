@@ -95,7 +95,7 @@ impl World {
                 say(ServerMessage::Changes(self.hub.cut(Some(before))));
             }
             ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => {}
-            ClientMessage::Ping { nonce } => {
+            ClientMessage::Ping { nonce, .. } => {
                 say(ServerMessage::Pong { nonce, hub_time_ms: self.hub.now_ms });
             }
         }

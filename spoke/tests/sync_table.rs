@@ -5,7 +5,7 @@ use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::ids::{CommitNumber, Digest, LogId, NodeId, Revision, Writer};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{
-    ClientMessage, Hello, Limits, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
+    About, ClientMessage, Hello, Limits, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
 };
 use spoke::sync::{Action, Applied, Config, Counts, Event, Phase, Settled, Step, Sync, Timer};
 
@@ -16,7 +16,14 @@ fn refusal(reason: Reason) -> Refusal {
 }
 
 fn hello() -> Hello {
-    Hello { protocol: 1, stream: None, cursor: None, resume: None, credit_bytes: 100 }
+    Hello {
+        protocol: 1,
+        stream: None,
+        cursor: None,
+        resume: None,
+        credit_bytes: 100,
+        about: About::default(),
+    }
 }
 
 fn welcome() -> Welcome {

@@ -225,7 +225,7 @@ def view_digest(records):
     return digest("hubward/view/1", [(1, multiset(live))])
 
 
-HUB_KINDS = {"kind", "view", "node", "policy", "operator", "conflict"}
+HUB_KINDS = {"kind", "view", "node", "node_type", "policy", "operator", "conflict"}
 
 
 def content_digest(record):

@@ -76,7 +76,7 @@ impl Crowd {
     /// Those who never read say so much, until nothing more is taken from them.
     pub fn chatter(&self) {
         for (say, _) in &self.silent {
-            while say.try_send(message(Say::Ping(v1::Ping { nonce: 7 }))).is_ok() {}
+            while say.try_send(message(Say::Ping(v1::Ping { nonce: 7, ..v1::Ping::default() }))).is_ok() {}
         }
     }
 }
@@ -148,7 +148,7 @@ async fn listen((say, mut hear): Talk, cursor: &mut Option<v1::Cursor>, seen: &A
     let mut owed = 0_u64;
     while let Ok(Some(heard)) = hear.message().await {
         let Some(Hear::Changes(changes)) = heard.message else { continue };
-        owed = owed.saturating_add(u64::try_from(changes.batch.len()).unwrap_or(u64::MAX));
+        owed = owed.saturating_add(changes.cost);
         if owed > CREDIT_BYTES / 4 {
             let credit = v1::Credit { bytes: owed };
             if say.send(message(Say::Credit(credit))).await.is_err() {

@@ -263,7 +263,7 @@ fn postgres_restarted_underneath_needs_no_manual_step() {
 }
 
 #[test]
-fn sigterm_drains_and_exits_0() {
+fn sigterm_drains_leaves_one_database_file_and_exits_0() {
     let folder = Folder::new("drain");
     let mut hub = Hub::start(&folder, false, None);
     let laptop = Spoke::join(&folder, &hub, "laptop");
@@ -274,6 +274,8 @@ fn sigterm_drains_and_exits_0() {
         (got.code == 0).then_some(())
     });
     assert_eq!(hub.terminate(), 0);
+    // Whoever copies the file alone has everything.
+    assert!(!folder.path().join("hub/hub.sqlite-wal").exists());
 }
 
 #[test]

@@ -117,20 +117,95 @@ fn the_units_start_commands_that_exist() {
     }
 }
 
+/// Inline code of a text, spans that go over the end of a line included; blocks of code left out.
+fn spans(text: &str) -> Vec<String> {
+    let mut prose = String::new();
+    let mut is_block = false;
+    for line in text.lines() {
+        is_block ^= line.starts_with("```");
+        if !is_block && !line.starts_with("```") {
+            prose.push_str(line);
+            prose.push(' ');
+        }
+    }
+    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What is wrong with a command that prose names, be it without values and without all that it needs.
+fn named(span: &str) -> Option<String> {
+    use clap::error::ErrorKind;
+    let plain = span.split(['…', '>', '|']).next()?.replace(['[', ']'], " ");
+    let words = words(&plain);
+    let command = match words.first()?.as_str() {
+        "hubward" => gateway::cli::command(),
+        _ => spoke::cli::command(),
+    };
+    let error = command.try_get_matches_from(&words).err()?;
+    let is_only_short = matches!(
+        error.kind(),
+        ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelp
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            | ErrorKind::InvalidValue
+            | ErrorKind::ValueValidation
+    );
+    (!is_only_short).then(|| format!("{span}: {error}"))
+}
+
+/// Diagrams have more than one space after a name.
+fn is_command(line: &str) -> bool {
+    let after = line.strip_prefix("hubward ").or_else(|| line.strip_prefix("spoke "));
+    after.is_some_and(|after| !after.starts_with(' '))
+}
+
+/// What nodes sign: words of the protocol, no command.
+const NO_COMMANDS: &[&str] = &["hubward join v1", "hubward access"];
+
 #[test]
 fn commands_in_the_docs_exist() {
     let files = text_files(&root()).unwrap_or_else(|e| panic!("{e}"));
-    let mut seen = 0;
-    for file in files.iter().filter(|file| ["README.md", "docs/operations.md"].contains(&file.path.as_str()))
-    {
+    let (mut whole, mut short, mut wrong) = (0, 0, Vec::new());
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
         let mut is_code = false;
         for line in file.text.lines() {
             is_code ^= line.starts_with("```");
-            if is_code && (line.starts_with("hubward ") || line.starts_with("spoke ")) {
-                assert_eq!(complaint(&words(line)), None, "{}", file.path);
-                seen += 1;
+            if is_code && is_command(line) {
+                wrong.extend(complaint(&words(line)).map(|why| format!("{}: {why}", file.path)));
+                whole += 1;
+            }
+        }
+        for span in spans(&file.text) {
+            if is_command(&span) && !NO_COMMANDS.contains(&span.as_str()) {
+                wrong.extend(named(&span).map(|why| format!("{}: {why}", file.path)));
+                short += 1;
             }
         }
     }
-    assert!(seen > 5, "only {seen} commands were found");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(whole > 10 && short > 40, "only {whole} and {short} commands were found");
+}
+
+#[test]
+fn operator_commands_in_the_table_exist() {
+    let operations = read("docs/operations.md");
+    let section = operations.split("## Operator commands").nth(1).expect("the section");
+    let section = section.split("\n## ").next().expect("its end");
+    let mut seen = 0;
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        for span in spans(row.split(" | ").next().unwrap_or_default()) {
+            assert_eq!(named(&format!("hubward {span}")), None);
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} commands were found");
+}
+
+#[test]
+fn what_refusals_tell_to_do_can_be_done() {
+    for reason in semantics::reason::Reason::ALL {
+        for span in spans(reason.remedy()).iter().filter(|span| is_command(span)) {
+            assert_eq!(named(span), None, "{}", reason.as_str());
+        }
+    }
 }

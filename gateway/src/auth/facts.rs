@@ -13,7 +13,8 @@ use super::operators::{self, OperatorBody};
 use crate::hub::error::HubError;
 use crate::store::{Space, Store};
 
-const CA: &str = "ca";
+/// Name of the fact which CA the hub was made with: SHA-256 of its public key.
+pub(crate) const CA: &str = "ca";
 const TOKEN_KEY: &str = "token-key/";
 /// Most facts read.
 const FACTS_MAX: usize = 1_024;

@@ -1,10 +1,9 @@
 //! Joining: a join token and a key become a node.
 
-use std::collections::BTreeSet;
-
 use ed25519_dalek::{Signature, VerifyingKey};
 use semantics::ids::{Domain, Key, Kind, NodeId, RecordId, TenantId};
 use semantics::kind;
+use semantics::node::{self, NodeType};
 use semantics::reason::Reason;
 
 use super::tokens;
@@ -17,10 +16,6 @@ use crate::store::Space;
 pub const JOIN_CONTEXT: &[u8] = b"hubward join v1";
 /// Domain of a node that names none.
 const DEFAULT_DOMAIN: &str = "default";
-const NODE_TYPES: [&str; 5] = ["desktop", "cloud", "mobile", "edge", "agent"];
-/// Most capabilities of a node, and the longest, bytes.
-const CAPABILITIES_MAX: usize = 64;
-const CAPABILITY_BYTES_MAX: usize = 64;
 
 /// Who wants to join, as sent.
 #[derive(Debug, Clone, Default)]
@@ -80,22 +75,15 @@ fn body_of(joiner: &Joiner) -> Result<NodeBody, HubError> {
     let malformed = |detail: String| HubError::new(Reason::Malformed, detail);
     // A node's name has the alphabet and the bound of a domain's.
     let name = Domain::new(joiner.name.as_str()).map_err(|e| malformed(format!("name: {e}")))?;
-    if !NODE_TYPES.contains(&joiner.node_type.as_str()) {
-        return Err(malformed(format!("node_type: not one of {}", NODE_TYPES.join(", "))));
-    }
+    let node_type = NodeType::from_name(&joiner.node_type)?;
     let domain = if joiner.domain.is_empty() { DEFAULT_DOMAIN } else { joiner.domain.as_str() };
     let domain = Domain::new(domain).map_err(|e| malformed(format!("domain: {e}")))?;
-    let capabilities: BTreeSet<String> = joiner.capabilities.iter().cloned().collect();
-    let is_bad = |text: &String| text.is_empty() || text.len() > CAPABILITY_BYTES_MAX;
-    if joiner.capabilities.len() > CAPABILITIES_MAX || capabilities.iter().any(is_bad) {
-        let detail = format!("capabilities: at most {CAPABILITIES_MAX} of 1 to {CAPABILITY_BYTES_MAX} bytes");
-        return Err(malformed(detail));
-    }
     Ok(NodeBody {
         name: name.as_str().to_owned(),
-        node_type: joiner.node_type.clone(),
+        node_type: node_type.as_str().to_owned(),
         domain,
-        capabilities,
+        capabilities: node::capabilities(&joiner.capabilities)?,
+        assigned: None,
         public_key: hex::encode(&joiner.public_key),
         status: NodeStatus::Active,
     })

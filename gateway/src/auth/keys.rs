@@ -89,6 +89,18 @@ impl Keys {
     }
 }
 
+/// SHA-256 of the public key of the CA in a data folder, if there is one.
+///
+/// # Errors
+/// STORE_CORRUPT for a key that does not read, STORE_UNSAFE for one that cannot be read.
+pub fn ca_key_digest(dir: &Path) -> Result<Option<Digest>, HubError> {
+    let folder = dir.join(KEYS_FOLDER);
+    let key = files::read(&folder.join(CA_KEY_FILE))?;
+    let certificate = files::read(&folder.join(CA_FILE))?;
+    let (Some(key), Some(certificate)) = (key, certificate) else { return Ok(None) };
+    Ok(Some(Ca::read(&key, &certificate)?.key_digest()))
+}
+
 fn ed25519(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, HubError> {
     let make = || {
         let key = SigningKey::from_bytes(&secret::bytes32(entropy));

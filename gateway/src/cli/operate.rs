@@ -13,8 +13,11 @@ use super::client::{At, Client, not_operators};
 use super::output::Printer;
 
 pub(super) mod audit;
+pub(super) mod nodes;
 pub(super) mod operators;
 mod show;
+
+use self::nodes::{Node, NodeTypes};
 
 /// Entries asked for at once.
 const PAGE_SIZE: i32 = 1_000;
@@ -46,6 +49,9 @@ pub(super) enum Operate {
     /// Nodes.
     #[command(subcommand)]
     Node(Node),
+    /// Types of nodes, and what they stand for.
+    #[command(subcommand)]
+    NodeType(NodeTypes),
     /// Records as the log holds them.
     #[command(subcommand)]
     Record(Record),
@@ -123,29 +129,6 @@ pub(super) enum Token {
 pub(super) enum Ca {
     /// Shows the certificate.
     Show,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Node {
-    /// Lists nodes.
-    List {
-        #[command(flatten)]
-        of: OfTenant,
-    },
-    /// Shows a node.
-    Show {
-        /// Node id or name.
-        node: String,
-        #[command(flatten)]
-        of: OfTenant,
-    },
-    /// Ends a node for good.
-    Revoke {
-        /// Node id or name.
-        node: String,
-        #[command(flatten)]
-        of: OfTenant,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -237,6 +220,7 @@ impl Operate {
                 Ok(())
             }
             Self::Node(command) => command.run(&mut hub, out).await,
+            Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
             Self::Digest { node, of } => {
                 let request = v1::GetViewDigestRequest { tenant: of.tenant, node };
@@ -317,39 +301,6 @@ impl ViewCommand {
         let request = v1::SetViewRequest { tenant: of.tenant, node, view: Some(view) };
         let done = hub.set_view(request).await.map_err(refused)?.into_inner();
         out.object(&json!({"revision": done.revision}));
-        Ok(())
-    }
-}
-
-impl Node {
-    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
-        match self {
-            Self::List { of } => {
-                let mut rows = Vec::new();
-                let mut page_token = String::new();
-                loop {
-                    let tenant = of.tenant.clone();
-                    let request = v1::ListNodesRequest { tenant, page_size: PAGE_SIZE, page_token };
-                    let page = hub.list_nodes(request).await.map_err(refused)?.into_inner();
-                    rows.extend(page.nodes.iter().map(show::node));
-                    page_token = page.next_page_token;
-                    if page_token.is_empty() {
-                        break;
-                    }
-                }
-                out.list("nodes", rows, &["name", "type", "domain", "status", "node"]);
-            }
-            Self::Show { node, of } => {
-                let request = v1::GetNodeRequest { tenant: of.tenant, node };
-                let found = hub.get_node(request).await.map_err(refused)?.into_inner();
-                out.object(&show::node(&found.node.unwrap_or_default()));
-            }
-            Self::Revoke { node, of } => {
-                let request = v1::RevokeNodeRequest { tenant: of.tenant, node };
-                let done = hub.revoke_node(request).await.map_err(refused)?.into_inner();
-                out.object(&json!({"revision": done.revision}));
-            }
-        }
         Ok(())
     }
 }

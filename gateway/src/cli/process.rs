@@ -12,7 +12,7 @@ use crate::config::{Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
 
-fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
+pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
     let from_file = file.map(|path| Given::read(&path)).transpose()?.unwrap_or_default();
     // The command line's folder wins unless it is only the default and the file names one.
     let is_default = data.as_os_str() == crate::config::DATA;
@@ -48,6 +48,7 @@ pub(super) async fn migrate(
         "ca_key_digest": opened.trust.ca_key_digest().to_string(),
         "operator_token_file": config.data.join(OPERATOR_TOKEN_FILE),
     }));
+    opened.close().await;
     Ok(())
 }
 
@@ -95,6 +96,6 @@ pub(super) fn print(
     Ok(())
 }
 
-fn refusal(error: HubError) -> Refusal {
+pub(super) fn refusal(error: HubError) -> Refusal {
     error.refusal
 }

@@ -13,6 +13,7 @@ use semantics::lthash::LtHash;
 use semantics::reason::Reason;
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
+use tokio::sync::SemaphorePermit;
 
 use super::error::HubError;
 use super::feed::Part;
@@ -86,7 +87,7 @@ impl Hub {
     /// # Errors
     /// LOG_FORKED, CURSOR_EXPIRED, BAD_TOKEN, NODE_REVOKED; store errors.
     pub async fn pull(&self, who: &Principal, from: &From) -> Result<Caught, HubError> {
-        let _turn = self.pages.acquire().await.map_err(|e| HubError::internal(e.to_string()))?;
+        let _turn = self.page_turn().await?;
         let mut position = match from {
             From::Start => None,
             From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),
@@ -121,8 +122,13 @@ impl Hub {
         self.log_page(who, position, read, own).await
     }
 
+    /// A turn at putting a page together.
+    pub(super) async fn page_turn(&self) -> Result<SemaphorePermit<'_>, HubError> {
+        self.pages.acquire().await.map_err(|e| HubError::internal(e.to_string()))
+    }
+
     /// Weight at which a page ends, bytes: less than the paging's when many read.
-    fn page_bytes(&self) -> usize {
+    pub(super) fn page_bytes(&self) -> usize {
         self.parts().paging.bytes_max.min(self.readers().share())
     }
 

@@ -98,11 +98,15 @@ impl Hub {
                 control_body(self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.as_ref());
             match stands {
                 Some(stands) if stands.status == NodeStatus::Revoked => {}
-                Some(stands) if stands != *body => {
-                    let detail = format!("node {} is registered with other facts", body.name);
-                    return Err(HubError::new(Reason::AlreadyExists, detail));
+                Some(stands) => {
+                    // What an admin set for it since is no fact that it joins with.
+                    if (NodeBody { assigned: None, ..stands.clone() }) != *body {
+                        let detail = format!("node {} is registered with other facts", body.name);
+                        return Err(HubError::new(Reason::AlreadyExists, detail));
+                    }
+                    return self.write_node(tenant, node, &stands).await;
                 }
-                _ => return self.write_node(tenant, node, body).await,
+                None => return self.write_node(tenant, node, body).await,
             }
         }
         let node = NodeId(self.entropy().bytes16());
@@ -138,7 +142,7 @@ impl Hub {
         self.put_control(tenant, author, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
     }
 
-    async fn put_control(
+    pub(super) async fn put_control(
         &self,
         tenant: &TenantId,
         author: NodeId,
@@ -159,7 +163,7 @@ impl Hub {
     }
 }
 
-fn key_of(kind: &str, id: &str) -> Result<Key, HubError> {
+pub(super) fn key_of(kind: &str, id: &str) -> Result<Key, HubError> {
     control_key(kind, id).ok_or_else(|| HubError::new(Reason::Malformed, format!("{id:?} is no id")))
 }
 
@@ -171,6 +175,7 @@ pub fn plain_node(name: &str, domain: Domain) -> NodeBody {
         node_type: "agent".to_owned(),
         domain,
         capabilities: std::collections::BTreeSet::new(),
+        assigned: None,
         public_key: String::new(),
         status: NodeStatus::Active,
     }

@@ -9,6 +9,7 @@ use super::catch_up::From;
 use super::error::HubError;
 use super::known::{NodeBody, NodeStatus, control_body, node_key};
 use super::limits::{self, EPOCHS_OPEN_MAX};
+use super::presence::Seen;
 use super::work::{Answer, Work};
 use super::{Hub, Principal};
 use crate::store::{Wanted, WriterRow};
@@ -50,7 +51,7 @@ impl Hub {
             Some(row) => row,
             None => self.open_epoch(who).await?,
         };
-        self.note_seen(who, row.writer, hello.cursor.as_ref()).await?;
+        self.note(who, &self.greeted(row.writer, hello)).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
@@ -62,6 +63,13 @@ impl Hub {
             backup_watermark: None,
         };
         Ok((welcome, from))
+    }
+
+    /// The sign of life that a hello is.
+    pub(super) fn greeted(&self, writer: Writer, hello: &Hello) -> Seen {
+        let mut seen = self.sign(writer, hello.cursor, &hello.about);
+        seen.told.protocol = Some(hello.protocol);
+        seen
     }
 
     /// The node's registration, if it may speak.

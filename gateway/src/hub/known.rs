@@ -90,9 +90,12 @@ pub struct NodeBody {
     pub node_type: String,
     /// The domain its records go to unless they say otherwise.
     pub domain: Domain,
-    /// What it can do, sorted.
+    /// What it declared that it can do, sorted; none = what its type stands for.
     #[serde(default)]
     pub capabilities: BTreeSet<String>,
+    /// What an admin set instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<BTreeSet<String>>,
     /// Its Ed25519 public key (RFC 8032), hexadecimal; empty where none is enrolled.
     #[serde(default)]
     pub public_key: String,

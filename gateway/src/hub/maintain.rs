@@ -4,17 +4,16 @@
 use std::collections::BTreeSet;
 
 use semantics::conflict::Conflict;
-use semantics::cursor::Cursor;
 use semantics::envelope::Record;
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
-use serde::{Deserialize, Serialize};
 
 use super::error::HubError;
 use super::known::node_key;
 use super::plan::named;
+use super::presence::{Seen, Told, ack_key};
 use super::work::Work;
 use super::{Hub, Lease, Principal};
 use crate::store::{LogEntry, LogQuery, Prune, Space, Wanted, WriterRow};
@@ -30,53 +29,7 @@ const PRUNE_STEPS_MAX: usize = 100;
 /// Name of the mark up to which the log has been pruned.
 const PRUNED_TO: &[u8] = b"pruned-to";
 
-/// What a writer has acknowledged, and when it was last heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// The writer.
-    pub writer: Writer,
-    /// The last cut that is durable in its replica.
-    pub cursor: Option<Cursor>,
-    /// When it was last heard, milliseconds since 1970-01-01 UTC.
-    pub seen_ms: u64,
-}
-
 impl Hub {
-    /// Notes that a writer was heard, and what its replica holds. A cursor never goes back.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn note_seen(
-        &self,
-        who: &Principal,
-        writer: Writer,
-        cursor: Option<&Cursor>,
-    ) -> Result<(), HubError> {
-        let key = ack_key(writer);
-        for _ in 0..3 {
-            let row = self.store().plain_get(&who.tenant, Space::Ack, &key).await?;
-            let before: Option<Seen> = row.as_ref().and_then(|row| serde_json::from_slice(&row.value).ok());
-            let held = before.and_then(|seen| seen.cursor);
-            let newer = [held, cursor.copied()].into_iter().flatten().max_by_key(|c| (c.revision, c.commit));
-            let seen = Seen { writer, cursor: newer, seen_ms: self.clock().now_ms() };
-            let value = serde_json::to_vec(&seen).map_err(|e| HubError::internal(e.to_string()))?;
-            let version = row.map_or(0, |row| row.version);
-            if self.store().plain_put(&who.tenant, Space::Ack, &key, &value, version).await? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// When a writer was last heard.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn seen(&self, who: &Principal, writer: Writer) -> Result<Option<Seen>, HubError> {
-        let row = self.store().plain_get(&who.tenant, Space::Ack, &ack_key(writer)).await?;
-        Ok(row.and_then(|row| serde_json::from_slice(&row.value).ok()))
-    }
-
     /// One round: closes expired epochs, moves the horizon, prunes. Safe to run on several gateways at once.
     ///
     /// # Errors
@@ -89,7 +42,7 @@ impl Hub {
         let heard = |row: &WriterRow| seen.iter().find(|seen| seen.writer == row.writer);
         for row in writers.iter().filter(|row| !row.closed && heard(row).is_none()) {
             // Opened a moment ago: its silence begins now.
-            let first = Seen { writer: row.writer, cursor: None, seen_ms: now_ms };
+            let first = Seen { writer: row.writer, cursor: None, seen_ms: now_ms, told: Told::default() };
             let value = serde_json::to_vec(&first).map_err(|e| HubError::internal(e.to_string()))?;
             self.store().plain_put(tenant, Space::Ack, &ack_key(row.writer), &value, 0).await?;
         }
@@ -117,7 +70,7 @@ impl Hub {
         self.prune(tenant, &open).await
     }
 
-    async fn all_seen(&self, tenant: &TenantId) -> Result<Vec<Seen>, HubError> {
+    pub(super) async fn all_seen(&self, tenant: &TenantId) -> Result<Vec<Seen>, HubError> {
         let mut all = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -273,10 +226,4 @@ impl Hub {
 
 fn conflict_of(record: &Record) -> Option<Conflict> {
     serde_json::from_slice(record.body()?).ok()
-}
-
-fn ack_key(writer: Writer) -> Vec<u8> {
-    let mut key = writer.node.as_bytes().to_vec();
-    key.extend_from_slice(&writer.epoch.to_be_bytes());
-    key
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use semantics::commit::Head;
 use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::fault::Fault;
+use semantics::health::SEEN_WRITE_MS;
 use semantics::ids::{RecordId, Revision, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
@@ -16,12 +17,11 @@ use super::catch_up::From;
 use super::error::HubError;
 use super::feed::{Live, Part};
 use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
+use super::presence::Present;
 use super::{Hub, Principal, Tenant};
 
 /// Most credit a spoke may hold, bytes.
 pub const CREDIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Acknowledgements are written no more often than this, milliseconds.
-pub const ACK_WRITE_MS: u64 = 2_000;
 /// Batches looked through for one message before others get a turn.
 const SILENT_BATCHES_MAX: usize = 256;
 
@@ -80,9 +80,9 @@ pub struct Session {
     is_digest_due: bool,
     /// The last cut that its spoke was given, here or before.
     last_cut: Option<Cursor>,
-    acked: Option<Cursor>,
     acknowledged: Revision,
-    ack_written_ms: u64,
+    present: Present,
+    seen_written_ms: u64,
 }
 
 impl Session {
@@ -93,6 +93,7 @@ impl Session {
     pub async fn open(hub: &Arc<Hub>, who: Principal, hello: &Hello) -> Result<(Self, Welcome), HubError> {
         let (welcome, from) = hub.hello(&who, hello).await?;
         let now_ms = hub.clock().now_ms();
+        let present = hub.presence().enter(&who.tenant, hub.greeted(welcome.writer, hello));
         let session = Self {
             hub: Arc::clone(hub),
             tenant: hub.tenant(&who.tenant),
@@ -107,9 +108,9 @@ impl Session {
             is_progress_due: false,
             is_digest_due: false,
             last_cut: hello.cursor,
-            acked: None,
             acknowledged: Revision::ZERO,
-            ack_written_ms: now_ms,
+            present,
+            seen_written_ms: now_ms,
         };
         Ok((session, welcome))
     }
@@ -143,6 +144,18 @@ impl Session {
     /// # Errors
     /// What ends the session: the caller says goodbye with it.
     pub async fn on(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
+        let now_ms = self.hub.clock().now_ms();
+        let time_ms = if let ClientMessage::Ping { time_ms, .. } = message { time_ms } else { None };
+        self.present.heard(now_ms, time_ms);
+        let answer = self.take(message).await?;
+        if is_due(self.seen_written_ms, SEEN_WRITE_MS, now_ms) {
+            self.seen_written_ms = now_ms;
+            self.flush_seen().await?;
+        }
+        Ok(answer)
+    }
+
+    async fn take(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
         match message {
             ClientMessage::Hello(_) => Err(HubError::new(Reason::Malformed, "a second hello")),
             ClientMessage::Push(push) => {
@@ -153,10 +166,10 @@ impl Session {
                 Ok(None)
             }
             ClientMessage::Ack { cursor } => {
-                self.ack(cursor).await?;
+                self.ack(cursor)?;
                 Ok(None)
             }
-            ClientMessage::Ping { nonce } => {
+            ClientMessage::Ping { nonce, .. } => {
                 Ok(Some(ServerMessage::Pong { nonce, hub_time_ms: self.hub.clock().now_ms() }))
             }
         }
@@ -182,7 +195,7 @@ impl Session {
         }
     }
 
-    async fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
+    fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
         // What is acknowledged moves the horizon: it must be something that was sent.
         let is_sent = self.last_cut.is_some_and(|last| {
             let is_before = (cursor.commit, cursor.revision) <= (last.commit, last.revision);
@@ -192,25 +205,17 @@ impl Session {
             let detail = format!("revision {} is acknowledged, and was not sent", cursor.revision);
             return Err(HubError::new(Reason::Malformed, detail));
         }
-        self.acked = Some(cursor);
+        self.present.acknowledged(cursor);
         self.acknowledged = cursor.revision;
-        let now_ms = self.hub.clock().now_ms();
-        if !is_due(self.ack_written_ms, ACK_WRITE_MS, now_ms) {
-            return Ok(());
-        }
-        self.ack_written_ms = now_ms;
-        self.flush_ack().await
+        Ok(())
     }
 
-    /// Writes the last acknowledgement, if it is not written yet.
+    /// Writes down when the spoke was last heard, and what it has acknowledged.
     ///
     /// # Errors
     /// Store errors.
-    pub async fn flush_ack(&mut self) -> Result<(), HubError> {
-        match self.acked.take() {
-            Some(cursor) => self.hub.note_seen(&self.who, self.writer, Some(&cursor)).await,
-            None => Ok(()),
-        }
+    pub async fn flush_seen(&self) -> Result<(), HubError> {
+        self.hub.note(&self.who, &self.present.seen()).await
     }
 
     /// The next message to send; `None` = nothing now: wait for the feed to move, for credit, or for time.
@@ -282,8 +287,7 @@ impl Session {
 
     async fn catch_up(&mut self, from: &From) -> Result<Outgoing, HubError> {
         let caught = self.hub.pull(&self.who, from).await?;
-        let weight = caught.page.changes.iter().map(|change| change.record.weight()).sum();
-        self.sent(weight);
+        self.sent(caught.page.weight());
         self.view = caught.view;
         self.place = match &caught.page.next {
             Next::Resume(resume) => Place::CatchUp(From::Resume(resume.clone())),

@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, lists, status};
+use super::{Gate, lists, nodes, status};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -97,18 +97,42 @@ impl AdminService for AdminHandler {
 
     async fn list_nodes(&self, request: Request<v1::ListNodesRequest>) -> Reply<v1::ListNodesResponse> {
         let (_, request) = within(request, |request| &request.tenant)?;
-        reply(lists::nodes(&self.gate.hub, &request).await)
+        reply(nodes::list(&self.gate.hub, &request).await)
     }
 
     async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Reply<v1::GetNodeResponse> {
         let (_, request) = within(request, |request| &request.tenant)?;
         let v1::GetNodeRequest { tenant, node } = request;
-        reply(lists::node(&self.gate.hub, &tenant, &node).await)
+        reply(nodes::get(&self.gate.hub, &tenant, &node).await)
     }
 
     async fn revoke_node(&self, request: Request<v1::RevokeNodeRequest>) -> Reply<v1::RevokeNodeResponse> {
         let (by, request) = within(request, |request| &request.tenant)?;
         reply(self.revoke(&by, &request.tenant, &request.node).await)
+    }
+
+    async fn set_node_capabilities(
+        &self,
+        request: Request<v1::SetNodeCapabilitiesRequest>,
+    ) -> Reply<v1::SetNodeCapabilitiesResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(nodes::set_capabilities(&self.gate.hub, by.author(), request).await)
+    }
+
+    async fn list_node_types(
+        &self,
+        request: Request<v1::ListNodeTypesRequest>,
+    ) -> Reply<v1::ListNodeTypesResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(nodes::types(&self.gate.hub, &request.tenant).await)
+    }
+
+    async fn set_node_type(
+        &self,
+        request: Request<v1::SetNodeTypeRequest>,
+    ) -> Reply<v1::SetNodeTypeResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(nodes::set_type(&self.gate.hub, by.author(), request).await)
     }
 
     async fn get_hub_record(
@@ -179,7 +203,7 @@ impl AdminHandler {
         let tenant = tenant_id(&request.tenant)?;
         let view = request.view.ok_or_else(|| malformed("view", &"absent"))?;
         let view = View::try_from(view).map_err(Refusal::from)?;
-        let (node, _) = lists::find_node(&self.gate.hub, &tenant, &request.node).await?;
+        let (node, _) = nodes::find(&self.gate.hub, &tenant, &request.node).await?;
         let revision = self.gate.hub.set_view(&tenant, by.author(), node, &view).await?;
         Ok(v1::SetViewResponse { revision: revision.0 })
     }
@@ -206,7 +230,7 @@ impl AdminHandler {
         node: &str,
     ) -> Result<v1::RevokeNodeResponse, HubError> {
         let tenant = tenant_id(tenant)?;
-        let (node, _) = lists::find_node(&self.gate.hub, &tenant, node).await?;
+        let (node, _) = nodes::find(&self.gate.hub, &tenant, node).await?;
         let revision = self.gate.hub.revoke_node(&tenant, by.author(), node).await?;
         Ok(v1::RevokeNodeResponse { revision: revision.0 })
     }
@@ -221,7 +245,7 @@ impl AdminHandler {
 
     async fn digest(&self, tenant: &str, node: &str) -> Result<v1::GetViewDigestResponse, HubError> {
         let tenant = tenant_id(tenant)?;
-        let (node, _) = lists::find_node(&self.gate.hub, &tenant, node).await?;
+        let (node, _) = nodes::find(&self.gate.hub, &tenant, node).await?;
         let (head, digest) = self.gate.hub.digest(&tenant, node).await?;
         Ok(v1::GetViewDigestResponse { revision: head.revision.0, digest: digest.as_bytes().to_vec() })
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tonic::{Request, Response, Status};
 
 use super::admin::malformed;
-use super::lists::find_node;
+use super::nodes;
 use super::operators::within;
 use super::paging::{position, size, token};
 use super::{Gate, status};
@@ -164,7 +164,7 @@ impl AuditHandler {
         }
         match text.parse() {
             Ok(id) => Ok(id),
-            Err(_) => Ok(find_node(&self.gate.hub, tenant, text).await?.0),
+            Err(_) => Ok(nodes::find(&self.gate.hub, tenant, text).await?.0),
         }
     }
 

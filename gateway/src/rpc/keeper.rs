@@ -91,7 +91,7 @@ impl Keepers {
                 if !with_quiet && !self.is_kept(tenant) {
                     continue;
                 }
-                match self.hub.maintain(tenant).await {
+                match self.look_after(tenant).await {
                     Err(error) if error.reason() != Reason::NotFound => {
                         warn!(%tenant, %error, "maintenance failed");
                     }
@@ -103,6 +103,13 @@ impl Keepers {
                 None => return Ok(()),
             }
         }
+    }
+
+    async fn look_after(&self, tenant: &TenantId) -> Result<(), HubError> {
+        self.hub.maintain(tenant).await?;
+        let by_health = self.hub.nodes_by_health(tenant).await?;
+        self.metrics.nodes(tenant.as_str(), &by_health);
+        Ok(())
     }
 
     fn is_kept(&self, tenant: &TenantId) -> bool {

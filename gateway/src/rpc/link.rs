@@ -91,7 +91,7 @@ impl Link {
             }
         }
         // The last acknowledgement is a convenience: without it the horizon waits for the next session.
-        if let Err(error) = self.session.flush_ack().await {
+        if let Err(error) = self.session.flush_seen().await {
             info!(%tenant, %writer, %error, "the last acknowledgement was not written");
         }
         drop(self.kept);
@@ -189,7 +189,8 @@ impl Link {
             Outgoing::Live { part, cut } => {
                 let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
                 let batch = part.encoded.get_or_init(encode).clone();
-                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())) }
+                let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
+                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())), cost }
             }
         };
         self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 
 use proto::v1;
 use semantics::builtin;
-use semantics::ids::{Key, Kind, NodeId, RecordId, Revision, TenantId};
+use semantics::ids::{Key, Kind, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration};
 use semantics::reason::Reason;
-use semantics::view::View;
 
 use super::admin::{malformed, request_key, tenant_id};
 use super::paging::{position, size, text_position, token};
 use super::view;
 use crate::auth;
 use crate::hub::error::HubError;
-use crate::hub::known::{NodeBody, control_body, node_key, view_key};
+use crate::hub::known::control_body;
 use crate::hub::{Hub, Principal};
-use crate::store::{Current, LogRow, PointerQuery, Space};
+use crate::store::{Current, LogRow, PointerQuery};
 
 pub(super) async fn tenants(
     hub: &Hub,
@@ -50,7 +49,7 @@ pub(super) async fn tenants(
 }
 
 /// A page of one control kind's live records; whether there are more.
-async fn controls(
+pub(super) async fn controls(
     hub: &Hub,
     tenant: &TenantId,
     kind: &str,
@@ -97,51 +96,6 @@ pub(super) async fn kinds(
     let declarations: Result<Vec<_>, _> = shown.map(serde_json::to_vec).collect();
     let declarations = declarations.map_err(|e| HubError::internal(e.to_string()))?;
     Ok(v1::ListKindsResponse { declarations, next_page_token })
-}
-
-pub(super) async fn nodes(
-    hub: &Hub,
-    request: &v1::ListNodesRequest,
-) -> Result<v1::ListNodesResponse, HubError> {
-    let tenant = tenant_id(&request.tenant)?;
-    let (size, scope) = (size(request.page_size)?, ["nodes", tenant.as_str()]);
-    let after = text_position(&scope, &request.page_token)?;
-    let (rows, is_last) = controls(hub, &tenant, kind::NODE, after, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if !is_last => token(&scope, last.pointer.key.id.as_str().as_bytes()),
-        _ => String::new(),
-    };
-    let mut nodes = Vec::new();
-    for row in &rows {
-        let id = row.pointer.key.id.as_str().parse();
-        if let (Ok(id), Some(body)) = (id, control_body::<NodeBody>(Some(row))) {
-            nodes.push(view::node(hub, &tenant, id, body).await?);
-        }
-    }
-    Ok(v1::ListNodesResponse { nodes, next_page_token })
-}
-
-/// A node by its id in hexadecimal, or by its name.
-pub(super) async fn find_node(
-    hub: &Hub,
-    tenant: &TenantId,
-    text: &str,
-) -> Result<(NodeId, NodeBody), HubError> {
-    let by_name = hub.store().plain_get(tenant, Space::Node, text.as_bytes()).await?;
-    let by_name = by_name.and_then(|row| NodeId::from_slice(&row.value).ok());
-    for id in [text.parse().ok(), by_name].into_iter().flatten() {
-        let Some(key) = node_key(id) else { continue };
-        if let Some(body) = control_body(hub.control(tenant, &key).await?.as_ref()) {
-            return Ok((id, body));
-        }
-    }
-    Err(HubError::new(Reason::NotFound, format!("no node {text:?} in {tenant}")))
-}
-
-pub(super) async fn node(hub: &Hub, tenant: &str, node: &str) -> Result<v1::GetNodeResponse, HubError> {
-    let tenant = tenant_id(tenant)?;
-    let (id, body) = find_node(hub, &tenant, node).await?;
-    Ok(v1::GetNodeResponse { node: Some(view::node(hub, &tenant, id, body).await?) })
 }
 
 pub(super) async fn records(
@@ -191,11 +145,7 @@ pub(super) async fn node_history(
 ) -> Result<v1::ListRecordHistoryResponse, HubError> {
     hub.active_node(who).await?;
     let key = request_key(request.key)?;
-    let seen: Option<View> = match view_key(who.node) {
-        Some(view) => control_body(hub.control(&who.tenant, &view).await?.as_ref()),
-        None => None,
-    };
-    let seen = seen.unwrap_or_default();
+    let seen = hub.view_of(who).await?;
     let absent = || HubError::new(Reason::NotFound, format!("no record {key}"));
     let current = hub.record(&who.tenant, &key).await?.ok_or_else(absent)?;
     if !seen.contains(&current.pointer.cell) {

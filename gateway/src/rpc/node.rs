@@ -6,6 +6,7 @@ use proto::v1;
 use proto::v1::node_service_server::NodeService;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
+use semantics::session::About;
 use tonic::{Request, Response, Status};
 
 use super::{Gate, lists, node_of, status};
@@ -24,7 +25,9 @@ impl NodeService for NodeHandler {
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
         let (who, _) = node_of(&request)?;
-        let answer = self.beat(&who, request.into_inner().epoch).await.map_err(status::of)?;
+        let v1::HeartbeatRequest { epoch, about } = request.into_inner();
+        let about = about.map(About::try_from).transpose().map_err(status::shape)?.unwrap_or_default();
+        let answer = self.beat(&who, epoch, &about).await.map_err(status::of)?;
         Ok(Response::new(answer))
     }
 
@@ -39,8 +42,15 @@ impl NodeService for NodeHandler {
 }
 
 impl NodeHandler {
-    async fn beat(&self, who: &Principal, epoch: u32) -> Result<v1::HeartbeatResponse, HubError> {
+    async fn beat(
+        &self,
+        who: &Principal,
+        epoch: u32,
+        about: &About,
+    ) -> Result<v1::HeartbeatResponse, HubError> {
         let hub = &self.0.hub;
+        // Who looks for the nearest gateway must not find one that is going.
+        self.0.check_open()?;
         hub.active_node(who).await?;
         if epoch > 0 {
             let writer = Writer { node: who.node, epoch };
@@ -48,7 +58,7 @@ impl NodeHandler {
             if !hub.store().load(&who.tenant, &wanted).await?.writers.contains_key(&writer) {
                 return Err(HubError::new(Reason::NotFound, format!("epoch {epoch} was not opened")));
             }
-            hub.note_seen(who, writer, None).await?;
+            hub.note_beat(who, writer, about).await?;
         }
         let head = hub.poll(&who.tenant).await?;
         let hub_time_ms = hub.clock().now_ms().max(head.time_ms);

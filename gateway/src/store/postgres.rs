@@ -16,7 +16,7 @@ use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
 mod append;
 mod connection;
-mod error;
+pub(super) mod error;
 mod settings;
 
 /// Most connections of one hub.
@@ -120,6 +120,13 @@ fn bounded(options: PgConnectOptions) -> PgConnectOptions {
 
 fn off(name: &str) -> (&str, &str) {
     (name, "off")
+}
+
+/// Runs the migrations that have not run.
+pub(super) async fn migrate_url(url: &str) -> Result<(), StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?;
+    migrate_with(&options).await
 }
 
 /// On a connection of its own: migrations may take longer than a hub's statements, and wait for another's.

@@ -19,7 +19,7 @@ use super::relational::{Connection as _, Engine, read};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
 mod connection;
-mod error;
+pub(super) mod error;
 
 /// The database file in the data folder.
 pub const DATABASE_FILE: &str = "hub.sqlite";
@@ -110,7 +110,11 @@ impl SqliteStore {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+/// Takes a data folder for one process; dropping the file gives it back.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when another process has it.
+pub fn lock(folder: &Path) -> Result<File, StoreError> {
     let at = folder.display();
     std::fs::create_dir_all(folder)
         .map_err(|error| StoreError::Unavailable(format!("could not make the folder {at}: {error}")))?;

@@ -1,4 +1,4 @@
-//! The tables that appends write: their columns, once for both engines, in the order in which rows are encoded.
+//! The hub's tables: their columns, once for both engines, in the order in which rows are encoded.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ pub(super) enum Holds {
     Bytes,
 }
 
-/// A table whose rows an append inserts or replaces. Every table's key leads with `tenant`, which is not listed.
+/// A table. Every table's key leads with `tenant`, which is not listed.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Its name.
@@ -113,6 +113,32 @@ pub(super) const CELLS: Table =
 /// Revisions that pruning leaves.
 pub(super) const HELD: Table = Table { name: "held", columns: &[("revision", Int)], key: 1, replaces: true };
 
+/// Where each tenant's log ends. Only appends move it.
+pub(super) const HEADS: Table = Table {
+    name: "heads",
+    columns: &[
+        ("log_id", Bytes),
+        ("commit_number", Int),
+        ("revision", Int),
+        ("chain", Bytes),
+        ("horizon", Int),
+        ("time_ms", Int),
+    ],
+    key: 0,
+    replaces: false,
+};
+
+/// What is not log.
+pub(super) const PLAIN: Table = Table {
+    name: "plain",
+    columns: &[("space", Int), ("key", Bytes), ("value", Bytes), ("version", Int)],
+    key: 2,
+    replaces: false,
+};
+
+/// Every table; a tenant is one that has a head.
+pub(super) const ALL: [&Table; 8] = [&HEADS, &LOG, &COMMITS, &RECORDS, &WRITERS, &CELLS, &HELD, &PLAIN];
+
 impl Table {
     /// The columns behind an alias, for a select list.
     pub(super) fn list(&self, alias: &str) -> String {
@@ -144,6 +170,24 @@ impl Table {
         text
     }
 
+    /// Some rows of a tenant in the order of their keys, from the first or after a key; the tenant is `$1`, the key's
+    /// columns follow, then how many.
+    pub(super) fn page(&self, after_key: bool) -> String {
+        let key: Vec<&str> = self.columns.iter().take(self.key).map(|(name, _)| *name).collect();
+        let mut text = format!("select {} from {} where tenant = $1", self.names(), self.name);
+        let mut next = 2;
+        if after_key && !key.is_empty() {
+            let places: Vec<String> = (0..key.len()).map(|at| format!("${}", at + 2)).collect();
+            let _ = write!(text, " and ({}) > ({})", key.join(", "), places.join(", "));
+            next += key.len();
+        }
+        if !key.is_empty() {
+            let _ = write!(text, " order by {}", key.join(", "));
+        }
+        let _ = write!(text, " limit ${next}");
+        text
+    }
+
     /// An insert of so many rows; the tenant is `$1`, columns follow row by row.
     pub(super) fn insert(&self, rows: usize) -> String {
         let mut text = format!("insert into {} (tenant, {}) values ", self.name, self.names());
@@ -164,6 +208,19 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_goes_on_after_a_key() {
+        assert_eq!(
+            HELD.page(true),
+            "select revision from held where tenant = $1 and (revision) > ($2) order by revision limit $3"
+        );
+        assert_eq!(
+            PLAIN.page(false),
+            "select space, key, value, version from plain where tenant = $1 order by space, key limit $2"
+        );
+        assert!(HEADS.page(true).ends_with("from heads where tenant = $1 limit $2"));
+    }
 
     #[test]
     fn an_insert_names_every_column_and_replaces_by_key() {

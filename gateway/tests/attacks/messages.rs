@@ -185,7 +185,7 @@ fn sessions() -> Vec<Row> {
             raw(world, path, None, Vec::new()).await
         }),
         attack!("a session that begins with a ping", Node, MALFORMED, |world| {
-            let first = world.talker.open(Say::Ping(v1::Ping { nonce: 1 })).await;
+            let first = world.talker.open(Say::Ping(v1::Ping { nonce: 1, time_ms: None })).await;
             told(first.map(|talk: Talk| tonic::Response::new(talk.hear)))
         }),
         attack!("a hello of protocol 9", Node, Heard::Refused(ProtocolVersion), |world| {
@@ -205,7 +205,12 @@ fn sessions() -> Vec<Row> {
 }
 
 fn list(tenant: &str, page_size: i32, page_token: &str) -> v1::ListNodesRequest {
-    v1::ListNodesRequest { tenant: tenant.to_owned(), page_size, page_token: page_token.to_owned() }
+    v1::ListNodesRequest {
+        tenant: tenant.to_owned(),
+        page_size,
+        page_token: page_token.to_owned(),
+        ..Default::default()
+    }
 }
 
 async fn nodes(world: &World, ask: v1::ListNodesRequest) -> Heard {

@@ -202,7 +202,7 @@ impl World {
         let request = self.hub.by_operator(request);
         let digest = self.hub.admin().get_view_digest(request).await.unwrap().into_inner();
         let request =
-            v1::ListNodesRequest { tenant: TENANT.to_owned(), page_size: 1_000, page_token: String::new() };
+            v1::ListNodesRequest { tenant: TENANT.to_owned(), page_size: 1_000, ..Default::default() };
         let nodes = self.hub.admin().list_nodes(self.hub.by_operator(request)).await.unwrap().into_inner();
         State {
             head: self.hub.head(TENANT).await,

@@ -6,7 +6,12 @@ use semantics::reason::Reason;
 use super::world::{World, reason, tenant};
 
 fn nodes(tenant: &str, page_size: i32, page_token: &str) -> v1::ListNodesRequest {
-    v1::ListNodesRequest { tenant: tenant.to_owned(), page_size, page_token: page_token.to_owned() }
+    v1::ListNodesRequest {
+        tenant: tenant.to_owned(),
+        page_size,
+        page_token: page_token.to_owned(),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn a_message_of_the_wrong_shape_names_its_field() {
     assert!(status.message().contains("writer"), "{}", status.message());
     let pull = v1::PullRequest { from: None };
     check(node.sync().pull(node.by(pull)).await, Code::InvalidArgument, Reason::Malformed);
-    let first = Say::Ping(v1::Ping { nonce: 1 });
+    let first = Say::Ping(v1::Ping { nonce: 1, time_ms: None });
     check(node.open(first).await.map(drop), Code::InvalidArgument, Reason::Malformed);
 }
 

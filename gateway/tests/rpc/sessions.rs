@@ -27,7 +27,7 @@ async fn a_push_is_answered_and_reaches_the_other_session() {
     let ids: Vec<String> = changes.into_iter().map(|c| c.record.unwrap().key.unwrap().id).collect();
     assert_eq!(ids, ["x", "y"]);
     second.say(Say::Ack(v1::Ack { cursor: Some(cursor) })).await;
-    second.say(Say::Ping(v1::Ping { nonce: 7 })).await;
+    second.say(Say::Ping(v1::Ping { nonce: 7, time_ms: None })).await;
     let Heard::Pong(pong) = second.next().await else { panic!("no pong") };
     assert_eq!(pong.nonce, 7);
 }
@@ -41,7 +41,7 @@ async fn without_credit_nothing_is_sent_until_it_is_granted() {
     talk.cut().await;
     a.talk().await;
     a.sync().push(a.by(a.push(vec![a.note(1, "x")]))).await.unwrap();
-    talk.say(Say::Ping(v1::Ping { nonce: 1 })).await;
+    talk.say(Say::Ping(v1::Ping { nonce: 1, time_ms: None })).await;
     assert!(matches!(talk.next().await, Heard::Pong(_)), "the change came without credit");
     talk.say(Say::Credit(v1::Credit { bytes: 1_000 })).await;
     assert_eq!(talk.cut().await.1.len(), 1);
@@ -116,9 +116,10 @@ async fn a_heartbeat_tells_the_time_and_the_head() {
     let world = World::new().await;
     let node = world.node("a").await;
     let mut nodes = NodeServiceClient::new(world.spokes.clone());
-    let answer = nodes.heartbeat(node.by(v1::HeartbeatRequest { epoch: 0 })).await.unwrap().into_inner();
+    let answer =
+        nodes.heartbeat(node.by(v1::HeartbeatRequest { epoch: 0, about: None })).await.unwrap().into_inner();
     assert!(answer.revision >= 2 && answer.hub_time_ms > 0);
-    let unknown = nodes.heartbeat(node.by(v1::HeartbeatRequest { epoch: 9 })).await;
+    let unknown = nodes.heartbeat(node.by(v1::HeartbeatRequest { epoch: 9, about: None })).await;
     assert_eq!(reason(unknown), Reason::NotFound);
 }
 
@@ -129,7 +130,7 @@ async fn a_node_that_speaks_and_never_listens_can_still_be_cut_off() {
     let talk = node.talk().await;
     let say = talk.say.clone();
     let chatter = tokio::spawn(async move {
-        let ping = || v1::SessionRequest { message: Some(Say::Ping(v1::Ping { nonce: 7 })) };
+        let ping = || v1::SessionRequest { message: Some(Say::Ping(v1::Ping { nonce: 7, time_ms: None })) };
         while say.send(ping()).await.is_ok() {}
     });
     // Until its own answers stop the way.

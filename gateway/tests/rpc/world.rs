@@ -212,7 +212,7 @@ impl Talk {
 }
 
 pub fn hello() -> v1::Hello {
-    v1::Hello { protocol: 1, stream: None, cursor: None, resume: None, credit_bytes: 1 << 20 }
+    v1::Hello { protocol: 1, stream: None, cursor: None, resume: None, credit_bytes: 1 << 20, about: None }
 }
 
 pub fn tenant(name: &str) -> v1::CreateTenantRequest {

@@ -12,7 +12,7 @@ use semantics::digest::mutation_digest;
 use semantics::envelope::{Base, GroupPlace, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
 use semantics::ids::{Digest, Domain, Dot, GroupId, Incarnation, Key, MutationId, Revision, Salt, Writer};
 use semantics::outcome::Outcome;
-use semantics::session::{Hello, PROTOCOL_VERSION, Push, PushItem, Results, StreamState};
+use semantics::session::{About, Hello, PROTOCOL_VERSION, Push, PushItem, Results, StreamState};
 
 use super::ambient::TestClock;
 use super::world::World;
@@ -150,7 +150,8 @@ impl Author {
 }
 
 pub fn hello(stream: Option<StreamState>, cursor: Option<Cursor>) -> Hello {
-    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes: 64 * 1024 * 1024 }
+    let about = About::default();
+    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes: 64 * 1024 * 1024, about }
 }
 
 pub fn item(mutation: &Mutation) -> PushItem {

@@ -68,6 +68,11 @@ impl World {
         Arc::new(Hub::new(parts(&store, &self.clock, &self.entropy, &self.settings)))
     }
 
+    /// Another gateway on the same store, with a name.
+    pub fn hub_named(&self, name: &str) -> Arc<Hub> {
+        Arc::new(Hub::new(parts(&self.store, &self.clock, &self.entropy, &self.settings)).named(name))
+    }
+
     /// Another gateway on the same store.
     pub fn another_hub(&self) -> Arc<Hub> {
         self.hub_on(Arc::clone(&self.store))

@@ -1,8 +1,9 @@
 //! The messages of a session, and reconciliation.
 
+use semantics::health::SOFTWARE_BYTES_MAX;
 use semantics::ids::{CommitNumber, Digest, LogId, MutationId, Revision};
 use semantics::session::{
-    ClientMessage, Hello, Limits, Push, PushItem, Reconcile, Reconciliation, Results, ServerMessage,
+    About, ClientMessage, Hello, Limits, Push, PushItem, Reconcile, Reconciliation, Results, ServerMessage,
     StreamState, UNANSWERED_MAX, Welcome,
 };
 
@@ -59,6 +60,7 @@ impl TryFrom<v1::Hello> for Hello {
             cursor: optional("cursor", hello.cursor)?,
             resume: hello.resume.map(|resume| resume_position("resume", resume)).transpose()?,
             credit_bytes: hello.credit_bytes,
+            about: optional("about", hello.about)?.unwrap_or_default(),
         })
     }
 }
@@ -71,7 +73,28 @@ impl From<&Hello> for v1::Hello {
             cursor: hello.cursor.as_ref().map(Into::into),
             resume: hello.resume.clone(),
             credit_bytes: hello.credit_bytes,
+            about: (hello.about != About::default()).then(|| (&hello.about).into()),
         }
+    }
+}
+
+impl TryFrom<v1::About> for About {
+    type Error = ShapeError;
+    fn try_from(about: v1::About) -> Result<Self, ShapeError> {
+        let software = about.software;
+        // It is shown to operators as it is.
+        if software.len() > SOFTWARE_BYTES_MAX || software.bytes().any(|b| !b.is_ascii_graphic() && b != b' ')
+        {
+            let detail = format!("at most {SOFTWARE_BYTES_MAX} characters of printable ASCII");
+            return Err(ShapeError::invalid(detail)).at("software");
+        }
+        Ok(Self { software: Some(software).filter(|name| !name.is_empty()), time_ms: about.time_ms })
+    }
+}
+
+impl From<&About> for v1::About {
+    fn from(about: &About) -> Self {
+        Self { software: about.software.clone().unwrap_or_default(), time_ms: about.time_ms }
     }
 }
 
@@ -225,7 +248,7 @@ impl TryFrom<v1::SessionRequest> for ClientMessage {
             Message::Push(push) => Ok(Self::Push(push.try_into().at("push")?)),
             Message::Credit(credit) => Ok(Self::Credit { bytes: credit.bytes }),
             Message::Ack(ack) => Ok(Self::Ack { cursor: required("cursor", ack.cursor).at("ack")? }),
-            Message::Ping(ping) => Ok(Self::Ping { nonce: ping.nonce }),
+            Message::Ping(ping) => Ok(Self::Ping { nonce: ping.nonce, time_ms: ping.time_ms }),
         }
     }
 }
@@ -238,7 +261,9 @@ impl From<&ClientMessage> for v1::SessionRequest {
             ClientMessage::Push(push) => Message::Push(push.into()),
             ClientMessage::Credit { bytes } => Message::Credit(v1::Credit { bytes: *bytes }),
             ClientMessage::Ack { cursor } => Message::Ack(v1::Ack { cursor: Some(cursor.into()) }),
-            ClientMessage::Ping { nonce } => Message::Ping(v1::Ping { nonce: *nonce }),
+            ClientMessage::Ping { nonce, time_ms } => {
+                Message::Ping(v1::Ping { nonce: *nonce, time_ms: *time_ms })
+            }
         };
         Self { message: Some(message) }
     }

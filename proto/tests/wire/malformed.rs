@@ -147,6 +147,14 @@ fn greetings_of_the_wrong_shape_are_refused() {
             (|h| h.resume = Some(vec![0; 4097]), "resume", LARGE),
         ],
     );
+    refused::<Hello>(
+        &samples::named_hello(),
+        &[
+            (|h| h.about.as_mut().unwrap().software = "x".repeat(65), "about.software", BAD),
+            (|h| h.about.as_mut().unwrap().software = "a\nb".to_owned(), "about.software", BAD),
+            (|h| h.about.as_mut().unwrap().software = "ü".to_owned(), "about.software", BAD),
+        ],
+    );
     refused::<Welcome>(
         &samples::welcome(),
         &[

@@ -150,6 +150,15 @@ pub(crate) fn hello() -> Hello {
         cursor: Some(cursor()),
         resume: Some(vec![1, 2, 3]),
         credit_bytes: 1_000_000,
+        about: About::default(),
+    }
+}
+
+/// One that tells who says it.
+pub(crate) fn named_hello() -> Hello {
+    Hello {
+        about: About { software: Some("spoke 0.1.0".to_owned()), time_ms: Some(1_700_000_000_123) },
+        ..hello()
     }
 }
 
@@ -218,7 +227,9 @@ pub(crate) fn client_messages() -> Vec<(&'static str, ClientMessage)> {
         ("push", ClientMessage::Push(push())),
         ("credit", ClientMessage::Credit { bytes: 65_536 }),
         ("ack", ClientMessage::Ack { cursor: cursor() }),
-        ("ping", ClientMessage::Ping { nonce: 5 }),
+        ("hello_named", ClientMessage::Hello(named_hello())),
+        ("ping", ClientMessage::Ping { nonce: 5, time_ms: None }),
+        ("ping_timed", ClientMessage::Ping { nonce: 5, time_ms: Some(1_700_000_000_123) }),
     ]
 }
 

@@ -19,8 +19,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn run(data: &Path, printer: Printer) -> Result<(), Refusal> {
     let socket = Paths::new(data).socket();
     let asked = async {
-        let absent =
-            || Refusal::new(Reason::Unreachable, format!("no daemon answers on {}", socket.display()));
+        let absent = || {
+            Refusal::new(
+                Reason::Unreachable,
+                format!("no daemon answers on {}; `spoke run` starts one", socket.display()),
+            )
+        };
         let mut daemon = daemon::connect(&socket).await.ok_or_else(absent)?;
         let answer = daemon.get_status(v1::GetStatusRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))

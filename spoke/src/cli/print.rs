@@ -10,8 +10,11 @@ use serde_json::{Map, Value, json};
 use super::args::Output;
 use crate::daemon::refusal_json;
 
-/// Longest cell of a table, characters.
+/// Longest cell of a table, characters; but for those that name what the row is about.
 const CELL_CHARS_MAX: usize = 60;
+
+/// Columns that are never cut: people copy them into the next command.
+const NAMING_COLUMNS: [&str; 3] = ["id", "mutation", "record"];
 
 /// Columns that come first, where there are such.
 const FIRST_COLUMNS: [&str; 8] = ["setting", "value", "mutation", "kind", "id", "state", "revision", "body"];
@@ -25,6 +28,11 @@ pub(super) struct Printer {
 impl Printer {
     pub(super) fn new(output: Output) -> Self {
         Self { output }
+    }
+
+    /// Whether scripts read it.
+    pub(super) fn is_json(self) -> bool {
+        self.output == Output::Json
     }
 
     /// A result.
@@ -128,7 +136,8 @@ fn rows_table(rows: &[Value]) -> String {
         names.extend(row.keys().filter(|name| !names.contains(name)).collect::<Vec<_>>());
     }
     names.sort_by_key(|name| FIRST_COLUMNS.iter().position(|first| first == name).unwrap_or(usize::MAX));
-    let cells = |row: &Value| names.iter().map(|name| short(row.get(name.as_str()))).collect::<Vec<_>>();
+    let cells =
+        |row: &Value| names.iter().map(|name| short(name, row.get(name.as_str()))).collect::<Vec<_>>();
     let mut lines: Vec<Vec<String>> = vec![names.iter().map(|name| name.to_uppercase()).collect()];
     lines.extend(rows.iter().map(cells));
     let widths: Vec<usize> = (0..names.len())
@@ -143,9 +152,9 @@ fn rows_table(rows: &[Value]) -> String {
     lines.iter().map(pad).collect()
 }
 
-fn short(value: Option<&Value>) -> String {
+fn short(name: &str, value: Option<&Value>) -> String {
     let text = value.map(cell).unwrap_or_default();
-    if text.chars().count() <= CELL_CHARS_MAX {
+    if NAMING_COLUMNS.contains(&name) || text.chars().count() <= CELL_CHARS_MAX {
         return text;
     }
     text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
@@ -168,6 +177,14 @@ mod tests {
         let value = json!({"records": [{"id": "a", "n": 1}, {"id": "bb", "x": null}]});
         assert_eq!(table(&value), "ID  N  X\na   1\nbb     -\n");
         assert_eq!(table(&json!({"records": []})), "none");
+    }
+
+    #[test]
+    fn what_a_row_is_about_is_told_whole_and_what_it_holds_is_cut() {
+        let (id, body) = ("f".repeat(64), "x".repeat(64));
+        let shown = table(&json!({"conflicts": [{"id": id, "body": body}]}));
+        assert!(shown.contains(&id), "{shown}");
+        assert!(shown.ends_with("xx…\n"), "{shown}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use semantics::ids::Writer;
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
+use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
 use super::store::MetaKey;
 use super::{Replica, state};
@@ -70,6 +70,7 @@ impl Replica {
             cursor,
             resume,
             credit_bytes,
+            about: About::default(),
         }))
     }
 

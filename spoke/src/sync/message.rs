@@ -27,6 +27,8 @@ pub enum Event {
     OutboxChanged,
     /// A withdrawal was asked for: it is sent even where the stream waits.
     WithdrawAsked,
+    /// The confirmed records are to be fetched anew; not while an epoch is being opened, or one is at it already.
+    AnewAsked,
     /// A timer ran out.
     TimerFired(Timer),
     /// A unary call was answered.
@@ -210,8 +212,7 @@ pub enum Timer {
 /// Bytes a page counts against credit: the weight of its changes, and at least 1. The hub counts the same.
 #[must_use]
 pub fn page_bytes(page: &Page) -> u64 {
-    let changes: usize = page.changes.iter().map(|change| change.record.weight()).sum();
-    u64::try_from(changes.max(1)).unwrap_or(u64::MAX)
+    u64::try_from(page.weight()).unwrap_or(u64::MAX)
 }
 
 /// Whether a page ends in a cut.

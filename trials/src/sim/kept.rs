@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway::hub::limits::EPOCHS_OPEN_MAX;
-use gateway::hub::maintain::Seen;
+use gateway::hub::presence::Seen;
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Append, PlainRow, Space, Store};
 use semantics::ids::{Revision, TenantId};

@@ -97,7 +97,7 @@ async fn converse(
             }
         }
         if inbox.is_closed() {
-            return session.flush_ack().await;
+            return session.flush_seen().await;
         }
         moved.borrow_and_update();
         if let Some(outgoing) = session.next().await? {

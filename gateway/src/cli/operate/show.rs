@@ -19,15 +19,40 @@ pub(super) fn tenant(tenant: &v1::TenantView) -> Value {
 }
 
 pub(super) fn node(node: &v1::NodeView) -> Value {
-    json!({
+    let heard = node.last_heard.as_ref();
+    let shown = json!({
         "node": hex::encode(&node.node),
         "name": node.name,
         "type": node.node_type,
         "domain": node.domain,
         "capabilities": node.capabilities,
+        "declared_capabilities": node.declared_capabilities,
+        "set_capabilities": node.assigned_capabilities.as_ref().map(|set| &set.names),
         "status": node.status,
+        "health": node.health,
         "view": node.view.as_ref().map(view),
         "writers": node.writers.iter().map(writer).collect::<Vec<_>>(),
+    });
+    with(shown, heard.map_or_else(|| heard_of(&v1::WriterView::default()), heard_of))
+}
+
+pub(super) fn node_type(row: &v1::NodeTypeView) -> Value {
+    json!({"type": row.node_type, "capabilities": row.capabilities, "set": row.assigned})
+}
+
+/// What a writer was heard to be; of a node, the writer heard last.
+fn heard_of(writer: &v1::WriterView) -> Value {
+    let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let known = |number: u64| Some(number).filter(|number| *number > 0);
+    json!({
+        "seen_ms": known(writer.seen_ms),
+        "connected": writer.connected,
+        "acknowledged": writer.acknowledged.as_ref().map(|cursor| cursor.revision),
+        "lag_commits": writer.lag_commits,
+        "clock_offset_ms": writer.clock_offset_ms,
+        "protocol": known(u64::from(writer.protocol)),
+        "software": told(&writer.software),
+        "gateway": told(&writer.gateway),
     })
 }
 
@@ -37,13 +62,8 @@ fn view(view: &v1::View) -> Value {
 }
 
 fn writer(writer: &v1::WriterView) -> Value {
-    json!({
-        "epoch": writer.epoch,
-        "open": writer.open,
-        "last_n": writer.last_n,
-        "acknowledged": writer.acknowledged.as_ref().map(|cursor| cursor.revision),
-        "seen_ms": writer.seen_ms,
-    })
+    let own = json!({"epoch": writer.epoch, "open": writer.open, "last_n": writer.last_n});
+    with(own, heard_of(writer))
 }
 
 fn content(record: Option<&v1::Record>) -> Value {

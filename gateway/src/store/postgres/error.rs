@@ -5,7 +5,7 @@ use sqlx::Error;
 use crate::store::StoreError;
 
 /// Of a statement that wrote nothing or was rolled back.
-pub(super) fn of(error: &Error) -> StoreError {
+pub(in crate::store) fn of(error: &Error) -> StoreError {
     let detail = error.to_string();
     match error {
         Error::Database(database) => of_code(database.code().as_deref().unwrap_or_default(), detail),

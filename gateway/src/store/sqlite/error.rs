@@ -5,7 +5,7 @@ use sqlx::Error;
 use crate::store::StoreError;
 
 /// Of anything but a commit: the transaction is rolled back, so nothing was written.
-pub(super) fn of(error: &Error) -> StoreError {
+pub(in crate::store) fn of(error: &Error) -> StoreError {
     let detail = error.to_string();
     match error {
         Error::Database(database) => {

@@ -1,0 +1,162 @@
+//! `hubward node` and `hubward node-type`.
+
+use clap::Subcommand;
+use proto::v1;
+use semantics::reason::Refusal;
+use serde_json::json;
+
+use super::{OfTenant, PAGE_SIZE, refused, show};
+use crate::cli::client::Client;
+use crate::cli::output::Printer;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Node {
+    /// Lists nodes.
+    List {
+        /// Only this type: desktop, cloud, mobile, edge or agent.
+        #[arg(long = "type", value_name = "TYPE")]
+        node_type: Option<String>,
+        /// Only these: healthy (heard within 60 s), suspect (within 15 min) or offline.
+        #[arg(long)]
+        health: Option<String>,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Shows a node.
+    Show {
+        /// Node id or name.
+        node: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Sets what a node can do, whatever it declared.
+    Set {
+        /// Node id or name.
+        node: String,
+        #[command(flatten)]
+        can: Can,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Ends a node for good.
+    Revoke {
+        /// Node id or name.
+        node: String,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum NodeTypes {
+    /// Lists the types and what they stand for.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Sets what nodes of a type can do that declare nothing themselves.
+    Set {
+        /// desktop, cloud, mobile, edge or agent.
+        node_type: String,
+        #[command(flatten)]
+        can: Can,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(in crate::cli) struct Can {
+    /// Something it can do; may be given several times.
+    #[arg(long = "capability", value_name = "NAME")]
+    capabilities: Vec<String>,
+    /// Nothing at all.
+    #[arg(long)]
+    nothing: bool,
+    /// What it would be without having been set.
+    #[arg(long)]
+    reset: bool,
+}
+
+impl Can {
+    fn asked(self) -> Option<v1::Capabilities> {
+        (!self.reset).then_some(v1::Capabilities { names: self.capabilities })
+    }
+}
+
+impl Node {
+    pub(super) async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::List { node_type, health, of } => {
+                let mut request = v1::ListNodesRequest {
+                    tenant: of.tenant,
+                    page_size: PAGE_SIZE,
+                    page_token: String::new(),
+                    node_type: node_type.unwrap_or_default(),
+                    health: health.unwrap_or_default(),
+                };
+                let mut rows = Vec::new();
+                loop {
+                    let page = hub.list_nodes(request.clone()).await.map_err(refused)?.into_inner();
+                    rows.extend(page.nodes.iter().map(show::node));
+                    request.page_token = page.next_page_token;
+                    if request.page_token.is_empty() {
+                        break;
+                    }
+                }
+                let columns = [
+                    "name",
+                    "type",
+                    "domain",
+                    "status",
+                    "health",
+                    "seen_ms",
+                    "lag_commits",
+                    "clock_offset_ms",
+                    "software",
+                    "gateway",
+                    "node",
+                ];
+                out.list("nodes", rows, &columns);
+            }
+            Self::Show { node, of } => {
+                let request = v1::GetNodeRequest { tenant: of.tenant, node };
+                let found = hub.get_node(request).await.map_err(refused)?.into_inner();
+                out.object(&show::node(&found.node.unwrap_or_default()));
+            }
+            Self::Set { node, can, of } => {
+                let capabilities = can.asked();
+                let request = v1::SetNodeCapabilitiesRequest { tenant: of.tenant, node, capabilities };
+                let done = hub.set_node_capabilities(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+            Self::Revoke { node, of } => {
+                let request = v1::RevokeNodeRequest { tenant: of.tenant, node };
+                let done = hub.revoke_node(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NodeTypes {
+    pub(super) async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::List { of } => {
+                let request = v1::ListNodeTypesRequest { tenant: of.tenant };
+                let found = hub.list_node_types(request).await.map_err(refused)?.into_inner();
+                let rows = found.node_types.iter().map(show::node_type).collect();
+                out.list("node_types", rows, &["type", "capabilities", "set"]);
+            }
+            Self::Set { node_type, can, of } => {
+                let capabilities = can.asked();
+                let request = v1::SetNodeTypeRequest { tenant: of.tenant, node_type, capabilities };
+                let done = hub.set_node_type(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+        }
+        Ok(())
+    }
+}

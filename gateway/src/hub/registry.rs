@@ -1,0 +1,143 @@
+//! The registry: what nodes can do, and how many of them live.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::health::Health;
+use semantics::ids::{Kind, NodeId, Revision, TenantId};
+use semantics::kind;
+use semantics::node::{NodeType, Said};
+use semantics::reason::Reason;
+use serde::{Deserialize, Serialize};
+
+use super::Hub;
+use super::control::key_of;
+use super::error::HubError;
+use super::known::{NodeBody, NodeStatus, control_body};
+use super::presence::joined;
+use crate::store::{PointerQuery, Wanted};
+
+/// Registrations read at once.
+const PAGE_MAX: usize = 1_000;
+
+/// The body of a node type's control record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeTypeBody {
+    capabilities: BTreeSet<String>,
+}
+
+/// What was set for a tenant's node types; a type that is not in it stands for what the table of types says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeTypes(BTreeMap<NodeType, BTreeSet<String>>);
+
+impl NodeTypes {
+    /// What nodes of a type can do that declare nothing, and whether that was set for this tenant.
+    #[must_use]
+    pub fn of(&self, node_type: NodeType) -> (BTreeSet<String>, bool) {
+        let assigned = self.0.get(&node_type);
+        (assigned.cloned().unwrap_or_else(|| node_type.defaults()), assigned.is_some())
+    }
+
+    /// What a node can do.
+    #[must_use]
+    pub fn capabilities(&self, node: &NodeBody) -> BTreeSet<String> {
+        // A registration of a type that is none was written by a program with other types.
+        let Ok(node_type) = NodeType::from_name(&node.node_type) else { return node.capabilities.clone() };
+        let of_type = self.0.get(&node_type);
+        let said = Said { assigned: node.assigned.as_ref(), declared: &node.capabilities, of_type };
+        said.capabilities(node_type)
+    }
+}
+
+impl Hub {
+    /// What was set for a tenant's node types.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn node_types(&self, tenant: &TenantId) -> Result<NodeTypes, HubError> {
+        let mut wanted = Wanted::default();
+        for node_type in NodeType::all() {
+            wanted.keys.insert(key_of(kind::NODE_TYPE, node_type.as_str())?);
+        }
+        let found = self.store().load(tenant, &wanted).await?.current;
+        let mut types = BTreeMap::new();
+        for current in found.values().filter(|current| !current.pointer.deleted) {
+            let body: Option<NodeTypeBody> = control_body(Some(current));
+            let named = NodeType::from_name(current.pointer.key.id.as_str()).ok();
+            types.extend(named.zip(body.map(|body| body.capabilities)));
+        }
+        Ok(NodeTypes(types))
+    }
+
+    /// Sets what nodes of a type can do that declare nothing themselves; `None`: what the type stands for by itself.
+    ///
+    /// # Errors
+    /// STALE; store errors.
+    pub async fn set_node_type(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        node_type: NodeType,
+        capabilities: Option<BTreeSet<String>>,
+    ) -> Result<Revision, HubError> {
+        let key = key_of(kind::NODE_TYPE, node_type.as_str())?;
+        match capabilities {
+            Some(capabilities) => self.put_control(tenant, author, key, &NodeTypeBody { capabilities }).await,
+            None => match self.control(tenant, &key).await? {
+                Some(stands) => self.set_control(tenant, author, key, None, stands.pointer.revision).await,
+                None => Ok(Revision::ZERO),
+            },
+        }
+    }
+
+    /// Sets what a node can do; `None`: what it declared, or what its type stands for.
+    ///
+    /// # Errors
+    /// NOT_FOUND; STALE; store errors.
+    pub async fn set_capabilities(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        node: NodeId,
+        assigned: Option<BTreeSet<String>>,
+    ) -> Result<Revision, HubError> {
+        let key = key_of(kind::NODE, &node.to_string())?;
+        let stands: Option<NodeBody> = control_body(self.control(tenant, &key).await?.as_ref());
+        let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
+        self.put_control(tenant, author, key, &NodeBody { assigned, ..stands }).await
+    }
+
+    /// How many of a tenant's active nodes are healthy, suspect and offline, as this gateway knows it.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn nodes_by_health(&self, tenant: &TenantId) -> Result<BTreeMap<Health, u64>, HubError> {
+        let now_ms = self.clock().now_ms();
+        let mut last: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for seen in self.all_seen(tenant).await? {
+            let here = self.live(tenant, seen.writer);
+            if let Some(seen) = joined(Some(seen), here) {
+                let seen_ms = last.entry(seen.writer.node).or_default();
+                *seen_ms = seen.seen_ms.max(*seen_ms);
+            }
+        }
+        let mut counts: BTreeMap<Health, u64> = Health::ALL.into_iter().map(|health| (health, 0)).collect();
+        let kind = Kind::new(kind::NODE).map_err(|e| HubError::internal(e.to_string()))?;
+        let mut query = PointerQuery { kind: Some(kind), rows_max: PAGE_MAX, ..PointerQuery::default() };
+        loop {
+            let page = self.records(tenant, query.clone()).await?;
+            query.after = page.rows.last().map(|row| row.pointer.key.clone());
+            for row in page.rows.iter().filter(|row| !row.pointer.deleted) {
+                let is_active =
+                    control_body::<NodeBody>(Some(row)).is_some_and(|node| node.status == NodeStatus::Active);
+                let Ok(node) = row.pointer.key.id.as_str().parse::<NodeId>() else { continue };
+                if is_active {
+                    *counts.entry(Health::of(last.get(&node).copied(), now_ms)).or_default() += 1;
+                }
+            }
+            if page.is_last || query.after.is_none() {
+                return Ok(counts);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Going on from a backup: what a log remembers of the incarnation before it, and what comes back from spokes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cursor::Cursor;
+use crate::envelope::Base;
+use crate::ids::{CommitNumber, Digest, Dot, Key, LogId, Revision, Writer};
+use crate::version::Version;
+
+/// Epochs that a node may have opened in one incarnation of the log. The next incarnation begins so much higher, so
+/// that no epoch is given twice although the log forgot some.
+pub const EPOCHS_PER_LOG: u32 = 1 << 16;
+/// Longest time that a spoke keeps an acknowledged mutation which no backup holds, milliseconds.
+pub const KEPT_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// Most bytes of acknowledged mutations that a spoke keeps.
+pub const KEPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most acknowledged mutations that a spoke keeps.
+pub const KEPT_ENTRIES_MAX: u64 = 500_000;
+/// Most entries of a version that travel with a [`Remnant`]; one with more travels without.
+pub const REMNANT_DOTS_MAX: usize = 256;
+
+/// What backups hold of a tenant's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackedUp {
+    /// Everything up to this revision; zero = backups are being made, and none is finished.
+    pub revision: Revision,
+    /// When the last one was made, milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+}
+
+/// How far the operators are with a log that went on from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Spokes of the incarnation before are refused.
+    Stopped,
+    /// They send again what the log lost.
+    Recovering,
+    /// What had not come back until now is refused again.
+    Finished,
+}
+
+/// That a log went on from a backup of another: kept with the new log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The incarnation before.
+    pub predecessor: LogId,
+    /// Its last commit that is known here.
+    pub commit: CommitNumber,
+    /// Its last revision that is known here: whatever it numbered higher is not in this log.
+    pub revision: Revision,
+    /// Its chain at that commit.
+    pub chain: Digest,
+    /// How often this tenant's log was restored.
+    pub restores: u32,
+    /// When, milliseconds since 1970-01-01 UTC.
+    pub time_ms: u64,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+impl Restored {
+    /// Whether a replica that stands there may send again what the log lost.
+    #[must_use]
+    pub fn takes(&self, cursor: Option<&Cursor>) -> bool {
+        self.phase == Phase::Recovering && cursor.is_some_and(|cursor| cursor.log_id == self.predecessor)
+    }
+    /// Whether the log before had given this revision to something that is not in this one.
+    #[must_use]
+    pub fn lost(&self, revision: Revision) -> bool {
+        revision > self.revision
+    }
+    /// The first epoch that this log may open by itself.
+    #[must_use]
+    pub fn first_epoch(&self) -> u32 {
+        self.restores.saturating_mul(EPOCHS_PER_LOG)
+    }
+    /// What a spoke is told.
+    #[must_use]
+    pub fn told(&self) -> Recovery {
+        Recovery { predecessor: self.predecessor, commit: self.commit, revision: self.revision }
+    }
+}
+
+/// What a spoke is told of a log that takes back what it lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The incarnation before.
+    pub predecessor: LogId,
+    /// Its last commit that the hub knows.
+    pub commit: CommitNumber,
+    /// Its last revision that the hub knows.
+    pub revision: Revision,
+}
+
+/// A base as this log can read it: revisions that it never gave name nothing in it.
+#[must_use]
+pub fn rebased(mut base: Base, known: Revision) -> Base {
+    if base.revision > known {
+        base.revision = Revision::ZERO;
+    }
+    base
+}
+
+/// What a mutation was made on, of other writers, and the log does not hold yet: their spokes will send it again, and
+/// this one waits so that causes come before effects. `last_n` tells how far a writer's stream is in the log.
+#[must_use]
+pub fn waits_for(base: &Base, own: Writer, last_n: impl Fn(&Writer) -> u64) -> Option<Dot> {
+    let others = base.version.dots().filter(|dot| dot.writer != own && dot.writer != Writer::HUB);
+    others.into_iter().find(|dot| dot.n > last_n(&dot.writer))
+}
+
+/// A record as a spoke had it in the log before, at a revision that the present one never saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remnant {
+    /// Which record.
+    pub key: Key,
+    /// Its revision in the log before.
+    pub revision: Revision,
+    /// Digest of the record.
+    pub digest: Digest,
+    /// Whether it was a tombstone.
+    pub deleted: bool,
+    /// Its version; empty where that has more than [`REMNANT_DOTS_MAX`] entries.
+    pub version: Version,
+}
+
+/// A record as the hub holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// Digest of the record.
+    pub digest: Digest,
+    /// Its version.
+    pub version: &'a Version,
+}
+
+impl Remnant {
+    /// Whether the log holds again what made the record so: the same record, or one that contains all of its
+    /// mutations. What the hub itself had written counts as back once it was written again after the restore.
+    /// Otherwise it is only state: nothing is known of how it came about that could be sent again.
+    #[must_use]
+    pub fn is_back(&self, current: Option<Standing<'_>>, restored: Revision) -> bool {
+        let Some(current) = current else { return self.deleted };
+        if current.digest == self.digest {
+            return true;
+        }
+        let mut mutations = self.version.dots().filter(|dot| dot.writer != Writer::HUB).peekable();
+        if mutations.peek().is_some() {
+            return mutations.all(|dot| current.version.contains(dot));
+        }
+        !self.version.is_empty() && current.version.get(&Writer::HUB) > restored.0
+    }
+}
+
+/// Whether a spoke still keeps an acknowledged mutation: some backup is made, none of them holds it, and it is not
+/// too old. A mutation without a revision (it was refused or withdrawn) has no effect that could be lost.
+#[must_use]
+pub fn keeps(revision: Revision, acknowledged_ms: u64, backed_up: Option<Revision>, now_ms: u64) -> bool {
+    let is_young = now_ms.saturating_sub(acknowledged_ms) <= KEPT_MS_MAX;
+    is_young && backed_up.is_some_and(|held| revision > held)
+}
+
+#[cfg(test)]
+mod tests;

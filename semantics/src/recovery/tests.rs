@@ -1,0 +1,120 @@
+use super::*;
+use crate::ids::{Kind, NodeId, RecordId};
+
+fn writer(byte: u8) -> Writer {
+    Writer { node: NodeId([byte; 16]), epoch: 1 }
+}
+
+fn dot(byte: u8, n: u64) -> Dot {
+    Dot { writer: writer(byte), n }
+}
+
+fn hub(n: u64) -> Dot {
+    Dot { writer: Writer::HUB, n }
+}
+
+fn restored(phase: Phase) -> Restored {
+    Restored {
+        predecessor: LogId([1; 16]),
+        commit: CommitNumber(10),
+        revision: Revision(40),
+        chain: Digest::default(),
+        restores: 2,
+        time_ms: 5,
+        phase,
+    }
+}
+
+fn cursor(log: u8) -> Cursor {
+    Cursor {
+        log_id: LogId([log; 16]),
+        commit: CommitNumber(12),
+        revision: Revision(50),
+        chain: Digest::default(),
+        view_revision: Revision::ZERO,
+    }
+}
+
+#[test]
+fn only_replicas_of_the_log_before_send_again_and_only_while_the_log_recovers() {
+    assert!(restored(Phase::Recovering).takes(Some(&cursor(1))));
+    assert!(!restored(Phase::Recovering).takes(Some(&cursor(2))));
+    assert!(!restored(Phase::Recovering).takes(None));
+    assert!(!restored(Phase::Stopped).takes(Some(&cursor(1))));
+    assert!(!restored(Phase::Finished).takes(Some(&cursor(1))));
+}
+
+#[test]
+fn epochs_of_a_restored_log_lie_above_all_that_the_log_before_may_have_opened() {
+    let restored = restored(Phase::Stopped);
+    assert_eq!(restored.first_epoch(), 2 * EPOCHS_PER_LOG);
+    assert!(restored.lost(Revision(41)) && !restored.lost(Revision(40)));
+}
+
+#[test]
+fn a_base_names_no_revision_that_this_log_never_gave() {
+    let base = |revision| Base { version: Version::of(dot(1, 3)), revision: Revision(revision), own: None };
+    assert_eq!(rebased(base(40), Revision(40)), base(40));
+    assert_eq!(rebased(base(41), Revision(40)), base(0));
+}
+
+#[test]
+fn an_effect_waits_for_a_cause_of_another_writer_and_not_for_its_own_or_the_hubs() {
+    let version: Version = [dot(1, 9), dot(2, 5), hub(77)].into_iter().collect();
+    let base = Base { version, revision: Revision::ZERO, own: None };
+    assert_eq!(waits_for(&base, writer(1), |_| 4), Some(dot(2, 5)));
+    assert_eq!(waits_for(&base, writer(1), |_| 5), None);
+    assert_eq!(waits_for(&base, writer(2), |_| 5), Some(dot(1, 9)));
+}
+
+fn remnant(dots: &[Dot]) -> Remnant {
+    let key = Key { kind: Kind::new("note").unwrap(), id: RecordId::new("a").unwrap() };
+    let version = dots.iter().copied().collect();
+    Remnant { key, revision: Revision(44), digest: Digest([9; 32]), deleted: false, version }
+}
+
+#[test]
+fn a_record_is_back_when_all_its_mutations_are() {
+    let remnant = remnant(&[dot(1, 3), dot(2, 2), hub(44)]);
+    let back = |dots: &[Dot]| {
+        let version: Version = dots.iter().copied().collect();
+        let digest = Digest::default();
+        remnant.is_back(Some(Standing { digest, version: &version }), Revision(40))
+    };
+    assert!(back(&[dot(1, 3), dot(2, 2)]) && back(&[dot(1, 4), dot(2, 2), dot(3, 1)]));
+    assert!(!back(&[dot(1, 3)]) && !back(&[dot(1, 3), dot(2, 1)]));
+    assert!(!remnant.is_back(None, Revision(40)));
+    let same = Version::empty();
+    assert!(remnant.is_back(Some(Standing { digest: Digest([9; 32]), version: &same }), Revision(40)));
+}
+
+#[test]
+fn what_the_hub_had_written_is_back_once_it_was_written_again() {
+    let back = |n| {
+        let version = Version::of(hub(n));
+        let standing = Standing { digest: Digest::default(), version: &version };
+        remnant(&[hub(44)]).is_back(Some(standing), Revision(40))
+    };
+    assert!(back(41) && !back(40));
+    let unknown = Version::of(dot(1, 50));
+    let standing = Standing { digest: Digest::default(), version: &unknown };
+    assert!(
+        !remnant(&[]).is_back(Some(standing), Revision(40)),
+        "a version too wide to travel proves nothing"
+    );
+}
+
+#[test]
+fn a_tombstone_of_what_never_came_back_is_nothing_lost() {
+    let tombstone = Remnant { deleted: true, ..remnant(&[dot(1, 3)]) };
+    assert!(tombstone.is_back(None, Revision(40)));
+}
+
+#[test]
+fn a_mutation_is_kept_until_a_backup_holds_it_or_it_is_too_old() {
+    assert!(keeps(Revision(5), 1_000, Some(Revision(4)), 1_000));
+    assert!(!keeps(Revision(5), 1_000, Some(Revision(5)), 1_000));
+    assert!(!keeps(Revision(5), 1_000, None, 1_000), "no backups are made");
+    assert!(keeps(Revision(5), 1_000, Some(Revision::ZERO), 1_000 + KEPT_MS_MAX));
+    assert!(!keeps(Revision(5), 1_000, Some(Revision::ZERO), 1_001 + KEPT_MS_MAX));
+}

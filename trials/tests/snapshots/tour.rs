@@ -1,0 +1,194 @@
+//! A tour through every command, of an operator and of the users of two spokes.
+
+use trials::fleet::{Hub, Spoke};
+use trials::process::{Folder, Process, run, until};
+use trials::tree::root;
+
+use super::{compare, masked, shown};
+
+/// What was said to the commands, and what they answered.
+struct Tour<'a> {
+    folder: &'a Folder,
+    said: String,
+}
+
+impl Tour<'_> {
+    /// Runs a command on a data folder; gives what it printed.
+    fn step(&mut self, program: &str, data: &str, words: &[&str]) -> String {
+        let ran = run(program, &[&["--data", data], words].concat());
+        self.said += &shown(&format!("{program} {}", words.join(" ")), &ran);
+        ran.stdout
+    }
+
+    /// Runs a command whose output is another program's business, and keeps how it begins.
+    fn begins(&mut self, program: &str, data: &str, words: &[&str]) {
+        let ran = run(program, &[&["--data", data], words].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let first = ran.stdout.lines().next().unwrap_or_default();
+        self.said += &format!("$ {program} {}\n{first}\n…\n\n", words.join(" "));
+    }
+
+    /// What a command prints first that does not end by itself.
+    fn stays(&mut self, program: &str, data: &str, words: &[&str]) -> Process {
+        let process = Process::start(program, &[&["--data", data], words].concat());
+        self.said += &format!("$ {program} {}\n{}\n…\n\n", words.join(" "), process.line());
+        process
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.at(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+/// A 64-digit or 32-digit name out of what a command printed.
+fn named(printed: &str, digits: usize) -> String {
+    let mut words = printed.split(|c: char| !c.is_ascii_hexdigit());
+    words.find(|word| word.len() == digits).unwrap_or_else(|| panic!("no name in {printed}")).to_owned()
+}
+
+fn sync(data: &str) {
+    let ran = run("spoke", &["--data", data, "sync"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
+    let free = ["serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"];
+    tour.step("hubward", fresh, &["migrate"]);
+    assert_eq!(tour.stays("hubward", fresh, &free).terminate(), 0);
+    tour.step("hubward", fresh, &["config", "check"]);
+    tour.begins("hubward", fresh, &["completions", "bash"]);
+    tour.step("hubward", hub, &["tenant", "create", "zoo"]);
+    tour.step("hubward", hub, &["tenant", "create", "zoo"]);
+    tour.step("hubward", hub, &["tenant", "create", "NOT A NAME"]);
+    let lamp = tour.file("lamp.json", r#"{"name":"lamp","policy":"fields"}"#);
+    tour.step("hubward", hub, &["kind", "apply", &lamp]);
+    let odd = tour.file("odd.json", r#"{"name":"lamp","policy":"luck"}"#);
+    tour.step("hubward", hub, &["kind", "apply", &odd]);
+    tour.step("hubward", hub, &["kind", "list"]);
+    tour.begins("hubward", hub, &["ca", "show"]);
+    tour.step("hubward", hub, &["node", "show", "laptop"]);
+    tour.step("hubward", hub, &["view", "set", "--node", "laptop", "--cell", "default"]);
+    tour.step("hubward", hub, &["operator", "create", "ada", "--role", "viewer"]);
+    tour.step("hubward", hub, &["operator", "create", "ada", "--role", "queen"]);
+    tour.step("hubward", hub, &["operator", "rotate", "ada", "--grace", "1m"]);
+    tour.step("hubward", hub, &["operator", "list"]);
+    tour.step("hubward", hub, &["operator", "revoke", "ada"]);
+    tour.step("hubward", hub, &["operator", "revoke", "nobody"]);
+    tour.step("hubward", hub, &["audit", "list", "--source", "commits", "--kind", "kind"]);
+}
+
+fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
+    tour.step("spoke", laptop, &["put", "note", "plan", "{\"text\":\"one\"}"]);
+    for data in [laptop, desktop] {
+        sync(data);
+    }
+    tour.step("spoke", laptop, &["patch", "note", "plan", "{\"text\":\"two\"}"]);
+    tour.step("spoke", desktop, &["patch", "note", "plan", "{\"text\":\"three\"}"]);
+    for data in [laptop, desktop, laptop] {
+        sync(data);
+    }
+    let listed = tour.step("spoke", laptop, &["conflicts", "list"]);
+    tour.step("spoke", laptop, &["conflicts", "show", &named(&listed, 64)]);
+    tour.step("spoke", laptop, &["history", "note", "plan"]);
+    tour.step("spoke", laptop, &["digest"]);
+    tour.step("spoke", laptop, &["digest", "--content"]);
+    tour.begins("spoke", laptop, &["doctor"]);
+}
+
+fn own(tour: &mut Tour<'_>, laptop: &str) {
+    tour.step("spoke", laptop, &["status"]);
+    tour.step("spoke", laptop, &["config", "check"]);
+    tour.step("spoke", laptop, &["config", "print", "--output", "json"]);
+    tour.begins("spoke", laptop, &["completions", "fish"]);
+    tour.step("spoke", laptop, &["rm", "note", "plan"]);
+    let listed = tour.step("spoke", laptop, &["outbox", "list"]);
+    let mutation = named(&listed, 32);
+    tour.step("spoke", laptop, &["outbox", "retry", &mutation]);
+    tour.step("spoke", laptop, &["outbox", "drop", &mutation]);
+    tour.step("spoke", laptop, &["outbox", "drop", "nonsense"]);
+    let memory = tour.file(
+        "memory.json",
+        "{\"type\":\"entity\",\"name\":\"N\",\"entityType\":\"T\",\"observations\":[]}\nx\n",
+    );
+    tour.step("spoke", laptop, &["import", &memory, "--mapping", "mcp-memory"]);
+    let absent = tour.folder.at("absent.json");
+    tour.step("spoke", laptop, &["import", &absent]);
+    let daemon = tour.stays("spoke", laptop, &["run"]);
+    until("the daemon has caught up", || {
+        run("spoke", &["--data", laptop, "health"]).stdout.contains("live").then_some(())
+    });
+    tour.step("spoke", laptop, &["health"]);
+    // Nothing is on its way any more, so that the watch tells a state that stays.
+    sync(laptop);
+    let watch = tour.stays("spoke", laptop, &["watch", "entity", "--after", "0"]);
+    drop(watch);
+    assert_eq!(daemon.terminate(), 0);
+    tour.step("spoke", laptop, &["adopt-log"]);
+}
+
+#[test]
+fn every_command_answers_as_kept() {
+    let folder = Folder::new("snapshots-tour");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let mut tour = Tour { folder: &folder, said: String::new() };
+    let (hub_data, fresh) = (folder.at("hub"), folder.at("fresh"));
+    operators(&mut tour, &hub_data, &fresh);
+    let token = named_token(&hub);
+    let token = tour.file("token", &token);
+    let desktop = folder.at("desktop");
+    let join =
+        ["join", "--hub", &hub.url(), "--name", "desktop", "--type", "desktop", "--token-file", &token];
+    tour.step("spoke", &desktop, &join);
+    tour.step("spoke", &desktop, &join);
+    conflict(&mut tour, &laptop.data, &desktop);
+    tour.step("hubward", &hub_data, &["record", "get", "kind", "lamp"]);
+    tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
+    tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
+    let backup = folder.at("backup");
+    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
+    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
+    tour.step("hubward", &hub_data, &["restore", &backup]);
+    own(&mut tour, &laptop.data);
+    tour.step("hubward", &hub_data, &["node", "revoke", "desktop"]);
+    tour.step("spoke", &desktop, &["sync"]);
+    compare("commands.txt", &masked(&tour.said, &folder.path().display().to_string()));
+}
+
+fn named_token(hub: &Hub) -> String {
+    let made = hub.admin(&["token", "create"]).json();
+    made["token"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+/// Commands that are no group of others.
+fn leaves(program: &str, command: &clap::Command, all: &mut Vec<String>) {
+    let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
+    if below.is_empty() {
+        all.push(program.to_owned());
+    }
+    for command in below {
+        leaves(&format!("{program} {}", command.get_name()), command, all);
+    }
+}
+
+#[test]
+fn no_command_is_without_its_answer_among_those_kept() {
+    let kept = ["answers.txt", "commands.txt", "wrong.txt"].map(|name| {
+        std::fs::read_to_string(root().join("trials/data/snapshots").join(name)).unwrap_or_default()
+    });
+    let mut all = Vec::new();
+    for (program, command) in [("hubward", gateway::cli::command()), ("spoke", spoke::cli::command())] {
+        leaves(program, &command, &mut all);
+    }
+    assert!(all.len() > 40, "{all:?}");
+    for command in all {
+        let is_kept = kept.concat().lines().any(|line| {
+            line.strip_prefix("$ ")
+                .and_then(|line| line.strip_prefix(&command))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        });
+        assert!(is_kept, "no answer of `{command}` is kept: add it to the tour");
+    }
+}
