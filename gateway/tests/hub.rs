@@ -51,6 +51,7 @@ macro_rules! hub_tests {
                     a_repeat_gets_its_first_outcome_on_every_gateway,
                     same_record_twice,
                     many_writers_in_one_commit,
+                    a_push_may_take_a_commit_for_each_of_its_elements,
                     transient_refusal,
                     withdraw,
                     a_withdrawn_dot_that_another_gateway_had_consumed,
