@@ -53,6 +53,7 @@ macro_rules! hub_tests {
                     a_repeat_gets_its_first_outcome_on_every_gateway,
                     same_record_twice,
                     many_writers_in_one_commit,
+                    a_push_may_take_a_commit_for_each_of_its_elements,
                     transient_refusal,
                     withdraw,
                     a_withdrawn_dot_that_another_gateway_had_consumed,
@@ -120,6 +121,7 @@ macro_rules! hub_tests {
                     live_changes_come_in_order_once,
                     readers_of_one_view_share_a_batch,
                     a_session_without_credit_is_sent_nothing,
+                    credit_stays_level_for_who_grants_what_each_message_cost,
                     a_view_change_reaches_a_live_session,
                 }
                 paging {

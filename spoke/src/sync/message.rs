@@ -226,8 +226,7 @@ pub enum Timer {
 /// Bytes a page counts against credit: the weight of its changes, and at least 1. The hub counts the same.
 #[must_use]
 pub fn page_bytes(page: &Page) -> u64 {
-    let changes: usize = page.changes.iter().map(|change| change.record.weight()).sum();
-    u64::try_from(changes.max(1)).unwrap_or(u64::MAX)
+    u64::try_from(page.weight()).unwrap_or(u64::MAX)
 }
 
 /// Whether a page ends in a cut.
