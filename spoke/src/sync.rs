@@ -93,6 +93,8 @@ pub struct Sync {
     /// Whether the hub was asked again with a new access token since it last took one.
     is_renewing: bool,
     last_refusal: Option<Refusal>,
+    /// Whether the hub takes back what its log lost, as it said in its welcome.
+    is_asked_back: bool,
 }
 
 impl Sync {
@@ -118,6 +120,7 @@ impl Sync {
             gave_up: false,
             is_renewing: false,
             last_refusal: None,
+            is_asked_back: false,
         }
     }
 
@@ -235,6 +238,9 @@ impl Sync {
                 self.last_refusal = None;
                 let after_ms = self.config.ping_ms;
                 let mut actions = vec![Action::SetTimer { timer: Timer::Keepalive, after_ms }];
+                if self.is_asked_back {
+                    actions.push(Action::Step(Step::PrepareRemnants));
+                }
                 actions.extend(self.push_if_idle());
                 actions
             }
@@ -248,6 +254,9 @@ impl Sync {
                     Action::Send(ClientMessage::Push(push)),
                     Action::SetTimer { timer: Timer::Answer, after_ms: self.config.answer_ms },
                 ]
+            }
+            (Event::RemnantsReady(Some(page)), Phase::Live) => {
+                vec![Action::Send(ClientMessage::Remnants(page))]
             }
             (Event::Settled(settled), Phase::Live) => self.settled(settled),
             (Event::Staged { bytes }, Phase::Live) => self.consumed(bytes),
@@ -271,6 +280,7 @@ impl Sync {
         match message {
             ServerMessage::Goodbye(refusal) => self.goodbye(refusal),
             ServerMessage::Welcome(welcome) if self.phase == Phase::Greeting => {
+                self.is_asked_back = welcome.recovery.is_some();
                 vec![Action::Step(Step::TakeWelcome(welcome))]
             }
             ServerMessage::Welcome(_) => Vec::new(),
@@ -278,7 +288,10 @@ impl Sync {
             ServerMessage::Results(results) => vec![Action::Step(Step::Settle(results))],
             ServerMessage::Changes(page) if is_cut(&page) => vec![Action::Step(Step::Apply(page))],
             ServerMessage::Changes(page) => vec![Action::Step(Step::Stage(page))],
-            ServerMessage::Pong { hub_time_ms, .. } => vec![Action::Step(Step::NoteHubTime { hub_time_ms })],
+            ServerMessage::Pong { hub_time_ms, backup_watermark: backed_up, .. } => {
+                vec![Action::Step(Step::NotePong { hub_time_ms, backed_up })]
+            }
+            ServerMessage::RemnantsTaken { page } => vec![Action::Step(Step::RemnantsTaken { page })],
         }
     }
 
@@ -347,7 +360,7 @@ impl Sync {
     fn timer(&mut self, timer: Timer, now_ms: u64) -> Vec<Action> {
         let silent = |text: &str| Refusal::new(Reason::DeadlineExceeded, text);
         match (timer, self.phase) {
-            (Timer::Reconnect, Phase::Waiting) => self.connect(),
+            (Timer::Reconnect, Phase::Waiting) | (Timer::Probe, Phase::Idle) => self.connect(),
             (Timer::Greeting, Phase::Connecting | Phase::Greeting | Phase::Reconciling) => {
                 self.ended(silent("the hub did not welcome us in time"))
             }
@@ -406,7 +419,11 @@ impl Sync {
         let mut actions = self.close();
         self.phase = Phase::Idle;
         self.last_refusal = Some(refusal.clone());
+        let is_forked = refusal.reason == Reason::LogForked;
         actions.push(Action::Stop(refusal));
+        if is_forked {
+            actions.push(Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms });
+        }
         actions
     }
 

@@ -44,6 +44,7 @@ fn welcome() -> Welcome {
         hub_time_ms: 0,
         limits,
         backup_watermark: None,
+        recovery: None,
     }
 }
 
@@ -280,8 +281,12 @@ fn a_forked_log_stops_until_started_again() {
     let actions = goodbye(&mut sync, Reason::LogForked);
     assert_eq!(actions[1], Action::Step(Step::Halt(refusal(Reason::LogForked))));
     let actions = sync.on(Event::Halted(refusal(Reason::LogForked)), 0);
-    assert_eq!(actions, [Action::Stop(refusal(Reason::LogForked))]);
+    let after_ms = Config::default().probe_ms;
+    let probe = Action::SetTimer { timer: Timer::Probe, after_ms };
+    assert_eq!(actions, [Action::Stop(refusal(Reason::LogForked)), probe]);
     assert_eq!(sync.on(Event::TimerFired(Timer::Reconnect), 0), []);
+    // The hub may since have begun to take back what it lost: it is asked, and nothing else happens.
+    assert_eq!(sync.clone().on(Event::TimerFired(Timer::Probe), 0).len(), 2);
     assert_eq!(sync.on(Event::Start, 0).len(), 2);
 }
 
@@ -369,8 +374,8 @@ fn a_dead_peer_is_noticed_by_silence_only() {
     let config = Config::default();
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), config.ping_ms);
     assert!(matches!(actions[0], Action::Send(ClientMessage::Ping { .. })));
-    let pong = Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77 });
-    assert_eq!(sync.on(pong, 40_000), [Action::Step(Step::NoteHubTime { hub_time_ms: 77 })]);
+    let pong = Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77, backup_watermark: None });
+    assert_eq!(sync.on(pong, 40_000), [Action::Step(Step::NotePong { hub_time_ms: 77, backed_up: None })]);
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), 40_000 + config.dead_peer_ms - 1);
     assert!(matches!(actions[0], Action::Send(_)));
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), 40_000 + config.dead_peer_ms);

@@ -29,6 +29,8 @@ pub struct Config {
     pub breaker_open_ms: u64,
     /// Before a push is tried again that the hub answered with nothing, milliseconds.
     pub stall_ms: u64,
+    /// Before a hub whose log forked is asked again whether it takes back what it lost, milliseconds.
+    pub probe_ms: u64,
 }
 
 impl Default for Config {
@@ -47,6 +49,7 @@ impl Default for Config {
             breaker_failures: 12,
             breaker_open_ms: 60_000,
             stall_ms: 1_000,
+            probe_ms: 5_000,
         }
     }
 }

@@ -175,6 +175,7 @@ impl World {
             breaker_failures: 12,
             breaker_open_ms: 2_000,
             stall_ms: 200,
+            probe_ms: 1_000,
         }
     }
 
