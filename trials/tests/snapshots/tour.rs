@@ -151,9 +151,12 @@ fn every_command_answers_as_kept() {
     tour.step("hubward", &hub_data, &["record", "get", "kind", "lamp"]);
     tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
     tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
+    let backup = folder.at("backup");
+    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
+    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
+    tour.step("hubward", &hub_data, &["restore", &backup]);
     own(&mut tour, &laptop.data);
     tour.step("hubward", &hub_data, &["backup", "check", &fresh]);
-    tour.step("hubward", &hub_data, &["restore", &backup]);
     tour.step("hubward", &fresh, &["restore", &backup]);
     tour.step("hubward", &hub_data, &["node", "revoke", "desktop"]);
     tour.step("spoke", &desktop, &["sync"]);
