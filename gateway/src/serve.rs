@@ -36,7 +36,7 @@ use crate::place;
 use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
 use crate::rpc::inflow::{self, Inflow};
-use crate::rpc::layers::{CALLS_MAX, Layers, in_use, named};
+use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::sync::SyncHandler;
@@ -245,7 +245,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
 /// Looks who is calling, and then how much of the call is held until it is whole.
 fn with_rights(routes: axum::Router, trust: &Trust) -> axum::Router {
     let bound = from_fn_with_state(Inflow::default(), inflow::bound);
-    routes.layer(bound).layer(from_fn(named)).layer(AuthLayer::new(trust.verifier(), status::of))
+    routes.layer(bound).layer(AuthLayer::new(trust.verifier(), status::of, status::note_caller))
 }
 
 async fn spoke_routes(

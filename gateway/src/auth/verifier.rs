@@ -36,6 +36,21 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Itself, when it may call `path`.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED.
+    pub(super) fn allowed(self, path: &str) -> Result<Self, HubError> {
+        let is_allowed = match (&self, right_of(path)) {
+            (_, None) => false,
+            (_, Some(Right::Anyone)) => true,
+            (Self::Node { .. }, Some(right)) => right == Right::Node,
+            (Self::Operator(operator), Some(right)) => right.is_held_by(operator),
+            (Self::Anyone, Some(_)) => false,
+        };
+        if is_allowed { Ok(self) } else { Err(denied()) }
+    }
+
     /// The node that the layer has found to be calling.
     ///
     /// # Errors
@@ -82,22 +97,25 @@ impl Verifier {
     /// UNAUTHENTICATED without a valid proof; PERMISSION_DENIED for a proof that does not reach, or a path that
     /// nobody may call; store errors.
     pub async fn caller(&self, path: &str, authorization: Option<&[u8]>) -> Result<Caller, HubError> {
-        let Some(right) = right_of(path) else { return Err(denied()) };
-        if right == Right::Anyone {
-            return Ok(Caller::Anyone);
+        self.proven(path, authorization).await?.allowed(path)
+    }
+
+    /// Who calls `path` with this `authorization`, whether or not it may.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED without a valid proof; PERMISSION_DENIED for a path that nobody may call; store errors.
+    pub(super) async fn proven(&self, path: &str, authorization: Option<&[u8]>) -> Result<Caller, HubError> {
+        match right_of(path) {
+            None => return Err(denied()),
+            Some(Right::Anyone) => return Ok(Caller::Anyone),
+            Some(_) => {}
         }
         let token = authorization.and_then(bearer).ok_or_else(|| refused("no bearer token"))?;
-        let caller = if token.starts_with(secret::OPERATOR_PREFIX) {
-            self.operator(token).await?
+        if token.starts_with(secret::OPERATOR_PREFIX) {
+            self.operator(token).await
         } else {
-            self.node(token).await?
-        };
-        let is_allowed = match &caller {
-            Caller::Node { .. } => right == Right::Node,
-            Caller::Operator(operator) => right.is_held_by(operator),
-            Caller::Anyone => false,
-        };
-        if is_allowed { Ok(caller) } else { Err(denied()) }
+            self.node(token).await
+        }
     }
 
     async fn operator(&self, token: &str) -> Result<Caller, HubError> {

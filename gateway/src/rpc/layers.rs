@@ -33,6 +33,7 @@ use super::status;
 use crate::access::{AccessLog, Who};
 use crate::ambient::{Entropy, Stopwatch};
 use crate::auth::Caller;
+use crate::auth::rights::right_of;
 use crate::hub::error::HubError;
 use crate::telemetry::Metrics;
 use crate::tls::Peer;
@@ -93,7 +94,8 @@ async fn trace(State(layers): State<Layers>, request: Request, next: Next) -> Re
     let (mut response, refused, caller) = status::within(id.clone(), answered).await;
     let code = code_of(response.headers());
     // A path that nobody serves is the caller's invention: it becomes no label and no log line.
-    let is_known = !matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated);
+    let is_refused = matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated);
+    let is_known = !is_refused || right_of(&method).is_some();
     let method = if is_known { method.as_str() } else { "refused" };
     layers.metrics.called(method, code);
     if let Some(refusal) = &refused {
@@ -119,14 +121,6 @@ fn principal(caller: Option<Caller>, address: Option<IpAddr>) -> (Option<TenantI
         Some(Caller::Operator(operator)) => (Some(operator.tenant.clone()), Who::Operator(operator)),
         Some(Caller::Anyone) | None => (None, Who::Address(address)),
     }
-}
-
-/// Tells the access log who calls; runs behind the look at who it is.
-pub async fn named(request: Request, next: Next) -> Response {
-    if let Some(caller) = request.extensions().get::<Caller>() {
-        status::note_caller(caller.clone());
-    }
-    next.run(request).await
 }
 
 fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> String {

@@ -172,7 +172,7 @@ async fn the_layer_answers_for_the_service_and_tells_it_who_calls() {
             node.map_or_else(|e| e.to_string(), |n| n.to_string()),
         ))
     });
-    let mut service = AuthLayer::new(world.trust.verifier(), refuse).layer(inner);
+    let mut service = AuthLayer::new(world.trust.verifier(), refuse, drop).layer(inner);
     let ask = |token: &str| {
         let shown = format!("Bearer {token}");
         http::Request::builder()
