@@ -85,7 +85,10 @@ async fn memory_has_its_bound_while_many_sessions_stand_and_one_never_reads() {
     }
     let desktop = synced.await.expect("the reading spoke is in sync");
     let (seen, after) = (crowd.seen(), start.elapsed());
-    println!("after {after:.1?} every one of {} sessions was shown revision {seen} of {all}", SESSIONS - SILENT);
+    println!(
+        "after {after:.1?} every one of {} sessions was shown revision {seen} of {all}",
+        SESSIONS - SILENT
+    );
     assert_eq!(desktop.digest(), hub.digest("desktop"));
     check_peaks(&hub, &writer, &reader);
 }
