@@ -88,6 +88,20 @@ pub enum Event {
     },
 }
 
+/// What events are called, in order.
+pub const EVENT_NAMES: [&str; 10] = [
+    "access_token_issued",
+    "join_token_created",
+    "node_joined",
+    "not_kept",
+    "others_refused",
+    "refused",
+    "session_closed",
+    "session_cut",
+    "session_opened",
+    "tenant_created",
+];
+
 impl Event {
     /// Its name.
     #[must_use]

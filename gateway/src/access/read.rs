@@ -20,7 +20,7 @@ pub struct Filter {
     pub since_ms: Option<u64>,
     /// Before this.
     pub until_ms: Option<u64>,
-    /// Only of principals whose name begins so.
+    /// Only of the principal of this name; of all whose name begins so, where it ends with `/`.
     pub who: Option<String>,
     /// Only events of this name.
     pub event: Option<String>,
@@ -28,11 +28,15 @@ pub struct Filter {
     pub reason: Option<String>,
 }
 
+fn is_named(name: &str, who: &str) -> bool {
+    name == who || (who.ends_with('/') && name.starts_with(who))
+}
+
 impl Filter {
     fn takes(&self, entry: &Entry) -> bool {
         self.since_ms.is_none_or(|since| entry.time_ms >= since)
             && self.until_ms.is_none_or(|until| entry.time_ms < until)
-            && self.who.as_deref().is_none_or(|who| entry.who.starts_with(who))
+            && self.who.as_deref().is_none_or(|who| is_named(&entry.who, who))
             && self.event.as_deref().is_none_or(|event| entry.event.name() == event)
             && self.reason.as_deref().is_none_or(|reason| entry.event.reason() == Some(reason))
     }

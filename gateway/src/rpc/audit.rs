@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::audit_service_server::AuditService;
+use semantics::access::EVENT_NAMES;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
@@ -82,6 +83,7 @@ impl AuditHandler {
         let times = format!("{:?} {:?}", request.since_ms, request.until_ms);
         let scope = ["access", tenant.as_str(), &times, &request.who, &request.event, &request.reason];
         let (block, entries) = unpair(&scope, &request.page_token)?;
+        check_known(&request)?;
         let filter = Filter {
             since_ms: request.since_ms,
             until_ms: request.until_ms,
@@ -253,4 +255,17 @@ fn of_control(commit: &CommitRow, row: &LogRow) -> v1::ChangeEntry {
         reason: String::new(),
         mutation: Vec::new(),
     }
+}
+
+/// A name that nothing has finds nothing, and its asker would take that for an answer.
+fn check_known(request: &v1::ListAccessRequest) -> Result<(), HubError> {
+    let (event, reason) = (request.event.as_str(), request.reason.as_str());
+    if !event.is_empty() && !EVENT_NAMES.contains(&event) {
+        let detail = format!("event: there is no {event}; there are {}", EVENT_NAMES.join(", "));
+        return Err(HubError::new(Reason::Malformed, detail));
+    }
+    if !reason.is_empty() && !Reason::ALL.iter().any(|known| known.as_str() == reason) {
+        return Err(HubError::new(Reason::Malformed, format!("reason: there is no {reason}")));
+    }
+    Ok(())
 }

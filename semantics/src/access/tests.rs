@@ -83,3 +83,17 @@ fn entries_are_flat_json() {
     assert_eq!(json["event"], event.name());
     assert_eq!(serde_json::from_value::<Entry>(json).unwrap().event, event);
 }
+
+#[test]
+fn every_event_has_its_name_among_those_that_are_known() {
+    let reason = || "DRAINING".to_owned();
+    let events = [
+        Event::SessionOpened { epoch: 1 },
+        Event::SessionClosed { epoch: 1, acknowledged: 1, lasted_ms: 1 },
+        Event::SessionCut { epoch: 1, reason: reason(), acknowledged: 1, lasted_ms: 1 },
+        Event::AccessTokenIssued,
+        Event::TenantCreated,
+    ];
+    assert!(events.iter().all(|event| EVENT_NAMES.contains(&event.name())));
+    assert!(EVENT_NAMES.is_sorted());
+}

@@ -26,14 +26,19 @@ pub(super) async fn import(access: &mut Access, import: Import, printer: Printer
         let answer = answer?;
         if answer.done {
             let file = Some(&answer.rejected_file).filter(|file| !file.is_empty());
-            return printer.show(&json!({
+            printer.show(&json!({
                 "read": answer.read,
                 "written": answer.written,
                 "unchanged": answer.unchanged,
                 "passed_over": answer.passed_over,
                 "rejected": answer.rejected,
                 "rejected_file": file,
-            }));
+            }))?;
+            return if answer.read > 0 && answer.rejected == answer.read {
+                Err(nothing_taken(&answer))
+            } else {
+                Ok(())
+            };
         }
         if std::io::stderr().is_terminal() {
             print::note(&format!(
@@ -43,6 +48,15 @@ pub(super) async fn import(access: &mut Access, import: Import, printer: Printer
         }
     }
     Err(Refusal::new(Reason::Internal, "the import ended without an answer"))
+}
+
+/// Every row was rejected: the file is of another form than it was taken for.
+fn nothing_taken(answer: &v1::ImportFileResponse) -> Refusal {
+    let detail = format!(
+        "all {} rows were rejected: see {}; a file of another form needs --mapping, such as mcp-memory",
+        answer.read, answer.rejected_file
+    );
+    Refusal::new(Reason::Malformed, detail)
 }
 
 /// A built-in mapping's name as it is, else a path; a file of such a name is `./NAME`.

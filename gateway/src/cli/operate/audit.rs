@@ -32,7 +32,7 @@ pub(in super::super) struct List {
     /// Only changes or only access.
     #[arg(long, value_enum)]
     source: Option<Source>,
-    /// Only by this node (name or id), or operator (TENANT/NAME).
+    /// Only by this node (name or id), operator (TENANT/NAME), or by a name as this list shows it.
     #[arg(long)]
     by: Option<String>,
     /// Not before: milliseconds since 1970-01-01 UTC, or so long ago, as 90s, 30m, 2h or 7d.
@@ -144,7 +144,7 @@ impl List {
     async fn who(&self, at: &At) -> Result<String, Refusal> {
         let Some(by) = &self.by else { return Ok(String::new()) };
         let is_id = by.len() == 32 && by.bytes().all(|b| b.is_ascii_hexdigit());
-        if by == "hub" || by.starts_with("address/") {
+        if by == "hub" || ["address/", "node/", "operator/"].iter().any(|sort| by.starts_with(sort)) {
             return Ok(by.clone());
         }
         if by.contains('/') {
