@@ -1,6 +1,7 @@
 //! The daemon: owns a replica, syncs it, and serves RecordService on a Unix socket to the same user.
 
 mod files;
+pub(crate) mod metrics;
 mod page;
 mod rpc;
 mod service;

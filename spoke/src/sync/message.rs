@@ -29,6 +29,13 @@ pub enum Event {
     WithdrawAsked,
     /// A timer ran out.
     TimerFired(Timer),
+    /// An endpoint was measured.
+    Probed {
+        /// Which.
+        endpoint: usize,
+        /// How long its answer took, microseconds; `None` = it did not answer.
+        round_trip_us: Option<u64>,
+    },
     /// A unary call was answered.
     ReconcileAnswer(Result<Reconciliation, Refusal>),
 
@@ -128,6 +135,12 @@ pub enum Action {
     },
     /// Send on the open connection.
     Send(ClientMessage),
+    /// Measure how long an endpoint takes to answer, whatever else happens; answered with `Probed`, which may come in
+    /// any phase, or never.
+    Probe {
+        /// Which.
+        endpoint: usize,
+    },
     /// Close the connection, or give up opening it. Not answered.
     Close,
     /// A unary call; answered with `ReconcileAnswer`.
@@ -205,6 +218,8 @@ pub enum Timer {
     Push,
     /// Time to acknowledge what was applied.
     Ack,
+    /// Time to measure the endpoints.
+    Probe,
 }
 
 /// Bytes a page counts against credit: the weight of its changes, and at least 1. The hub counts the same.
