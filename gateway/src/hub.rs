@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub mod admission;
 pub mod catch_up;
 pub mod committer;
+mod compare;
 pub mod control;
 pub mod error;
 pub mod feed;

@@ -14,6 +14,8 @@ mod support;
 mod access;
 #[path = "hub/clocks.rs"]
 mod clocks;
+#[path = "hub/compare.rs"]
+mod compare;
 #[path = "hub/conflicts.rs"]
 mod conflicts;
 #[path = "hub/control.rs"]
@@ -131,6 +133,11 @@ macro_rules! hub_tests {
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
+                }
+                compare {
+                    ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
+                    scopes_differ_after_a_write_and_not_without_one,
+                    a_range_begins_only_where_its_node_was_told,
                 }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,

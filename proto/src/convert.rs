@@ -3,6 +3,7 @@
 //! it means.
 
 mod basics;
+mod compare;
 mod cursor;
 mod mutation;
 mod outcome;

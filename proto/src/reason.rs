@@ -87,7 +87,7 @@ pub const fn code(reason: Reason) -> Code {
         Reason::NotFound | Reason::RecordAbsent => Code::NotFound,
         Reason::AlreadyExists | Reason::AlreadyConfirmed => Code::AlreadyExists,
         Reason::Draining | Reason::StoreUnavailable | Reason::Unreachable => Code::Unavailable,
-        Reason::StoreCorrupt => Code::DataLoss,
+        Reason::StoreCorrupt | Reason::Unsound => Code::DataLoss,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Internal => Code::Internal,
     }

@@ -5,6 +5,7 @@ pub mod builtin;
 pub mod canonical;
 pub mod clock;
 pub mod commit;
+pub mod compare;
 pub mod conflict;
 pub mod cursor;
 pub mod decide;

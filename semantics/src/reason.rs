@@ -163,6 +163,8 @@ reasons! {
     RecordAbsent = 44, "RECORD_ABSENT", Data, false, "put the record first";
     /// A resume position or page token that this hub did not give.
     BadToken = 45, "BAD_TOKEN", Data, false, "start the listing anew";
+    /// A diagnosis has found something wrong.
+    Unsound = 46, "UNSOUND", Data, false, "do what the report says of each problem";
 }
 
 /// A refusal that is recorded: the mutation's dot is consumed and it had no effect.

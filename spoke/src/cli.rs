@@ -5,6 +5,7 @@ mod access;
 mod args;
 mod config;
 mod conflicts;
+mod doctor;
 mod files;
 mod health;
 mod join;
@@ -145,6 +146,9 @@ async fn with_access(
         Command::Rm { kind, id, wait } => write::rm(access, Target { kind, id, wait }, printer).await,
         Command::Ls(ls) => records::ls(access, ls, printer).await,
         Command::Status => records::status(access, printer).await,
+        Command::Doctor { bundle, repair, timeout } => {
+            doctor::run(access, bundle.as_deref(), repair, timeout, printer).await
+        }
         Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,

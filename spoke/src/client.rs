@@ -38,6 +38,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod compared;
 pub(crate) mod open;
 mod scheduled;
 mod synced;
@@ -55,6 +56,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::compared::{Compared, DIFFERENCES_MAX};
 pub use self::waited::{Grade, WAITED_MAX, Waited};
 use crate::ambient::Clock;
 use crate::engine::Engine;

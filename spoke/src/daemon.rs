@@ -1,5 +1,6 @@
 //! The daemon: owns a replica, syncs it, and serves RecordService on a Unix socket to the same user.
 
+mod diagnose;
 mod files;
 pub(crate) mod metrics;
 mod page;

@@ -138,7 +138,10 @@ impl Folder {
         builder.create(paths.dir()).map_err(|e| failed(paths.dir(), &e))?;
         let folder = Self::take(paths)?;
         if folder.paths.config().exists() {
-            let detail = format!("a node has joined in {} already", folder.paths.dir().display());
+            let detail = format!(
+                "a node has joined in {} already; another one takes another folder (--data)",
+                folder.paths.dir().display()
+            );
             return Err(Refusal::new(Reason::AlreadyExists, detail));
         }
         Ok(folder)

@@ -7,6 +7,7 @@ mod changes;
 mod digests;
 pub mod entry;
 mod epoch;
+pub mod examine;
 mod greet;
 mod kinds;
 pub mod memory;

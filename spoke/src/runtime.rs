@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use semantics::compare::{RangeAsk, RangeSum, Scopes};
 use semantics::ids::Revision;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage};
@@ -62,6 +63,14 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn probe(&self, _endpoint: usize) -> Option<u64> {
         None
     }
+    /// The scopes of the node's view at the hub.
+    async fn scopes(&self) -> Result<Scopes, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub to compare with"))
+    }
+    /// The sum of a range of records at the hub.
+    async fn range(&self, _ask: &RangeAsk) -> Result<RangeSum, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub to compare with"))
+    }
     /// Bytes that went over the wire so far, both ways.
     fn traffic(&self) -> Traffic {
         Traffic::default()
@@ -97,6 +106,8 @@ pub enum Command {
     Start,
     /// A withdrawal was asked for.
     Withdraw,
+    /// Fetch the confirmed records anew.
+    Anew,
 }
 
 /// Speaks to the task that owns the engine.

@@ -193,6 +193,8 @@ impl Sync {
                 }
                 self.push_if_idle()
             }
+            Event::AnewAsked if matches!(self.phase, Phase::Reconciling | Phase::Resetting) => Vec::new(),
+            Event::AnewAsked => self.reset(Step::Rebootstrap),
             Event::TimerFired(timer) => self.timer(timer, now_ms),
             Event::Probed { endpoint, round_trip_us } => self.probed(endpoint, round_trip_us),
             Event::ReconcileAnswer(answer) if self.phase == Phase::Reconciling => match answer {

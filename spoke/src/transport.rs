@@ -12,6 +12,7 @@ use proto::v1;
 use proto::v1::auth_service_client::AuthServiceClient;
 use proto::v1::node_service_client::NodeServiceClient;
 use proto::v1::sync_service_client::SyncServiceClient;
+use semantics::compare::{RangeAsk, RangeSum, Scopes};
 use semantics::ids::{Digest, Key, Revision};
 use semantics::reason::{Class, Reason, Refusal};
 use semantics::session::{MESSAGE_BYTES_MAX, Reconcile, Reconciliation};
@@ -282,6 +283,22 @@ impl Transport for HubTransport {
             async move { client.reconcile(request).await }
         };
         Ok(Reconciliation::try_from(self.at(endpoint, &message, &call).await?)?)
+    }
+
+    async fn scopes(&self) -> Result<Scopes, Refusal> {
+        let call = |channel, request| {
+            let mut client = self.sync_client(channel);
+            async move { client.compare_scopes(request).await }
+        };
+        Ok(Scopes::try_from(self.anywhere(v1::CompareScopesRequest {}, call).await?)?)
+    }
+
+    async fn range(&self, ask: &RangeAsk) -> Result<RangeSum, Refusal> {
+        let call = |channel, request| {
+            let mut client = self.sync_client(channel);
+            async move { client.compare_range(request).await }
+        };
+        Ok(RangeSum::try_from(self.anywhere(v1::CompareRangeRequest::from(ask), call).await?)?)
     }
 
     async fn head(&self) -> Result<Revision, Refusal> {

@@ -1,7 +1,11 @@
 //! A spoke as a process: what happens to it over hours, with its hubs, its disk and its neighbours.
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
+use semantics::envelope::Content;
+use semantics::ids::{Key, Kind, RecordId};
 use serde_json::{Value, json};
+use spoke::replica::sqlite::SqliteReplica;
+use spoke::replica::store::{Mode, ReplicaStore};
 use trials::clock::Clock;
 use trials::fleet::{Hub, Spoke};
 use trials::process::{Folder, Process, preload, until};
@@ -231,4 +235,69 @@ fn the_example_in_python_reads_writes_watches_and_waits() {
     assert!(run(&["--wait", &socket]).contains("waited: durable"));
     hub.kill();
     assert!(run(&[&socket]).contains("waited: DEADLINE_EXCEEDED"));
+}
+
+/// What a damaged disk does: one record says something else, another is gone.
+async fn damage(spoke: &Spoke, other: &str, gone: &str) {
+    let key =
+        |id: &str| Key { kind: Kind::new("note").expect("a kind"), id: RecordId::new(id).expect("an id") };
+    let path = std::path::Path::new(&spoke.data).join("replica.sqlite");
+    let store = SqliteReplica::open(&path).await.expect("the replica opens");
+    let mut txn = store.begin(Mode::Write).await.expect("a transaction");
+    let mut row =
+        txn.confirmed_get(&[key(other)]).await.expect("a read").remove(&key(other)).expect("the record");
+    row.record.content = Content::Live(br#"{"text":"what nobody wrote"}"#.to_vec());
+    txn.confirmed_put(&[row]).await.expect("a write");
+    txn.confirmed_delete(&[key(gone)]).await.expect("a delete");
+    txn.commit().await.expect("a commit");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn doctor_names_the_records_in_which_a_replica_differs_and_fetches_them_anew() {
+    let folder = Folder::new("doctor");
+    let hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    for n in 0..40 {
+        put(&laptop, "note", &format!("n{n:02}"), &json!({"text": n}));
+    }
+    laptop.ok(&["sync"]);
+    let sound = desktop.ok(&["doctor"]).json();
+    assert!(sound["healthy"] == json!(true) && sound["compared"] == json!(true), "{sound}");
+    let scopes = sound["scopes"].as_array().expect("a list");
+    let notes = scopes.iter().find(|scope| scope["kind"] == "note").expect("the scope of notes");
+    assert_eq!((&notes["records"], &notes["equal"]), (&json!(40), &json!(true)), "{sound}");
+
+    damage(&desktop, "n07", "n31").await;
+    put(&desktop, "note", "mine", &json!({"text": "waits in the outbox"}));
+    let bundle = folder.at("report.json");
+    let ran = desktop.run(&["doctor", "--bundle", &bundle]);
+    assert_eq!((ran.code, &ran.error()["error"]["reason"]), (3, &json!("UNSOUND")));
+    let report: Value = serde_json::from_str(&ran.stdout).expect("a report");
+    assert_eq!(report["damaged"], json!([{"kind": "note", "id": "n07"}]));
+    let differ = report["differences"].as_array().expect("a list");
+    let ids: Vec<_> = differ.iter().map(|record| record["id"].as_str().unwrap_or_default()).collect();
+    assert_eq!(ids, ["n07", "n31"], "{report}");
+    assert!(differ[1]["revision_here"].is_null() && differ[1]["revision_at_hub"].is_u64(), "{report}");
+    let written = std::fs::read_to_string(&bundle).expect("the bundle");
+    assert!(written.contains("n31") && !written.contains("nobody wrote"), "ids, and no bodies");
+    assert_eq!(desktop.run(&["doctor", "--bundle", &bundle]).code, 3, "a file is never written over");
+
+    let daemon = desktop.daemon();
+    let repaired = desktop.ok(&["doctor", "--repair"]).json();
+    assert!(repaired["healthy"] == json!(true), "{repaired}");
+    assert_eq!(repaired["repaired"].as_array().map(Vec::len), Some(3), "{repaired}");
+    assert_eq!(desktop.body("note", "n07"), Some(json!({"text": 7})));
+    laptop.ok(&["sync"]);
+    assert_eq!(laptop.body("note", "mine"), Some(json!({"text": "waits in the outbox"})));
+    assert_eq!(laptop.digest(), desktop.digest());
+    assert_eq!(daemon.terminate(), 0);
+
+    drop(hub);
+    let alone = desktop.run(&["doctor", "--timeout", "1"]);
+    let report: Value = serde_json::from_str(&alone.stdout).expect("a report");
+    assert!(
+        alone.code == 3 && report["compared"] == json!(false) && report["damaged"] == json!([]),
+        "{report}"
+    );
 }

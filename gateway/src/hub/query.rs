@@ -7,11 +7,11 @@ use semantics::ids::{Digest, Key, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
 use semantics::view::View;
 
-use super::Hub;
 use super::catch_up::view_digest;
 use super::error::HubError;
 use super::known::{control_body, view_key};
-use crate::store::{Current, LogQuery, LogRow, PAGE_CELLS_MAX, PointerPage, PointerQuery, Wanted};
+use super::{Hub, Principal};
+use crate::store::{CellRow, Current, LogQuery, LogRow, PAGE_CELLS_MAX, PointerPage, PointerQuery, Wanted};
 
 /// Most rows of a history given at once.
 pub const HISTORY_ROWS_MAX: usize = 1_000;
@@ -68,8 +68,22 @@ impl Hub {
     /// Digest of a node's view as of the head.
     ///
     /// # Errors
-    /// NOT_FOUND; TOO_LARGE when the tenant has more than [`PAGE_CELLS_MAX`] cells; store errors.
+    /// Those of [`Hub::cells_of`].
     pub async fn digest(&self, tenant: &TenantId, node: NodeId) -> Result<(Head, Digest), HubError> {
+        let (head, view, cells) = self.cells_of(tenant, node).await?;
+        Ok((head, view_digest(&view, &cells)))
+    }
+
+    /// Every cell of the tenant as of the head, and a node's view there.
+    ///
+    /// # Errors
+    /// NOT_FOUND; TOO_LARGE when the tenant has more than [`PAGE_CELLS_MAX`] cells; OVERLOADED when the log does not
+    /// stand still for long enough; store errors.
+    pub async fn cells_of(
+        &self,
+        tenant: &TenantId,
+        node: NodeId,
+    ) -> Result<(Head, View, Vec<CellRow>), HubError> {
         let key = view_key(node).ok_or_else(|| HubError::internal("a node id is no record id"))?;
         let after = self.store().head(tenant).await?.revision;
         let query = LogQuery {
@@ -83,16 +97,22 @@ impl Hub {
         let view: Option<View> = control_body(page.current.get(&key));
         let view = view.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
         if !page.reaches_head {
-            return Err(HubError::transient(
-                Reason::Overloaded,
-                "the log moves too fast to read its end",
-                100,
-            ));
+            let detail = "the log moves too fast to read its end";
+            return Err(HubError::transient(Reason::Overloaded, detail, 100));
         }
         if !page.has_cells {
             let detail = format!("the tenant has more than {PAGE_CELLS_MAX} cells: too many for a digest");
             return Err(HubError::new(Reason::TooLarge, detail));
         }
-        Ok((page.head, view_digest(&view, &page.cells)))
+        Ok((page.head, view, page.cells))
+    }
+
+    /// A node's view as it is now; nothing when it has none.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn view_of(&self, who: &Principal) -> Result<View, HubError> {
+        let Some(key) = view_key(who.node) else { return Ok(View::default()) };
+        Ok(control_body(self.control(&who.tenant, &key).await?.as_ref()).unwrap_or_default())
     }
 }

@@ -7,14 +7,13 @@ use semantics::builtin;
 use semantics::ids::{Key, Kind, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration};
 use semantics::reason::Reason;
-use semantics::view::View;
 
 use super::admin::{malformed, request_key, tenant_id};
 use super::paging::{position, size, text_position, token};
 use super::view;
 use crate::auth;
 use crate::hub::error::HubError;
-use crate::hub::known::{control_body, view_key};
+use crate::hub::known::control_body;
 use crate::hub::{Hub, Principal};
 use crate::store::{Current, LogRow, PointerQuery};
 
@@ -146,11 +145,7 @@ pub(super) async fn node_history(
 ) -> Result<v1::ListRecordHistoryResponse, HubError> {
     hub.active_node(who).await?;
     let key = request_key(request.key)?;
-    let seen: Option<View> = match view_key(who.node) {
-        Some(view) => control_body(hub.control(&who.tenant, &view).await?.as_ref()),
-        None => None,
-    };
-    let seen = seen.unwrap_or_default();
+    let seen = hub.view_of(who).await?;
     let absent = || HubError::new(Reason::NotFound, format!("no record {key}"));
     let current = hub.record(&who.tenant, &key).await?.ok_or_else(absent)?;
     if !seen.contains(&current.pointer.cell) {

@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::sync_service_server::SyncService;
 use semantics::access::Event;
+use semantics::compare::RangeAsk;
 use semantics::cursor::Next;
 use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::Reason;
@@ -91,6 +92,25 @@ impl SyncService for SyncHandler {
         let ask = Reconcile::try_from(request.into_inner()).map_err(status::shape)?;
         let page = self.0.hub.reconcile(&who, &ask).await.map_err(status::of)?;
         Ok(Response::new(page.into()))
+    }
+
+    async fn compare_scopes(
+        &self,
+        request: Request<v1::CompareScopesRequest>,
+    ) -> Reply<v1::CompareScopesResponse> {
+        let (who, _) = node_of(&request)?;
+        let scopes = self.0.hub.compare_scopes(&who).await.map_err(status::of)?;
+        Ok(Response::new((&scopes).into()))
+    }
+
+    async fn compare_range(
+        &self,
+        request: Request<v1::CompareRangeRequest>,
+    ) -> Reply<v1::CompareRangeResponse> {
+        let (who, _) = node_of(&request)?;
+        let ask = RangeAsk::try_from(request.into_inner()).map_err(status::shape)?;
+        let sum = self.0.hub.compare_range(&who, &ask).await.map_err(status::of)?;
+        Ok(Response::new((&sum).into()))
     }
 }
 

@@ -97,9 +97,16 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
             v1::ListHubRecordsRequest { tenant, prefix: about.name(), ..Default::default() }.encode_to_vec()
         }
         "ListKinds" => v1::ListKindsRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ListNodeTypes" => v1::ListNodeTypesRequest { tenant }.encode_to_vec(),
         "ListNodes" => v1::ListNodesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListTenants" => v1::ListTenantsRequest::default().encode_to_vec(),
         "RevokeNode" => v1::RevokeNodeRequest { tenant, node }.encode_to_vec(),
+        "SetNodeCapabilities" => {
+            v1::SetNodeCapabilitiesRequest { tenant, node, capabilities: None }.encode_to_vec()
+        }
+        "SetNodeType" => {
+            v1::SetNodeTypeRequest { tenant, node_type: about.name(), capabilities: None }.encode_to_vec()
+        }
         "SetView" => v1::SetViewRequest { tenant, node, view: Some(v1::View { cells }) }.encode_to_vec(),
         _ => panic!("say how {method} is asked"),
     }
@@ -135,6 +142,8 @@ fn operators(method: &str, about: About<'_>) -> Vec<u8> {
 
 fn of_node(method: &str, about: About<'_>) -> Vec<u8> {
     match method {
+        "CompareRange" => v1::CompareRangeRequest::default().encode_to_vec(),
+        "CompareScopes" => v1::CompareScopesRequest {}.encode_to_vec(),
         "Heartbeat" => v1::HeartbeatRequest::default().encode_to_vec(),
         "ListRecordHistory" => {
             v1::ListRecordHistoryRequest { key: about.key(), ..Default::default() }.encode_to_vec()

@@ -83,6 +83,7 @@ impl Access {
         sync(SyncNowRequest) -> SyncNowResponse = sync_now;
         wait(WaitForWritesRequest) -> WaitForWritesResponse = wait_for_writes;
         status(GetStatusRequest) -> GetStatusResponse = get_status;
+        diagnose(DiagnoseRequest) -> DiagnoseResponse = diagnose;
         digest(GetDigestRequest) -> GetDigestResponse = get_digest;
     }
 

@@ -130,6 +130,19 @@ pub(super) enum Command {
         #[arg(long)]
         content: bool,
     },
+    /// Examine the replica and compare it with the hub, scope by scope and down to the record; exit code 3 when
+    /// something is wrong.
+    Doctor {
+        /// Write the whole report to a new file too, to send to someone: ids and counts, no bodies and no secrets.
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+        /// Fetch the confirmed records anew where something is wrong with them; the outbox is kept.
+        #[arg(long)]
+        repair: bool,
+        /// Give up comparing when nothing has moved for so many seconds.
+        #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+        timeout: u64,
+    },
     /// Import a file of JSON, JSON Lines or YAML in one local transaction.
     Import(Import),
     /// Print confirmed records, one JSON object a line.

@@ -30,6 +30,11 @@ impl Printer {
         Self { output }
     }
 
+    /// Whether scripts read it.
+    pub(super) fn is_json(self) -> bool {
+        self.output == Output::Json
+    }
+
     /// A result.
     pub(super) fn show(self, value: &Value) -> Result<(), Refusal> {
         match self.output {

@@ -74,6 +74,10 @@ impl RecordService for Rpc {
         // A daemon that stops does not wait with those who wait.
         answer(self.stop.run_until_cancelled(waited).await.unwrap_or_else(|| Err(draining())))
     }
+    async fn diagnose(&self, request: Request<v1::DiagnoseRequest>) -> Answer<v1::DiagnoseResponse> {
+        let diagnosed = self.records.diagnose(request.into_inner());
+        answer(self.stop.run_until_cancelled(diagnosed).await.unwrap_or_else(|| Err(draining())))
+    }
     async fn get_digest(&self, request: Request<v1::GetDigestRequest>) -> Answer<v1::GetDigestResponse> {
         answer(self.records.digest(request.into_inner()).await)
     }

@@ -11,7 +11,7 @@ use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
 
 use super::page::{PageToken, page_size};
-use super::{status, wait, wire};
+use super::{diagnose, status, wait, wire};
 use crate::client::Spoke;
 use crate::replica::store::Range;
 use crate::replica::{Item, Write, WriteOp};
@@ -172,6 +172,14 @@ impl Records {
         request: v1::WaitForWritesRequest,
     ) -> Result<v1::WaitForWritesResponse, Refusal> {
         wait::wait(&self.spoke, request).await
+    }
+
+    /// Examines the replica and compares it with the hub.
+    ///
+    /// # Errors
+    /// Those of the store, and of a repair.
+    pub async fn diagnose(&self, request: v1::DiagnoseRequest) -> Result<v1::DiagnoseResponse, Refusal> {
+        diagnose::diagnose(&self.spoke, &self.about, &request).await
     }
 
     /// Digest of the confirmed records, or of what they say.

@@ -83,6 +83,7 @@ impl Task {
             command = mailbox.commands.recv() => command.map(|command| match command {
                 Command::Start => Event::Start,
                 Command::Withdraw => Event::WithdrawAsked,
+                Command::Anew => Event::AnewAsked,
             }),
             () = mailbox.rounds.over() => Some(Event::Rest),
             () = sleep(wait_ms) => due.map(|(_, timer)| {

@@ -27,6 +27,8 @@ pub enum Event {
     OutboxChanged,
     /// A withdrawal was asked for: it is sent even where the stream waits.
     WithdrawAsked,
+    /// The confirmed records are to be fetched anew; not while an epoch is being opened, or one is at it already.
+    AnewAsked,
     /// A timer ran out.
     TimerFired(Timer),
     /// An endpoint was measured.

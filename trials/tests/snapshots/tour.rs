@@ -69,6 +69,8 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["kind", "list"]);
     tour.begins("hubward", hub, &["ca", "show"]);
     tour.step("hubward", hub, &["node", "show", "laptop"]);
+    tour.step("hubward", hub, &["node", "set", "laptop", "--capability", "light"]);
+    tour.step("hubward", hub, &["node-type", "set", "edge", "--nothing"]);
     tour.step("hubward", hub, &["view", "set", "--node", "laptop", "--cell", "default"]);
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "viewer"]);
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "queen"]);
@@ -94,6 +96,7 @@ fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
     tour.step("spoke", laptop, &["history", "note", "plan"]);
     tour.step("spoke", laptop, &["digest"]);
     tour.step("spoke", laptop, &["digest", "--content"]);
+    tour.begins("spoke", laptop, &["doctor"]);
 }
 
 fn own(tour: &mut Tour<'_>, laptop: &str) {
@@ -146,7 +149,16 @@ fn every_command_answers_as_kept() {
     tour.step("hubward", &hub_data, &["record", "get", "kind", "lamp"]);
     tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
     tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
+    let backup = folder.at("backup");
+    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
+    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
+    tour.step("hubward", &hub_data, &["restore", &backup]);
     own(&mut tour, &laptop.data);
+    let backup = folder.at("backup");
+    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
+    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
+    tour.step("hubward", &hub_data, &["backup", "check", &fresh]);
+    tour.step("hubward", &fresh, &["restore", &backup]);
     tour.step("hubward", &hub_data, &["node", "revoke", "desktop"]);
     tour.step("spoke", &desktop, &["sync"]);
     compare("commands.txt", &masked(&tour.said, &folder.path().display().to_string()));

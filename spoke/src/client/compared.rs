@@ -1,0 +1,131 @@
+//! Comparing the replica with the hub: scopes first, then ranges of the scopes that differ, down to the record.
+
+use std::time::Duration;
+
+use semantics::compare::{Difference, RangeAsk, Scope, differences, scopes_that_differ, sum};
+use semantics::envelope::Cell;
+use semantics::ids::{Digest, Key, Revision};
+use semantics::reason::{Reason, Refusal};
+
+use super::Spoke;
+use crate::replica::examine::Examined;
+use crate::runtime::Command;
+
+/// Most records that are named as different.
+pub const DIFFERENCES_MAX: usize = 100;
+/// How often it is tried to find hub and replica at the same revision.
+const TRIES_MAX: usize = 5;
+
+/// The replica beside the hub, both at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The replica.
+    pub here: Examined,
+    /// The hub's scopes of the node's view.
+    pub there: Vec<Scope>,
+    /// Scopes that differ.
+    pub differ: Vec<Cell>,
+    /// Records that differ in them, the first ones in key order of each scope, at most [`DIFFERENCES_MAX`].
+    pub records: Vec<Difference>,
+}
+
+/// A search for records that differ.
+struct Search {
+    /// Where hub and replica stood at its beginning.
+    at: Revision,
+    /// Whether the hub has moved since: a record that it deleted meanwhile would count.
+    has_moved: bool,
+    found: Vec<Difference>,
+}
+
+impl Spoke {
+    /// Syncs, and compares the confirmed records with the hub's. Writes of others meanwhile are no difference.
+    ///
+    /// # Errors
+    /// Those of [`Spoke::wait_until_synced`]; OVERLOADED when others write so fast that the two are never found at
+    /// one revision; what the hub refuses.
+    pub async fn compare(&self, stalled_ms: u64) -> Result<Compared, Refusal> {
+        for _ in 0..TRIES_MAX {
+            self.wait_until_synced(stalled_ms).await?;
+            let there = self.transport.scopes().await?;
+            let here = self.replica.examine().await?;
+            if here.revision != there.revision {
+                continue;
+            }
+            let differ = scopes_that_differ(&here.scopes, &there.scopes);
+            let mut search = Search { at: here.revision, has_moved: false, found: Vec::new() };
+            for cell in &differ {
+                self.differing(cell, &mut search).await?;
+            }
+            if !search.has_moved {
+                return Ok(Compared { here, there: there.scopes, differ, records: search.found });
+            }
+        }
+        let detail = "others write so fast that hub and replica were never at one revision";
+        Err(Refusal::new(Reason::Overloaded, detail))
+    }
+
+    /// Fetches the confirmed records anew and replaces what is here once all of them have come. The outbox is kept.
+    ///
+    /// # Errors
+    /// What keeps the replica from syncing; DEADLINE_EXCEEDED when for `stalled_ms` nothing moves.
+    pub async fn fetch_anew(&self, stalled_ms: u64) -> Result<(), Refusal> {
+        let _round = self.handle.rounds().begin();
+        let sessions = self.progress().borrow().status.sessions;
+        self.handle.ask(Command::Anew).await?;
+        let mut progress = self.progress();
+        loop {
+            let now = progress.borrow_and_update().clone();
+            if now.status.sessions > sessions && now.status.is_caught_up {
+                return Ok(());
+            }
+            let moved = tokio::time::timeout(Duration::from_millis(stalled_ms), progress.changed()).await;
+            if let (Err(_), refusal) = (moved, now.stopped.or(now.status.last_refusal)) {
+                let detail = format!("the records did not come anew: nothing moved for {stalled_ms} ms");
+                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+            }
+        }
+    }
+
+    /// Finds the records of a scope that differ.
+    async fn differing(&self, cell: &Cell, search: &mut Search) -> Result<(), Refusal> {
+        let (mut from, mut after) = (Vec::new(), None::<Key>);
+        while search.found.len() < DIFFERENCES_MAX {
+            let ask = RangeAsk { from, cell: Some(cell.clone()), with_records: false };
+            let there = self.transport.range(&ask).await?;
+            search.has_moved |= there.revision != search.at;
+            if there.last.is_some() || there.next.is_none() {
+                let up_to = there.last.as_ref().filter(|_| there.next.is_some());
+                let (here, _) = self.replica.named(cell, after.clone(), up_to).await?;
+                let digests: Vec<Digest> = here.iter().map(|named| named.digest).collect();
+                if sum(&digests) != there.digest {
+                    self.name(cell, &ask, after.clone(), search).await?;
+                }
+                after = there.last.or(after);
+            }
+            let Some(next) = there.next else { break };
+            from = next;
+        }
+        search.found.truncate(DIFFERENCES_MAX);
+        Ok(())
+    }
+
+    /// Names the records of one range that differ.
+    async fn name(
+        &self,
+        cell: &Cell,
+        ask: &RangeAsk,
+        after: Option<Key>,
+        search: &mut Search,
+    ) -> Result<(), Refusal> {
+        let mut there = self.transport.range(&RangeAsk { with_records: true, ..ask.clone() }).await?;
+        search.has_moved |= there.revision != search.at;
+        let up_to = there.last.as_ref().filter(|_| there.next.is_some());
+        let (here, is_all) = self.replica.named(cell, after, up_to).await?;
+        if let (false, Some(last)) = (is_all, here.last()) {
+            there.named.retain(|named| named.key <= last.key);
+        }
+        search.found.extend(differences(&here, &there.named));
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! A look at the confirmed layer as it lies there: every scope's sum made from content, beside the sums that were
+//! kept while it came.
+
+use std::collections::BTreeMap;
+
+use semantics::compare::{Named, Scope};
+use semantics::digest::record_digest;
+use semantics::envelope::Cell;
+use semantics::ids::{Key, Revision};
+use semantics::lthash::LtHash;
+
+use super::store::{ROWS_MAX, Range};
+use super::{Replica, state};
+use crate::error::ReplicaError;
+
+/// Most damaged records that are named.
+pub const DAMAGED_MAX: usize = 100;
+/// Most records that are read to stand against one range of the hub.
+const OPPOSITE_MAX: usize = 10_000;
+
+/// The confirmed layer as it lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// Where it stands.
+    pub revision: Revision,
+    /// Its scopes with a live record, in order.
+    pub scopes: Vec<Scope>,
+    /// Live records of each scope, in the same order.
+    pub records: Vec<u64>,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Records whose content is not what came, at most [`DAMAGED_MAX`].
+    pub damaged: Vec<Key>,
+    /// Scopes whose kept sum is not that of their records.
+    pub stale: Vec<Cell>,
+    /// How far the hub's clock is ahead of the one here, milliseconds, as last told.
+    pub hub_ahead_ms: i64,
+}
+
+#[derive(Default)]
+struct Sum {
+    content: LtHash,
+    records: u64,
+}
+
+impl Replica {
+    /// Reads every confirmed record and makes the sums anew, all at one instant.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`], where what is damaged cannot even be read.
+    pub async fn examine(&self) -> Result<Examined, ReplicaError> {
+        let mut txn = self.read().await?;
+        let revision = state::cursor(&mut *txn).await?.map_or(Revision::ZERO, |cursor| cursor.revision);
+        let hub_ahead_ms = state::clock(&mut *txn).await?.hub_ahead_ms;
+        let kept = txn.cells().await?;
+        let mut sums: BTreeMap<Cell, Sum> = BTreeMap::new();
+        let (mut tombstones, mut damaged, mut range) = (0, Vec::new(), Range::default());
+        loop {
+            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let Some(last) = rows.last() else { break };
+            range.after = Some(last.record.key.clone());
+            for row in &rows {
+                let digest = record_digest(&row.record);
+                if digest != row.digest && damaged.len() < DAMAGED_MAX {
+                    damaged.push(row.record.key.clone());
+                }
+                if row.record.is_deleted() {
+                    tombstones += 1;
+                    continue;
+                }
+                let sum = sums.entry(row.record.cell()).or_default();
+                sum.content.add(&digest);
+                sum.records += 1;
+            }
+        }
+        let of = |cell: &Cell| sums.get(cell).map(|sum| sum.content.as_bytes().as_slice());
+        let mut stale: Vec<Cell> = kept
+            .iter()
+            .filter(|(cell, state)| of(cell) != Some(state.as_slice()))
+            .map(|(cell, _)| cell.clone())
+            .collect();
+        stale.extend(sums.keys().filter(|cell| !kept.contains_key(cell)).cloned());
+        let records = sums.values().map(|sum| sum.records).collect();
+        let scopes =
+            sums.into_iter().map(|(cell, sum)| Scope { cell, digest: sum.content.finish() }).collect();
+        Ok(Examined { revision, scopes, records, tombstones, damaged, stale, hub_ahead_ms })
+    }
+
+    /// Live confirmed records of a scope after a key and up to another (`None` = to the end), and whether these are
+    /// all: at most [`OPPOSITE_MAX`] rows are read.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn named(
+        &self,
+        cell: &Cell,
+        after: Option<Key>,
+        up_to: Option<&Key>,
+    ) -> Result<(Vec<Named>, bool), ReplicaError> {
+        let mut txn = self.read().await?;
+        let mut range = Range { kind: Some(cell.kind.clone()), prefix: String::new(), after };
+        let (mut named, mut read) = (Vec::new(), 0);
+        loop {
+            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let Some(last) = rows.last() else { return Ok((named, true)) };
+            range.after = Some(last.record.key.clone());
+            read += rows.len();
+            for row in rows {
+                if up_to.is_some_and(|up_to| row.record.key > *up_to) {
+                    return Ok((named, true));
+                }
+                if !row.record.is_deleted() && row.record.cell() == *cell {
+                    let digest = record_digest(&row.record);
+                    named.push(Named { key: row.record.key, revision: row.revision, digest });
+                }
+            }
+            if read >= OPPOSITE_MAX {
+                return Ok((named, false));
+            }
+        }
+    }
+}
