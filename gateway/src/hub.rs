@@ -7,6 +7,7 @@ use semantics::commit::Head;
 use semantics::ids::{LogId, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 pub mod admission;
 pub mod catch_up;
@@ -23,7 +24,9 @@ pub mod plan;
 pub mod presence;
 pub mod push;
 pub mod query;
+pub mod readers;
 pub mod reconcile;
+pub mod recovery;
 pub mod registry;
 mod seal;
 pub mod session;
@@ -35,6 +38,8 @@ use self::error::HubError;
 use self::feed::Feed;
 use self::limits::LEASES_PER_NODE_MAX;
 use self::presence::Presence;
+use self::readers::Readers;
+use self::recovery::Marks;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
@@ -106,6 +111,16 @@ pub struct Tenant {
     /// Its live feed.
     pub feed: Feed,
     seal: SealKey,
+    marks: Mutex<Option<Marks>>,
+}
+
+impl Tenant {
+    fn marks(&self) -> Option<Marks> {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn set_marks(&self, marks: Marks) {
+        *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = Some(marks);
+    }
 }
 
 /// The hub.
@@ -115,6 +130,9 @@ pub struct Hub {
     name: Option<String>,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
     presence: Arc<Presence>,
+    readers: Readers,
+    /// Turns at putting a page together; held by nobody who waits for a reader.
+    pages: Semaphore,
 }
 
 /// Tries at a lease that other catch-ups of the node are renewing.
@@ -131,7 +149,15 @@ impl Hub {
     /// A hub over a store.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, name: None, tenants: Mutex::default(), presence: Arc::default() }
+        let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
+        let (readers, presence) = (Readers::default(), Arc::default());
+        Self { parts, name: None, tenants: Mutex::default(), presence, readers, pages }
+    }
+
+    /// Those who read here.
+    #[must_use]
+    pub fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// With the name by which the registry tells this gateway from others.
@@ -166,7 +192,8 @@ impl Hub {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
             let committer = Committer::new(id.clone());
-            Arc::new(Tenant { id: id.clone(), committer, feed: Feed::default(), seal: SealKey::default() })
+            let (feed, seal, marks) = (Feed::default(), SealKey::default(), Mutex::default());
+            Arc::new(Tenant { id: id.clone(), committer, feed, seal, marks })
         };
         Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))
     }
@@ -181,7 +208,11 @@ impl Hub {
     }
 
     pub(crate) async fn submit(&self, tenant: &TenantId, work: Work) -> Result<Answer, HubError> {
-        let means = Means { store: Arc::clone(&self.parts.store), clock: Arc::clone(&self.parts.clock) };
+        let means = Means {
+            store: Arc::clone(&self.parts.store),
+            clock: Arc::clone(&self.parts.clock),
+            commit_bytes_max: self.readers.share(),
+        };
         let tenant = self.tenant(tenant);
         tenant.committer.submit(&means, &tenant.feed, work).await
     }

@@ -17,6 +17,8 @@ pub mod node;
 mod nodes;
 pub mod operators;
 pub mod paging;
+pub mod queue;
+mod recovery;
 mod seats;
 pub mod status;
 pub mod sync;

@@ -1,4 +1,5 @@
-//! One table of attacks and malformed inputs against one hub over TLS: what each hears, and that nothing changed.
+//! One table of attacks and malformed inputs against one hub over TLS: what each hears, that nothing changed, and where
+//! it is written down.
 //! docs/security.md shows the table; `UPDATE_DOCUMENTS=1` writes it anew.
 #![allow(
     clippy::unwrap_used,
@@ -34,6 +35,8 @@ mod messages;
 mod mutations;
 #[path = "attacks/node.rs"]
 mod node;
+#[path = "attacks/noted.rs"]
+mod noted;
 #[path = "attacks/positions.rs"]
 mod positions;
 #[path = "attacks/table.rs"]
@@ -41,20 +44,21 @@ mod table;
 #[path = "attacks/world.rs"]
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
 
+use self::noted::Place;
 use self::table::{Heard, Row};
 use self::world::World;
 
 /// Longest time one attack takes.
 const ROW_WITHIN: Duration = Duration::from_secs(15);
 
-fn rows() -> Vec<Row> {
-    let parts = [
+fn parts() -> [Vec<Row>; 7] {
+    [
         credentials::rows(),
         joining::rows(),
         messages::rows(),
@@ -62,17 +66,34 @@ fn rows() -> Vec<Row> {
         bodies::rows(),
         positions::rows(),
         connections::rows(),
-    ];
-    parts.into_iter().flatten().collect()
+    ]
+}
+
+fn rows() -> Vec<Row> {
+    parts().into_iter().flatten().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_attack_hears_its_reason_and_changes_nothing() {
+async fn every_attack_hears_its_reason_changes_nothing_and_is_written_down() {
     let world = World::new().await;
     let mut failures = Vec::new();
-    for row in rows() {
-        if let Err(failure) = attack(&world, &row).await {
-            failures.push(format!("{}: {failure}", row.name));
+    for part in parts() {
+        let mut noted = BTreeMap::<Place, u64>::new();
+        for row in &part {
+            *noted.entry(row.place()).or_default() += 1;
+        }
+        for (place, attacks) in &mut noted {
+            *attacks += world.noted(*place).await;
+        }
+        for row in part {
+            if let Err(failure) = attack(&world, &row).await {
+                failures.push(format!("{}: {failure}", row.name));
+            }
+        }
+        for (place, attacks) in noted {
+            if !world.is_noted(place, attacks).await {
+                failures.push(format!("not every attack is written down: {place:?}"));
+            }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -32,6 +32,8 @@ mod horizon;
 mod live;
 #[path = "hub/paging.rs"]
 mod paging;
+#[path = "hub/recovery.rs"]
+mod recovery;
 #[path = "hub/registry.rs"]
 mod registry;
 #[path = "hub/streams.rs"]
@@ -51,6 +53,7 @@ macro_rules! hub_tests {
                     a_repeat_gets_its_first_outcome_on_every_gateway,
                     same_record_twice,
                     many_writers_in_one_commit,
+                    a_push_may_take_a_commit_for_each_of_its_elements,
                     transient_refusal,
                     withdraw,
                     a_withdrawn_dot_that_another_gateway_had_consumed,
@@ -75,6 +78,12 @@ macro_rules! hub_tests {
                     offline_storm_that_loses,
                     a_field_conflict_names_the_mutation_that_stands,
                     rules_of_a_declared_kind_apply_from_its_revision_on,
+                }
+                recovery {
+                    spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
+                    an_effect_waits_until_its_cause_is_back,
+                    what_came_back_only_as_state_is_told_and_not_written,
+                    sessions_are_told_what_backups_hold,
                 }
                 control {
                     pushed_policy,
@@ -112,6 +121,7 @@ macro_rules! hub_tests {
                     live_changes_come_in_order_once,
                     readers_of_one_view_share_a_batch,
                     a_session_without_credit_is_sent_nothing,
+                    credit_stays_level_for_who_grants_what_each_message_cost,
                     a_view_change_reaches_a_live_session,
                 }
                 paging {

@@ -8,6 +8,7 @@ mod cursor;
 mod mutation;
 mod outcome;
 mod record;
+mod recovery;
 mod session;
 
 use prost::Message;

@@ -71,3 +71,15 @@ pub struct Page {
     /// A cut, or where to ask again.
     pub next: Next,
 }
+
+/// What a departure weighs, bytes, about.
+pub const DEPARTURE_BYTES: usize = 128;
+
+impl Page {
+    /// What it takes of its reader's credit, bytes, about; at least 1.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let changes: usize = self.changes.iter().map(|change| change.record.weight()).sum();
+        (changes + self.departures.len() * DEPARTURE_BYTES).max(1)
+    }
+}

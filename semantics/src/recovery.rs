@@ -40,6 +40,18 @@ pub enum Phase {
     Finished,
 }
 
+impl Phase {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Recovering => "recovering",
+            Self::Finished => "finished",
+        }
+    }
+}
+
 /// That a log went on from a backup of another: kept with the new log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
@@ -125,6 +137,26 @@ pub struct Remnant {
     pub version: Version,
 }
 
+/// Most remnants in one message.
+pub const REMNANTS_PER_PAGE_MAX: usize = 256;
+/// Bytes at which a message of remnants ends; one may pass it.
+pub const REMNANT_PAGE_BYTES: usize = 32 * 1024;
+/// Most messages of remnants from one node; what lies beyond stays with the node.
+pub const REMNANT_PAGES_MAX: u32 = 256;
+
+/// A part of what a spoke had in the log before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemnantPage {
+    /// The log before.
+    pub predecessor: LogId,
+    /// Counts the parts, from 0.
+    pub page: u32,
+    /// In key order.
+    pub remnants: Vec<Remnant>,
+    /// Whether that was all.
+    pub is_last: bool,
+}
+
 /// A record as the hub holds it.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
@@ -135,6 +167,16 @@ pub struct Standing<'a> {
 }
 
 impl Remnant {
+    /// What it takes in a message, roughly, bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        /// Revision, digest and what frames them.
+        const FIXED_BYTES: usize = 64;
+        /// An entry of a version.
+        const DOT_BYTES: usize = 40;
+        let name = self.key.kind.as_str().len() + self.key.id.as_str().len();
+        FIXED_BYTES + name + self.version.len() * DOT_BYTES
+    }
     /// Whether the log holds again what made the record so: the same record, or one that contains all of its
     /// mutations. What the hub itself had written counts as back once it was written again after the restore.
     /// Otherwise it is only state: nothing is known of how it came about that could be sent again.

@@ -7,6 +7,7 @@ use crate::cursor::{Cursor, Page};
 use crate::envelope::Mutation;
 use crate::ids::{CommitNumber, Digest, LogId, MutationId, Revision, Writer};
 use crate::outcome::{DotOutcome, Outcome, Transient};
+use crate::recovery::{Recovery, RemnantPage};
 
 /// Version of the session protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -77,6 +78,8 @@ pub struct Welcome {
     pub limits: Limits,
     /// Up to which revision backups hold the log; `None` = no backup schedule.
     pub backup_watermark: Option<Revision>,
+    /// Present while the log takes back from spokes what it lost when it went on from a backup.
+    pub recovery: Option<Recovery>,
 }
 
 /// Bounds the hub applies. Zero never means unlimited.
@@ -169,6 +172,8 @@ pub enum ClientMessage {
         /// The spoke's time, milliseconds since 1970-01-01 UTC.
         time_ms: Option<u64>,
     },
+    /// Records as the replica had them in the log before, while the log recovers; each part is answered.
+    Remnants(RemnantPage),
 }
 
 /// From hub to spoke.
@@ -186,6 +191,13 @@ pub enum ServerMessage {
         nonce: u64,
         /// The hub's time, milliseconds since 1970-01-01 UTC.
         hub_time_ms: u64,
+        /// Up to which revision backups hold the log; `None` = no backup schedule.
+        backup_watermark: Option<Revision>,
+    },
+    /// A part of the remnants is durable.
+    RemnantsTaken {
+        /// Which.
+        page: u32,
     },
     /// The session ends after this message.
     Goodbye(crate::reason::Refusal),

@@ -151,6 +151,7 @@ async fn with_access(
         }
         Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
+        Command::Remnants => outbox::remnants(access, printer).await,
         Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,
         Command::Conflicts { command: ConflictsCommand::Show { id } } => {
             conflicts::show(access, at, &id, printer).await

@@ -69,10 +69,12 @@ impl Engine {
                 WelcomeTaken::EpochNeeded => Event::EpochNeeded,
                 WelcomeTaken::Halted(refusal) => Event::Halted(refusal),
             },
-            Step::NoteHubTime { hub_time_ms } => {
-                replica.note_hub_time(hub_time_ms, now_ms).await?;
+            Step::NotePong { hub_time_ms, backed_up } => {
+                replica.note_pong(hub_time_ms, backed_up, now_ms).await?;
                 return Ok(None);
             }
+            Step::PrepareRemnants => Event::RemnantsReady(replica.next_remnants().await?),
+            Step::RemnantsTaken { page } => Event::RemnantsReady(replica.remnants_taken(page).await?),
             Step::PreparePush => Event::PushReady(replica.next_push(now_ms).await?),
             Step::Settle(results) => match replica.settle(&results, now_ms).await? {
                 Some(settled) => Event::Settled(settled),

@@ -103,6 +103,8 @@ pub struct Sync {
     /// Whether the hub was asked again with a new access token since it last took one.
     is_renewing: bool,
     last_refusal: Option<Refusal>,
+    /// Whether the hub takes back what its log lost, as it said in its welcome.
+    is_asked_back: bool,
 }
 
 impl Sync {
@@ -131,6 +133,7 @@ impl Sync {
             gave_up: false,
             is_renewing: false,
             last_refusal: None,
+            is_asked_back: false,
         }
     }
 
@@ -251,6 +254,9 @@ impl Sync {
                 let after_ms = self.config.ping_ms;
                 let mut actions = vec![Action::SetTimer { timer: Timer::Keepalive, after_ms }];
                 actions.extend(self.welcomed());
+                if self.is_asked_back {
+                    actions.push(Action::Step(Step::PrepareRemnants));
+                }
                 actions.extend(self.push_if_idle());
                 actions
             }
@@ -264,6 +270,9 @@ impl Sync {
                     Action::Send(ClientMessage::Push(push)),
                     Action::SetTimer { timer: Timer::Answer, after_ms: self.config.answer_ms },
                 ]
+            }
+            (Event::RemnantsReady(Some(page)), Phase::Live) => {
+                vec![Action::Send(ClientMessage::Remnants(page))]
             }
             (Event::Settled(settled), Phase::Live) => self.settled(settled),
             (Event::Staged { bytes }, Phase::Live) => self.consumed(bytes),
@@ -287,6 +296,7 @@ impl Sync {
         match message {
             ServerMessage::Goodbye(refusal) => self.goodbye(refusal),
             ServerMessage::Welcome(welcome) if self.phase == Phase::Greeting => {
+                self.is_asked_back = welcome.recovery.is_some();
                 vec![Action::Step(Step::TakeWelcome(welcome))]
             }
             ServerMessage::Welcome(_) => Vec::new(),
@@ -294,10 +304,11 @@ impl Sync {
             ServerMessage::Results(results) => vec![Action::Step(Step::Settle(results))],
             ServerMessage::Changes(page) if is_cut(&page) => vec![Action::Step(Step::Apply(page))],
             ServerMessage::Changes(page) => vec![Action::Step(Step::Stage(page))],
-            ServerMessage::Pong { nonce, hub_time_ms } => {
+            ServerMessage::Pong { nonce, hub_time_ms, backup_watermark: backed_up } => {
                 self.ponged(nonce, now_ms);
-                vec![Action::Step(Step::NoteHubTime { hub_time_ms })]
+                vec![Action::Step(Step::NotePong { hub_time_ms, backed_up })]
             }
+            ServerMessage::RemnantsTaken { page } => vec![Action::Step(Step::RemnantsTaken { page })],
         }
     }
 
@@ -366,7 +377,7 @@ impl Sync {
     fn timer(&mut self, timer: Timer, now_ms: u64) -> Vec<Action> {
         let silent = |text: &str| Refusal::new(Reason::DeadlineExceeded, text);
         match (timer, self.phase) {
-            (Timer::Reconnect, Phase::Waiting) => self.connect(),
+            (Timer::Reconnect, Phase::Waiting) | (Timer::Probe, Phase::Idle) => self.connect(),
             (Timer::Greeting, Phase::Connecting | Phase::Greeting | Phase::Reconciling) => {
                 self.ended(silent("the hub did not welcome us in time"))
             }
@@ -389,7 +400,7 @@ impl Sync {
                 self.outbox_dirty = true;
                 self.push_if_idle()
             }
-            (Timer::Probe, Phase::Live) => self.probe(),
+            (Timer::Measure, Phase::Live) => self.probe(),
             (Timer::Ack, Phase::Live) => match self.ack.take() {
                 Some(cursor) => vec![Action::Send(ClientMessage::Ack { cursor })],
                 None => Vec::new(),

@@ -96,8 +96,9 @@ impl World {
                 say(ServerMessage::Changes(self.hub.cut(Some(before))));
             }
             ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => {}
+            ClientMessage::Remnants(part) => say(ServerMessage::RemnantsTaken { page: part.page }),
             ClientMessage::Ping { nonce, .. } => {
-                say(ServerMessage::Pong { nonce, hub_time_ms: self.hub.now_ms });
+                say(ServerMessage::Pong { nonce, hub_time_ms: self.hub.now_ms, backup_watermark: None });
             }
         }
     }

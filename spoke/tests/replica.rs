@@ -4,6 +4,8 @@
 
 #[path = "replica/elsewhere.rs"]
 mod elsewhere;
+#[path = "replica/recovery.rs"]
+mod recovery;
 mod support;
 
 use std::sync::Arc;
@@ -12,13 +14,13 @@ use semantics::cursor::{Change, Cut, Departure};
 use semantics::envelope::Op;
 use semantics::ids::{CommitNumber, Incarnation, NodeId, Revision};
 use semantics::outcome::Transient;
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 use semantics::session::{PushItem, UNANSWERED_MAX};
 use semantics::view::{Selector, View};
 use serde_json::json;
 use spoke::error::ReplicaError;
 use spoke::replica::store::Range;
-use spoke::replica::{Greeting, Replica, Write, WriteOp};
+use spoke::replica::{Greeting, Replica, WelcomeTaken, Write, WriteOp};
 use support::*;
 
 fn reason<T: std::fmt::Debug>(result: Result<T, ReplicaError>) -> Reason {
@@ -324,7 +326,7 @@ async fn what_the_hub_finds_ahead_is_withdrawn_and_stamped_anew() {
     hub.now_ms = NOW - 3_600_000 / 4;
     let results = hub.push(&sent);
     assert_eq!(results.waits.as_ref().map(|waits| waits.reason), Some(Reason::ClockAhead));
-    replica.note_hub_time(hub.now_ms, NOW).await.unwrap();
+    replica.note_pong(hub.now_ms, None, NOW).await.unwrap();
     let settled = replica.settle(&results, NOW).await.unwrap().unwrap();
     assert_eq!(settled.retry_after_ms, None);
     while push(&replica, &mut hub).await.is_some() {}

@@ -95,7 +95,10 @@ fn reply(hub: &mut Hub, message: ClientMessage) -> Vec<ServerMessage> {
             vec![ServerMessage::Results(hub.push(&push)), ServerMessage::Changes(hub.cut(Some(before)))]
         }
         ClientMessage::Credit { .. } | ClientMessage::Ack { .. } => Vec::new(),
-        ClientMessage::Ping { nonce, .. } => vec![ServerMessage::Pong { nonce, hub_time_ms: hub.now_ms }],
+        ClientMessage::Remnants(part) => vec![ServerMessage::RemnantsTaken { page: part.page }],
+        ClientMessage::Ping { nonce, .. } => {
+            vec![ServerMessage::Pong { nonce, hub_time_ms: hub.now_ms, backup_watermark: None }]
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use semantics::version::Version;
 use spoke::error::StoreError;
 use spoke::replica::entry::{Entry, EntryState};
 use spoke::replica::store::{
-    CHANGES_KEPT, ChangesKept, ConfirmedRow, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range, ReplicaStore,
-    ReplicaTxn, Staged,
+    CHANGES_KEPT, ChangesKept, ConfirmedRow, Kept, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range,
+    ReplicaStore, ReplicaTxn, Staged,
 };
 use support::{NODE, TestStore, key};
 
@@ -117,6 +117,46 @@ fn orders(entries: &[Entry]) -> Vec<u64> {
 
 fn kind(name: &str) -> Option<Kind> {
     Some(Kind::new(name).unwrap())
+}
+
+#[tokio::test]
+async fn kept_entries_page_and_go_by_revision() {
+    let store = TestStore::new().await;
+    let kept = |revision: u64| Kept {
+        revision: Revision(revision),
+        acknowledged_ms: 40 + revision,
+        entry: entry(revision, key("note", &format!("k{revision}")), answered(revision)),
+    };
+    let mut txn = write(&store).await;
+    txn.kept_put(&[kept(9), kept(3), kept(5)]).await.unwrap();
+    txn.kept_put(&[kept(5)]).await.unwrap();
+    txn.commit().await.unwrap();
+    store.reopen().await;
+    let mut txn = write(&store).await;
+    assert_eq!(txn.kept_page(Revision::ZERO, 2).await.unwrap(), [kept(3), kept(5)]);
+    assert_eq!(txn.kept_page(Revision(3), ROWS_MAX).await.unwrap(), [kept(5), kept(9)]);
+    txn.kept_remove(Revision(5)).await.unwrap();
+    txn.kept_remove(Revision(5)).await.unwrap();
+    assert_eq!(txn.kept_page(Revision::ZERO, 10).await.unwrap(), [kept(9)]);
+    assert!(read(&store).await.kept_remove(Revision(9)).await.is_err());
+}
+
+#[tokio::test]
+async fn remnants_page_in_key_order_beside_the_confirmed_layer() {
+    let store = TestStore::new().await;
+    let (a, b) = (row(key("note", "a"), 4, Some("{}")), row(key("note", "b"), 5, None));
+    let mut txn = write(&store).await;
+    txn.remnants_put(&[b.clone(), row(key("note", "a"), 3, None)]).await.unwrap();
+    txn.remnants_put(std::slice::from_ref(&a)).await.unwrap();
+    txn.commit().await.unwrap();
+    store.reopen().await;
+    let mut txn = write(&store).await;
+    assert_eq!(txn.remnants_page(None, 10).await.unwrap(), [a.clone(), b.clone()]);
+    assert_eq!(txn.remnants_page(None, 1).await.unwrap(), std::slice::from_ref(&a));
+    assert_eq!(txn.remnants_page(Some(&a.record.key), 10).await.unwrap(), [b]);
+    assert_eq!(txn.confirmed_page(&Range::default(), 10).await.unwrap(), []);
+    txn.remnants_clear().await.unwrap();
+    assert_eq!(txn.remnants_page(None, 10).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn welcome() -> Welcome {
         hub_time_ms: 0,
         limits,
         backup_watermark: None,
+        recovery: None,
     }
 }
 
@@ -132,7 +133,7 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
             Action::SetTimer { timer: Timer::Keepalive, .. },
             Action::Probe { endpoint: 0 },
             Action::Probe { endpoint: 1 },
-            Action::SetTimer { timer: Timer::Probe, .. },
+            Action::SetTimer { timer: Timer::Measure, .. },
             Action::Step(Step::PreparePush)
         ]
     ));
@@ -286,8 +287,12 @@ fn a_forked_log_stops_until_started_again() {
     let actions = goodbye(&mut sync, Reason::LogForked);
     assert_eq!(actions[1], Action::Step(Step::Halt(refusal(Reason::LogForked))));
     let actions = sync.on(Event::Halted(refusal(Reason::LogForked)), 0);
-    assert_eq!(actions, [Action::Stop(refusal(Reason::LogForked))]);
+    let after_ms = Config::default().probe_ms;
+    let probe = Action::SetTimer { timer: Timer::Probe, after_ms };
+    assert_eq!(actions, [Action::Stop(refusal(Reason::LogForked)), probe]);
     assert_eq!(sync.on(Event::TimerFired(Timer::Reconnect), 0), []);
+    // The hub may since have begun to take back what it lost: it is asked, and nothing else happens.
+    assert_eq!(sync.clone().on(Event::TimerFired(Timer::Probe), 0).len(), 2);
     assert_eq!(sync.on(Event::Start, 0).len(), 2);
 }
 
@@ -375,8 +380,8 @@ fn a_dead_peer_is_noticed_by_silence_only() {
     let config = Config::default();
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), config.ping_ms);
     assert!(matches!(actions[0], Action::Send(ClientMessage::Ping { .. })));
-    let pong = Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77 });
-    assert_eq!(sync.on(pong, 40_000), [Action::Step(Step::NoteHubTime { hub_time_ms: 77 })]);
+    let pong = Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77, backup_watermark: None });
+    assert_eq!(sync.on(pong, 40_000), [Action::Step(Step::NotePong { hub_time_ms: 77, backed_up: None })]);
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), 40_000 + config.dead_peer_ms - 1);
     assert!(matches!(actions[0], Action::Send(_)));
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), 40_000 + config.dead_peer_ms);
@@ -421,9 +426,9 @@ fn a_session_that_has_stood_a_minute_moves_to_an_endpoint_that_is_clearly_nearer
     assert_eq!(sync.on(probed(0, 100), 0), []);
     assert_eq!(sync.on(probed(1, 10), 0), [], "it has just begun");
     for round in 1..=2 {
-        let actions = sync.on(Event::TimerFired(Timer::Probe), round * 30_000);
+        let actions = sync.on(Event::TimerFired(Timer::Measure), round * 30_000);
         assert_eq!(probes(&actions), 2);
-        assert!(actions.contains(&Action::SetTimer { timer: Timer::Probe, after_ms: 30_000 }));
+        assert!(actions.contains(&Action::SetTimer { timer: Timer::Measure, after_ms: 30_000 }));
     }
     let actions = sync.on(probed(1, 10), 60_010);
     assert_eq!(actions[0], Action::Close);
@@ -448,7 +453,7 @@ fn the_preferred_endpoint_is_gone_back_to_when_it_answers_again() {
     let status = sync.status();
     assert_eq!((status.endpoints.current(), status.endpoints.better()), (1, None));
     for round in 1..=4 {
-        sync.on(Event::TimerFired(Timer::Probe), round * 30_000);
+        sync.on(Event::TimerFired(Timer::Measure), round * 30_000);
         let away = Event::Probed { endpoint: 0, round_trip_us: None };
         assert_eq!(sync.on(away, round * 30_000), [], "it does not answer");
         // The session knows better than a measurement that was lost.
@@ -466,8 +471,14 @@ fn a_single_endpoint_is_measured_by_its_pings_and_never_probed() {
     sync.on(Event::Connected, 0);
     assert_eq!(probes(&sync.on(Event::WelcomeTaken(WRITER), 0)), 0);
     sync.on(Event::TimerFired(Timer::Keepalive), 15_000);
-    sync.on(Event::Received(ServerMessage::Pong { nonce: 9, hub_time_ms: 77 }), 15_003);
+    sync.on(
+        Event::Received(ServerMessage::Pong { nonce: 9, hub_time_ms: 77, backup_watermark: None }),
+        15_003,
+    );
     assert_eq!(sync.status().endpoints.all()[0].round_trip_us, None, "the answer to another ping");
-    sync.on(Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77 }), 15_007);
+    sync.on(
+        Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77, backup_watermark: None }),
+        15_007,
+    );
     assert_eq!(sync.status().endpoints.all()[0].round_trip_us, Some(7_000));
 }

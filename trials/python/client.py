@@ -266,7 +266,7 @@ class Session:
         if self.replica.take(changes):
             self.send(ack=sync.Ack(cursor=self.replica.cursor))
         if self.gives_credit:
-            self.send(credit=sync.Credit(bytes=len(changes.batch) + 1024))
+            self.send(credit=sync.Credit(bytes=changes.cost))
 
     def follow(self, until):
         """Takes changes until something holds of the replica at a cut."""

@@ -150,6 +150,30 @@ impl Hub {
         run("hubward", &all)
     }
 
+    /// Runs a command that works on the hub's store itself.
+    #[must_use]
+    pub fn on_store(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["--output", "json", "--data", &self.data];
+        all.extend(args);
+        all.extend(self.store.iter().map(String::as_str));
+        run("hubward", &all)
+    }
+
+    /// Takes its store away for good, and leaves it its keys; from the next start on it has this one.
+    ///
+    /// # Panics
+    /// When it is running, or a file stays.
+    pub fn lose_store(&mut self, database_url: Option<&str>) {
+        assert!(self.process.is_none(), "the hub runs");
+        for name in ["hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm"] {
+            let file = Path::new(&self.data).join(name);
+            let gone = !file.exists() || std::fs::remove_file(&file).is_ok();
+            assert!(gone, "{} stays", file.display());
+        }
+        self.store =
+            database_url.map(|url| vec!["--database-url".to_owned(), url.to_owned()]).unwrap_or_default();
+    }
+
     /// A join token for the tenant `default`.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod clock;
+pub mod crowd;
 pub mod fleet;
 pub mod history;
 pub mod power;

@@ -1,5 +1,8 @@
 //! Hubs and spokes as real processes, driven through their commands.
 
+#[path = "end_to_end/backup.rs"]
+mod backup;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;

@@ -55,6 +55,17 @@ pub(super) enum Operate {
     /// Records as the log holds them.
     #[command(subcommand)]
     Record(Record),
+    /// Takes back from spokes what a log lost when it went on from a backup, and tells what is only state.
+    Recover {
+        /// Ends it: spokes of the log before are refused again.
+        #[arg(long)]
+        finish: bool,
+        /// Changes nothing, only tells how far it is.
+        #[arg(long, conflicts_with = "finish")]
+        status: bool,
+        #[command(flatten)]
+        of: OfTenant,
+    },
     /// Digest of what a node may see, at the head of the log.
     Digest {
         /// Node id or name.
@@ -222,6 +233,18 @@ impl Operate {
             Self::Node(command) => command.run(&mut hub, out).await,
             Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
+            Self::Recover { finish, status, of } => {
+                use v1::recover_log_request::Action;
+                let action = match (finish, status) {
+                    (true, _) => Action::Finish,
+                    (false, true) => Action::Unspecified,
+                    (false, false) => Action::Begin,
+                };
+                let request = v1::RecoverLogRequest { tenant: of.tenant, action: action.into() };
+                let done = hub.recover_log(request).await.map_err(refused)?.into_inner();
+                out.object(&show::recovery(&done));
+                Ok(())
+            }
             Self::Digest { node, of } => {
                 let request = v1::GetViewDigestRequest { tenant: of.tenant, node };
                 let found = hub.get_view_digest(request).await.map_err(refused)?.into_inner();

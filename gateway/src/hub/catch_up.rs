@@ -13,11 +13,12 @@ use semantics::lthash::LtHash;
 use semantics::reason::Reason;
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
+use tokio::sync::SemaphorePermit;
 
 use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
-use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX};
+use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS};
 use super::{Hub, Lease, Principal};
 use crate::store::{CellRow, Current, LogPage, LogQuery, Pointer, PointerQuery};
 
@@ -52,6 +53,8 @@ struct Position {
     backfill: Option<Backfill>,
     /// Names the lease.
     lease: LogId,
+    /// Until when the lease is written, milliseconds since 1970-01-01 UTC.
+    leased_ms: u64,
     /// When the first page was given, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
 }
@@ -79,11 +82,12 @@ struct Own {
 }
 
 impl Hub {
-    /// One page.
+    /// One page. At most [`super::limits::PAGES_AT_ONCE_MAX`] are put together at once; others wait for their turn.
     ///
     /// # Errors
     /// LOG_FORKED, CURSOR_EXPIRED, BAD_TOKEN, NODE_REVOKED; store errors.
     pub async fn pull(&self, who: &Principal, from: &From) -> Result<Caught, HubError> {
+        let _turn = self.page_turn().await?;
         let mut position = match from {
             From::Start => None,
             From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),
@@ -96,7 +100,7 @@ impl Hub {
         let query = LogQuery {
             after,
             rows_max: self.parts().paging.rows_max,
-            bytes_max: self.parts().paging.bytes_max,
+            bytes_max: self.page_bytes(),
             keys: own_keys(who),
             with_cells: true,
         };
@@ -109,13 +113,23 @@ impl Hub {
         position.check(&read.head)?;
         if position.view != own.view_revision {
             if self.change_view(who, &mut position, &own).await? {
-                return self.empty_page(who, &position, own).await;
+                return self.empty_page(who, &mut position, own).await;
             }
             if position.backfill.is_some() {
                 return self.backfill_page(who, &mut position).await;
             }
         }
         self.log_page(who, position, read, own).await
+    }
+
+    /// A turn at putting a page together.
+    pub(super) async fn page_turn(&self) -> Result<SemaphorePermit<'_>, HubError> {
+        self.pages.acquire().await.map_err(|e| HubError::internal(e.to_string()))
+    }
+
+    /// Weight at which a page ends, bytes: less than the paging's when many read.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.parts().paging.bytes_max.min(self.readers().share())
     }
 
     async fn log_page(
@@ -140,7 +154,7 @@ impl Hub {
         let next = if read.reaches_head || Fault::PageEndAsCursor.is_planted() {
             Next::Cut(position.cut(&read, &own.view))
         } else {
-            Next::Resume(self.leased(who, &position).await?)
+            Next::Resume(self.leased(who, &mut position).await?)
         };
         let Part { changes, departures, .. } = part;
         Ok(Caught { page: Page { changes, departures, next }, view: Arc::new(own.view) })
@@ -151,7 +165,7 @@ impl Hub {
         let query = PointerQuery {
             after: position.backfill.clone().unwrap_or_default().after,
             rows_max: self.parts().paging.rows_max,
-            bytes_max: self.parts().paging.bytes_max,
+            bytes_max: self.page_bytes(),
             ..PointerQuery::default()
         };
         let read = self.store().pointer_page(&who.tenant, &query).await?;
@@ -211,7 +225,12 @@ impl Hub {
     }
 
     /// Nothing, and where to go on.
-    async fn empty_page(&self, who: &Principal, position: &Position, own: Own) -> Result<Caught, HubError> {
+    async fn empty_page(
+        &self,
+        who: &Principal,
+        position: &mut Position,
+        own: Own,
+    ) -> Result<Caught, HubError> {
         let next = Next::Resume(self.leased(who, position).await?);
         Ok(Caught {
             page: Page { changes: Vec::new(), departures: Vec::new(), next },
@@ -230,6 +249,7 @@ impl Hub {
             seen_to: Revision::ZERO,
             backfill: None,
             lease: LogId(self.entropy().bytes16()),
+            leased_ms: 0,
             started_ms: self.clock().now_ms(),
         }
     }
@@ -246,6 +266,7 @@ impl Hub {
             seen_to: cursor.revision,
             backfill: None,
             lease: LogId(self.entropy().bytes16()),
+            leased_ms: 0,
             started_ms: self.clock().now_ms(),
         })
     }
@@ -325,10 +346,15 @@ impl Hub {
         Ok(body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default())
     }
 
-    async fn leased(&self, who: &Principal, position: &Position) -> Result<Vec<u8>, HubError> {
+    /// The position as its reader gets it, kept from being pruned for long enough.
+    async fn leased(&self, who: &Principal, position: &mut Position) -> Result<Vec<u8>, HubError> {
+        let now_ms = self.clock().now_ms();
         let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
-        let until_ms = self.clock().now_ms().saturating_add(LEASE_MS).min(last_ms);
-        self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
+        if position.leased_ms < now_ms.saturating_add(LEASE_MS).min(last_ms) {
+            let until_ms = now_ms.saturating_add(LEASE_WRITTEN_MS).min(last_ms);
+            self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
+            position.leased_ms = until_ms;
+        }
         let position = serde_json::to_vec(position).map_err(|e| HubError::internal(e.to_string()))?;
         self.seal(who, &position).await
     }

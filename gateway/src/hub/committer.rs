@@ -59,6 +59,8 @@ pub struct Means {
     pub store: Arc<dyn Store>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// Most bytes of record envelopes that a commit changes; one record, or group, may pass it.
+    pub commit_bytes_max: usize,
 }
 
 impl Committer {
@@ -160,7 +162,7 @@ impl Committer {
         works: &[Work],
     ) -> Result<Vec<Answer>, HubError> {
         let mut misses = 0;
-        for _ in 0..ATTEMPTS_MAX + works.len() {
+        for _ in 0..ATTEMPTS_MAX + works.iter().map(Work::elements).sum::<usize>() {
             // Taken out while the append runs: a caller that goes away in the middle leaves nothing half true.
             let taken = known.take();
             let step = if misses >= MISSES_MAX {
@@ -247,7 +249,10 @@ impl Committer {
         let mut known = known;
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let missing = match known.as_ref().map(|known| plan(known, works, means.clock.now_ms())) {
+            let missing = match known
+                .as_ref()
+                .map(|known| plan(known, works, means.clock.now_ms(), means.commit_bytes_max))
+            {
                 None => Missing::default(),
                 Some(Err(missing)) => missing,
                 Some(Ok(plan)) => match known {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use semantics::commit::Head;
-use semantics::cursor::{Change, Departure};
+use semantics::cursor::{Change, DEPARTURE_BYTES, Departure};
 use semantics::delivery::{Delivery, Reader, Row, delivery};
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, RecordId, Revision};
@@ -28,9 +28,6 @@ pub struct Part {
     /// What its changes weigh, bytes.
     pub weight: usize,
 }
-
-/// What a departure weighs, bytes, about.
-const DEPARTURE_BYTES: usize = 128;
 
 impl Part {
     /// Whether there is nothing to send.

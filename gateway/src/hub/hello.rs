@@ -22,19 +22,25 @@ impl Hub {
     ///
     /// # Errors
     /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
-    /// another log; NODE_FORKED when the replica is a copy; CURSOR_EXPIRED; BAD_TOKEN for a
-    /// resume position that does not go on from the cursor; store errors.
+    /// another log, unless this one takes back what that one held; NODE_FORKED when the replica is a copy;
+    /// CURSOR_EXPIRED; BAD_TOKEN for a resume position that does not go on from the cursor; store errors.
     pub async fn hello(&self, who: &Principal, hello: &Hello) -> Result<(Welcome, From), HubError> {
         if hello.protocol != PROTOCOL_VERSION {
             let detail = format!("the hub speaks version {PROTOCOL_VERSION}, not {}", hello.protocol);
             return Err(HubError::new(Reason::ProtocolVersion, detail));
         }
         self.active_node(who).await?;
-        let known = match &hello.stream {
-            None => None,
-            Some(stream) => Some(self.compare_stream(who, stream).await?),
+        let marks = self.read_marks(&who.tenant).await?;
+        let returning = marks.restored.filter(|restored| restored.takes(hello.cursor.as_ref()));
+        let known = match (&hello.stream, &returning) {
+            (None, _) => None,
+            (Some(stream), Some(restored)) => Some(self.recovered_stream(who, stream, restored).await?),
+            (Some(stream), None) => Some(self.compare_stream(who, stream).await?),
         };
-        let from = match (&hello.cursor, &hello.resume) {
+        // What it had of the log before says nothing of this one.
+        let cursor = hello.cursor.filter(|_| returning.is_none());
+        let from = match (&cursor, &hello.resume) {
+            _ if returning.is_some() => From::Start,
             (cursor, Some(resume)) if self.resumes(who, resume, cursor.as_ref()).await? => {
                 From::Resume(resume.clone())
             }
@@ -43,7 +49,7 @@ impl Hub {
             (Some(cursor), None) => From::Cursor(*cursor),
             (None, None) => From::Start,
         };
-        if let Some(cursor) = &hello.cursor {
+        if let Some(cursor) = &cursor {
             self.check_cursor(who, cursor).await?;
         }
         // The last thing that can fail: who is refused leaves no epoch behind.
@@ -51,7 +57,8 @@ impl Hub {
             Some(row) => row,
             None => self.open_epoch(who).await?,
         };
-        self.note(who, &self.greeted(row.writer, hello)).await?;
+        let greeted = Hello { cursor, ..hello.clone() };
+        self.note(who, &self.greeted(row.writer, &greeted)).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
@@ -60,7 +67,8 @@ impl Hub {
             last_n: row.last_n,
             hub_time_ms: self.clock().now_ms().max(head.time_ms),
             limits: limits::told(),
-            backup_watermark: None,
+            backup_watermark: marks.backed_up.map(|held| held.revision),
+            recovery: marks.recovering().map(|restored| restored.told()),
         };
         Ok((welcome, from))
     }
@@ -123,7 +131,9 @@ impl Hub {
                 let open = rows.iter().filter(|row| !row.closed).map(|row| row.writer);
                 self.submit(&who.tenant, Work::CloseEpochs(open.collect())).await?;
             }
-            let epoch = rows.last().map_or(0, |row| row.writer.epoch).saturating_add(1);
+            // The log before may have opened some that this one forgot.
+            let first = self.marks(&who.tenant).await?.restored.map_or(1, |restored| restored.first_epoch());
+            let epoch = rows.last().map_or(0, |row| row.writer.epoch).saturating_add(1).max(first);
             let writer = Writer { node: who.node, epoch };
             self.submit(&who.tenant, Work::OpenEpoch(writer)).await?;
         }

@@ -6,9 +6,6 @@ use semantics::session::{Limits, MESSAGE_BYTES_MAX, PUSH_BYTES_MAX, UNANSWERED_M
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
-/// Most bytes of record envelopes that one commit changes; one record may pass it. With it a commit's changes fit
-/// one message.
-pub const COMMIT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;
 /// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
@@ -30,12 +27,19 @@ pub const RING_BATCHES_MAX: usize = 4096;
 /// Most bytes that the ring's batches take once they are put together for readers, for one tenant; the oldest are
 /// put together anew for those who still ask.
 pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A live reader gets a batch whole when it is no larger than so many of its shares (a commit ends with the element
+/// with which it passes one); what is more goes in pages.
+pub const LIVE_SHARES: usize = 2;
 /// Most bytes of changes that go to a live reader in one message; what is more goes in pages.
 pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most epochs of one node that are open at once.
 pub const EPOCHS_OPEN_MAX: usize = 8;
-/// A resume position is kept alive for this long after each page, milliseconds.
+/// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
+pub const PAGES_AT_ONCE_MAX: usize = 16;
+/// A resume position is kept alive for at least this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
+/// A lease is written for this long, milliseconds, so that not every page needs to write one.
+pub const LEASE_WRITTEN_MS: u64 = 2 * LEASE_MS;
 /// A resume position is kept alive no longer than this after its first page, milliseconds.
 pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
 /// Most leases of one node; what its catch-ups beyond it need is joined.

@@ -42,12 +42,12 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`Missing`] when something must be read first.
-pub fn plan(known: &Known, works: &[Work], now_ms: u64) -> Result<Plan, Missing> {
+pub fn plan(known: &Known, works: &[Work], now_ms: u64, bytes_max: usize) -> Result<Plan, Missing> {
     let missing = known.missing(works);
     if !missing.is_empty() {
         return Err(missing);
     }
-    let mut draft = Draft::new(known, now_ms);
+    let mut draft = Draft::new(known, now_ms, bytes_max);
     let answers = works.iter().map(|work| draft.work(work)).collect();
     draft.finish(answers)
 }
@@ -68,6 +68,7 @@ struct Draft<'a> {
     holds: BTreeMap<Revision, bool>,
     unread: BTreeSet<Revision>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 /// A row before it has a number.
@@ -80,7 +81,7 @@ struct NewRow {
 }
 
 impl<'a> Draft<'a> {
-    fn new(known: &'a Known, now_ms: u64) -> Self {
+    fn new(known: &'a Known, now_ms: u64, bytes_max: usize) -> Self {
         let time_ms = now_ms.saturating_add(known.store_ahead_ms).max(known.head.time_ms);
         Self {
             known,
@@ -94,6 +95,7 @@ impl<'a> Draft<'a> {
             holds: BTreeMap::new(),
             unread: BTreeSet::new(),
             bytes: 0,
+            bytes_max,
         }
     }
 

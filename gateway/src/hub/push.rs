@@ -32,9 +32,18 @@ impl Hub {
             let waits = Transient { n: first_n, reason: Reason::QuotaExceeded, detail, retry_after_ms };
             return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
         }
+        let (push, waits) = self.part_with_causes(who, push).await?;
+        if push.items.is_empty()
+            && let Some(waits) = waits
+        {
+            return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
+        }
         let work = PushWork { writer, confirmed_n: push.confirmed_n, items: items(push)? };
         match self.submit(&who.tenant, Work::Push(work)).await? {
-            Answer::Push(results) => Ok(results?),
+            Answer::Push(results) => {
+                let results = results?;
+                Ok(Results { waits: results.waits.or(waits), ..results })
+            }
             Answer::Control(_) | Answer::Done(_) => Err(HubError::internal("a push got another answer")),
         }
     }

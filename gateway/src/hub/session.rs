@@ -16,7 +16,7 @@ use semantics::view::View;
 use super::catch_up::From;
 use super::error::HubError;
 use super::feed::{Live, Part};
-use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, PROGRESS_MS};
+use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
 use super::presence::Present;
 use super::{Hub, Principal, Tenant};
 
@@ -35,8 +35,8 @@ enum Place {
 /// What a session sends.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message of its own.
-    Message(ServerMessage),
+    /// A page of its own.
+    Page(Page),
     /// A batch that many sessions share, and this reader's cut.
     Live {
         /// The batch, encoded once.
@@ -51,7 +51,7 @@ impl Outgoing {
     #[must_use]
     pub fn into_message(self) -> ServerMessage {
         match self {
-            Self::Message(message) => message,
+            Self::Page(page) => ServerMessage::Changes(page),
             Self::Live { part, cut } => ServerMessage::Changes(Page {
                 changes: part.changes.clone(),
                 departures: part.departures.clone(),
@@ -93,7 +93,10 @@ impl Session {
     pub async fn open(hub: &Arc<Hub>, who: Principal, hello: &Hello) -> Result<(Self, Welcome), HubError> {
         let (welcome, from) = hub.hello(&who, hello).await?;
         let now_ms = hub.clock().now_ms();
-        let present = hub.presence().enter(&who.tenant, hub.greeted(welcome.writer, hello));
+        // A cursor of a log before this one says nothing of what this one may forget.
+        let last_cut = hello.cursor.filter(|cursor| cursor.log_id == welcome.log_id);
+        let greeted = Hello { cursor: last_cut, ..hello.clone() };
+        let present = hub.presence().enter(&who.tenant, hub.greeted(welcome.writer, &greeted));
         let session = Self {
             hub: Arc::clone(hub),
             tenant: hub.tenant(&who.tenant),
@@ -107,7 +110,7 @@ impl Session {
             digest_ms: now_ms,
             is_progress_due: false,
             is_digest_due: false,
-            last_cut: hello.cursor,
+            last_cut,
             acknowledged: Revision::ZERO,
             present,
             seen_written_ms: now_ms,
@@ -170,7 +173,16 @@ impl Session {
                 Ok(None)
             }
             ClientMessage::Ping { nonce, .. } => {
-                Ok(Some(ServerMessage::Pong { nonce, hub_time_ms: self.hub.clock().now_ms() }))
+                let backed_up = self.hub.marks(&self.who.tenant).await?.backed_up;
+                Ok(Some(ServerMessage::Pong {
+                    nonce,
+                    hub_time_ms: self.hub.clock().now_ms(),
+                    backup_watermark: backed_up.map(|held| held.revision),
+                }))
+            }
+            ClientMessage::Remnants(page) => {
+                self.hub.take_remnants(&self.who, &page).await?;
+                Ok(Some(ServerMessage::RemnantsTaken { page: page.page }))
             }
         }
     }
@@ -251,8 +263,8 @@ impl Session {
                 view_revision: before.view_revision,
             };
             let part = self.tenant.feed.part(&batch, &self.view);
-            if part.weight > LIVE_BYTES_MAX {
-                // More than one message holds: the same in pages.
+            if part.weight > LIVE_BYTES_MAX.min(self.hub.readers().share().saturating_mul(LIVE_SHARES)) {
+                // More than one message holds, or more than each reader may get at once: the same in pages.
                 self.place = Place::CatchUp(From::Cursor(before));
                 continue;
             }
@@ -282,13 +294,12 @@ impl Session {
         self.last_cut = Some(cursor);
         let next = Next::Cut(Cut { cursor, view: None, digest: None });
         let page = Page { changes: Vec::new(), departures: Vec::new(), next };
-        Some(Outgoing::Message(ServerMessage::Changes(page)))
+        Some(Outgoing::Page(page))
     }
 
     async fn catch_up(&mut self, from: &From) -> Result<Outgoing, HubError> {
         let caught = self.hub.pull(&self.who, from).await?;
-        let weight = caught.page.changes.iter().map(|change| change.record.weight()).sum();
-        self.sent(weight);
+        self.sent(caught.page.weight());
         self.view = caught.view;
         self.place = match &caught.page.next {
             Next::Resume(resume) => Place::CatchUp(From::Resume(resume.clone())),
@@ -301,7 +312,7 @@ impl Session {
                 Place::Live(joined)
             }
         };
-        Ok(Outgoing::Message(ServerMessage::Changes(caught.page)))
+        Ok(Outgoing::Page(caught.page))
     }
 
     /// Where the ring is joined: at the cut.

@@ -122,6 +122,15 @@ pub enum Work {
 const ITEM_BYTES: usize = 1024;
 
 impl Work {
+    /// How many elements it has.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::Push(push) => push.items.len(),
+            _ => 1,
+        }
+    }
+
     /// What it takes in memory, about: a body waits as it was sent and parsed.
     #[must_use]
     pub fn bytes(&self) -> usize {

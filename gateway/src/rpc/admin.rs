@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, lists, nodes, status};
+use super::{Gate, lists, nodes, recovery, status};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -155,6 +155,11 @@ impl AdminService for AdminHandler {
         let (_, mut request) = within(request, |request| &request.tenant)?;
         let key = request_key(request.key.take()).map_err(status::of)?;
         reply(lists::history(&self.gate.hub, &request, &key).await)
+    }
+
+    async fn recover_log(&self, request: Request<v1::RecoverLogRequest>) -> Reply<v1::RecoverLogResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(recovery::recover(&self.gate.hub, &request).await)
     }
 
     async fn get_view_digest(

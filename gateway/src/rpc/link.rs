@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 use tracing::info;
 
 use super::keeper::Kept;
+use super::queue::Sender;
 use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -21,8 +22,9 @@ use crate::hub::feed::Live;
 use crate::hub::session::{Outgoing, Session};
 use crate::tls::Call;
 
-/// Messages that wait for the network, at most; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
-pub const QUEUE_MESSAGES_MAX: usize = 4;
+/// A session whose messages nobody reads is cut after this, milliseconds: long enough for the largest message on a slow
+/// line.
+pub const UNREAD_MS_MAX: u64 = 120_000;
 /// Time-driven work is looked for this often, milliseconds.
 const TICK_MS: u64 = 250;
 
@@ -32,7 +34,7 @@ pub struct Link {
     pub(super) gate: Arc<Gate>,
     pub(super) session: Session,
     pub(super) incoming: Streaming<v1::SessionRequest>,
-    pub(super) outgoing: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    pub(super) outgoing: Sender<v1::SessionResponse>,
     pub(super) expires_ms: u64,
     /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
     pub(super) _call: Option<Call>,
@@ -42,6 +44,18 @@ pub struct Link {
     pub(super) kept: Kept,
     /// What was said and waits to be sent; nothing more is heard until it is, and the session can still end.
     pub(super) answer: Option<v1::SessionResponse>,
+}
+
+/// For how many ticks no message was taken while there was no room for another.
+#[derive(Debug, Default)]
+struct Unread(u64);
+
+impl Unread {
+    /// At each tick: whether it is too long.
+    fn is_too_long(&mut self, has_room: bool) -> bool {
+        self.0 = if has_room { 0 } else { self.0.saturating_add(1) };
+        self.0.saturating_mul(TICK_MS) > UNREAD_MS_MAX
+    }
 }
 
 /// Why a session ends.
@@ -104,7 +118,7 @@ impl Link {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let draining = self.gate.draining.clone();
         let outgoing = self.outgoing.clone();
-        let mut has_more = true;
+        let (mut has_more, mut unread) = (true, Unread::default());
         loop {
             let step = tokio::select! {
                 () = draining.cancelled() => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
@@ -115,14 +129,17 @@ impl Link {
                     Err(status) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
                 },
                 permit = outgoing.reserve(), if has_more || self.answer.is_some() => match permit {
-                    Ok(permit) => self.speak(permit, has_more).await,
+                    Ok(permit) => {
+                        unread = Unread::default();
+                        self.speak(permit, has_more).await
+                    }
                     Err(_) => Err(End::Gone),
                 },
                 moved = feed.changed() => match moved {
                     Ok(()) => self.look(&feed).await.map(|()| true),
                     Err(_) => Err(End::Gone),
                 },
-                _ = tick.tick() => self.tick().map(|()| true),
+                _ = tick.tick() => self.tick(unread.is_too_long(outgoing.capacity() > 0)).map(|()| true),
             };
             match step {
                 Ok(more) => has_more = more,
@@ -167,18 +184,13 @@ impl Link {
     }
 
     fn encode(&self, next: Outgoing) -> v1::SessionResponse {
-        let changes = match next {
-            Outgoing::Message(message) => {
-                let message = v1::SessionResponse::from(message);
-                if let Some(v1::session_response::Message::Changes(changes)) = &message.message {
-                    self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
-                }
-                return message;
-            }
+        let changes: v1::Changes = match next {
+            Outgoing::Page(page) => page.into(),
             Outgoing::Live { part, cut } => {
                 let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
                 let batch = part.encoded.get_or_init(encode).clone();
-                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())) }
+                let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
+                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())), cost }
             }
         };
         self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
@@ -207,7 +219,11 @@ impl Link {
         }
     }
 
-    fn tick(&self) -> Result<(), End> {
+    fn tick(&self, is_unread: bool) -> Result<(), End> {
+        if is_unread {
+            let detail = format!("nothing was read for {UNREAD_MS_MAX} ms");
+            return Err(HubError::new(Reason::DeadlineExceeded, detail).into());
+        }
         if self.gate.hub.clock().now_ms() >= self.expires_ms {
             return Err(HubError::new(Reason::Unauthenticated, "the access token expired").into());
         }
@@ -220,5 +236,20 @@ impl Link {
         let patience = Duration::from_secs(1);
         // A spoke that does not read learns of the end by the stream's.
         drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye))).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_nothing_for_two_minutes_is_cut_and_who_reads_slowly_is_not() {
+        let mut unread = Unread::default();
+        let ticks = UNREAD_MS_MAX / TICK_MS;
+        assert!((0..ticks).all(|_| !unread.is_too_long(false)));
+        assert!(unread.is_too_long(false));
+        assert!(!unread.is_too_long(true));
+        assert!((0..ticks).all(|_| !unread.is_too_long(false)), "it counts from the last message taken");
     }
 }

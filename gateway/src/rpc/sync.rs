@@ -1,36 +1,35 @@
 //! SyncService.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
 use proto::v1;
 use proto::v1::sync_service_server::SyncService;
-use semantics::access::Event;
+use semantics::access::{Event, Sample};
 use semantics::compare::RangeAsk;
 use semantics::cursor::Next;
 use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, Reconcile, ServerMessage};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
-use super::link::{Link, QUEUE_MESSAGES_MAX};
-use super::seats::Seat;
+use super::link::Link;
+use super::queue::{Messages, Sender, queue};
 use super::{Gate, node_of, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
+use crate::hub::Principal;
 use crate::hub::catch_up::From as PullFrom;
 use crate::hub::error::HubError;
 use crate::hub::session::Session;
-use crate::hub::{Hub, Principal};
 use crate::tls::Call;
 
 /// A session says hello within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the access log calls a pull.
+const PULL: &str = "/hubward.v1.SyncService/Pull";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -44,7 +43,6 @@ struct Connected {
 }
 
 type Reply<T> = Result<Response<T>, Status>;
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl SyncService for SyncHandler {
@@ -58,8 +56,9 @@ impl SyncService for SyncHandler {
         let hello = hello(&mut incoming).await?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
         let caller = Connected { who, expires_ms, call };
-        let receiver = self.open(caller, incoming, &hello).await.map_err(status::of)?;
-        Ok(Response::new(seated(receiver, seat)))
+        let (outgoing, messages) = queue((seat, self.0.hub.readers().join()));
+        self.open(caller, incoming, outgoing, &hello).await.map_err(status::of)?;
+        Ok(Response::new(messages))
     }
 
     async fn push(&self, request: Request<v1::PushRequest>) -> Reply<v1::PushResponse> {
@@ -75,16 +74,16 @@ impl SyncService for SyncHandler {
         let from = pull_from(request.into_inner())?;
         self.0.check_open().map_err(status::of)?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
-        let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
-        let hub = Arc::clone(&self.0.hub);
-        let patience = Duration::from_millis(expires_ms.saturating_sub(hub.clock().now_ms()));
+        let (sender, messages) = queue((seat, self.0.hub.readers().join()));
+        let gate = Arc::clone(&self.0);
+        let patience = Duration::from_millis(expires_ms.saturating_sub(gate.hub.clock().now_ms()));
         let work = async move {
             // Who does not read keeps neither the pages nor the connection for longer than the token is good.
-            drop(tokio::time::timeout(patience, pages(hub, who, from, sender)).await);
+            drop(tokio::time::timeout(patience, pages(&gate, &who, from, sender)).await);
             drop(call);
         };
         self.0.tasks.spawn(status::within(status::request_id(), work));
-        Ok(Response::new(seated(receiver, seat)))
+        Ok(Response::new(messages))
     }
 
     async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Reply<v1::ReconcileResponse> {
@@ -119,8 +118,9 @@ impl SyncHandler {
         &self,
         caller: Connected,
         incoming: Streaming<v1::SessionRequest>,
+        outgoing: Sender<v1::SessionResponse>,
         hello: &Hello,
-    ) -> Result<mpsc::Receiver<Result<v1::SessionResponse, Status>>, HubError> {
+    ) -> Result<(), HubError> {
         let gate = &self.0;
         let Connected { who, expires_ms, call } = caller;
         gate.check_open()?;
@@ -131,7 +131,6 @@ impl SyncHandler {
         let event = Event::SessionOpened { epoch: writer.epoch };
         gate.access.note(tenant, &Who::Node(session.who().node), event);
         info!(%tenant, %writer, request_id = status::request_id(), "session opened");
-        let (outgoing, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let welcome = v1::SessionResponse::from(ServerMessage::Welcome(welcome));
         if outgoing.send(Ok(welcome)).await.is_err() {
             return Err(HubError::internal("a fresh channel is closed"));
@@ -149,7 +148,7 @@ impl SyncHandler {
             answer: None,
         };
         gate.tasks.spawn(status::within(status::request_id(), link.run()));
-        Ok(receiver)
+        Ok(())
     }
 
     /// Takes a push in a task of its own: a caller that goes away does not stop a commit half-way.
@@ -168,14 +167,6 @@ impl SyncHandler {
         let done = self.0.tasks.spawn(status::within(status::request_id(), work)).await;
         done.unwrap_or_else(|error| Err(HubError::internal(error.to_string())))
     }
-}
-
-/// What waits for its reader, and the seat that it takes.
-fn seated<T: Send + 'static>(receiver: mpsc::Receiver<Result<T, Status>>, seat: Seat) -> Messages<T> {
-    Box::pin(ReceiverStream::new(receiver).map(move |message| {
-        let _taken = &seat;
-        message
-    }))
 }
 
 async fn hello(incoming: &mut Streaming<v1::SessionRequest>) -> Result<Hello, Status> {
@@ -199,18 +190,19 @@ fn pull_from(request: v1::PullRequest) -> Result<PullFrom, Status> {
 }
 
 /// Sends pages up to the next cut.
-async fn pages(
-    hub: Arc<Hub>,
-    who: Principal,
-    from: PullFrom,
-    sender: mpsc::Sender<Result<v1::PullResponse, Status>>,
-) {
+async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::PullResponse>) {
     let mut from = from;
-    // Waits for room before it reads: a slow reader holds one page at most.
+    // Waits for room before it reads.
     while let Ok(permit) = sender.reserve().await {
-        let page = match hub.pull(&who, &from).await {
+        let page = match gate.hub.pull(who, &from).await {
             Ok(caught) => caught.page,
-            Err(error) => return permit.send(Err(status::of(error))),
+            Err(error) => {
+                // The call was answered when it began: nobody else sees that it is refused after all.
+                let sample = Sample::new(&status::request_id(), PULL, &error.refusal.detail);
+                gate.access.refused(Some(who.tenant.clone()), &Who::Node(who.node), error.reason(), sample);
+                gate.metrics.refused(error.reason());
+                return permit.send(Err(status::of(error)));
+            }
         };
         let next = page.next.clone();
         permit.send(Ok(v1::PullResponse { changes: Some(page.into()) }));

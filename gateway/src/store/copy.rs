@@ -24,6 +24,7 @@ pub(crate) const BACKED_UP: &[u8] = b"backed-up";
 /// Name of the mark that says that the log went on from a backup.
 pub(crate) const RESTORED: &[u8] = b"restored";
 
+const FORGET_SPACE: &str = "delete from plain where tenant = $1 and space = $2";
 const NEW_LOG: &str = "update heads set log_id = $2 where tenant = $1";
 
 /// A table's statements.
@@ -135,7 +136,8 @@ pub(super) async fn clear<C: Connection>(connection: &mut C) -> Result<(), Store
     Ok(())
 }
 
-/// Begins a new log on what a tenant's old one came to, and remembers the old one.
+/// Begins a new log on what a tenant's old one came to, and remembers the old one. What readers had acknowledged of
+/// the old one, and leased, holds nothing in the new one.
 pub(super) async fn new_log<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
@@ -144,6 +146,10 @@ pub(super) async fn new_log<C: Connection>(
 ) -> Result<(), StoreError> {
     let (head, _) = read::head(connection, tenant).await?;
     connection.run(NEW_LOG, vec![Value::text(tenant.as_str()), Value::bytes(log_id.as_bytes())]).await?;
+    for space in [Space::Ack, Space::Lease] {
+        let values = vec![Value::text(tenant.as_str()), Value::Int(Some(i64::from(space.number())))];
+        connection.run(FORGET_SPACE, values).await?;
+    }
     let before: Option<Restored> = mark(connection, tenant, RESTORED).await?.0;
     let restored = Restored {
         predecessor: head.log_id,

@@ -24,11 +24,13 @@ pub enum Space {
     Hub,
     /// Blocks of the access log. By number, eight bytes, the highest first.
     Access,
+    /// What spokes had in a log before a restore. By log, node and part.
+    Remnant,
 }
 
 impl Space {
     /// Every space, with its stable number.
-    pub const ALL: [(Self, i16); 8] = [
+    pub const ALL: [(Self, i16); 9] = [
         (Self::Node, 1),
         (Self::Ack, 2),
         (Self::Lease, 3),
@@ -37,6 +39,7 @@ impl Space {
         (Self::Mark, 6),
         (Self::Hub, 7),
         (Self::Access, 8),
+        (Self::Remnant, 9),
     ];
     /// Its number in stores.
     #[must_use]

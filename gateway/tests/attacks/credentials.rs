@@ -150,10 +150,10 @@ fn signed() -> Vec<Row> {
 
 fn reached() -> Vec<Row> {
     vec![
-        attack!("a node calls an operator's method", Node, Heard::Refused(PermissionDenied), |world| {
+        attack!("a node calls an operator's method", Nobody, Heard::Refused(PermissionDenied), |world| {
             told(world.hub.admin().list_tenants(world.mallory.by(v1::ListTenantsRequest::default())).await)
         }),
-        attack!("an operator calls a node's method", Operator, Heard::Refused(PermissionDenied), |world| {
+        attack!("an operator calls a node's method", Nobody, Heard::Refused(PermissionDenied), |world| {
             told(world.hub.sync().push(world.hub.by_operator(world.mallory.push(Vec::new()))).await)
         }),
         attack!("an operator's credential with one letter changed", Nobody, REFUSED, |world| {
@@ -192,7 +192,7 @@ fn reached() -> Vec<Row> {
             Heard::Refused(NodeRevoked),
             |world| { world.revoked.hello(super::node::hello()).await }
         ),
-        attack!("a revoked node asks for a new token", Node, Heard::Refused(NodeRevoked), |world| {
+        attack!("a revoked node asks for a new token", Nobody, Heard::Refused(NodeRevoked), |world| {
             exchange(world, world.revoked.sign(&world.revoked.claims())).await
         }),
     ]

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::elsewhere::ELSEWHERE;
+use super::noted::Place;
 use super::rows;
-use super::table::By;
+use super::table::{By, Heard};
 
 const BEGIN: &str = "<!-- attacks: written by gateway/tests/attacks.rs -->\n";
 const END: &str = "<!-- end of attacks -->\n";
@@ -15,14 +16,18 @@ fn root() -> PathBuf {
 }
 
 fn table() -> String {
-    let mut text = String::from("| attack | answer | caller known as |\n|---|---|---|\n");
+    let mut text = String::from("| attack | answer | written down |\n|---|---|---|\n");
     for row in rows() {
-        let by = match row.by {
-            By::Nobody => "nobody",
-            By::Node => "node",
-            By::Operator => "operator",
+        let place = match row.place() {
+            Place::Refusal(By::Nobody, _) => "access log of `hub`, by address",
+            Place::Refusal(By::Node, _) => "access log, by node",
+            Place::Refusal(By::Operator, _) => "access log of `hub`, by operator",
+            Place::Cut(_) => "access log, as a session that was cut",
+            Place::Change(_) => "log of changes",
+            Place::Nowhere if matches!(row.hears, Heard::Closed(_)) => "counter",
+            Place::Refusal(By::Wire, _) | Place::Nowhere => "",
         };
-        writeln!(text, "| {} | {} | {by} |", row.name, row.hears).unwrap();
+        writeln!(text, "| {} | {} | {place} |", row.name, row.hears).unwrap();
     }
     text.push_str("\nMade by other tests:\n\n| attack | answer | test |\n|---|---|---|\n");
     for attack in ELSEWHERE {

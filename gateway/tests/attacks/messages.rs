@@ -72,7 +72,7 @@ fn bytes() -> Vec<Row> {
         attack!("compressed, and not said how", Node, MALFORMED, |world| {
             raw(world, PUSH, None, framed(1, 3, b"abc")).await
         }),
-        attack!("compressed in a way that is not spoken", Node, Heard::Refused(ProtocolVersion), |world| {
+        attack!("compressed in a way that is not spoken", Wire, Heard::Refused(ProtocolVersion), |world| {
             raw(world, PUSH, Some("br"), framed(1, 3, b"abc")).await
         }),
         attack!("zstd that is none", Node, MALFORMED, |world| {

@@ -11,11 +11,13 @@ use tonic::{Response, Status};
 use super::world::World;
 
 /// Who is known to be calling: whose name the refusal can be put down to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     Nobody,
     Node,
     Operator,
+    /// The library of the wire answers by itself, and nobody is asked.
+    Wire,
 }
 
 /// What an attacker is told.

@@ -97,7 +97,7 @@ pub async fn readers_of_one_view_share_a_batch(engine: &Engine) {
     for live in &mut sessions {
         match live.next().await.unwrap() {
             Some(Outgoing::Live { part, .. }) => parts.push(part),
-            Some(Outgoing::Message(message)) => panic!("{message:?}"),
+            Some(Outgoing::Page(page)) => panic!("{page:?}"),
             None => {}
         }
     }
@@ -146,4 +146,27 @@ pub async fn a_view_change_reaches_a_live_session(engine: &Engine) {
         assert_eq!(reader.at(), world.revision().await);
     }
     world.check().await;
+}
+
+pub async fn credit_stays_level_for_who_grants_what_each_message_cost(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut mover = world.author("mover", "a").await;
+    world.show(&mover, &["a", "b"]).await;
+    let author = world.author("reader", "a").await;
+    let mut reader = Reader::of(&author);
+    let hello = Hello { credit_bytes: 4_000, ..author.hello(None) };
+    let (mut live, _) = Session::open(&world.hub, author.who.clone(), &hello).await.unwrap();
+    // Each record comes and leaves again: half of what is sent are departures.
+    for n in 0..60 {
+        let domain = if n % 2 == 0 { "a" } else { "b" };
+        mover.put_in(domain, &note("moves"), &format!(r#"{{"n":{n}}}"#)).await;
+        while let Some(outgoing) = live.next().await.unwrap() {
+            let ServerMessage::Changes(page) = outgoing.into_message() else { panic!("changes only") };
+            let bytes = page.weight().try_into().unwrap();
+            live.on(ClientMessage::Credit { bytes }).await.unwrap();
+            reader.apply(page);
+        }
+        assert_eq!(reader.at(), world.revision().await, "nothing more comes after {n} moves");
+        assert_eq!(reader.holds(&note("moves")), domain == "a");
+    }
 }

@@ -1,6 +1,6 @@
 //! Catch-up in pages while the log goes on.
 
-use gateway::hub::limits::{LEASE_MS, LEASES_PER_NODE_MAX};
+use gateway::hub::limits::{LEASE_MS, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
 use gateway::store::Space;
 use semantics::reason::Reason;
 
@@ -75,7 +75,7 @@ pub async fn gc_between_pages(engine: &Engine) {
     for n in 0..5 {
         mover.delete(&id(n)).await;
     }
-    world.clock.advance(LEASE_MS + 1);
+    world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert!(world.current(&id(0)).await.is_none(), "the tombstone is collected");
     for hub in [&world.hub, &world.another_hub()] {
@@ -92,7 +92,7 @@ pub async fn gc_between_pages(engine: &Engine) {
     }
     assert!(reader.page(&world.hub).await.unwrap().is_none());
     mover.delete(&id(6)).await;
-    world.clock.advance(LEASE_MS + 1);
+    world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert_eq!(reader.page(&world.hub).await.unwrap_err().reason(), Reason::CursorExpired);
     world.check().await;
@@ -115,7 +115,7 @@ pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
     }
     reader.catch_up(&world.hub).await.unwrap();
     assert_eq!(reader.records.len(), 25);
-    world.clock.advance(LEASE_MS + 1);
+    world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
 }

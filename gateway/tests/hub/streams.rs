@@ -131,6 +131,24 @@ pub async fn many_writers_in_one_commit(engine: &Engine) {
     world.check().await;
 }
 
+pub async fn a_push_may_take_a_commit_for_each_of_its_elements(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let large = key("entity", "large");
+    author.put(&large, &format!(r#"{{"text":"{}"}}"#, "x".repeat(200_000))).await;
+    let seen = world.current(&large).await;
+    let mut patches = vec![author.write(&large, seen.as_ref(), patch(r#"{"n":0}"#))];
+    for n in 1..120 {
+        let next = author.write_on(&patches[n - 1], patch(&format!(r#"{{"n":{n}}}"#)));
+        patches.push(next);
+    }
+    let before = world.store.head(&world.tenant).await.unwrap().commit.0;
+    let outcomes = author.settle(&patches).await;
+    assert!(outcomes.iter().all(|outcome| outcome.revision().is_some()));
+    let commits = world.store.head(&world.tenant).await.unwrap().commit.0 - before;
+    assert!(commits > 17, "one message does not hold them: {commits} commits");
+}
+
 /// A quota that is used up or not.
 #[derive(Debug, Default)]
 struct Quota(AtomicBool);

@@ -100,6 +100,7 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListNodeTypes" => v1::ListNodeTypesRequest { tenant }.encode_to_vec(),
         "ListNodes" => v1::ListNodesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListTenants" => v1::ListTenantsRequest::default().encode_to_vec(),
+        "RecoverLog" => v1::RecoverLogRequest { tenant, action: 0 }.encode_to_vec(),
         "RevokeNode" => v1::RevokeNodeRequest { tenant, node }.encode_to_vec(),
         "SetNodeCapabilities" => {
             v1::SetNodeCapabilitiesRequest { tenant, node, capabilities: None }.encode_to_vec()

@@ -167,7 +167,8 @@ impl From<&Next> for v1::changes::Next {
 
 impl From<&Page> for v1::Changes {
     fn from(page: &Page) -> Self {
-        Self { batch: encode_batch(&page.changes, &page.departures), next: Some((&page.next).into()) }
+        let cost = u64::try_from(page.weight()).unwrap_or(u64::MAX);
+        Self { batch: encode_batch(&page.changes, &page.departures), next: Some((&page.next).into()), cost }
     }
 }
 

@@ -142,6 +142,7 @@ impl TryFrom<v1::Welcome> for Welcome {
             hub_time_ms: welcome.hub_time_ms,
             limits: required("limits", welcome.limits)?,
             backup_watermark: welcome.backup_watermark.map(Revision),
+            recovery: optional("recovery", welcome.recovery)?,
         })
     }
 }
@@ -156,6 +157,7 @@ impl From<&Welcome> for v1::Welcome {
             hub_time_ms: welcome.hub_time_ms,
             limits: Some((&welcome.limits).into()),
             backup_watermark: welcome.backup_watermark.map(|revision| revision.0),
+            recovery: welcome.recovery.as_ref().map(Into::into),
         }
     }
 }
@@ -249,6 +251,7 @@ impl TryFrom<v1::SessionRequest> for ClientMessage {
             Message::Credit(credit) => Ok(Self::Credit { bytes: credit.bytes }),
             Message::Ack(ack) => Ok(Self::Ack { cursor: required("cursor", ack.cursor).at("ack")? }),
             Message::Ping(ping) => Ok(Self::Ping { nonce: ping.nonce, time_ms: ping.time_ms }),
+            Message::Remnants(page) => Ok(Self::Remnants(page.try_into().at("remnants")?)),
         }
     }
 }
@@ -264,6 +267,7 @@ impl From<&ClientMessage> for v1::SessionRequest {
             ClientMessage::Ping { nonce, time_ms } => {
                 Message::Ping(v1::Ping { nonce: *nonce, time_ms: *time_ms })
             }
+            ClientMessage::Remnants(page) => Message::Remnants(page.into()),
         };
         Self { message: Some(message) }
     }
@@ -277,7 +281,12 @@ impl TryFrom<v1::SessionResponse> for ServerMessage {
             Message::Welcome(welcome) => Ok(Self::Welcome(welcome.try_into().at("welcome")?)),
             Message::Results(results) => Ok(Self::Results(results.try_into().at("results")?)),
             Message::Changes(page) => Ok(Self::Changes(page.try_into().at("changes")?)),
-            Message::Pong(pong) => Ok(Self::Pong { nonce: pong.nonce, hub_time_ms: pong.hub_time_ms }),
+            Message::Pong(pong) => Ok(Self::Pong {
+                nonce: pong.nonce,
+                hub_time_ms: pong.hub_time_ms,
+                backup_watermark: pong.backup_watermark.map(Revision),
+            }),
+            Message::RemnantsTaken(taken) => Ok(Self::RemnantsTaken { page: taken.page }),
             Message::Goodbye(goodbye) => {
                 Ok(Self::Goodbye(required("refusal", goodbye.refusal).at("goodbye")?))
             }
@@ -292,8 +301,13 @@ impl From<&ServerMessage> for v1::SessionResponse {
             ServerMessage::Welcome(welcome) => Message::Welcome(welcome.into()),
             ServerMessage::Results(results) => Message::Results(results.into()),
             ServerMessage::Changes(page) => Message::Changes(page.into()),
-            ServerMessage::Pong { nonce, hub_time_ms } => {
-                Message::Pong(v1::Pong { nonce: *nonce, hub_time_ms: *hub_time_ms })
+            ServerMessage::Pong { nonce, hub_time_ms, backup_watermark } => Message::Pong(v1::Pong {
+                nonce: *nonce,
+                hub_time_ms: *hub_time_ms,
+                backup_watermark: backup_watermark.map(|revision| revision.0),
+            }),
+            ServerMessage::RemnantsTaken { page } => {
+                Message::RemnantsTaken(v1::RemnantsTaken { page: *page })
             }
             ServerMessage::Goodbye(refusal) => {
                 Message::Goodbye(v1::Goodbye { refusal: Some(refusal.into()) })

@@ -8,6 +8,7 @@ use semantics::envelope::{Base, Content, FieldStamp, GroupPlace, Mutation, Op, P
 use semantics::ids::*;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
 use semantics::reason::{Reason, Refusal};
+use semantics::recovery::{Recovery, Remnant, RemnantPage};
 use semantics::session::*;
 use semantics::version::Version;
 use semantics::view::{Selector, View};
@@ -184,7 +185,26 @@ pub(crate) fn welcome() -> Welcome {
             clock_ahead_ms_max: 7,
         },
         backup_watermark: Some(Revision(80)),
+        recovery: None,
     }
+}
+
+/// To a spoke of the log before.
+pub(crate) fn recovering_welcome() -> Welcome {
+    let recovery = Recovery { predecessor: LogId([7; 16]), commit: CommitNumber(30), revision: Revision(78) };
+    Welcome { recovery: Some(recovery), ..welcome() }
+}
+
+pub(crate) fn remnants() -> RemnantPage {
+    let remnant = |deleted: bool| Remnant {
+        key: record().key,
+        revision: Revision(79),
+        digest: Digest([9; 32]),
+        deleted,
+        version: record().version,
+    };
+    let remnants = vec![remnant(false), remnant(true)];
+    RemnantPage { predecessor: LogId([7; 16]), page: 3, remnants, is_last: true }
 }
 
 pub(crate) fn push() -> Push {
@@ -230,6 +250,7 @@ pub(crate) fn client_messages() -> Vec<(&'static str, ClientMessage)> {
         ("hello_named", ClientMessage::Hello(named_hello())),
         ("ping", ClientMessage::Ping { nonce: 5, time_ms: None }),
         ("ping_timed", ClientMessage::Ping { nonce: 5, time_ms: Some(1_700_000_000_123) }),
+        ("remnants", ClientMessage::Remnants(remnants())),
     ]
 }
 
@@ -239,7 +260,17 @@ pub(crate) fn server_messages() -> Vec<(&'static str, ServerMessage)> {
         ("results", ServerMessage::Results(results())),
         ("changes", ServerMessage::Changes(page())),
         ("changes_open", ServerMessage::Changes(open_page())),
-        ("pong", ServerMessage::Pong { nonce: 5, hub_time_ms: 1_700_000_000_000 }),
+        ("pong", ServerMessage::Pong { nonce: 5, hub_time_ms: 1_700_000_000_000, backup_watermark: None }),
+        (
+            "pong_backed_up",
+            ServerMessage::Pong {
+                nonce: 5,
+                hub_time_ms: 1_700_000_000_000,
+                backup_watermark: Some(Revision(80)),
+            },
+        ),
+        ("welcome_recovering", ServerMessage::Welcome(recovering_welcome())),
+        ("remnants_taken", ServerMessage::RemnantsTaken { page: 3 }),
         ("goodbye", ServerMessage::Goodbye(refusal())),
     ]
 }

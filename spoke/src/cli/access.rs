@@ -79,6 +79,7 @@ impl Access {
         list(ListRecordsRequest) -> ListRecordsResponse = list_records;
         write(WriteRecordsRequest) -> WriteRecordsResponse = write_records;
         outbox(ListOutboxRequest) -> ListOutboxResponse = list_outbox;
+        remnants(ListRemnantsRequest) -> ListRemnantsResponse = list_remnants;
         settle(SettleOutboxEntryRequest) -> SettleOutboxEntryResponse = settle_outbox_entry;
         sync(SyncNowRequest) -> SyncNowResponse = sync_now;
         wait(WaitForWritesRequest) -> WaitForWritesResponse = wait_for_writes;

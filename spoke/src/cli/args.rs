@@ -118,6 +118,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: OutboxCommand,
     },
+    /// List records as they were confirmed before the hub went on from a backup that does not hold them.
+    Remnants,
     /// Disagreements that the hub has recorded.
     Conflicts {
         /// What to do.

@@ -26,6 +26,30 @@ pub(super) async fn run(
     }
 }
 
+/// What is here of a log before a restore.
+pub(super) async fn remnants(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+    let mut request = v1::ListRemnantsRequest { page_size: PAGE_ROWS, page_token: String::new() };
+    let mut records = Vec::new();
+    loop {
+        let page = access.remnants(request.clone()).await?;
+        records.extend(page.remnants.into_iter().map(|record| {
+            let key = record.key.unwrap_or_default();
+            let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
+            json!({
+                "kind": key.kind,
+                "id": key.id,
+                "revision": record.revision,
+                "deleted": record.deleted,
+                "body": body,
+            })
+        }));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return printer.show(&json!({"remnants": records}));
+        }
+    }
+}
+
 async fn list(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
     let mut request = v1::ListOutboxRequest { page_size: PAGE_ROWS, page_token: String::new() };
     let mut entries = Vec::new();

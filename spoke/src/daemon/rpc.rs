@@ -57,6 +57,12 @@ impl RecordService for Rpc {
     async fn list_outbox(&self, request: Request<v1::ListOutboxRequest>) -> Answer<v1::ListOutboxResponse> {
         answer(self.records.outbox(request.into_inner()).await)
     }
+    async fn list_remnants(
+        &self,
+        request: Request<v1::ListRemnantsRequest>,
+    ) -> Answer<v1::ListRemnantsResponse> {
+        answer(self.records.remnants(request.into_inner()).await)
+    }
     async fn settle_outbox_entry(
         &self,
         request: Request<v1::SettleOutboxEntryRequest>,

@@ -132,6 +132,31 @@ impl Records {
         Ok(v1::ListOutboxResponse { entries, next_page_token })
     }
 
+    /// A page of what is here of a log before a restore.
+    ///
+    /// # Errors
+    /// `MALFORMED`, `BAD_TOKEN`.
+    pub async fn remnants(
+        &self,
+        request: v1::ListRemnantsRequest,
+    ) -> Result<v1::ListRemnantsResponse, Refusal> {
+        const QUERY: &str = "remnants";
+        let limit = page_size(request.page_size)?;
+        let after = PageToken::read(&request.page_token, QUERY)?;
+        let rows = self.spoke.replica().remnants(after.as_ref(), limit).await?;
+        let mut items: Vec<Item> = rows
+            .into_iter()
+            .map(|row| Item { record: row.record, revision: row.revision, is_pending: false })
+            .collect();
+        let is_full = items.len() == limit;
+        let is_cut = cut_to_bytes(&mut items);
+        let next_page_token = match items.last() {
+            Some(last) if is_full || is_cut => PageToken::write(&last.record.key, QUERY),
+            _ => String::new(),
+        };
+        Ok(v1::ListRemnantsResponse { remnants: items.iter().map(wire::view).collect(), next_page_token })
+    }
+
     /// Tries a set-aside entry again, or gives it up.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use semantics::reason::Refusal;
 use serde_json::{Map, Value, json};
 
 use crate::client::Spoke;
+use crate::replica::Backups;
 use crate::runtime::{Statistics, Sums};
 use crate::sync::{Phase, Status};
 
@@ -42,7 +43,12 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
             "set_aside": outbox.set_aside,
         },
         "sync": statistics(&progress.statistics),
-        "acknowledged_kept": {"entries": 0, "why": "the hub announces no backup schedule"},
+        "acknowledged_kept": kept(&replica.backups),
+        "remnants": replica.report.as_ref().map(|report| json!({
+            "records": report.count,
+            "of_log": report.predecessor.to_string(),
+            "told": report.is_told,
+        })),
     });
     if let Value::Object(facts) = facts {
         status.extend(facts);
@@ -68,6 +74,22 @@ fn endpoints(names: Vec<String>, status: &Status) -> Vec<Value> {
         })
     };
     names.into_iter().zip(status.endpoints.all()).enumerate().map(one).collect()
+}
+
+/// What took effect and no backup of the hub holds.
+fn kept(backups: &Backups) -> Value {
+    let why = match (backups.revision, backups.given_up) {
+        (None, _) => Some("the hub announces no backup schedule"),
+        (Some(_), 0) => None,
+        (Some(_), _) => Some("some were too old or too many to be kept until a backup held them"),
+    };
+    json!({
+        "entries": backups.entries,
+        "bytes": backups.bytes,
+        "backed_up_to": backups.revision,
+        "given_up": backups.given_up,
+        "why": why,
+    })
 }
 
 /// What syncing came to since this process opened the replica.

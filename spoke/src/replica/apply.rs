@@ -152,7 +152,8 @@ impl Replica {
             for entry in answered {
                 // Read again: finishing an earlier one may have changed it.
                 for entry in work.txn.outbox_get(&[entry.id()]).await? {
-                    work.finish(entry).await?;
+                    let revision = entry.answered_revision().unwrap_or(revision);
+                    work.finish(entry, revision).await?;
                 }
             }
         }

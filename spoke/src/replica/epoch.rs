@@ -15,7 +15,7 @@ use super::pending::base_on;
 use super::state::Stream;
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
-use super::{Replica, state};
+use super::{Replica, kept, state};
 use crate::error::{ReplicaError, StoreError, refused};
 
 impl Replica {
@@ -122,6 +122,14 @@ impl Replica {
             true
         })
         .await?;
+        for kept in kept::take_all(&mut *txn).await? {
+            let mut entry = kept.entry;
+            entry.mutation.base.revision = Revision::ZERO;
+            entry.footing = entry.mutation.base.clone();
+            entry.since = CommitNumber::ZERO;
+            entry.requeue(writer, entry.order);
+            txn.outbox_put(&[entry]).await?;
+        }
         let mut condition = state::condition(&mut *txn).await?;
         condition.stopped = None;
         condition.needs_epoch = true;
@@ -147,6 +155,8 @@ impl Replica {
             is_open
         })
         .await?;
+        // Those of another epoch are for its own replica to send again.
+        kept::take_all(txn).await?;
         let stream = Stream { writer: Some(writer), ..Stream::default() };
         state::save(txn, MetaKey::Stream, &stream).await?;
         let mut condition = state::condition(txn).await?;
@@ -207,7 +217,7 @@ async fn under_way(txn: &mut dyn ReplicaTxn) -> Result<Vec<Entry>, StoreError> {
 }
 
 /// Changes entries in place; `change` says which are to be written. It must not change their order.
-async fn each_entry(
+pub(super) async fn each_entry(
     txn: &mut dyn ReplicaTxn,
     mut change: impl FnMut(&mut Entry) -> bool + Send,
 ) -> Result<(), StoreError> {

@@ -1,11 +1,12 @@
 //! Greeting the hub: what the replica says of itself, and whether the answer fits.
 
-use semantics::ids::Writer;
+use semantics::ids::{Revision, Writer};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
+use super::recover::recover;
 use super::store::MetaKey;
-use super::{Replica, state};
+use super::{Replica, kept, state};
 use crate::error::{ReplicaError, refused};
 
 /// The hub's time is written down again when it differs by more than this, milliseconds.
@@ -41,7 +42,8 @@ impl Replica {
     pub async fn prepare_hello(&self, credit_bytes: u64) -> Result<Greeting, ReplicaError> {
         let mut txn = self.write_txn().await?;
         let condition = state::condition(&mut *txn).await?;
-        if let Some(refusal) = condition.stopped {
+        // A hub that lost commits may since have begun to take them back: only it can tell.
+        if let Some(refusal) = condition.stopped.filter(|refusal| refusal.reason != Reason::LogForked) {
             return Ok(Greeting::Halted(refusal));
         }
         if condition.needs_epoch {
@@ -87,6 +89,15 @@ impl Replica {
         let mut condition = state::condition(&mut *txn).await?;
         let mut stream = state::stream(&mut *txn).await?;
         let cursor = state::cursor(&mut *txn).await?;
+        let recovery = welcome.recovery.filter(|recovery| {
+            cursor.is_some_and(|cursor| cursor.log_id == recovery.predecessor)
+                && stream.writer == Some(welcome.writer)
+        });
+        if let Some(recovery) = recovery {
+            recover(&mut *txn, &mut stream, (welcome.writer, welcome.last_n), &recovery).await?;
+            condition.stopped = None;
+        }
+        let cursor = cursor.filter(|_| recovery.is_none());
         let fork = if cursor.is_some_and(|cursor| cursor.log_id != welcome.log_id) {
             Some("the hub's log is not the one this replica stood on".to_owned())
         } else if stream.writer == Some(welcome.writer) && welcome.last_n < stream.answered_n {
@@ -94,8 +105,8 @@ impl Replica {
         } else {
             None
         };
-        let taken = if let Some(detail) = fork {
-            let refusal = Refusal::new(Reason::LogForked, detail);
+        let fork = fork.map(|detail| Refusal::new(Reason::LogForked, detail));
+        let taken = if let Some(refusal) = fork.or_else(|| condition.stopped.clone()) {
             condition.stopped = Some(refusal.clone());
             WelcomeTaken::Halted(refusal)
         } else if stream.writer.is_some_and(|writer| writer != welcome.writer)
@@ -107,6 +118,9 @@ impl Replica {
             stream.writer = Some(welcome.writer);
             WelcomeTaken::Ready(welcome.writer)
         };
+        if matches!(taken, WelcomeTaken::Ready(_)) {
+            kept::note(&mut *txn, welcome.backup_watermark, now_ms).await?;
+        }
         let mut clock = state::clock(&mut *txn).await?;
         clock.hub_ahead_ms = ahead_ms(welcome.hub_time_ms, now_ms);
         state::save(&mut *txn, MetaKey::Clock, &clock).await?;
@@ -116,17 +130,26 @@ impl Replica {
         Ok(taken)
     }
 
-    /// Remembers the hub's time, where it moved against the clock here.
+    /// Remembers the hub's time, where it moved against the clock here, and what its backups hold.
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
-    pub async fn note_hub_time(&self, hub_time_ms: u64, now_ms: u64) -> Result<(), ReplicaError> {
+    pub async fn note_pong(
+        &self,
+        hub_time_ms: u64,
+        backed_up: Option<Revision>,
+        now_ms: u64,
+    ) -> Result<(), ReplicaError> {
         let mut txn = self.write_txn().await?;
+        let mut is_changed = kept::note(&mut *txn, backed_up, now_ms).await?;
         let mut clock = state::clock(&mut *txn).await?;
         let ahead = ahead_ms(hub_time_ms, now_ms);
         if ahead.abs_diff(clock.hub_ahead_ms) > HUB_TIME_SLACK_MS {
             clock.hub_ahead_ms = ahead;
             state::save(&mut *txn, MetaKey::Clock, &clock).await?;
+            is_changed = true;
+        }
+        if is_changed {
             txn.commit().await?;
         }
         Ok(())

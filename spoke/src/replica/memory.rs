@@ -15,8 +15,8 @@ use tokio::sync::OwnedMutexGuard;
 use self::outbox::Outbox;
 use super::entry::Entry;
 use super::store::{
-    CHANGES_KEPT, ChangesKept, ConfirmedRow, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range, ReplicaStore,
-    ReplicaTxn, Staged, VisibleChange,
+    CHANGES_KEPT, ChangesKept, ConfirmedRow, Kept, MetaKey, Mode, OutboxTotals, ROWS_MAX, Range,
+    ReplicaStore, ReplicaTxn, Staged, VisibleChange,
 };
 use crate::error::StoreError;
 
@@ -47,6 +47,8 @@ struct State {
     outbox: Arc<Outbox>,
     staging: Arc<BTreeMap<Key, Arc<Staged>>>,
     cells: Arc<BTreeMap<Cell, Vec<u8>>>,
+    kept: Arc<BTreeMap<Revision, Kept>>,
+    remnants: Arc<BTreeMap<Key, Arc<ConfirmedRow>>>,
     changes: Changes,
 }
 
@@ -290,6 +292,38 @@ impl ReplicaTxn for Txn {
     }
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError> {
         Ok(self.state.outbox.totals())
+    }
+
+    async fn kept_put(&mut self, kept: &[Kept]) -> Result<(), StoreError> {
+        let table = Arc::make_mut(&mut self.writable()?.kept);
+        table.extend(kept.iter().map(|kept| (kept.revision, kept.clone())));
+        Ok(())
+    }
+    async fn kept_page(&mut self, after: Revision, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        let rows = self.state.kept.range((Bound::Excluded(after), Bound::Unbounded));
+        Ok(rows.take(limit.min(ROWS_MAX)).map(|(_, kept)| kept.clone()).collect())
+    }
+    async fn kept_remove(&mut self, up_to: Revision) -> Result<(), StoreError> {
+        Arc::make_mut(&mut self.writable()?.kept).retain(|revision, _| *revision > up_to);
+        Ok(())
+    }
+
+    async fn remnants_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError> {
+        let table = Arc::make_mut(&mut self.writable()?.remnants);
+        table.extend(rows.iter().map(|row| (row.record.key.clone(), Arc::new(row.clone()))));
+        Ok(())
+    }
+    async fn remnants_page(
+        &mut self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<ConfirmedRow>, StoreError> {
+        let range = Range { after: after.cloned(), ..Range::default() };
+        Ok(page(&self.state.remnants, &range, limit))
+    }
+    async fn remnants_clear(&mut self) -> Result<(), StoreError> {
+        self.writable()?.remnants = Arc::default();
+        Ok(())
     }
 
     async fn staging_put(&mut self, items: &[Staged]) -> Result<(), StoreError> {

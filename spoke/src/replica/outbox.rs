@@ -12,6 +12,7 @@ use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
 
 use super::entry::{Entry, EntryState};
 use super::pending::{Surroundings, base_on, owned_by, rematerialise};
+use super::recover::gap;
 use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -178,13 +179,28 @@ impl Batch {
             let group = |entry: &Entry| entry.mutation.group.map(|group| group.id);
             group(a).is_some() && group(a) == group(b)
         };
+        let mut next_n = self.stream.answered_n + 1;
         for unit in unanswered.chunk_by(same_unit) {
-            if !self.fits(unit) {
+            let first_n = unit.first().map_or(next_n, |entry| entry.mutation.dot.n);
+            if !self.fill(next_n, first_n) || !self.fits(unit) {
                 return Ok(false);
             }
             unit.iter().for_each(|entry| self.push(entry));
+            next_n = unit.last().map_or(next_n, |entry| entry.mutation.dot.n + 1);
         }
-        Ok(true)
+        Ok(unanswered.len() == ROWS_MAX || self.fill(next_n, self.stream.last_n + 1))
+    }
+
+    /// Withdraws the counters from one to before another: their mutations are not here any more, and the hub has
+    /// forgotten that it had them. Whether all of them fitted.
+    fn fill(&mut self, from_n: u64, to_n: u64) -> bool {
+        for n in from_n..to_n {
+            if self.items.len() >= unanswered_max() {
+                return false;
+            }
+            self.items.push(gap(n));
+        }
+        true
     }
 
     /// Gives dots to what is queued, in order, while there is room.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Replica;
 use super::entry::Entry;
-use super::state::{self, Condition};
+use super::state::{self, Backups, Condition, Report};
 use super::store::{OutboxTotals, ROWS_MAX, Range};
 use crate::error::{ReplicaError, StoreError};
 
@@ -37,6 +37,10 @@ pub struct ReplicaStatus {
     pub outbox: OutboxTotals,
     /// What keeps it from syncing, and what it has noticed.
     pub condition: Condition,
+    /// What the hub's backups hold, and what is kept until they do.
+    pub backups: Backups,
+    /// What is here of a log before a restore.
+    pub report: Option<Report>,
 }
 
 impl Replica {
@@ -163,6 +167,8 @@ impl Replica {
             writer: state::stream(&mut *txn).await?.writer,
             outbox: txn.outbox_totals().await?,
             condition: state::condition(&mut *txn).await?,
+            backups: state::backups(&mut *txn).await?,
+            report: state::report(&mut *txn).await?,
         })
     }
 }

@@ -4,6 +4,7 @@ mod batch;
 mod changes;
 mod codec;
 mod error;
+mod kept;
 mod layers;
 mod outbox;
 mod txn;
@@ -122,14 +123,14 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 }
 
 fn migrations() -> Migrator {
-    let text = include_str!("../../../migrations/replica/0001_init.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "init".into(),
-        MigrationType::Simple,
-        text.into_sql_str(),
-        false,
-    )])
+    let files = [
+        (1, "init", include_str!("../../../migrations/replica/0001_init.sql")),
+        (2, "kept", include_str!("../../../migrations/replica/0002_kept.sql")),
+    ];
+    let migration = |(number, name, text): (i64, &'static str, &'static str)| {
+        Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+    };
+    Migrator::with_migrations(files.into_iter().map(migration).collect())
 }
 
 fn not_migrated(error: MigrateError) -> StoreError {

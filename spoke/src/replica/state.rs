@@ -2,7 +2,7 @@
 
 use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::cursor::Cursor;
-use semantics::ids::{Digest, Domain, NodeId, Writer};
+use semantics::ids::{Digest, Domain, Key, LogId, NodeId, Revision, Writer};
 use semantics::reason::Refusal;
 use semantics::view::View;
 use serde::de::DeserializeOwned;
@@ -72,6 +72,36 @@ pub struct Condition {
     pub digest_mismatches: u64,
 }
 
+/// What is known of the hub's backups, and what is kept until they hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Backups {
+    /// Up to where a backup holds the log; `None` = none is made, and nothing is kept.
+    pub revision: Option<Revision>,
+    /// When the hub last said so, milliseconds since 1970-01-01 UTC.
+    pub noted_ms: u64,
+    /// Kept entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries that no backup held when they had to go.
+    pub given_up: u64,
+}
+
+/// How much of what this replica had in the log before a restore was told to the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The log before.
+    pub predecessor: LogId,
+    /// How many records were put aside.
+    pub count: u64,
+    /// Number of the next part.
+    pub page: u32,
+    /// Records up to here were told.
+    pub after: Option<Key>,
+    /// Whether all were, or as many as are told.
+    pub is_told: bool,
+}
+
 pub(crate) async fn load<T: DeserializeOwned>(
     txn: &mut dyn ReplicaTxn,
     key: MetaKey,
@@ -103,6 +133,14 @@ pub(crate) async fn clock(txn: &mut dyn ReplicaTxn) -> Result<Clock, StoreError>
 
 pub(crate) async fn condition(txn: &mut dyn ReplicaTxn) -> Result<Condition, StoreError> {
     Ok(load(txn, MetaKey::Condition).await?.unwrap_or_default())
+}
+
+pub(crate) async fn backups(txn: &mut dyn ReplicaTxn) -> Result<Backups, StoreError> {
+    Ok(load(txn, MetaKey::Backups).await?.unwrap_or_default())
+}
+
+pub(crate) async fn report(txn: &mut dyn ReplicaTxn) -> Result<Option<Report>, StoreError> {
+    load(txn, MetaKey::Report).await
 }
 
 pub(crate) async fn cursor(txn: &mut dyn ReplicaTxn) -> Result<Option<Cursor>, StoreError> {

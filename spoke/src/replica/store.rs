@@ -47,6 +47,10 @@ pub enum MetaKey {
     Condition,
     /// Moved whenever a kind's declaration in the confirmed layer changes.
     Kinds,
+    /// What the hub's backups hold, and what is kept until they do.
+    Backups,
+    /// What of the log before a restore was told to the hub.
+    Report,
 }
 
 impl MetaKey {
@@ -61,6 +65,8 @@ impl MetaKey {
         Self::Resume,
         Self::Condition,
         Self::Kinds,
+        Self::Backups,
+        Self::Report,
     ];
     /// Stable name, for stores.
     #[must_use]
@@ -75,6 +81,8 @@ impl MetaKey {
             Self::Resume => "resume",
             Self::Condition => "condition",
             Self::Kinds => "kinds",
+            Self::Backups => "backups",
+            Self::Report => "report",
         }
     }
 }
@@ -88,6 +96,17 @@ pub struct ConfirmedRow {
     pub record: Record,
     /// Digest of the state, as computed when it came.
     pub digest: Digest,
+}
+
+/// An entry that took effect, and left the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The revision it got; no two have the same.
+    pub revision: Revision,
+    /// When the hub was last heard before it left, milliseconds since 1970-01-01 UTC.
+    pub acknowledged_ms: u64,
+    /// The entry.
+    pub entry: Entry,
 }
 
 /// What came and is not yet shown.
@@ -244,6 +263,24 @@ pub trait ReplicaTxn: Send {
     -> Result<Vec<Entry>, StoreError>;
     /// What the outbox holds.
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError>;
+
+    /// Keeps entries that left the outbox, by their revisions.
+    async fn kept_put(&mut self, kept: &[Kept]) -> Result<(), StoreError>;
+    /// Kept entries after a revision, in revision order.
+    async fn kept_page(&mut self, after: Revision, limit: usize) -> Result<Vec<Kept>, StoreError>;
+    /// Removes kept entries up to a revision.
+    async fn kept_remove(&mut self, up_to: Revision) -> Result<(), StoreError>;
+
+    /// Inserts or replaces remnants.
+    async fn remnants_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError>;
+    /// Remnants after this key, in key order.
+    async fn remnants_page(
+        &mut self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<ConfirmedRow>, StoreError>;
+    /// Removes every remnant.
+    async fn remnants_clear(&mut self) -> Result<(), StoreError>;
 
     /// Stages items; of several for one record the one with the greatest [`Staged::rank`] stays.
     async fn staging_put(&mut self, items: &[Staged]) -> Result<(), StoreError>;

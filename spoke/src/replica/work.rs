@@ -11,9 +11,9 @@ use semantics::reason::{Reason, Refusal};
 
 use super::entry::{Entry, EntryState};
 use super::pending::base_on;
-use super::state;
 use super::store::ReplicaTxn;
 use super::write::newest;
+use super::{kept, state};
 use crate::error::StoreError;
 
 /// A transaction at work on the outbox, and the records whose pending layer it touched.
@@ -34,7 +34,7 @@ impl<'t> Work<'t> {
     pub(crate) async fn settle(&mut self, mut entry: Entry, outcome: Outcome) -> Result<(), StoreError> {
         if let Some(revision) = outcome.revision() {
             if revision <= self.confirmed || Fault::EntryDroppedAtAnswer.is_planted() {
-                return self.finish(entry).await;
+                return self.finish(entry, revision).await;
             }
             // Something refused here before may have taken effect after all, under another writer.
             if !entry.is_shown() {
@@ -94,7 +94,8 @@ impl<'t> Work<'t> {
     }
 
     /// Its effect is part of the confirmed layer: it goes, and what was made on it keeps its place in the version.
-    pub(crate) async fn finish(&mut self, entry: Entry) -> Result<(), StoreError> {
+    pub(crate) async fn finish(&mut self, entry: Entry, revision: Revision) -> Result<(), StoreError> {
+        kept::keep(self.txn, &entry, revision).await?;
         let mut children = self.txn.outbox_after(entry.id()).await?;
         let time = if children.is_empty() { HybridTime::ZERO } else { self.settled_time(&entry).await? };
         for child in &mut children {

@@ -15,7 +15,7 @@ use super::tally::{Tally, Turn};
 use super::{Command, Heard, Link, Mailbox, Progress, Transport};
 use crate::ambient::Clock;
 use crate::engine::Engine;
-use crate::sync::{Action, Event, Timer};
+use crate::sync::{Action, Event, Phase, Timer};
 
 /// Runs the engine until the mailbox's stop is asked for. What is durable stays so whenever it ends.
 pub async fn run(engine: Engine, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, mailbox: Mailbox) {
@@ -62,6 +62,9 @@ impl Task {
             }
             let began_ms = self.clock.elapsed_ms();
             self.turn(event).await;
+            if self.engine.status().phase == Phase::Live {
+                self.stopped = None;
+            }
             let turn = Turn { began_ms, ended_ms: self.clock.elapsed_ms(), now_ms: self.clock.now_ms() };
             self.tally.note(&self.engine.status(), self.transport.traffic(), turn);
             mailbox.progress.send_replace(Progress {

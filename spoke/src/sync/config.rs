@@ -22,7 +22,7 @@ pub struct Config {
     /// Acknowledgements are gathered for so long, milliseconds.
     pub ack_ms: u64,
     /// Between measurements of several endpoints, milliseconds.
-    pub probe_ms: u64,
+    pub measure_ms: u64,
     /// A session stands at least so long before it moves to a better endpoint, milliseconds.
     pub stay_ms: u64,
     /// First delay before connecting again, milliseconds.
@@ -35,6 +35,8 @@ pub struct Config {
     pub breaker_open_ms: u64,
     /// Before a push is tried again that the hub answered with nothing, milliseconds.
     pub stall_ms: u64,
+    /// Before a hub whose log forked is asked again whether it takes back what it lost, milliseconds.
+    pub probe_ms: u64,
 }
 
 impl Default for Config {
@@ -48,13 +50,14 @@ impl Default for Config {
             greeting_ms: 15_000,
             answer_ms: 30_000,
             ack_ms: 200,
-            probe_ms: PROBE_MS,
+            measure_ms: PROBE_MS,
             stay_ms: STAY_MS,
             backoff_min_ms: 200,
             backoff_max_ms: 30_000,
             breaker_failures: 12,
             breaker_open_ms: 60_000,
             stall_ms: 1_000,
+            probe_ms: 5_000,
         }
     }
 }

@@ -19,7 +19,7 @@ impl Sync {
         }
         self.probes = self.probes.saturating_add(1);
         let probes = (0..count).map(|endpoint| Action::Probe { endpoint });
-        probes.chain([Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms }]).collect()
+        probes.chain([Action::SetTimer { timer: Timer::Measure, after_ms: self.config.measure_ms }]).collect()
     }
 
     /// One endpoint was measured. A session that has stood for long enough moves to a better one: what was sent and
@@ -32,7 +32,7 @@ impl Sync {
             None if is_live && endpoint == self.endpoints.current() => {}
             None => self.endpoints.failed(endpoint),
         }
-        let has_stood = self.probes > self.config.stay_ms / self.config.probe_ms.max(1);
+        let has_stood = self.probes > self.config.stay_ms / self.config.measure_ms.max(1);
         if !is_live || !has_stood || !self.is_caught_up || self.endpoints.better().is_none() {
             return Vec::new();
         }

@@ -32,7 +32,11 @@ impl Sync {
         let mut actions = self.close();
         self.phase = Phase::Idle;
         self.last_refusal = Some(refusal.clone());
+        let is_forked = refusal.reason == Reason::LogForked;
         actions.push(Action::Stop(refusal));
+        if is_forked {
+            actions.push(Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms });
+        }
         actions
     }
 

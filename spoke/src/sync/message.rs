@@ -1,8 +1,9 @@
 //! The words between the sync machine and what performs for it.
 
 use semantics::cursor::{Cursor, Next, Page};
-use semantics::ids::Writer;
+use semantics::ids::{Revision, Writer};
 use semantics::reason::Refusal;
+use semantics::recovery::RemnantPage;
 use semantics::session::{
     ClientMessage, Hello, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
 };
@@ -49,6 +50,8 @@ pub enum Event {
     Halted(Refusal),
     /// The hub's answer to the greeting fits the replica.
     WelcomeTaken(Writer),
+    /// The next part of what the replica has of a log before a restore; `None` = the hub has all.
+    RemnantsReady(Option<RemnantPage>),
     /// What is to be pushed now; `None` = nothing.
     PushReady(Option<Push>),
     /// Results are durable.
@@ -175,10 +178,19 @@ pub enum Step {
     },
     /// Answered with `WelcomeTaken`, `EpochNeeded` or `Halted`.
     TakeWelcome(Welcome),
-    /// Remembers the hub's time. Not answered.
-    NoteHubTime {
+    /// Remembers the hub's time and what its backups hold. Not answered.
+    NotePong {
         /// Milliseconds since 1970-01-01 UTC.
         hub_time_ms: u64,
+        /// Up to which revision; `None` = none are made.
+        backed_up: Option<Revision>,
+    },
+    /// What this replica has of a log before a restore; answered with `RemnantsReady`.
+    PrepareRemnants,
+    /// The hub has a part of it durably; answered with `RemnantsReady`.
+    RemnantsTaken {
+        /// Which part.
+        page: u32,
     },
     /// Gives dots to what is queued; answered with `PushReady`.
     PreparePush,
@@ -221,14 +233,15 @@ pub enum Timer {
     /// Time to acknowledge what was applied.
     Ack,
     /// Time to measure the endpoints.
+    Measure,
+    /// Time to ask a hub whose log forked whether it takes back what it lost.
     Probe,
 }
 
 /// Bytes a page counts against credit: the weight of its changes, and at least 1. The hub counts the same.
 #[must_use]
 pub fn page_bytes(page: &Page) -> u64 {
-    let changes: usize = page.changes.iter().map(|change| change.record.weight()).sum();
-    u64::try_from(changes.max(1)).unwrap_or(u64::MAX)
+    u64::try_from(page.weight()).unwrap_or(u64::MAX)
 }
 
 /// Whether a page ends in a cut.

@@ -105,7 +105,12 @@ async fn a_hub_that_lost_commits_stops_the_replica_until_a_person_adopts_its_log
     assert_eq!(refusal.reason, Reason::LogForked);
     replica.halt(&refusal).await.unwrap();
     let replica = open(&store, "here", 1000).await;
-    assert_eq!(replica.prepare_hello(1).await.unwrap(), Greeting::Halted(refusal));
+    // It still asks, and is let in by nothing but a recovery.
+    let Greeting::Hello(again) = replica.prepare_hello(1).await.unwrap() else { panic!() };
+    assert_eq!((again.cursor, again.stream), (hello.cursor, hello.stream));
+    let welcome = hub.hello(NODE, &again).unwrap();
+    let taken = replica.take_welcome(&welcome, NOW).await.unwrap();
+    assert_eq!(taken, WelcomeTaken::Halted(refusal));
     assert!(body(&replica, "note", "a").await.is_some());
     replica.write(put("note", "b", json!({})), NOW).await.unwrap();
     replica.adopt_log().await.unwrap();

@@ -19,6 +19,7 @@ use semantics::ids::{
 use semantics::lthash::LtHash;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
 use semantics::reason::{Reason, Refusal};
+use semantics::recovery::Recovery;
 use semantics::session::{
     DotResult, Hello, Limits, PROTOCOL_VERSION, Push, PushItem, Reconcile, Reconciliation, Results, Welcome,
 };
@@ -77,12 +78,14 @@ pub(crate) async fn body(replica: &Replica, kind: &str, id: &str) -> Option<Valu
     item.body().unwrap().map(Value::Object)
 }
 
+#[derive(Clone)]
 pub(crate) struct Row {
     commit: CommitNumber,
     revision: Revision,
     record: Record,
 }
 
+#[derive(Clone)]
 pub(crate) struct Hub {
     pub(crate) log_id: LogId,
     pub(crate) commit: CommitNumber,
@@ -97,6 +100,10 @@ pub(crate) struct Hub {
     pub(crate) refuses: Option<Key>,
     /// Makes streams wait.
     pub(crate) waits: Option<Transient>,
+    /// Up to where backups hold its log.
+    pub(crate) backed_up: Option<Revision>,
+    /// That its log went on from a backup and takes back what it lost.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 impl Default for Hub {
@@ -113,6 +120,8 @@ impl Default for Hub {
             view: View::of_domain(Domain::default_domain()),
             refuses: None,
             waits: None,
+            backed_up: None,
+            recovery: None,
         }
     }
 }
@@ -126,7 +135,10 @@ impl Hub {
         let (last_n, digest) = self.streams.get(&writer).copied().unwrap_or_default();
         if let Some(stream) = hello.stream {
             let differs = last_n == stream.last_n && last_n > 0 && digest != stream.last_digest;
-            if last_n < stream.answered_n {
+            let is_returning = self.recovery.is_some_and(|recovery| {
+                hello.cursor.is_some_and(|cursor| cursor.log_id == recovery.predecessor)
+            });
+            if last_n < stream.answered_n && !is_returning {
                 return Err(Refusal::new(Reason::LogForked, "lost commits"));
             }
             if last_n > stream.last_n || differs {
@@ -149,7 +161,8 @@ impl Hub {
             last_n,
             hub_time_ms: self.now_ms,
             limits,
-            backup_watermark: None,
+            backup_watermark: self.backed_up,
+            recovery: self.recovery,
         })
     }
 

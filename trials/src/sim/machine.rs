@@ -163,7 +163,7 @@ impl World {
     fn config(&mut self) -> Config {
         Config {
             endpoints: self.gateways.len(),
-            probe_ms: 400,
+            measure_ms: 400,
             stay_ms: 800,
             seed: self.rng.next(),
             credit_bytes: self.profile.credit_bytes,
@@ -177,6 +177,7 @@ impl World {
             breaker_failures: 12,
             breaker_open_ms: 2_000,
             stall_ms: 200,
+            probe_ms: 1_000,
         }
     }
 

@@ -79,6 +79,7 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["operator", "revoke", "ada"]);
     tour.step("hubward", hub, &["operator", "revoke", "nobody"]);
     tour.step("hubward", hub, &["audit", "list", "--source", "commits", "--kind", "kind"]);
+    tour.step("hubward", hub, &["recover", "--status"]);
 }
 
 fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
@@ -101,6 +102,7 @@ fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
 
 fn own(tour: &mut Tour<'_>, laptop: &str) {
     tour.step("spoke", laptop, &["status"]);
+    tour.step("spoke", laptop, &["remnants"]);
     tour.step("spoke", laptop, &["config", "check"]);
     tour.step("spoke", laptop, &["config", "print", "--output", "json"]);
     tour.begins("spoke", laptop, &["completions", "fish"]);
@@ -154,9 +156,6 @@ fn every_command_answers_as_kept() {
     tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
     tour.step("hubward", &hub_data, &["restore", &backup]);
     own(&mut tour, &laptop.data);
-    let backup = folder.at("backup");
-    tour.begins("hubward", &hub_data, &["backup", "create", &backup]);
-    tour.begins("hubward", &hub_data, &["backup", "check", &backup]);
     tour.step("hubward", &hub_data, &["backup", "check", &fresh]);
     tour.step("hubward", &fresh, &["restore", &backup]);
     tour.step("hubward", &hub_data, &["node", "revoke", "desktop"]);

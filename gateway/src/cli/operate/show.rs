@@ -121,3 +121,27 @@ pub(super) fn history(row: &v1::HistoryRow) -> Value {
     });
     with(content(row.record.as_ref()), more)
 }
+
+pub(super) fn recovery(recovered: &v1::RecoverLogResponse) -> Value {
+    let node = |node: &v1::RecoveredNode| json!({"node": hex::encode(&node.node), "has_told_all": node.has_told_all});
+    let only_state = |found: &v1::OnlyState| {
+        let key = found.key.clone().unwrap_or_default();
+        json!({
+            "kind": key.kind,
+            "id": key.id,
+            "revision": found.revision,
+            "deleted": found.deleted,
+            "nodes": found.nodes.iter().map(hex::encode).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "phase": recovered.phase,
+        "predecessor": hex::encode(&recovered.predecessor),
+        "backed_up_to": recovered.revision,
+        "restored_ms": recovered.restored_ms,
+        "nodes": recovered.nodes.iter().map(node).collect::<Vec<_>>(),
+        "told": recovered.told,
+        "only_state": recovered.only_state.iter().map(only_state).collect::<Vec<_>>(),
+        "has_more": recovered.has_more,
+    })
+}

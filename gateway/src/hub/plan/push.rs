@@ -15,7 +15,7 @@ use semantics::view::View;
 
 use super::{Draft, NewRow};
 use crate::hub::known::{NodeBody, NodeStatus};
-use crate::hub::limits::{COMMIT_BYTES_MAX, COMMIT_MUTATIONS_MAX};
+use crate::hub::limits::COMMIT_MUTATIONS_MAX;
 use crate::hub::work::{Answer, Item, PushWork};
 use crate::store::{AnsweredRange, RowOutcome, WriterRow};
 
@@ -107,8 +107,7 @@ impl Draft<'_> {
             return Taken::Waits(wait(n, Reason::Overloaded, detail, 100));
         }
         let unit = unit(rest);
-        let is_full =
-            self.outcomes.len() + unit.len() > COMMIT_MUTATIONS_MAX || self.bytes >= COMMIT_BYTES_MAX;
+        let is_full = self.outcomes.len() + unit.len() > COMMIT_MUTATIONS_MAX || self.bytes >= self.bytes_max;
         if is_full && !self.outcomes.is_empty() {
             return Taken::CommitFull;
         }

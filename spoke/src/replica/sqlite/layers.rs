@@ -77,13 +77,15 @@ pub(super) async fn confirmed_get(
     Ok(found)
 }
 
-pub(super) async fn confirmed_put(
+/// Inserts or replaces rows of the confirmed layer, or of what is left of an earlier one.
+pub(super) async fn rows_put(
     conn: &mut SqliteConnection,
+    table: &'static str,
     rows: &[ConfirmedRow],
 ) -> Result<(), StoreError> {
     for rows in pieces(rows) {
         let sql = format!(
-            "insert into confirmed (key, revision, digest, record) values {} on conflict (key) do update set \
+            "insert into {table} (key, revision, digest, record) values {} on conflict (key) do update set \
              revision = excluded.revision, digest = excluded.digest, record = excluded.record",
             row_marks(rows.len(), 4)
         );
@@ -100,15 +102,19 @@ pub(super) async fn confirmed_put(
     Ok(())
 }
 
-pub(super) async fn confirmed_page(
+/// Such rows in key order.
+pub(super) async fn rows_page(
     conn: &mut SqliteConnection,
+    table: &'static str,
     range: &Range,
     rows: usize,
 ) -> Result<Vec<ConfirmedRow>, StoreError> {
     let (from, to) = bounds(range);
-    let sql =
-        "select key, revision, digest, record from confirmed where key >= ? and key < ? order by key limit ?";
-    let query = sqlx::query_as::<_, ConfirmedColumns>(sql).bind(from).bind(to).bind(limit(rows));
+    let sql = format!(
+        "select key, revision, digest, record from {table} where key >= ? and key < ? order by key limit ?"
+    );
+    let query =
+        sqlx::query_as::<_, ConfirmedColumns>(AssertSqlSafe(sql)).bind(from).bind(to).bind(limit(rows));
     let rows = query.fetch_all(conn).await.map_err(failed)?;
     rows.into_iter().map(confirmed_of).collect()
 }

@@ -9,11 +9,11 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::codec::{cell_bytes, cell_of};
 use super::error::failed;
-use super::{changes, layers, outbox};
+use super::{changes, kept, layers, outbox};
 use crate::error::StoreError;
 use crate::replica::entry::Entry;
 use crate::replica::store::{
-    ChangesKept, ConfirmedRow, MetaKey, Mode, OutboxTotals, Range, ReplicaTxn, Staged, VisibleChange,
+    ChangesKept, ConfirmedRow, Kept, MetaKey, Mode, OutboxTotals, Range, ReplicaTxn, Staged, VisibleChange,
 };
 
 /// Dropping it rolls back.
@@ -76,7 +76,7 @@ impl ReplicaTxn for Txn {
         layers::confirmed_get(self.conn(), keys).await
     }
     async fn confirmed_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError> {
-        layers::confirmed_put(self.writable()?, rows).await
+        layers::rows_put(self.writable()?, "confirmed", rows).await
     }
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError> {
         layers::delete(self.writable()?, "confirmed", keys).await
@@ -85,7 +85,7 @@ impl ReplicaTxn for Txn {
         self.clear("delete from confirmed").await
     }
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError> {
-        layers::confirmed_page(self.conn(), range, limit).await
+        layers::rows_page(self.conn(), "confirmed", range, limit).await
     }
 
     async fn pending_get(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, Record>, StoreError> {
@@ -153,6 +153,31 @@ impl ReplicaTxn for Txn {
     }
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError> {
         self.totals().await
+    }
+
+    async fn kept_put(&mut self, rows: &[Kept]) -> Result<(), StoreError> {
+        kept::put(self.writable()?, rows).await
+    }
+    async fn kept_page(&mut self, after: Revision, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        kept::page(self.conn(), after, limit).await
+    }
+    async fn kept_remove(&mut self, up_to: Revision) -> Result<(), StoreError> {
+        kept::remove(self.writable()?, up_to).await
+    }
+
+    async fn remnants_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError> {
+        layers::rows_put(self.writable()?, "remnants", rows).await
+    }
+    async fn remnants_page(
+        &mut self,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<ConfirmedRow>, StoreError> {
+        let range = Range { after: after.cloned(), ..Range::default() };
+        layers::rows_page(self.conn(), "remnants", &range, limit).await
+    }
+    async fn remnants_clear(&mut self) -> Result<(), StoreError> {
+        self.clear("delete from remnants").await
     }
 
     async fn staging_put(&mut self, items: &[Staged]) -> Result<(), StoreError> {

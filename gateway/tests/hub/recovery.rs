@@ -1,0 +1,203 @@
+//! A log that went on from a backup, and what it takes back from spokes.
+
+use gateway::hub::catch_up::From;
+use gateway::store::Space;
+use semantics::cursor::Cursor;
+use semantics::digest::record_digest;
+use semantics::ids::{CommitNumber, Digest, LogId, Revision};
+use semantics::reason::Reason;
+use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Remnant, RemnantPage, Restored};
+use semantics::session::{ClientMessage, ServerMessage, StreamState};
+use semantics::version::Version;
+
+use crate::support::author::{group, hello, outcomes, patch, put};
+use crate::support::engine::Engine;
+use crate::support::rows::note;
+use crate::support::world::World;
+
+const BEFORE: LogId = LogId([1; 16]);
+
+/// Says that this log went on from a backup of another one.
+async fn restored(world: &World) -> Restored {
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let restored = Restored {
+        predecessor: BEFORE,
+        commit: head.commit,
+        revision: head.revision,
+        chain: head.chain,
+        restores: 1,
+        time_ms: 7,
+        phase: Phase::Stopped,
+    };
+    let value = serde_json::to_vec(&restored).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"restored", &value, 0).await.unwrap());
+    restored
+}
+
+fn cursor_before() -> Cursor {
+    Cursor {
+        log_id: BEFORE,
+        commit: CommitNumber(900),
+        revision: Revision(900),
+        chain: Digest([3; 32]),
+        view_revision: Revision::ZERO,
+    }
+}
+
+pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let late = world.register("late", "default").await;
+    author.put(&note("a"), "{}").await;
+    // Acknowledged by the log before, and not in the backup.
+    let lost = author.write(&note("b"), None, put("{}"));
+    author.confirmed_n = author.n;
+    let who = author.who.clone();
+    let before = world.store.head(&world.tenant).await.unwrap();
+    let refused = async |stream: StreamState, cursor| {
+        let refused = world.hub.hello(&who, &hello(Some(stream), cursor)).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::LogForked);
+    };
+    let none = world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap_err();
+    assert_eq!(none.reason(), Reason::NotFound);
+    let mark = restored(&world).await;
+    let stream = author.stream();
+    refused(stream, Some(cursor_before())).await;
+    assert_eq!(world.store.head(&world.tenant).await.unwrap(), before, "nothing has changed");
+
+    world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
+    refused(stream, None).await;
+    refused(stream, Some(Cursor { log_id: LogId([9; 16]), ..cursor_before() })).await;
+    refused(StreamState { last_n: 1, answered_n: 1, ..stream }, Some(cursor_before())).await;
+    refused(StreamState { epoch: EPOCHS_PER_LOG, ..stream }, Some(cursor_before())).await;
+    let (welcome, from) = world.hub.hello(&who, &hello(Some(stream), Some(cursor_before()))).await.unwrap();
+    assert_eq!((welcome.last_n, welcome.log_id), (1, before.log_id));
+    assert_eq!(welcome.recovery, Some(mark.told()));
+    assert!(matches!(from, From::Start), "{from:?}");
+    author.confirmed_n = 1;
+    assert_eq!(outcomes(&author.push(&[lost]).await.unwrap()).len(), 1);
+
+    // An epoch that was opened after the backup is there again; the log's own begin above all of them.
+    let forgotten = StreamState { epoch: 7, last_n: 2, last_digest: Some(Digest([2; 32])), answered_n: 2 };
+    let (welcome, _) = world.hub.hello(&who, &hello(Some(forgotten), Some(cursor_before()))).await.unwrap();
+    assert_eq!((welcome.writer.epoch, welcome.last_n), (7, 0));
+    let new = gateway::hub::Principal { node: late, ..who.clone() };
+    let (welcome, _) = world.hub.hello(&new, &hello(None, None)).await.unwrap();
+    assert_eq!(welcome.writer.epoch, EPOCHS_PER_LOG);
+
+    world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
+    refused(StreamState { last_n: 9, answered_n: 9, ..stream }, Some(cursor_before())).await;
+    world.check().await;
+}
+
+pub async fn an_effect_waits_until_its_cause_is_back(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut laptop = world.author("laptop", "default").await;
+    let mut desktop = world.author("desktop", "default").await;
+    restored(&world).await;
+    world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
+    let cause = laptop.write(&note("a"), None, put(r#"{"v":1}"#));
+    let first = desktop.write(&note("own"), None, put("{}"));
+    let on_cause = |mut mutation: semantics::envelope::Mutation| {
+        mutation.base.version = Version::of(cause.dot);
+        mutation
+    };
+    let mates = vec![
+        desktop.write(&note("mate"), None, put("{}")),
+        on_cause(desktop.write(&note("a"), None, put(r#"{"v":2}"#))),
+    ];
+    let pushed = [vec![first.clone()], group(mates)].concat();
+    let results = desktop.push(&pushed).await.unwrap();
+    assert_eq!(results.outcomes.len(), 1, "what rests on nothing goes, and a group waits whole");
+    let waits = results.waits.unwrap();
+    assert_eq!((waits.n, waits.reason), (2, Reason::Overloaded));
+    assert!(waits.detail.contains("come back"), "{}", waits.detail);
+    laptop.push(&[cause]).await.unwrap();
+    let results = desktop.push(&pushed).await.unwrap();
+    assert_eq!((results.outcomes.len(), results.waits), (3, None));
+    assert_eq!(world.body(&note("a")).await.unwrap(), r#"{"v":2}"#);
+
+    // When it is finished nothing waits for those who did not come.
+    let missing = laptop.write(&note("gone"), None, put("{}"));
+    let mut patched = desktop.write(&note("gone"), None, patch(r#"{"x":1}"#));
+    patched.base.version = Version::of(missing.dot);
+    assert!(desktop.push(std::slice::from_ref(&patched)).await.unwrap().waits.is_some());
+    world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
+    let results = desktop.push(&[patched]).await.unwrap();
+    assert_eq!((results.outcomes.len(), results.waits), (1, None));
+    world.check().await;
+}
+
+pub async fn what_came_back_only_as_state_is_told_and_not_written(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("back"), "{}").await;
+    let mark = restored(&world).await;
+    let back = world.current(&note("back")).await.unwrap().record;
+    let remnant = |id: &str, revision: u64, version: &Version| Remnant {
+        key: note(id),
+        revision: Revision(mark.revision.0 + revision),
+        digest: Digest([4; 32]),
+        deleted: false,
+        version: version.clone(),
+    };
+    let lost = Version::of(semantics::ids::Dot { writer: author.writer, n: 50 });
+    let same = Remnant { digest: record_digest(&back), ..remnant("back", 1, &lost) };
+    let page = |page, remnants: &[Remnant], is_last| RemnantPage {
+        predecessor: BEFORE,
+        page,
+        remnants: remnants.to_vec(),
+        is_last,
+    };
+    let first = page(0, &[same, remnant("lost", 2, &lost)], false);
+    let early = world.hub.take_remnants(&author.who, &first).await.unwrap_err();
+    assert_eq!(early.reason(), Reason::Stale);
+    world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let (mut session, _) =
+        gateway::hub::session::Session::open(&world.hub, author.who.clone(), &author.hello(None))
+            .await
+            .unwrap();
+    for part in [first.clone(), first, page(1, &[remnant("z", 3, &back.version)], true)] {
+        let number = part.page;
+        let answer = session.on(ClientMessage::Remnants(part)).await.unwrap();
+        assert_eq!(answer, Some(ServerMessage::RemnantsTaken { page: number }));
+    }
+    let other = world.register("desktop", "default").await;
+    let other = gateway::hub::Principal { node: other, ..author.who.clone() };
+    world.hub.take_remnants(&other, &page(0, &[remnant("lost", 2, &lost)], false)).await.unwrap();
+
+    let found = world.hub.recovered(&world.tenant).await.unwrap();
+    assert_eq!(found.told, 3);
+    assert_eq!(found.nodes, [(author.who.node, true), (other.node, false)].into());
+    let named: Vec<(String, usize)> =
+        found.only_state.iter().map(|f| (f.remnant.key.id.to_string(), f.nodes.len())).collect();
+    assert_eq!(named, [("lost".to_owned(), 2), ("z".to_owned(), 1)]);
+    assert_eq!(world.current(&note("lost")).await, None, "never silently written");
+    let now = world.store.head(&world.tenant).await.unwrap();
+    assert_eq!((now.log_id, head.log_id), (head.log_id, now.log_id));
+    let pong = session.on(ClientMessage::Ping { nonce: 1, time_ms: None }).await.unwrap();
+    assert!(matches!(pong, Some(ServerMessage::Pong { backup_watermark: None, .. })), "{pong:?}");
+}
+
+pub async fn sessions_are_told_what_backups_hold(engine: &Engine) {
+    let world = World::new(engine).await;
+    let author = world.author("laptop", "default").await;
+    let (welcome, _) = world.hub.hello(&author.who, &author.hello(None)).await.unwrap();
+    assert_eq!(welcome.backup_watermark, None);
+    let held = BackedUp { revision: Revision(1), time_ms: 5 };
+    let value = serde_json::to_vec(&held).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"backed-up", &value, 0).await.unwrap());
+    let (mut session, welcome) =
+        gateway::hub::session::Session::open(&world.hub, author.who.clone(), &author.hello(None))
+            .await
+            .unwrap();
+    assert_eq!(welcome.backup_watermark, Some(Revision(1)));
+    let held = BackedUp { revision: Revision(2), time_ms: 6 };
+    let value = serde_json::to_vec(&held).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"backed-up", &value, 1).await.unwrap());
+    world.clock.advance(2_000);
+    let pong = session.on(ClientMessage::Ping { nonce: 1, time_ms: None }).await.unwrap();
+    let Some(ServerMessage::Pong { backup_watermark, .. }) = pong else { panic!("{pong:?}") };
+    assert_eq!(backup_watermark, Some(Revision(2)));
+}

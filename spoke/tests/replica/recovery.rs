@@ -1,0 +1,151 @@
+//! A hub whose log went on from a backup, and a replica that had gone on without it.
+
+use semantics::ids::{Digest, LogId, Revision};
+use semantics::recovery::Recovery;
+use semantics::session::PushItem;
+
+use super::*;
+
+/// The hub as a backup has it, with a log of its own that takes back what came after.
+fn from_backup(backup: &Hub) -> Hub {
+    let recovery = Recovery { predecessor: backup.log_id, commit: backup.commit, revision: backup.revision };
+    Hub { log_id: LogId([2; 16]), recovery: Some(recovery), ..backup.clone() }
+}
+
+async fn kept(replica: &Replica) -> u64 {
+    replica.status().await.unwrap().backups.entries
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_no_backup_is_made() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(kept(&replica).await, 0);
+}
+
+#[tokio::test]
+async fn what_took_effect_is_kept_until_a_backup_holds_it() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    for id in ["a", "b", "c"] {
+        replica.write(put("note", id, json!({})), NOW).await.unwrap();
+        sync(&replica, &mut hub).await;
+    }
+    assert_eq!(kept(&replica).await, 3);
+    let replica = open(&store, "here", 1000).await;
+    replica.note_pong(NOW, Some(Revision(2)), NOW).await.unwrap();
+    assert_eq!(kept(&replica).await, 1);
+    replica.note_pong(NOW, Some(Revision(3)), NOW).await.unwrap();
+    let backups = replica.status().await.unwrap().backups;
+    assert_eq!((backups.entries, backups.bytes, backups.given_up), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_given_up_and_said_so() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let later = NOW + semantics::recovery::KEPT_MS_MAX + 1;
+    replica.note_pong(later, Some(Revision::ZERO), later).await.unwrap();
+    let backups = replica.status().await.unwrap().backups;
+    assert_eq!((backups.entries, backups.given_up), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_backup_lost_is_sent_again_under_its_dots() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({"n": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let backup = hub.clone();
+    replica.note_pong(NOW, Some(hub.revision), NOW).await.unwrap();
+    replica.write(put("note", "a", json!({"n": 2})), NOW).await.unwrap();
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    // One answered and not yet cut, one sent and not answered, one not sent.
+    replica.write(put("note", "c", json!({})), NOW).await.unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    let results = hub.push(&sent);
+    replica.settle(&results, NOW).await.unwrap();
+    replica.write(put("note", "d", json!({})), NOW).await.unwrap();
+    replica.next_push(NOW).await.unwrap().unwrap();
+    replica.write(put("note", "e", json!({})), NOW).await.unwrap();
+
+    let mut restored = from_backup(&backup);
+    replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
+    sync(&replica, &mut restored).await;
+    for id in ["a", "b", "c", "d", "e"] {
+        assert!(restored.records.contains_key(&key("note", id)), "{id}");
+    }
+    assert_eq!(restored.revision, Revision(6), "each once");
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"n": 2})));
+    let dots = |hub: &Hub| hub.records[&key("note", "b")].1.version.clone();
+    assert_eq!(dots(&restored), dots(&hub), "under the dot it had");
+    let status = replica.status().await.unwrap();
+    assert_eq!((status.condition.stopped, status.condition.needs_epoch), (None, false));
+    assert_eq!(status.outbox.entries, 0);
+    assert_eq!(status.report.unwrap().count, 2, "a and b had changed since");
+}
+
+#[tokio::test]
+async fn a_counter_whose_mutation_is_gone_is_withdrawn_and_its_state_told() {
+    let (_, replica) = fresh().await;
+    // The replica never learned that backups are made.
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let backup = hub.clone();
+    for n in 0..300 {
+        replica.write(put("note", &format!("lost{n:03}"), json!({})), NOW).await.unwrap();
+    }
+    for _ in 0..3 {
+        sync(&replica, &mut hub).await;
+    }
+    replica.write(put("note", "unsent", json!({})), NOW).await.unwrap();
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    let push = replica.next_push(NOW).await.unwrap().unwrap();
+    assert!(push.items.iter().all(|item| matches!(item, PushItem::Withdraw { .. })), "{push:?}");
+    assert_eq!(push.items.len(), 256);
+    let again = replica.next_push(NOW).await.unwrap().unwrap();
+    assert_eq!(push, again, "byte for byte as before");
+    for _ in 0..3 {
+        sync(&replica, &mut restored).await;
+    }
+    assert_eq!(restored.revision, Revision(2));
+    assert!(restored.records.contains_key(&key("note", "unsent")));
+    assert_eq!(body(&replica, "note", "lost000").await, None, "never silently written");
+
+    let mut told = 0;
+    let mut page = replica.next_remnants().await.unwrap();
+    while let Some(part) = page {
+        told += part.remnants.len();
+        assert_eq!(replica.next_remnants().await.unwrap().as_ref(), Some(&part), "until it is taken");
+        page = replica.remnants_taken(part.page).await.unwrap();
+    }
+    assert_eq!(told, 300);
+    let rows = replica.remnants(None, 1000).await.unwrap();
+    assert_eq!(rows.len(), 300);
+    assert!(rows.iter().all(|row| row.revision > Revision(1) && row.digest != Digest::default()));
+}
+
+#[tokio::test]
+async fn a_replica_of_another_log_is_not_taken_back() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
+    let mut other = from_backup(&hub);
+    other.recovery = other.recovery.map(|recovery| Recovery { predecessor: LogId([9; 16]), ..recovery });
+    let welcome = other.hello(NODE, &hello).unwrap();
+    let taken = replica.take_welcome(&welcome, NOW).await.unwrap();
+    assert!(matches!(taken, WelcomeTaken::Halted(_)), "{taken:?}");
+    assert!(replica.status().await.unwrap().report.is_none());
+}

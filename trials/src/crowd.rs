@@ -1,0 +1,164 @@
+//! Many sessions from one process, on the wire and without a replica: those who read and those who never do.
+#![allow(clippy::panic, clippy::expect_used, reason = "harness of tests: a panic is how a test fails")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gateway::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
+use proto::v1;
+use proto::v1::session_request::Message as Say;
+use proto::v1::session_response::Message as Hear;
+use proto::v1::sync_service_client::SyncServiceClient;
+use semantics::ids::{NodeId, TenantId};
+use spoke::transport::{channel, join};
+use spoke::trust::{AccessTokens, JoinToken, NodeKey};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+
+use crate::fleet::Hub;
+use crate::process::Folder;
+
+/// Most bytes a session grants at once.
+const CREDIT_BYTES: u64 = 8 * 1024 * 1024;
+/// Sessions that are opened side by side.
+const OPENING_MAX: usize = 8;
+/// A session that is not taken is asked for again after this.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Sessions that stand.
+#[derive(Debug)]
+pub struct Crowd {
+    /// The revision each reader has been shown.
+    seen: Vec<Arc<AtomicU64>>,
+    _reading: JoinSet<()>,
+    /// Those who never read, with all that was said to them still on its way.
+    silent: Vec<Talk>,
+}
+
+type Talk = (mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>);
+
+impl Crowd {
+    /// Opens so many sessions, each of a node of its own and on a connection of its own.
+    ///
+    /// # Panics
+    /// When one of them cannot be opened.
+    pub async fn open(hub: &Hub, folder: &Folder, readers: usize, silent: usize) -> Self {
+        let token = JoinToken::parse(&hub.token(u32::try_from(readers + silent).expect("a small crowd")));
+        let token = Arc::new(token.expect("the hub's token reads"));
+        let (url, mut opening, mut talks) = (hub.url(), JoinSet::new(), Vec::new());
+        for n in 0..readers + silent {
+            if opening.len() >= OPENING_MAX {
+                talks.extend(opening.join_next().await);
+            }
+            opening.spawn(open(url.clone(), Arc::clone(&token), n, folder.at(&format!("node-{n}.pem"))));
+        }
+        talks.extend(opening.join_all().await.into_iter().map(Ok));
+        let mut talks = talks.into_iter().map(|talk| talk.unwrap_or_else(|e| panic!("{e}")));
+        let (mut seen, mut reading) = (Vec::new(), JoinSet::new());
+        for (member, talk) in talks.by_ref().take(readers) {
+            let revision = Arc::new(AtomicU64::new(0));
+            seen.push(Arc::clone(&revision));
+            reading.spawn(read(member, talk, revision));
+        }
+        Self { seen, _reading: reading, silent: talks.map(|(_, talk)| talk).collect() }
+    }
+
+    /// The revision that every reader has been shown.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen.iter().map(|seen| seen.load(Ordering::Relaxed)).min().unwrap_or_default()
+    }
+
+    /// Those who never read say so much, until nothing more is taken from them.
+    pub fn chatter(&self) {
+        for (say, _) in &self.silent {
+            while say.try_send(message(Say::Ping(v1::Ping { nonce: 7, ..v1::Ping::default() }))).is_ok() {}
+        }
+    }
+}
+
+fn message(message: Say) -> v1::SessionRequest {
+    v1::SessionRequest { message: Some(message) }
+}
+
+/// A node of the crowd.
+struct Member {
+    channel: Channel,
+    tokens: AccessTokens,
+}
+
+impl Member {
+    /// A session from this cursor on, `None` when the hub does not take it.
+    async fn talk(&self, cursor: Option<v1::Cursor>) -> Option<Talk> {
+        let (jti, now_ms) = (SystemEntropy.bytes16(), SystemClock.now_ms());
+        let bearer = self.tokens.bearer(self.channel.clone(), jti, now_ms).await.ok()?;
+        let (say, said) = mpsc::channel(16);
+        let hello = v1::Hello { protocol: 1, credit_bytes: CREDIT_BYTES, cursor, ..v1::Hello::default() };
+        say.send(message(Say::Hello(hello))).await.ok()?;
+        let mut request = Request::new(ReceiverStream::new(said));
+        request.metadata_mut().insert("authorization", bearer.parse().ok()?);
+        let mut client = SyncServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        Some((say, client.session(request).await.ok()?.into_inner()))
+    }
+}
+
+async fn open(url: String, token: Arc<JoinToken>, n: usize, key: String) -> (Member, Talk) {
+    let entropy = SystemEntropy;
+    let seed = [entropy.bytes16(), entropy.bytes16()].concat().try_into().expect("two halves");
+    let key = NodeKey::create(key.as_ref(), seed).unwrap_or_else(|e| panic!("{e}"));
+    let request = v1::JoinRequest {
+        token: token.text.clone(),
+        name: format!("crowd-{n}"),
+        node_type: "agent".to_owned(),
+        domain: String::new(),
+        capabilities: Vec::new(),
+        public_key: key.public_key().to_vec(),
+        proof: key.prove_join(&token.text),
+    };
+    let joined = join(&url, token.pin, request).await.unwrap_or_else(|e| panic!("{e}"));
+    let node = NodeId::from_slice(&joined.node).unwrap_or_else(|e| panic!("{e}"));
+    let tenant = TenantId::new(joined.tenant).unwrap_or_else(|e| panic!("{e}"));
+    let tokens = AccessTokens::new(Arc::new(key), tenant, node);
+    let channel = channel(&url, token.pin).await.unwrap_or_else(|e| panic!("{e}"));
+    let member = Member { channel, tokens };
+    let talk = member.talk(None).await.expect("a first session is taken");
+    (member, talk)
+}
+
+/// Reads all that comes, over one session after another: each ends with its token.
+async fn read(member: Member, first: Talk, seen: Arc<AtomicU64>) {
+    let (mut talk, mut cursor) = (Some(first), None);
+    loop {
+        if let Some(talk) = talk.take() {
+            listen(talk, &mut cursor, &seen).await;
+        }
+        talk = member.talk(cursor.clone()).await;
+        if talk.is_none() {
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+}
+
+/// Reads one session to its end and grants what it has read.
+async fn listen((say, mut hear): Talk, cursor: &mut Option<v1::Cursor>, seen: &AtomicU64) {
+    let mut owed = 0_u64;
+    while let Ok(Some(heard)) = hear.message().await {
+        let Some(Hear::Changes(changes)) = heard.message else { continue };
+        owed = owed.saturating_add(changes.cost);
+        if owed > CREDIT_BYTES / 4 {
+            let credit = v1::Credit { bytes: owed };
+            if say.send(message(Say::Credit(credit))).await.is_err() {
+                return;
+            }
+            owed = 0;
+        }
+        if let Some(v1::changes::Next::Cut(v1::Cut { cursor: Some(next), .. })) = changes.next {
+            seen.fetch_max(next.revision, Ordering::Relaxed);
+            *cursor = Some(next);
+        }
+    }
+}
