@@ -13,6 +13,10 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> u64;
     /// Milliseconds since some fixed moment; never goes back.
     fn elapsed_ms(&self) -> u64;
+    /// The same in microseconds, for what is short.
+    fn elapsed_us(&self) -> u64 {
+        self.elapsed_ms().saturating_mul(1_000)
+    }
     /// Ends when so many milliseconds have passed by [`Clock::elapsed_ms`].
     fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
@@ -49,6 +53,10 @@ impl Clock for SystemClock {
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 

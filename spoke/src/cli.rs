@@ -102,7 +102,7 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::Run(Run { hubs, syncing }) => {
             let settings = settings.with(&hubs)?.with(&syncing)?;
             let at = At { data, reach: settings.reach()? };
-            return run::run(&at, settings.schedule()?).await;
+            return run::run(&at, settings.schedule()?, settings.metrics()?).await;
         }
         Command::Health => return health::run(&data, printer).await,
         Command::AdoptLog => return run::adopt_log(&data, printer).await,

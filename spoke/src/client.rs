@@ -317,6 +317,12 @@ impl Spoke {
         self.written.subscribe()
     }
 
+    /// The names of the endpoints, in the order of the settings.
+    #[must_use]
+    pub fn endpoint_names(&self) -> Vec<String> {
+        self.transport.endpoints()
+    }
+
     /// Moves whenever the task that syncs did something.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {

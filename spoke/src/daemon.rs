@@ -2,6 +2,7 @@
 
 mod diagnose;
 mod files;
+pub(crate) mod metrics;
 mod page;
 mod rpc;
 mod service;

@@ -55,6 +55,14 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn reconcile(&self, endpoint: usize, request: Reconcile) -> Result<Reconciliation, Refusal>;
     /// The revision at the hub's head.
     async fn head(&self) -> Result<Revision, Refusal>;
+    /// The endpoints' names, in their order.
+    fn endpoints(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// How long an endpoint takes to answer, microseconds; `None` = it does not, or is not measured.
+    async fn probe(&self, _endpoint: usize) -> Option<u64> {
+        None
+    }
     /// The scopes of the node's view at the hub.
     async fn scopes(&self) -> Result<Scopes, Refusal> {
         Err(Refusal::new(Reason::Unreachable, "there is no hub to compare with"))

@@ -5,6 +5,7 @@
 
 mod file;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -22,7 +23,7 @@ pub const DATA: &str = "./spoke-data";
 /// The settings file in a data folder.
 pub const FILE: &str = "spoke.toml";
 /// The keys of a settings file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "batch_changes",
     "batch_wait_s",
     "capabilities",
@@ -31,6 +32,7 @@ pub const KEYS: [&str; 13] = [
     "domain",
     "every_s",
     "hubs",
+    "metrics_listen",
     "name",
     "schedule",
     "token",
@@ -84,7 +86,7 @@ pub struct Joining {
     pub capabilities: Vec<String>,
 }
 
-/// When the daemon syncs.
+/// When the daemon syncs, and where it tells what that came to.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Syncing {
@@ -100,6 +102,9 @@ pub struct Syncing {
     /// Longest time a change waits for others in the schedule batch, seconds [default: 60].
     #[arg(long, env = "SPOKE_BATCH_WAIT_S", value_name = "SECONDS")]
     pub batch_wait_s: Option<u64>,
+    /// Where the daemon serves its counters as /metrics: a loopback ADDRESS:PORT [default: nowhere].
+    #[arg(long, env = "SPOKE_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
 }
 
 /// All of them.
@@ -336,6 +341,18 @@ impl Settings {
         })
     }
 
+    /// Where the daemon serves its counters; `None` = nowhere.
+    ///
+    /// # Errors
+    /// `MALFORMED`, naming the setting.
+    pub fn metrics(&self) -> Result<Option<SocketAddr>, Refusal> {
+        let said: Syncing = self.read()?;
+        let Some(text) = said.metrics_listen else { return Ok(None) };
+        let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+        let none = || malformed(format!("metrics_listen: {text:?} is no ADDRESS:PORT on loopback"));
+        address.ok_or_else(none).map(Some)
+    }
+
     /// What a join needs.
     ///
     /// # Errors
@@ -380,6 +397,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), Refusal> {
         self.reach()?;
         self.schedule()?;
+        self.metrics()?;
         self.joining().map(drop)
     }
 }

@@ -7,9 +7,12 @@
 
 mod backoff;
 mod config;
+mod endpoints;
+mod ends;
 mod message;
 
 use semantics::cursor::Cursor;
+use semantics::endpoint::Endpoints;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, ServerMessage};
 
@@ -53,6 +56,8 @@ pub struct Status {
     pub counts: Counts,
     /// How many local mutations were answered.
     pub pushed: u64,
+    /// What is known of the endpoints, and which is in use.
+    pub endpoints: Endpoints,
     /// Failures in a row.
     pub failures: u32,
     /// The last refusal that ended a connection or stopped the machine.
@@ -72,6 +77,11 @@ enum PushState {
 pub struct Sync {
     config: Config,
     backoff: Backoff,
+    endpoints: Endpoints,
+    /// How often the endpoints were measured in this session.
+    probes: u64,
+    /// The ping that waits for its pong, and when it was sent.
+    pinged: Option<(u64, u64)>,
     phase: Phase,
     push: PushState,
     /// Whether the outbox may hold something that was not yet looked at.
@@ -104,6 +114,9 @@ impl Sync {
         Self {
             config,
             backoff: Backoff::new(config.seed),
+            endpoints: Endpoints::new(config.endpoints),
+            probes: 0,
+            pinged: None,
             phase: Phase::Idle,
             push: PushState::Idle,
             outbox_dirty: true,
@@ -135,6 +148,7 @@ impl Sync {
             sessions: self.sessions,
             counts: self.counts,
             pushed: self.pushed,
+            endpoints: self.endpoints.clone(),
             failures: self.backoff.failures(),
             last_refusal: self.last_refusal.clone(),
         }
@@ -168,7 +182,7 @@ impl Sync {
             Event::Disconnected(_) => Vec::new(),
             Event::Received(message) if self.is_connected() => {
                 self.heard_ms = now_ms;
-                self.received(message)
+                self.received(message, now_ms)
             }
             Event::Received(_) => Vec::new(),
             Event::OutboxChanged => {
@@ -185,6 +199,7 @@ impl Sync {
             Event::AnewAsked if matches!(self.phase, Phase::Reconciling | Phase::Resetting) => Vec::new(),
             Event::AnewAsked => self.reset(Step::Rebootstrap),
             Event::TimerFired(timer) => self.timer(timer, now_ms),
+            Event::Probed { endpoint, round_trip_us } => self.probed(endpoint, round_trip_us),
             Event::ReconcileAnswer(answer) if self.phase == Phase::Reconciling => match answer {
                 Ok(page) => {
                     self.is_renewing = false;
@@ -210,7 +225,7 @@ impl Sync {
         self.is_caught_up = false;
         vec![
             Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.greeting_ms },
-            Action::Connect { endpoint: self.backoff.endpoint() },
+            Action::Connect { endpoint: self.endpoints.choose() },
         ]
     }
 
@@ -238,6 +253,7 @@ impl Sync {
                 self.last_refusal = None;
                 let after_ms = self.config.ping_ms;
                 let mut actions = vec![Action::SetTimer { timer: Timer::Keepalive, after_ms }];
+                actions.extend(self.welcomed());
                 if self.is_asked_back {
                     actions.push(Action::Step(Step::PrepareRemnants));
                 }
@@ -268,7 +284,7 @@ impl Sync {
             (Event::ReconcileReady(request) | Event::ReconcileSettled(Some(request)), Phase::Reconciling) => {
                 vec![
                     Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.answer_ms },
-                    Action::Reconcile { endpoint: self.backoff.endpoint(), request },
+                    Action::Reconcile { endpoint: self.endpoints.current(), request },
                 ]
             }
             (Event::ReconcileSettled(None), Phase::Reconciling) => self.connect(),
@@ -276,7 +292,7 @@ impl Sync {
         }
     }
 
-    fn received(&mut self, message: ServerMessage) -> Vec<Action> {
+    fn received(&mut self, message: ServerMessage, now_ms: u64) -> Vec<Action> {
         match message {
             ServerMessage::Goodbye(refusal) => self.goodbye(refusal),
             ServerMessage::Welcome(welcome) if self.phase == Phase::Greeting => {
@@ -288,7 +304,8 @@ impl Sync {
             ServerMessage::Results(results) => vec![Action::Step(Step::Settle(results))],
             ServerMessage::Changes(page) if is_cut(&page) => vec![Action::Step(Step::Apply(page))],
             ServerMessage::Changes(page) => vec![Action::Step(Step::Stage(page))],
-            ServerMessage::Pong { hub_time_ms, backup_watermark: backed_up, .. } => {
+            ServerMessage::Pong { nonce, hub_time_ms, backup_watermark: backed_up } => {
+                self.ponged(nonce, now_ms);
                 vec![Action::Step(Step::NotePong { hub_time_ms, backed_up })]
             }
             ServerMessage::RemnantsTaken { page } => vec![Action::Step(Step::RemnantsTaken { page })],
@@ -369,6 +386,7 @@ impl Sync {
                     return self.ended(silent("the hub fell silent"));
                 }
                 self.nonce = self.nonce.wrapping_add(1);
+                self.pinged = Some((self.nonce, now_ms));
                 vec![
                     Action::Send(ClientMessage::Ping { nonce: self.nonce, time_ms: Some(now_ms) }),
                     Action::SetTimer { timer, after_ms: self.config.ping_ms },
@@ -382,6 +400,7 @@ impl Sync {
                 self.outbox_dirty = true;
                 self.push_if_idle()
             }
+            (Timer::Measure, Phase::Live) => self.probe(),
             (Timer::Ack, Phase::Live) => match self.ack.take() {
                 Some(cursor) => vec![Action::Send(ClientMessage::Ack { cursor })],
                 None => Vec::new(),
@@ -389,110 +408,4 @@ impl Sync {
             _ => Vec::new(),
         }
     }
-}
-
-/// Ends: of connections, and of the machine.
-impl Sync {
-    fn close(&mut self) -> Vec<Action> {
-        let was_open = matches!(self.phase, Phase::Connecting | Phase::Greeting | Phase::Live);
-        self.push = PushState::Idle;
-        self.ack = None;
-        self.is_caught_up = false;
-        if was_open { vec![Action::Close] } else { Vec::new() }
-    }
-
-    fn wait(&mut self, after_ms: u64) -> Vec<Action> {
-        self.phase = Phase::Waiting;
-        vec![Action::SetTimer { timer: Timer::Reconnect, after_ms }]
-    }
-
-    /// The connection is over or never was: try again later.
-    fn ended(&mut self, refusal: Refusal) -> Vec<Action> {
-        let mut actions = self.close();
-        self.last_refusal = Some(refusal);
-        let delay = self.backoff.failed(&self.config);
-        actions.extend(self.wait(delay));
-        actions
-    }
-
-    fn stop(&mut self, refusal: Refusal) -> Vec<Action> {
-        let mut actions = self.close();
-        self.phase = Phase::Idle;
-        self.last_refusal = Some(refusal.clone());
-        let is_forked = refusal.reason == Reason::LogForked;
-        actions.push(Action::Stop(refusal));
-        if is_forked {
-            actions.push(Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms });
-        }
-        actions
-    }
-
-    /// Ends the connection so that the replica can change its state.
-    fn reset(&mut self, step: Step) -> Vec<Action> {
-        let mut actions = self.close();
-        self.phase = Phase::Resetting;
-        actions.push(Action::Step(step));
-        actions
-    }
-
-    /// An access token ends sooner than a session may last: the next connection shows a new one. Only when the hub
-    /// does not take that either, a person has to look.
-    fn renew(&mut self) -> Vec<Action> {
-        self.is_renewing = true;
-        let mut actions = self.close();
-        let delay = self.backoff.jittered(self.config.backoff_min_ms);
-        actions.extend(self.wait(delay));
-        actions
-    }
-
-    fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
-        self.last_refusal = Some(refusal.clone());
-        match refusal.reason {
-            Reason::NodeForked => self.reset(Step::RequireEpoch),
-            Reason::LogForked => self.reset(Step::Halt(refusal)),
-            Reason::CursorExpired => self.reset(Step::Rebootstrap),
-            Reason::BadToken => self.reset(Step::ForgetResume),
-            Reason::Unauthenticated if !self.is_renewing => self.renew(),
-            Reason::Draining => {
-                let mut actions = self.close();
-                let delay = self.backoff.moved(&self.config);
-                actions.extend(self.wait(delay));
-                actions
-            }
-            reason if needs_a_person(reason) => self.stop(refusal),
-            _ => self.ended(refusal),
-        }
-    }
-
-    fn reconcile_refused(&mut self, refusal: Refusal) -> Vec<Action> {
-        self.last_refusal = Some(refusal.clone());
-        match refusal.reason {
-            Reason::CursorExpired if !self.gave_up => {
-                self.gave_up = true;
-                vec![Action::Step(Step::GiveUpReconciling)]
-            }
-            Reason::LogForked => self.reset(Step::Halt(refusal)),
-            Reason::Unauthenticated if !self.is_renewing => self.renew(),
-            reason if needs_a_person(reason) => self.stop(refusal),
-            // That an epoch is needed is remembered by the replica: the next greeting leads back here.
-            _ => self.ended(refusal),
-        }
-    }
-
-    fn step_failed(&mut self, refusal: Refusal) -> Vec<Action> {
-        if refusal.reason.is_transient() { self.ended(refusal) } else { self.stop(refusal) }
-    }
-}
-
-/// Whether trying again by itself cannot help.
-fn needs_a_person(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Unauthenticated
-            | Reason::PermissionDenied
-            | Reason::NodeRevoked
-            | Reason::PinMismatch
-            | Reason::ProtocolVersion
-            | Reason::NotJoined
-    )
 }

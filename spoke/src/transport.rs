@@ -33,6 +33,8 @@ use crate::trust::{AccessTokens, Meter, PinnedConnector};
 pub const CONNECT_MS: u64 = 10_000;
 /// For a unary call, milliseconds.
 pub const CALL_MS: u64 = 20_000;
+/// For a hub to answer when it is measured, milliseconds.
+const PROBE_WITHIN_MS: u64 = 5_000;
 /// Between probes of a connection, milliseconds: without them a dead one is never left.
 const KEEP_ALIVE_MS: u64 = 10_000;
 /// For the answer to a probe, milliseconds.
@@ -228,6 +230,13 @@ impl HubTransport {
         Err(last)
     }
 
+    /// A sign of life to one hub, whose answer nobody reads.
+    async fn beat(&self, endpoint: usize) -> Result<(), Refusal> {
+        let message = v1::HeartbeatRequest { epoch: 0, about: None };
+        let call = |channel, request| async { NodeServiceClient::new(channel).heartbeat(request).await };
+        self.at(endpoint, &message, &call).await.map(drop)
+    }
+
     /// A unary call; with a new access token, where the hub does not take the one that was held.
     async fn at<M, T, F>(
         &self,
@@ -299,6 +308,21 @@ impl Transport for HubTransport {
             })
             .await?;
         Ok(Revision(answer.revision))
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.urls.clone()
+    }
+
+    async fn probe(&self, endpoint: usize) -> Option<u64> {
+        let measured = async {
+            // The first call may have to open a connection and to get a token; the second is the road alone.
+            self.beat(endpoint).await.ok()?;
+            let began_us = self.clock.elapsed_us();
+            self.beat(endpoint).await.ok()?;
+            Some(self.clock.elapsed_us().saturating_sub(began_us))
+        };
+        tokio::time::timeout(Duration::from_millis(PROBE_WITHIN_MS), measured).await.ok()?
     }
 
     fn traffic(&self) -> Traffic {

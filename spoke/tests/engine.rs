@@ -53,6 +53,7 @@ impl World {
             };
             used += 1;
             match action {
+                Action::Probe { .. } => {}
                 Action::Connect { .. } => events.push_back(Event::Connected),
                 Action::Send(message) => self.answer(message, &mut events),
                 Action::Close => events.clear(),

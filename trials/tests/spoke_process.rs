@@ -68,6 +68,13 @@ fn a_spoke_moves_on_to_another_gateway_and_asks_that_one() {
 
     let _daemon = laptop.daemon();
     laptop.ok(&["sync"]);
+    until("both are measured", || {
+        let endpoints = laptop.ok(&["status"]).json()["endpoints"].clone();
+        assert_eq!(endpoints[1]["url"], far_url);
+        let is_far_used = endpoints[1]["in_use"] == true && endpoints[1]["round_trip_us"].is_u64();
+        (is_far_used && endpoints[0]["health"] == "failed" && endpoints[1]["health"] == "healthy")
+            .then_some(())
+    });
     near.restart();
     far.kill();
     put(&laptop, "note", "second", &json!({"text": "and back"}));
@@ -76,6 +83,75 @@ fn a_spoke_moves_on_to_another_gateway_and_asks_that_one() {
     desktop.ok(&["sync"]);
     assert_eq!(desktop.body("note", "second"), Some(json!({"text": "and back"})));
     assert_eq!(laptop.digest(), desktop.digest());
+}
+
+/// Whether the hub has a record.
+fn has(hub: &Hub, id: &str) -> Option<()> {
+    (hub.admin(&["record", "get", "note", id]).code == 0).then_some(())
+}
+
+fn status(spoke: &Spoke) -> Value {
+    spoke.ok(&["status"]).json()
+}
+
+#[test]
+fn a_daemon_syncs_by_the_schedule_of_its_settings_file_and_counts_it() {
+    let folder = Folder::new("scheduled");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let settings = std::path::Path::new(&laptop.data).join("spoke.toml");
+    let metrics = "127.0.0.1:".to_owned() + &free_port();
+    let batch = "schedule = 'batch'\nbatch_changes = 3\nbatch_wait_s = 3600\nevery_s = 3600";
+    std::fs::write(&settings, format!("{batch}\nmetrics_listen = '{metrics}'\n")).expect("written");
+    let daemon = laptop.daemon();
+    let rests = || until("its round is over", || (status(&laptop)["phase"] == "idle").then_some(()));
+    until("its first round is over", || (status(&laptop)["sync"]["total"]["syncs"] == 1).then_some(()));
+    rests();
+    put(&laptop, "note", "a", &json!({"n": 1}));
+    put(&laptop, "note", "b", &json!({"n": 2}));
+    let waits = status(&laptop);
+    assert_eq!((&waits["outbox"]["queued"], &waits["phase"]), (&json!(2), &json!("idle")), "{waits}");
+    put(&laptop, "note", "c", &json!({"n": 3}));
+    until("three make a batch", || has(&hub, "c"));
+    until("all is confirmed", || (status(&laptop)["outbox"]["entries"] == 0).then_some(()));
+    rests();
+    assert_eq!(status(&laptop)["sync"]["total"]["pushed"], 3);
+    let counted = page(&metrics);
+    assert!(counted.contains("\nspoke_sync_pushed_total 3\n"), "{counted}");
+    assert!(counted.contains("\nspoke_sync_records_total{name=\"added\"} 3\n"), "{counted}");
+    // Between its rounds it has no session; it was heard a moment ago all the same.
+    let shown = hub.admin(&["node", "show", "laptop"]).json();
+    assert_eq!((&shown["health"], &shown["protocol"]), (&json!("healthy"), &json!(1)), "{shown}");
+    assert!(shown["lag_commits"].as_u64().is_some_and(|lag| lag <= 1), "{shown}");
+    assert!(shown["software"].as_str().is_some_and(|name| name.starts_with("spoke ")), "{shown}");
+    assert!(shown["clock_offset_ms"].as_i64().is_some_and(|ms| ms.abs() < 10_000), "{shown}");
+    assert_eq!(shown["capabilities"], json!(["full", "offline"]));
+    assert_eq!(daemon.terminate(), 0);
+
+    std::fs::write(&settings, "schedule = 'periodic'\nevery_s = 1\n").expect("written");
+    let _daemon = laptop.daemon();
+    for id in ["d", "e"] {
+        put(&laptop, "note", id, &json!({"n": 4}));
+        until("a round comes by itself", || has(&hub, id));
+        rests();
+    }
+}
+
+/// A port that nobody listens on just now.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port().to_string()
+}
+
+/// What `/metrics` answers at an address.
+fn page(address: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let ask = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
 }
 
 /// Disks that fill and empty at a word.

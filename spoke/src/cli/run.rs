@@ -1,5 +1,6 @@
 //! `spoke run` and `spoke adopt-log`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::daemon::{self, Records};
 use crate::folder::Folder;
 
 /// Owns the replica and syncs by the schedule until SIGTERM or SIGINT.
-pub(super) async fn run(at: &At, schedule: Schedule) -> Result<(), Refusal> {
+pub(super) async fn run(at: &At, schedule: Schedule, metrics: Option<SocketAddr>) -> Result<(), Refusal> {
     log();
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
@@ -29,16 +30,29 @@ pub(super) async fn run(at: &At, schedule: Schedule) -> Result<(), Refusal> {
     let records = Records::new(Arc::clone(&spoke), about(at)?);
     let serving = daemon::serve(records, &socket, stop.clone());
     let syncing = spoke.sync_by(schedule);
-    tokio::pin!(serving, syncing);
+    let listener = match metrics {
+        Some(address) => Some(daemon::metrics::listener(address).await?),
+        None => None,
+    };
+    let metrics = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let counting = async {
+        match listener {
+            Some(listener) => daemon::metrics::serve(Arc::clone(&spoke), listener).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(serving, syncing, counting);
     let told = json!({
         "ready": true,
         "socket": socket.display().to_string(),
         "pid": std::process::id(),
+        "metrics": metrics.map(|address| format!("http://{address}/metrics")),
     });
     let ended = tokio::select! {
         biased;
         ended = &mut serving => Some(ended),
         ended = &mut syncing => Some(ended),
+        () = &mut counting => None,
         () = async {
             let _ = print::line(&told.to_string());
             tokio::select! {

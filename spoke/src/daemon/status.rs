@@ -1,12 +1,13 @@
 //! What `spoke status` prints.
 
+use semantics::endpoint::{Endpoint, State};
 use semantics::reason::Refusal;
 use serde_json::{Map, Value, json};
 
 use crate::client::Spoke;
 use crate::replica::Backups;
 use crate::runtime::{Statistics, Sums};
-use crate::sync::Phase;
+use crate::sync::{Phase, Status};
 
 /// The status as JSON.
 pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Value, Refusal> {
@@ -18,6 +19,7 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
         "phase": phase(progress.status.phase),
         "caught_up": progress.status.is_caught_up,
         "failures": progress.status.failures,
+        "endpoints": endpoints(spoke.endpoint_names(), &progress.status),
         "last_refusal": progress.status.last_refusal.as_ref().map(refusal),
         "stopped": progress.stopped.as_ref().or(replica.condition.stopped.as_ref()).map(refusal),
         "needs_epoch": replica.condition.needs_epoch,
@@ -52,6 +54,26 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
         status.extend(facts);
     }
     Ok(Value::Object(status))
+}
+
+/// What is known of each endpoint, in the order of the settings.
+fn endpoints(names: Vec<String>, status: &Status) -> Vec<Value> {
+    let is_in_use = !matches!(status.phase, Phase::Idle | Phase::Waiting);
+    let current = Some(status.endpoints.current()).filter(|_| is_in_use);
+    let one = |(index, (name, known)): (usize, (String, &Endpoint))| {
+        let health = match known.state {
+            State::Untried => "untried",
+            State::Healthy => "healthy",
+            State::Failed(_) => "failed",
+        };
+        json!({
+            "url": name,
+            "health": health,
+            "round_trip_us": known.round_trip_us,
+            "in_use": current == Some(index),
+        })
+    };
+    names.into_iter().zip(status.endpoints.all()).enumerate().map(one).collect()
 }
 
 /// What took effect and no backup of the hub holds.

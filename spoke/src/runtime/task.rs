@@ -5,8 +5,9 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::Reconciliation;
 
@@ -26,6 +27,7 @@ pub async fn run(engine: Engine, transport: Arc<dyn Transport>, clock: Arc<dyn C
         link: None,
         opening: None,
         reconciling: None,
+        probing: FuturesUnordered::new(),
         stopped: None,
         turns: 0,
         tally: Tally::default(),
@@ -42,6 +44,7 @@ struct Task {
     link: Option<Link>,
     opening: Option<BoxFuture<'static, Result<Link, Refusal>>>,
     reconciling: Option<BoxFuture<'static, Result<Reconciliation, Refusal>>>,
+    probing: FuturesUnordered<BoxFuture<'static, (usize, Option<u64>)>>,
     stopped: Option<Refusal>,
     turns: u64,
     tally: Tally,
@@ -98,6 +101,7 @@ impl Task {
                 Err(refusal) => Event::ConnectFailed(refusal),
             }),
             answer = settle(&mut self.reconciling) => Some(Event::ReconcileAnswer(answer)),
+            Some((endpoint, round_trip_us)) = self.probing.next() => Some(Event::Probed { endpoint, round_trip_us }),
             () = mailbox.nudge.notified() => Some(Event::OutboxChanged),
             heard = hear(&mut self.link) => Some(match heard {
                 Heard::Message(message) => Event::Received(message),
@@ -144,6 +148,10 @@ impl Task {
                 let transport = Arc::clone(&self.transport);
                 let call = async move { transport.reconcile(endpoint, request).await };
                 self.reconciling = Some(call.boxed());
+            }
+            Action::Probe { endpoint } => {
+                let transport = Arc::clone(&self.transport);
+                self.probing.push(async move { (endpoint, transport.probe(endpoint).await) }.boxed());
             }
             Action::SetTimer { timer, after_ms } => {
                 self.timers.insert(timer, self.clock.elapsed_ms().saturating_add(after_ms));

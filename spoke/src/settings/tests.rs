@@ -41,6 +41,7 @@ fn the_keys_are_those_of_the_parts() {
         every_s: Some(1),
         batch_changes: Some(1),
         batch_wait_s: Some(1),
+        metrics_listen: Some("127.0.0.1:0".to_owned()),
     };
     let hubs = Hubs { hubs: vec![String::new()], compression: Some(Compression::None) };
     let mut keys: Vec<String> = vec!["data".to_owned()];
@@ -93,6 +94,8 @@ fn a_bad_value_is_refused_by_name() {
         ("every_s = 'often'", "every_s: "),
         ("batch_changes = 1000000", "batch_changes: 1000000 is not in 1 to 100000"),
         ("batch_wait_s = -1", "batch_wait_s: "),
+        ("metrics_listen = 1", "metrics_listen: "),
+        ("metrics_listen = '0.0.0.0:9000'", "metrics_listen: \"0.0.0.0:9000\" is no"),
         ("schedule = 'sometimes'", "schedule: \"sometimes\" is none of"),
         ("compression = 'rar'", "compression: "),
         ("hubs = ['example.org']", "hubs: \"example.org\" is no"),

@@ -1,37 +1,31 @@
-//! When to connect again, and where.
+//! When to connect again.
 
 use super::Config;
 
-/// Counts failures; gives delays and endpoints. Deterministic in its seed.
+/// Counts failures; gives delays. Deterministic in its seed.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     failures: u32,
-    endpoint: usize,
     jitter: u64,
 }
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Self {
-        Self { failures: 0, endpoint: 0, jitter: seed }
+        Self { failures: 0, jitter: seed }
     }
 
     pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 
-    pub(super) fn endpoint(&self) -> usize {
-        self.endpoint
-    }
-
-    /// All is well again. Stays with the endpoint that works.
+    /// All is well again.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// One more failure; goes on to the next endpoint. Milliseconds to wait before it.
+    /// One more failure. Milliseconds to wait before the next attempt.
     pub(super) fn failed(&mut self, config: &Config) -> u64 {
         self.failures = self.failures.saturating_add(1);
-        self.next_endpoint(config);
         if self.failures >= config.breaker_failures {
             return self.jittered(config.breaker_open_ms);
         }
@@ -40,12 +34,6 @@ impl Backoff {
         let round = (self.failures - 1) / endpoints;
         let delay = config.backoff_min_ms.saturating_mul(1_u64.checked_shl(round).unwrap_or(u64::MAX));
         self.jittered(delay.min(config.backoff_max_ms))
-    }
-
-    /// Asked to go elsewhere, without anything having failed.
-    pub(super) fn moved(&mut self, config: &Config) -> u64 {
-        self.next_endpoint(config);
-        self.jittered(config.backoff_min_ms)
     }
 
     /// Between half of a delay and the whole.
@@ -57,9 +45,5 @@ impl Backoff {
         z ^= z >> 31;
         let half = delay_ms / 2;
         half + z % (delay_ms - half + 1)
-    }
-
-    fn next_endpoint(&mut self, config: &Config) {
-        self.endpoint = (self.endpoint + 1) % config.endpoints.max(1);
     }
 }

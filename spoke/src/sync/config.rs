@@ -1,9 +1,11 @@
 //! Bounds and times of the sync machine.
 
+use semantics::endpoint::{PROBE_MS, STAY_MS};
+
 /// Bounds and times of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// How many endpoints there are, at least 1; they are tried in order.
+    /// How many endpoints there are, at least 1, in the order of preference: see [`semantics::endpoint`].
     pub endpoints: usize,
     /// Seed of the jitter.
     pub seed: u64,
@@ -19,6 +21,10 @@ pub struct Config {
     pub answer_ms: u64,
     /// Acknowledgements are gathered for so long, milliseconds.
     pub ack_ms: u64,
+    /// Between measurements of several endpoints, milliseconds.
+    pub measure_ms: u64,
+    /// A session stands at least so long before it moves to a better endpoint, milliseconds.
+    pub stay_ms: u64,
     /// First delay before connecting again, milliseconds.
     pub backoff_min_ms: u64,
     /// Longest delay before the breaker opens, milliseconds.
@@ -44,6 +50,8 @@ impl Default for Config {
             greeting_ms: 15_000,
             answer_ms: 30_000,
             ack_ms: 200,
+            measure_ms: PROBE_MS,
+            stay_ms: STAY_MS,
             backoff_min_ms: 200,
             backoff_max_ms: 30_000,
             breaker_failures: 12,

@@ -32,6 +32,13 @@ pub enum Event {
     AnewAsked,
     /// A timer ran out.
     TimerFired(Timer),
+    /// An endpoint was measured.
+    Probed {
+        /// Which.
+        endpoint: usize,
+        /// How long its answer took, microseconds; `None` = it did not answer.
+        round_trip_us: Option<u64>,
+    },
     /// A unary call was answered.
     ReconcileAnswer(Result<Reconciliation, Refusal>),
 
@@ -133,6 +140,12 @@ pub enum Action {
     },
     /// Send on the open connection.
     Send(ClientMessage),
+    /// Measure how long an endpoint takes to answer, whatever else happens; answered with `Probed`, which may come in
+    /// any phase, or never.
+    Probe {
+        /// Which.
+        endpoint: usize,
+    },
     /// Close the connection, or give up opening it. Not answered.
     Close,
     /// A unary call; answered with `ReconcileAnswer`.
@@ -219,6 +232,8 @@ pub enum Timer {
     Push,
     /// Time to acknowledge what was applied.
     Ack,
+    /// Time to measure the endpoints.
+    Measure,
     /// Time to ask a hub whose log forked whether it takes back what it lost.
     Probe,
 }

@@ -246,3 +246,15 @@ fn check_reason(what: &str, reason: Reason, detail: &str) -> Checked {
         [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
     if never.contains(&reason) { Err(format!("{what}: {}: {detail}", reason.as_str())) } else { Ok(()) }
 }
+
+impl World {
+    /// How far a gateway is from a machine just now, as the machine will learn.
+    pub(super) fn measure(&mut self, m: usize, endpoint: usize) {
+        let at = endpoint % self.gateways.len();
+        let is_there = self.gateways[at].hub.is_some() && !self.is_offline(m);
+        let ms = self.rng.range(1, 2 * self.profile.latency_ms_max);
+        let round_trip_us = is_there.then_some(ms * 1_000);
+        let life = self.machines[m].life;
+        self.after(ms, Event::Probed { machine: m, life, endpoint, round_trip_us });
+    }
+}

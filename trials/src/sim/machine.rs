@@ -163,6 +163,8 @@ impl World {
     fn config(&mut self) -> Config {
         Config {
             endpoints: self.gateways.len(),
+            measure_ms: 400,
+            stay_ms: 800,
             seed: self.rng.next(),
             credit_bytes: self.profile.credit_bytes,
             ping_ms: 2_000,
@@ -281,6 +283,7 @@ impl World {
             Action::Reconcile { endpoint, request } => {
                 self.ask_reconcile(m, endpoint % self.gateways.len(), request);
             }
+            Action::Probe { endpoint } => self.measure(m, endpoint),
             Action::SetTimer { timer, after_ms } => {
                 let setting = self.next_id();
                 self.machines[m].timers.insert(timer, setting);
@@ -316,7 +319,7 @@ impl World {
         self.rng.range(1, max)
     }
 
-    fn is_offline(&self, m: usize) -> bool {
+    pub(super) fn is_offline(&self, m: usize) -> bool {
         self.machines[m].offline_until_ms > self.now_ms()
     }
 

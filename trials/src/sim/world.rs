@@ -83,6 +83,17 @@ pub enum Event {
     HubSeesEnd(ConnId),
     /// A unary answer arrives.
     Reconciled(usize, u64, Box<Result<Reconciliation, HubError>>),
+    /// A gateway was measured.
+    Probed {
+        /// Whose measurement.
+        machine: usize,
+        /// In which life.
+        life: u64,
+        /// Which endpoint.
+        endpoint: usize,
+        /// The round trip; `None` = no answer.
+        round_trip_us: Option<u64>,
+    },
     /// A push arrives that was sent long ago, or a second time.
     LatePush(usize, Box<Push>),
     /// A timer of one life of a machine.
@@ -346,6 +357,11 @@ impl World {
             Event::LatePush(node, push) => self.late_push(node, *push),
             Event::Timer { machine, life, timer, setting } => {
                 return self.timer_fired(machine, life, timer, setting);
+            }
+            Event::Probed { machine, life, endpoint, round_trip_us } => {
+                if self.machines[machine].life == life {
+                    return self.feed(machine, spoke::sync::Event::Probed { endpoint, round_trip_us });
+                }
             }
             Event::Start(machine) => return self.start(machine),
             Event::Notice(machine) => return self.feed(machine, spoke::sync::Event::OutboxChanged),

@@ -1,0 +1,112 @@
+//! Ends: of connections, and of the machine.
+
+use semantics::reason::{Reason, Refusal};
+
+use super::{Action, Phase, PushState, Step, Sync, Timer};
+
+impl Sync {
+    pub(super) fn close(&mut self) -> Vec<Action> {
+        let was_open = matches!(self.phase, Phase::Connecting | Phase::Greeting | Phase::Live);
+        self.push = PushState::Idle;
+        self.ack = None;
+        self.is_caught_up = false;
+        if was_open { vec![Action::Close] } else { Vec::new() }
+    }
+
+    pub(super) fn wait(&mut self, after_ms: u64) -> Vec<Action> {
+        self.phase = Phase::Waiting;
+        vec![Action::SetTimer { timer: Timer::Reconnect, after_ms }]
+    }
+
+    /// The connection is over or never was: try again later.
+    pub(super) fn ended(&mut self, refusal: Refusal) -> Vec<Action> {
+        let mut actions = self.close();
+        self.last_refusal = Some(refusal);
+        self.endpoints.failed(self.endpoints.current());
+        let delay = self.backoff.failed(&self.config);
+        actions.extend(self.wait(delay));
+        actions
+    }
+
+    pub(super) fn stop(&mut self, refusal: Refusal) -> Vec<Action> {
+        let mut actions = self.close();
+        self.phase = Phase::Idle;
+        self.last_refusal = Some(refusal.clone());
+        let is_forked = refusal.reason == Reason::LogForked;
+        actions.push(Action::Stop(refusal));
+        if is_forked {
+            actions.push(Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms });
+        }
+        actions
+    }
+
+    /// Ends the connection so that the replica can change its state.
+    pub(super) fn reset(&mut self, step: Step) -> Vec<Action> {
+        let mut actions = self.close();
+        self.phase = Phase::Resetting;
+        actions.push(Action::Step(step));
+        actions
+    }
+
+    /// An access token ends sooner than a session may last: the next connection shows a new one. Only when the hub
+    /// does not take that either, a person has to look.
+    pub(super) fn renew(&mut self) -> Vec<Action> {
+        self.is_renewing = true;
+        let mut actions = self.close();
+        let delay = self.backoff.jittered(self.config.backoff_min_ms);
+        actions.extend(self.wait(delay));
+        actions
+    }
+
+    pub(super) fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
+        self.last_refusal = Some(refusal.clone());
+        match refusal.reason {
+            Reason::NodeForked => self.reset(Step::RequireEpoch),
+            Reason::LogForked => self.reset(Step::Halt(refusal)),
+            Reason::CursorExpired => self.reset(Step::Rebootstrap),
+            Reason::BadToken => self.reset(Step::ForgetResume),
+            Reason::Unauthenticated if !self.is_renewing => self.renew(),
+            Reason::Draining => {
+                let mut actions = self.close();
+                self.endpoints.failed(self.endpoints.current());
+                let delay = self.backoff.jittered(self.config.backoff_min_ms);
+                actions.extend(self.wait(delay));
+                actions
+            }
+            reason if needs_a_person(reason) => self.stop(refusal),
+            _ => self.ended(refusal),
+        }
+    }
+
+    pub(super) fn reconcile_refused(&mut self, refusal: Refusal) -> Vec<Action> {
+        self.last_refusal = Some(refusal.clone());
+        match refusal.reason {
+            Reason::CursorExpired if !self.gave_up => {
+                self.gave_up = true;
+                vec![Action::Step(Step::GiveUpReconciling)]
+            }
+            Reason::LogForked => self.reset(Step::Halt(refusal)),
+            Reason::Unauthenticated if !self.is_renewing => self.renew(),
+            reason if needs_a_person(reason) => self.stop(refusal),
+            // That an epoch is needed is remembered by the replica: the next greeting leads back here.
+            _ => self.ended(refusal),
+        }
+    }
+
+    pub(super) fn step_failed(&mut self, refusal: Refusal) -> Vec<Action> {
+        if refusal.reason.is_transient() { self.ended(refusal) } else { self.stop(refusal) }
+    }
+}
+
+/// Whether trying again by itself cannot help.
+fn needs_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unauthenticated
+            | Reason::PermissionDenied
+            | Reason::NodeRevoked
+            | Reason::PinMismatch
+            | Reason::ProtocolVersion
+            | Reason::NotJoined
+    )
+}
