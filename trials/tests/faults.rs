@@ -9,7 +9,7 @@ use semantics::fault::Fault;
 use trials::sim::{Failure, Level, run};
 
 /// Seeds tried for one fault.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
 
