@@ -79,10 +79,14 @@ impl Spoke {
             if now.status.sessions > sessions && now.status.is_caught_up {
                 return Ok(());
             }
-            let moved = tokio::time::timeout(Duration::from_millis(stalled_ms), progress.changed()).await;
-            if let (Err(_), refusal) = (moved, now.stopped.or(now.status.last_refusal)) {
-                let detail = format!("the records did not come anew: nothing moved for {stalled_ms} ms");
-                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+            match tokio::time::timeout(Duration::from_millis(stalled_ms), progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Refusal::new(Reason::Internal, "the task that syncs has ended")),
+                Err(_) => {
+                    let detail = format!("the records did not come anew: nothing moved for {stalled_ms} ms");
+                    let refusal = now.stopped.or(now.status.last_refusal);
+                    return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+                }
             }
         }
     }
