@@ -42,6 +42,7 @@ pub async fn rejections_only(engine: &Engine) {
 /// One gateway is nearer to the store than the other: between any two steps of the far one it commits. What is
 /// held is what the far one does for a commit, which no load of the machine changes; how many commits of the near
 /// one fit between is printed.
+#[allow(clippy::print_stdout, reason = "the figure is what the reader asked for")]
 pub async fn two_gateways_fair(engine: &Engine) {
     const ROUNDS: usize = 60;
     const TRIES_MAX: u64 = 2;
