@@ -21,6 +21,7 @@ pub mod ids;
 pub mod join;
 pub mod kind;
 pub mod lthash;
+pub mod merge;
 pub mod node;
 pub mod outcome;
 pub mod reason;
