@@ -61,18 +61,27 @@ pub async fn rejections_only(engine: &Engine) {
     world.check().await;
 }
 
-/// One gateway is nearer to the store than the other: between any two steps of the far one it commits.
+/// One gateway is nearer to the store than the other: between any two steps of the far one it commits. What is
+/// held is what the far one does for a commit, which no load of the machine changes; how many commits of the near
+/// one fit between is printed.
+#[allow(clippy::print_stdout, reason = "the figure is what the reader asked for")]
 pub async fn two_gateways_fair(engine: &Engine) {
     const ROUNDS: usize = 60;
+    const TRIES_MAX: u64 = 2;
     let world = World::new(engine).await;
-    let far_hub = world.hub_on(Arc::new(FaultStore::slow(engine.store())));
+    let far_store = Arc::new(FaultStore::slow(engine.store()));
+    let far_hub = world.hub_on(Arc::<FaultStore>::clone(&far_store));
     let mut near = world.author("near", "default").await;
     let mut far = world.author("far", "default").await.at(&far_hub);
     let is_done = AtomicBool::new(false);
     let far_lane = async {
         for round in 0..ROUNDS {
             let mutation = far.write(&note(&format!("far{}", round % 7)), None, put("{}"));
+            let before = far_store.tries_and_turns();
             let results = far.push(&[mutation]).await.unwrap();
+            let after = far_store.tries_and_turns();
+            assert!(after.0 - before.0 <= TRIES_MAX, "a commit missed the head {} times", after.0 - before.0);
+            assert!(after.1 - before.1 <= 1, "the head was asked for {} times", after.1 - before.1);
             assert!(results.waits.is_none() && outcomes(&results)[0].revision().is_some(), "{results:?}");
             far.confirmed_n = far.n;
         }
@@ -92,7 +101,9 @@ pub async fn two_gateways_fair(engine: &Engine) {
     let order: Vec<_> =
         commits.iter().filter_map(|commit| commit.outcomes.first()).map(|o| o.dot.writer).collect();
     let longest = order.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap();
-    assert!(longest <= 16, "one gateway was shut out for {longest} commits");
+    let turns = far_store.tries_and_turns().1;
+    println!("{} commits, longest run of one gateway {longest}, head taken {turns} times", commits.len());
+    assert!(turns > 0, "the far gateway was never outrun");
     assert!(near.n > 10 && far.n > 10, "they did not meet: {} and {}", near.n, far.n);
     world.check().await;
 }

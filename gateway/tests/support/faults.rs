@@ -31,6 +31,8 @@ pub struct FaultStore {
     keeps_pruned: AtomicBool,
     waits: AtomicBool,
     time_ms: AtomicU64,
+    tries: AtomicU64,
+    turns: AtomicU64,
 }
 
 impl FaultStore {
@@ -41,6 +43,8 @@ impl FaultStore {
             keeps_pruned: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             time_ms: AtomicU64::new(0),
+            tries: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
         }
     }
     /// A store that takes its time: others run between its reads and its appends.
@@ -65,6 +69,10 @@ impl FaultStore {
     /// Leaves what should be pruned where it is, as a round of pruning does that has not come so far.
     pub fn keep_pruned(&self) {
         self.keeps_pruned.store(true, Ordering::SeqCst);
+    }
+    /// Appends that were tried beside others, and times the head was asked for alone.
+    pub fn tries_and_turns(&self) -> (u64, u64) {
+        (self.tries.load(Ordering::SeqCst), self.turns.load(Ordering::SeqCst))
     }
     pub fn is_calm(&self) -> bool {
         self.faults.lock().unwrap().is_empty()
@@ -95,6 +103,7 @@ impl Store for FaultStore {
         Ok(loaded)
     }
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        self.tries.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
@@ -108,6 +117,7 @@ impl Store for FaultStore {
         }
     }
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
+        self.turns.fetch_add(1, Ordering::SeqCst);
         self.inner.exclusive(tenant).await
     }
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
