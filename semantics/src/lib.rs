@@ -27,6 +27,7 @@ pub mod recovery;
 pub mod role;
 pub mod schedule;
 pub mod schema;
+pub mod seen;
 pub mod session;
 pub mod version;
 pub mod view;
