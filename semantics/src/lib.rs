@@ -16,6 +16,7 @@ pub mod envelope;
 pub mod export;
 pub mod fault;
 pub mod health;
+pub mod identity;
 pub mod ids;
 pub mod join;
 pub mod kind;
