@@ -160,7 +160,7 @@ mod tests {
             let refused = Servers::parse(url).err().unwrap().to_string();
             assert!(refused.contains("does not parse") && !refused.contains("s3cret"), "{refused}");
         }
-        let many = vec!["h"; SERVERS_MAX + 1].join(",");
+        let many = ["h"; SERVERS_MAX + 1].join(",");
         assert!(
             Servers::parse(&format!("postgres://{many}/d"))
                 .err()
