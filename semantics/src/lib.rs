@@ -30,5 +30,6 @@ pub mod schedule;
 pub mod schema;
 pub mod seen;
 pub mod session;
+pub mod shown;
 pub mod version;
 pub mod view;

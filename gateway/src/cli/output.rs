@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use semantics::reason::Refusal;
+use semantics::shown::on_one_line;
 use serde_json::{Value, json};
 
 use super::Format;
@@ -72,7 +73,8 @@ impl Printer {
             }})
             .to_string(),
             Format::Table => {
-                format!("error: {}: {}; what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+                let detail = on_one_line(&refusal.detail);
+                format!("error: {}: {detail}; what to do: {}", reason.as_str(), reason.remedy())
             }
         };
         // Nobody is left to tell when stderr is closed.
@@ -80,11 +82,12 @@ impl Printer {
     }
 }
 
+/// What stands in a cell. Nodes choose ids and bodies, and operators read them beside the hub's own words.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => on_one_line(text),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other => on_one_line(&other.to_string()),
     }
 }
 
@@ -96,4 +99,16 @@ fn print(line: &str) {
 /// Bytes as they are.
 pub(super) fn raw(bytes: &[u8]) {
     drop(std::io::stdout().write_all(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_named_neither_begins_a_line_nor_reaches_the_terminal() {
+        assert_eq!(plain(&json!("x\n1  operator/hub/first\u{1b}[2J")), r"x\n1  operator/hub/first\u{1b}[2J");
+        assert_eq!(plain(&json!({"t": "\u{9b}1m"})), r#"{"t":"\u{9b}1m"}"#);
+        assert_eq!(plain(&Value::Null), "");
+    }
 }
