@@ -20,6 +20,8 @@ mod compare;
 mod conflicts;
 #[path = "hub/control.rs"]
 mod control;
+#[path = "hub/examine.rs"]
+mod examine;
 #[path = "hub/gateways.rs"]
 mod gateways;
 #[path = "hub/groups.rs"]
@@ -150,6 +152,12 @@ macro_rules! hub_tests {
                     ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
                     scopes_differ_after_a_write_and_not_without_one,
                     a_range_begins_only_where_its_node_was_told,
+                }
+                examine {
+                    a_chain_is_checked_page_by_page_to_its_head,
+                    sums_made_anew_are_those_that_are_kept,
+                    what_is_pruned_is_no_gap,
+                    a_log_tells_what_holds_it,
                 }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,
