@@ -183,6 +183,7 @@ macro_rules! hub_tests {
                 hello {
                     hub_restored,
                     a_replica_that_is_a_copy_is_told,
+                    a_spoke_that_speaks_as_the_first_ones_did_is_served,
                     epochs_of_one_node_are_bounded,
                     reconcile_tells_what_became_of_every_dot,
                     welcome_tells_the_hubs_time,
