@@ -201,9 +201,9 @@ fn breaking_migrations(files: &[TextFile]) -> Vec<String> {
         for statement in text.split(';').map(|s| s.split_whitespace().collect::<Vec<_>>().join(" ")) {
             let adds_column = statement.starts_with("alter table ") && statement.contains(" add column ");
             let is_kept_by_old = !statement.contains(" not null") || statement.contains(" default ");
-            let adds = ["", "create table ", "create index "].iter().any(|adds| {
-                if adds.is_empty() { statement.is_empty() } else { statement.starts_with(adds) }
-            });
+            let adds = ["", "create table ", "create index "]
+                .iter()
+                .any(|adds| if adds.is_empty() { statement.is_empty() } else { statement.starts_with(adds) });
             if !(adds || (adds_column && is_kept_by_old)) {
                 found.push(format!("{}: the version before cannot live with: {statement}", file.path));
             }

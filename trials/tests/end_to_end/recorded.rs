@@ -16,8 +16,13 @@ const OLD_URL: &str = "https://127.0.0.1:18543";
 fn a_recorded_hub_and_replica_are_migrated_and_go_on() {
     let folder = Folder::new("recorded");
     let recorded = root().join("trials/recorded");
-    for name in ["hub", "hub/keys", "laptop"] {
-        copy_files(&recorded.join(name), Path::new(&folder.at(name)));
+    for (name, kept, database) in
+        [("hub", "hub.db", "hub.sqlite"), ("laptop", "replica.db", "replica.sqlite")]
+    {
+        let data = folder.at(name);
+        copy_files(&recorded.join(name), Path::new(&data));
+        let renamed = std::fs::rename(Path::new(&data).join(kept), Path::new(&data).join(database));
+        renamed.expect("the database gets its name");
     }
     let hub = Hub::start(&folder, false, None);
     // What the old build wrote is as it was.
