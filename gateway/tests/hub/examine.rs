@@ -106,6 +106,7 @@ pub async fn a_log_tells_what_holds_it(engine: &Engine) {
         author.put(&note(&format!("n{n}")), "{}").await;
     }
     Reader::of(&author).page(&world.hub).await.unwrap();
+    author.put(&note("after"), "{}").await;
     let state = world.hub.examine_log(&world.tenant).await.unwrap();
     assert_eq!(state.leases, 1);
     let head = world.revision().await;
