@@ -1,4 +1,5 @@
 //! `hubward doctor` over a sound hub, and over ones whose store was tampered with.
+#![allow(clippy::expect_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::path::Path;
 
