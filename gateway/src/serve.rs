@@ -9,6 +9,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
+use proto::v1::examine_service_server::ExamineServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
@@ -35,6 +36,7 @@ use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
+use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
@@ -275,7 +277,9 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
-    let admin = Routes::new(admin).add_service(operator).add_service(audit);
+    let examine = ExamineServiceServer::new(ExamineHandler(Arc::clone(&gate)))
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
     let admin = with_rights(admin.into_axum_router(), &trust);
     let operator_routes =
         layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
@@ -404,7 +408,11 @@ impl Running {
         self.health.set_not_serving::<SyncServiceServer<SyncHandler>>().await;
         tokio::time::sleep(self.drain_lead).await;
         info!("draining");
+        let engine = self.engine.clone();
         self.end().await;
+        if tokio::time::timeout(CLOSE_WITHIN, engine.close()).await.is_err() {
+            warn!("the database is not closed in order; the next start reads its journal");
+        }
         info!("stopped");
     }
 
@@ -416,6 +424,7 @@ impl Running {
         let closing = self.engine.clone();
         let closed = tokio::spawn(async move { closing.close().await });
         self.end().await;
+        // What still waits for the old server ends with its own bounds.
         closed.abort();
     }
 
@@ -438,8 +447,5 @@ impl Running {
             operators.abort();
         }
         self.gate.access.flush().await;
-        if tokio::time::timeout(CLOSE_WITHIN, self.engine.close()).await.is_err() {
-            warn!("the database is not closed in order; the next start reads its journal");
-        }
     }
 }
