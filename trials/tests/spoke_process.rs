@@ -237,6 +237,24 @@ fn the_example_in_python_reads_writes_watches_and_waits() {
     assert!(run(&[&socket]).contains("waited: DEADLINE_EXCEEDED"));
 }
 
+#[test]
+fn a_first_sync_with_writes_waiting_leaves_nothing_that_the_hub_refused() {
+    let folder = Folder::new("first-sync");
+    let mut hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    put(&laptop, "note", "early", &json!({"text": "written before there was a session"}));
+    laptop.ok(&["sync"]);
+    // What was counted in the present minute is written when the hub ends.
+    assert_eq!(hub.terminate(), 0);
+    hub.restart();
+    let of = |event: &str| {
+        let listed = hub.admin(&["audit", "list", "--source", "access", "--event", event]).json();
+        listed["entries"].as_array().cloned().unwrap_or_default()
+    };
+    assert_eq!(of("session_opened").len(), 1);
+    assert_eq!(of("refused"), Vec::<Value>::new());
+}
+
 /// What a damaged disk does: one record says something else, another is gone.
 async fn damage(spoke: &Spoke, other: &str, gone: &str) {
     let key =
