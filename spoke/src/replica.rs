@@ -8,6 +8,7 @@ mod digests;
 pub mod entry;
 mod epoch;
 pub mod examine;
+mod finished;
 mod greet;
 mod kept;
 mod kinds;
@@ -31,6 +32,8 @@ use semantics::envelope::Placement;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
 
+pub use self::finished::FINISHED_MAX;
+use self::finished::Finished;
 pub use self::greet::{Greeting, WelcomeTaken};
 use self::kinds::Kinds;
 pub use self::read::{Item, ReplicaStatus};
@@ -52,6 +55,7 @@ pub struct Replica {
     entropy: Arc<dyn Entropy>,
     identity: Identity,
     kinds: Mutex<Option<(u64, Arc<Kinds>)>>,
+    finished: Finished,
 }
 
 impl Replica {
@@ -80,7 +84,7 @@ impl Replica {
         }
         state::save(&mut *txn, MetaKey::Identity, &identity).await?;
         txn.commit().await?;
-        Ok(Self { store, entropy, identity, kinds: Mutex::new(None) })
+        Ok(Self { store, entropy, identity, kinds: Mutex::new(None), finished: Finished::default() })
     }
 
     /// Whose replica this is.

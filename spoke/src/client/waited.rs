@@ -8,6 +8,7 @@ use semantics::ids::{MutationId, Revision};
 use semantics::reason::{Class, Reason, Refusal};
 
 use super::Spoke;
+use crate::replica::FINISHED_MAX;
 use crate::replica::entry::EntryState;
 use crate::runtime::Progress;
 
@@ -84,12 +85,13 @@ pub struct Waited {
 
 impl Spoke {
     /// Waits until each of these writes has come as far as `grade`, or was set aside; for [`Grade::Durable`] it syncs
-    /// at once, whatever the schedule. In the order of `mutations`. A write that is not in the outbox counts as having come
-    /// that far: it left when the hub's confirmation was applied here (or when somebody gave it up). Ending the
-    /// wait changes nothing: the writes go on.
+    /// at once, whatever the schedule. In the order of `mutations`. A write that left the outbox when the hub's
+    /// confirmation was applied here has come that far, and is known for as long as the replica stays open and no
+    /// more than [`FINISHED_MAX`] left after it. Ending the wait changes nothing: the writes go on.
     ///
     /// # Errors
-    /// `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
+    /// `NOT_FOUND`, naming it, for a write that is neither in the outbox nor known to have left it so: it was never
+    /// written here, was given up by somebody, or was confirmed before; `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
     /// is still open and the last trouble; before that what keeps the replica from syncing until a person acts.
     pub async fn wait_until(
         &self,
@@ -140,7 +142,10 @@ impl Spoke {
         let (mut waited, mut open) = (Vec::with_capacity(mutations.len()), Vec::new());
         for mutation in mutations {
             let entry = entries.iter().find(|entry| entry.id() == *mutation);
-            let revision = entry.and_then(|entry| entry.answered_revision());
+            let revision = match entry {
+                Some(entry) => entry.answered_revision(),
+                None => Some(self.replica().finished(*mutation).ok_or_else(|| unknown(*mutation))?),
+            };
             let refusal = match entry.map(|entry| &entry.state) {
                 Some(EntryState::SetAside { refusal }) => Some(refusal.clone()),
                 Some(EntryState::Queued | EntryState::Dotted { .. }) if grade != Grade::Queued => {
@@ -168,6 +173,14 @@ fn stopped(seen: &Progress, before: &Progress) -> Option<Refusal> {
         .as_ref()
         .filter(|refusal| seen.status.failures > 0 && refusal.reason.class() == Class::Authentication);
     seen.stopped.as_ref().or(refused).cloned()
+}
+
+fn unknown(mutation: MutationId) -> Refusal {
+    let detail = format!(
+        "mutation {mutation} is not in the outbox, nor among the last {FINISHED_MAX} that were confirmed since the \
+         replica was opened: it is long confirmed, was given up, or was never written here"
+    );
+    Refusal::new(Reason::NotFound, detail)
 }
 
 fn late(open: &[MutationId], timeout_ms: u64, seen: &Progress) -> Refusal {

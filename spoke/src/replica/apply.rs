@@ -143,7 +143,7 @@ impl Replica {
         revision: Revision,
     ) -> Result<(), StoreError> {
         let writer = self.writer_or_provisional(state::stream(txn).await?.writer);
-        let mut work = Work::new(txn, writer, revision);
+        let mut work = Work::new(txn, writer, revision, &self.finished);
         loop {
             let answered = work.txn.outbox_answered(revision, ROWS_MAX).await?;
             if answered.is_empty() {

@@ -58,7 +58,7 @@ impl Replica {
         let cursor = state::cursor(&mut *txn).await?;
         let confirmed = cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
         let writer = self.writer_or_provisional(stream.writer);
-        let mut work = Work::new(&mut *txn, writer, confirmed);
+        let mut work = Work::new(&mut *txn, writer, confirmed, &self.finished);
         for told in &page.outcomes {
             take_outcome(&mut work, told).await?;
         }
@@ -86,7 +86,7 @@ impl Replica {
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);
         let entries = under_way(&mut *txn).await?;
-        let mut work = Work::new(&mut *txn, writer, Revision::ZERO);
+        let mut work = Work::new(&mut *txn, writer, Revision::ZERO, &self.finished);
         for entry in entries {
             let detail = "another copy of this replica may have sent it, and the hub no longer knows: \
                           look at the record, then retry or drop it";
@@ -100,13 +100,30 @@ impl Replica {
         Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX) })
     }
 
+    /// Whether there is another log to adopt.
+    ///
+    /// # Errors
+    /// `MALFORMED` when this replica has not stopped: it stands on its hub's log; [`ReplicaError::Store`].
+    pub async fn check_stopped(&self) -> Result<(), ReplicaError> {
+        let mut txn = self.read().await?;
+        match state::condition(&mut *txn).await?.stopped {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "this replica has not stopped: it follows its hub's log, and there is no other to adopt \
+                              (`spoke status`, `spoke sync`)";
+                refused(Reason::Malformed, detail)
+            }
+        }
+    }
+
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id. The caller
     /// keeps a copy of the old replica aside.
     ///
     /// # Errors
-    /// [`ReplicaError::Store`].
+    /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
     pub async fn adopt_log(&self) -> Result<(), ReplicaError> {
+        self.check_stopped().await?;
         let mut txn = self.write_txn().await?;
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);
@@ -162,7 +179,7 @@ impl Replica {
         let mut condition = state::condition(txn).await?;
         condition.needs_epoch = false;
         state::save(txn, MetaKey::Condition, &condition).await?;
-        let mut work = Work::new(txn, writer, confirmed);
+        let mut work = Work::new(txn, writer, confirmed, &self.finished);
         work.set_aside_orphans().await?;
         Ok(work.touched)
     }

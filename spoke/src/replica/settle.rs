@@ -30,7 +30,7 @@ impl Replica {
         if stream.writer != Some(results.writer) {
             return Ok(Some(Settled::default()));
         }
-        let mut work = Work::new(&mut *txn, results.writer, confirmed);
+        let mut work = Work::new(&mut *txn, results.writer, confirmed, &self.finished);
         let Some(answered) = answer(&mut work, &mut stream, results).await? else {
             let mut condition = state::condition(&mut *txn).await?;
             condition.needs_epoch = true;
