@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use semantics::reason::{Reason, Refusal};
 use serde::Deserialize;
 
+mod check;
+
+pub use self::check::variables;
+
 /// Where spokes connect, when nothing else is said.
 pub const LISTEN: &str = "127.0.0.1:7420";
 /// Where operators connect, when nothing else is said.
@@ -109,7 +113,10 @@ impl Given {
         let table: toml::Table =
             toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(malformed(format!("{name}: unknown key {key}; did you mean {}?", nearest(key))));
+            return Err(malformed(format!(
+                "{name}: unknown key {key}; did you mean {}?",
+                nearest(key, KEYS.into_iter())
+            )));
         }
         table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
     }
@@ -160,6 +167,8 @@ impl Given {
                 return Err(malformed(detail));
             }
         }
+        check::apart(listen, operator_listen)?;
+        self.hostnames.iter().try_for_each(|name| check::hostname(name))?;
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
         Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
     }
@@ -181,9 +190,9 @@ pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
     }
 }
 
-/// The known key that is written most alike.
-fn nearest(key: &str) -> &'static str {
-    KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default()
+/// The known word that is written most alike.
+fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
+    known.min_by_key(|known| distance(word, known)).unwrap_or_default()
 }
 
 /// How many letters are put in, taken out or changed between two words.
@@ -271,6 +280,8 @@ mod tests {
             ("database_url = 'mysql://x'", "database_url"),
             ("database_url = 'memory:'", "database_url"),
             ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
+            ("listen = '127.0.0.1:7421'", "operator_listen"),
+            ("hostnames = ['my hub']", "hostnames"),
         ] {
             let refusal = given(text).check().unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);
