@@ -8,13 +8,13 @@ mod digests;
 pub mod entry;
 mod epoch;
 pub mod examine;
-mod finished;
 mod greet;
 mod kept;
 mod kinds;
 pub mod memory;
 mod outbox;
 mod pending;
+mod places;
 mod read;
 mod recover;
 mod settle;
@@ -32,10 +32,10 @@ use semantics::envelope::Placement;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
 
-pub use self::finished::FINISHED_MAX;
-use self::finished::Finished;
 pub use self::greet::{Greeting, WelcomeTaken};
 use self::kinds::Kinds;
+pub use self::places::PLACES_MAX;
+use self::places::Places;
 pub use self::read::{Item, ReplicaStatus};
 pub use self::state::{Backups, Condition, Identity, Report};
 use self::store::{MetaKey, Mode, ReplicaStore, ReplicaTxn};
@@ -55,7 +55,7 @@ pub struct Replica {
     entropy: Arc<dyn Entropy>,
     identity: Identity,
     kinds: Mutex<Option<(u64, Arc<Kinds>)>>,
-    finished: Finished,
+    places: Places,
 }
 
 impl Replica {
@@ -84,7 +84,7 @@ impl Replica {
         }
         state::save(&mut *txn, MetaKey::Identity, &identity).await?;
         txn.commit().await?;
-        Ok(Self { store, entropy, identity, kinds: Mutex::new(None), finished: Finished::default() })
+        Ok(Self { store, entropy, identity, kinds: Mutex::new(None), places: Places::default() })
     }
 
     /// Whose replica this is.

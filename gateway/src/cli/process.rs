@@ -37,7 +37,7 @@ fn environment() -> impl Iterator<Item = String> {
 pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
     let from_file = file.map(|path| Given::read(&path)).transpose()?.unwrap_or_default();
     // The command line's folder wins unless it is only the default and the file names one.
-    let is_default = data.as_os_str() == crate::config::DATA;
+    let is_default = data.as_os_str() == config::DATA;
     let data = if is_default { from_file.data.clone().unwrap_or(data) } else { data };
     Given { data: Some(data), ..given }.or(from_file).check()
 }
@@ -104,8 +104,8 @@ pub(super) fn print(
     let in_file = from_file.clone();
     let all = given.or(from_file);
     let redacted = all.database_url.as_ref().map(|_| "(redacted)");
-    let listen = all.listen.as_deref().unwrap_or(crate::config::LISTEN);
-    let operator_listen = all.operator_listen.as_deref().unwrap_or(crate::config::OPERATOR_LISTEN);
+    let listen = all.listen.as_deref().unwrap_or(config::LISTEN);
+    let operator_listen = all.operator_listen.as_deref().unwrap_or(config::OPERATOR_LISTEN);
     let rows = [
         ("data", json!(data), data_in_file.is_some()),
         ("database_url", json!(redacted), in_file.database_url.is_some()),

@@ -58,11 +58,11 @@ impl Replica {
         let cursor = state::cursor(&mut *txn).await?;
         let confirmed = cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
         let writer = self.writer_or_provisional(stream.writer);
-        let mut work = Work::new(&mut *txn, writer, confirmed, &self.finished);
+        let mut work = Work::new(&mut *txn, writer, confirmed);
         for told in &page.outcomes {
             take_outcome(&mut work, told).await?;
         }
-        let mut touched = work.touched;
+        let (mut touched, finished) = (work.touched, work.finished);
         let next = match (page.next, page.epoch) {
             (Some(after), _) => Some(Reconcile { cursor, after }),
             (None, Some(epoch)) => {
@@ -72,6 +72,7 @@ impl Replica {
             (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
         };
         self.show(&mut *txn, writer, &touched).await?;
+        self.note_places(cursor.as_ref(), finished);
         txn.commit().await?;
         Ok(next)
     }
@@ -86,7 +87,7 @@ impl Replica {
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);
         let entries = under_way(&mut *txn).await?;
-        let mut work = Work::new(&mut *txn, writer, Revision::ZERO, &self.finished);
+        let mut work = Work::new(&mut *txn, writer, Revision::ZERO);
         for entry in entries {
             let detail = "another copy of this replica may have sent it, and the hub no longer knows: \
                           look at the record, then retry or drop it";
@@ -179,7 +180,7 @@ impl Replica {
         let mut condition = state::condition(txn).await?;
         condition.needs_epoch = false;
         state::save(txn, MetaKey::Condition, &condition).await?;
-        let mut work = Work::new(txn, writer, confirmed, &self.finished);
+        let mut work = Work::new(txn, writer, confirmed);
         work.set_aside_orphans().await?;
         Ok(work.touched)
     }

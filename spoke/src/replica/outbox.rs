@@ -57,13 +57,6 @@ impl Replica {
         Ok(Some(Push { writer, confirmed_n: stream.answered_n, items: batch.items }))
     }
 
-    /// The revision of a mutation that left the outbox because its effect was confirmed; `None` = not remembered, see
-    /// [`super::FINISHED_MAX`].
-    #[must_use]
-    pub fn finished(&self, id: MutationId) -> Option<Revision> {
-        self.finished.revision(id)
-    }
-
     /// Asks a dotted mutation back, so that others may overtake it: with all that rests on it, it goes to the end
     /// of the queue once the hub has agreed. One that is still queued goes there at once.
     ///
@@ -76,7 +69,7 @@ impl Replica {
             return refused(Reason::NotFound, format!("no mutation {id} is under way"));
         };
         let writer = self.writer_or_provisional(state::stream(&mut *txn).await?.writer);
-        let mut work = Work::new(&mut *txn, writer, Revision::ZERO, &self.finished);
+        let mut work = Work::new(&mut *txn, writer, Revision::ZERO);
         if entry.is_queued() {
             work.requeue(entry).await?;
         } else {

@@ -10,7 +10,6 @@ use semantics::outcome::Outcome;
 use semantics::reason::{Reason, Refusal};
 
 use super::entry::{Entry, EntryState};
-use super::finished::Finished;
 use super::pending::base_on;
 use super::store::ReplicaTxn;
 use super::write::newest;
@@ -24,17 +23,13 @@ pub(crate) struct Work<'t> {
     /// Up to here outcomes are already part of the confirmed layer.
     pub(crate) confirmed: Revision,
     pub(crate) touched: BTreeSet<Key>,
-    finished: &'t Finished,
+    /// What left the outbox because its effect is confirmed, and where it stands.
+    pub(crate) finished: Vec<(MutationId, Revision)>,
 }
 
 impl<'t> Work<'t> {
-    pub(crate) fn new(
-        txn: &'t mut dyn ReplicaTxn,
-        writer: Writer,
-        confirmed: Revision,
-        finished: &'t Finished,
-    ) -> Self {
-        Self { txn, writer, confirmed, touched: BTreeSet::new(), finished }
+    pub(crate) fn new(txn: &'t mut dyn ReplicaTxn, writer: Writer, confirmed: Revision) -> Self {
+        Self { txn, writer, confirmed, touched: BTreeSet::new(), finished: Vec::new() }
     }
 
     /// What became of an entry.
@@ -103,7 +98,6 @@ impl<'t> Work<'t> {
     /// Its effect is part of the confirmed layer: it goes, and what was made on it keeps its place in the version.
     pub(crate) async fn finish(&mut self, entry: Entry, revision: Revision) -> Result<(), StoreError> {
         kept::keep(self.txn, &entry, revision).await?;
-        self.finished.note(entry.id(), revision);
         let mut children = self.txn.outbox_after(entry.id()).await?;
         let time = if children.is_empty() { HybridTime::ZERO } else { self.settled_time(&entry).await? };
         for child in &mut children {
@@ -117,6 +111,7 @@ impl<'t> Work<'t> {
         }
         self.txn.outbox_put(&children).await?;
         self.txn.outbox_remove(&[entry.id()]).await?;
+        self.finished.push((entry.id(), revision));
         self.touched.insert(entry.mutation.key);
         Ok(())
     }

@@ -175,7 +175,8 @@ fn survives(name: &str, first: Option<&str>, second: Option<&str>) {
     scene.declare();
     let done = scene.hub.admin(&["recover", "--finish"]).json();
     // Doing it again changes nothing, and is no event.
-    scene.hub.admin(&["recover", "--finish"]).json();
+    let again = scene.hub.admin(&["recover", "--finish"]).json();
+    assert_eq!(again["phase"], "finished", "{again}");
     until("both are in the access log", || {
         let listed = scene.hub.admin(&["audit", "list", "--source", "access", "--by", "hub/first"]).json();
         let events: Vec<String> =

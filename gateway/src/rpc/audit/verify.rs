@@ -47,7 +47,7 @@ fn noted(place: &v1::AccessPlace) -> Result<NotedPlace, HubError> {
 
 /// A walk as a page token carries it.
 fn packed(at: &Walked) -> Vec<u8> {
-    [&at.block.to_be_bytes()[..], &at.next_entry.to_be_bytes()[..], &at.chain.as_bytes()[..]].concat()
+    [&at.block.to_be_bytes()[..], &at.next_entry.to_be_bytes()[..], at.chain.as_bytes()].concat()
 }
 
 fn walked(bytes: &[u8]) -> Result<Walked, HubError> {
