@@ -94,6 +94,7 @@ macro_rules! hub_tests {
                     registering_again_gives_the_same_node,
                 }
                 gateways {
+                    one_gateway_at_a_time_looks_after_a_tenant,
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
