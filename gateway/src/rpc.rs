@@ -8,6 +8,7 @@ use tonic::{Request, Status};
 
 pub mod admin;
 pub mod audit;
+pub mod examine;
 pub mod inflow;
 pub mod keeper;
 pub mod layers;

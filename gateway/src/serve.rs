@@ -9,6 +9,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
+use proto::v1::examine_service_server::ExamineServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
@@ -35,6 +36,7 @@ use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
+use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
@@ -275,7 +277,9 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
-    let admin = Routes::new(admin).add_service(operator).add_service(audit);
+    let examine = ExamineServiceServer::new(ExamineHandler(Arc::clone(&gate)))
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
     let admin = with_rights(admin.into_axum_router(), &trust);
     let operator_routes =
         layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));

@@ -132,7 +132,7 @@ impl Hub {
         }
     }
 
-    async fn leases(&self, tenant: &TenantId, now_ms: u64) -> Result<Vec<Revision>, HubError> {
+    pub(super) async fn leases(&self, tenant: &TenantId, now_ms: u64) -> Result<Vec<Revision>, HubError> {
         let mut floors = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {

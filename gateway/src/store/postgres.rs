@@ -2,6 +2,7 @@
 //! the head by compare-and-set; everything else of it selects from the moved head, so that a lost race writes
 //! nothing and raises nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use semantics::ids::TenantId;
@@ -205,6 +206,10 @@ impl Engine for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.check_settings().await
+    }
+
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        settings::told(&self.pool).await
     }
 
     async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
