@@ -87,7 +87,7 @@ async fn refusals_are_counted_by_who_was_refused_and_strangers_at_the_hub() {
         assert_eq!(reason(world.admin().list_kinds(node.by(request)).await), Reason::PermissionDenied);
     }
     for _ in 0..3 {
-        let request = super::world::with_token(v1::ListTenantsRequest::default(), "nonsense");
+        let request = with_token(v1::ListTenantsRequest::default(), "nonsense");
         assert_eq!(reason(world.admin().list_tenants(request).await), Reason::Unauthenticated);
     }
     let pushed = node.sync().push(node.by(v1::PushRequest::default())).await;
