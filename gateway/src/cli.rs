@@ -11,6 +11,7 @@ use semantics::reason::{Reason, Refusal};
 
 mod backup;
 mod client;
+mod consensus;
 mod health;
 mod operate;
 mod output;
@@ -99,6 +100,9 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Which of several states of one identity would win.
+    #[command(subcommand)]
+    Consensus(consensus::ConsensusCommand),
     #[command(flatten)]
     Operate(operate::Operate),
     /// Who operates the hub, and what they may do.
@@ -232,6 +236,7 @@ impl Cli {
                 output::raw(&script);
                 Ok(())
             }
+            Command::Consensus(command) => consensus::run(&command, printer),
             Command::Health => {
                 let at = client::At { data: self.data, hub: self.hub, token: None, ca: self.ca };
                 health::run(&at, printer).await

@@ -29,6 +29,7 @@ pub mod reconcile;
 pub mod recovery;
 pub mod registry;
 mod seal;
+mod seen;
 pub mod session;
 pub mod work;
 

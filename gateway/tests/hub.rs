@@ -36,6 +36,8 @@ mod paging;
 mod recovery;
 #[path = "hub/registry.rs"]
 mod registry;
+#[path = "hub/seen.rs"]
+mod seen;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -156,6 +158,12 @@ macro_rules! hub_tests {
                     a_heartbeat_outside_of_a_session_is_written_down_rarely,
                     active_nodes_are_counted_by_health,
                     what_an_admin_sets_goes_before_what_a_node_declared,
+                }
+                seen {
+                    a_change_is_seen_by_those_who_acknowledged_a_cut_at_or_past_it,
+                    who_cannot_see_it_or_was_revoked_is_not_counted,
+                    a_view_that_grew_counts_from_its_own_cut_on,
+                    a_node_learns_of_its_own_changes_alone,
                 }
                 access {
                     what_was_noted_before_a_flush_is_durable_after_it,

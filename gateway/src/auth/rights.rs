@@ -60,6 +60,7 @@ pub const TABLE: &[(&str, Right)] = &[
     ("/hubward.v1.AuditService/ListChanges", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AuthService/ExchangeAssertion", Right::Anyone),
     ("/hubward.v1.AuthService/Join", Right::Anyone),
+    ("/hubward.v1.NodeService/CountSeen", Right::Node),
     ("/hubward.v1.NodeService/Heartbeat", Right::Node),
     ("/hubward.v1.NodeService/ListRecordHistory", Right::Node),
     ("/hubward.v1.OperatorService/CreateOperator", Right::OfTenant(Role::Admin)),

@@ -83,7 +83,7 @@ impl Hub {
         }
     }
 
-    async fn all_writers(&self, tenant: &TenantId) -> Result<Vec<WriterRow>, HubError> {
+    pub(super) async fn all_writers(&self, tenant: &TenantId) -> Result<Vec<WriterRow>, HubError> {
         let mut all: Vec<WriterRow> = Vec::new();
         loop {
             let after = all.last().map(|row| row.writer);

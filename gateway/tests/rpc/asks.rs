@@ -145,6 +145,7 @@ fn of_node(method: &str, about: About<'_>) -> Vec<u8> {
     match method {
         "CompareRange" => v1::CompareRangeRequest::default().encode_to_vec(),
         "CompareScopes" => v1::CompareScopesRequest {}.encode_to_vec(),
+        "CountSeen" => v1::CountSeenRequest { revisions: vec![1] }.encode_to_vec(),
         "Heartbeat" => v1::HeartbeatRequest::default().encode_to_vec(),
         "ListRecordHistory" => {
             v1::ListRecordHistoryRequest { key: about.key(), ..Default::default() }.encode_to_vec()

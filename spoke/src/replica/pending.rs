@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use semantics::clock::HybridTime;
 use semantics::decide::{Context, Decision, decide, parse};
 use semantics::envelope::{Base, Mutation, Record};
 use semantics::ids::{Dot, Key, MutationId, Writer};
@@ -97,7 +98,7 @@ struct Layer {
 impl Layer {
     fn build(confirmed: Option<&Record>, entries: &[Entry], around: &Surroundings<'_>) -> Self {
         let mut layer = Self { record: None, changed: Vec::new() };
-        let mut effective: BTreeMap<MutationId, (Base, Dot)> = BTreeMap::new();
+        let mut effective: BTreeMap<MutationId, (Base, Dot, HybridTime)> = BTreeMap::new();
         let mut is_provisional = false;
         for entry in entries {
             let mut mutation = entry.mutation.clone();
@@ -107,11 +108,14 @@ impl Layer {
                 mutation.dot = provisional(around.writer, entry.order);
             }
             mutation.base = match entry.after.and_then(|after| effective.get(&after)) {
-                Some((base, dot)) => base_on(&entry.footing, base, *dot, mutation.dot.writer),
+                Some((base, dot, time)) => {
+                    mutation.time = shown_after(mutation.time, *time);
+                    base_on(&entry.footing, base, *dot, mutation.dot.writer)
+                }
                 None if is_provisional => owned_by(entry.footing.clone(), mutation.dot.writer),
                 None => mutation.base,
             };
-            effective.insert(entry.id(), (mutation.base.clone(), mutation.dot));
+            effective.insert(entry.id(), (mutation.base.clone(), mutation.dot, mutation.time));
             if is_confirmed(confirmed, mutation.dot) {
                 continue;
             }
@@ -143,6 +147,12 @@ impl Layer {
             Err(refusal) => Some(refusal),
         }
     }
+}
+
+/// When it is shown to have been written. What it rests on may bear a stamp so far ahead that the hub will have it made
+/// anew; it would not be shown over that one, and what is written next would be made on the wrong one.
+fn shown_after(time: HybridTime, parent: HybridTime) -> HybridTime {
+    if time > parent { time } else { parent.tick(time.ms) }
 }
 
 fn is_confirmed(confirmed: Option<&Record>, dot: Dot) -> bool {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use semantics::cursor::Next;
 use semantics::envelope::Op;
 use semantics::ids::{Key, NodeId};
+use semantics::reason::Reason;
 use semantics::session::{Push, PushItem, ServerMessage};
 use semantics::version::Version;
 use spoke::replica::entry::{Entry, EntryState};
@@ -178,7 +179,10 @@ impl World {
             let is_moved = !version.is_within(&expected.others) || is_gone;
             let is_refused = match entries.get(&expected.id) {
                 Some(entry) => {
-                    matches!(entry.state, EntryState::SetAside { .. }) || entry.refused_here.is_some()
+                    // The hub has a stamp made anew; nothing is refused for it.
+                    let refused = entry.refused_here.as_ref();
+                    matches!(entry.state, EntryState::SetAside { .. })
+                        || refused.is_some_and(|refusal| refusal.reason != Reason::StampBeforeBase)
                 }
                 None => row.is_none(),
             };
