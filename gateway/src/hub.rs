@@ -15,6 +15,7 @@ pub mod committer;
 mod compare;
 pub mod control;
 pub mod error;
+pub mod examine;
 pub mod feed;
 pub mod hello;
 pub mod known;

@@ -22,6 +22,8 @@ mod compare;
 mod conflicts;
 #[path = "hub/control.rs"]
 mod control;
+#[path = "hub/examine.rs"]
+mod examine;
 #[path = "hub/gateways.rs"]
 mod gateways;
 #[path = "hub/groups.rs"]
@@ -96,6 +98,7 @@ macro_rules! hub_tests {
                     registering_again_gives_the_same_node,
                 }
                 gateways {
+                    one_gateway_at_a_time_looks_after_a_tenant,
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
@@ -156,6 +159,12 @@ macro_rules! hub_tests {
                     scopes_differ_after_a_write_and_not_without_one,
                     a_range_begins_only_where_its_node_was_told,
                 }
+                examine {
+                    a_chain_is_checked_page_by_page_to_its_head,
+                    sums_made_anew_are_those_that_are_kept,
+                    what_is_pruned_is_no_gap,
+                    a_log_tells_what_holds_it,
+                }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,
                     what_a_spoke_tells_of_itself_is_known_on_every_gateway,
@@ -180,6 +189,7 @@ macro_rules! hub_tests {
                 hello {
                     hub_restored,
                     a_replica_that_is_a_copy_is_told,
+                    a_spoke_that_speaks_as_the_first_ones_did_is_served,
                     epochs_of_one_node_are_bounded,
                     reconcile_tells_what_became_of_every_dot,
                     welcome_tells_the_hubs_time,

@@ -2,6 +2,10 @@
 
 #[path = "end_to_end/backup.rs"]
 mod backup;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
+#[path = "end_to_end/recorded.rs"]
+mod recorded;
 #[path = "end_to_end/waits.rs"]
 mod waits;
 

@@ -72,6 +72,7 @@ pub fn ask(path: &str, about: About<'_>) -> Vec<u8> {
     match service {
         "AdminService" => admin(method, about),
         "AuditService" => audit(method, about),
+        "ExamineService" => examine(method, about),
         "OperatorService" => operators(method, about),
         "NodeService" | "SyncService" => of_node(method, about),
         // The daemon's own service: the hub knows who may call it, and does not serve it.
@@ -122,6 +123,17 @@ fn audit(method: &str, about: About<'_>) -> Vec<u8> {
         "ListChanges" => {
             v1::ListChangesRequest { tenant, author: about.name(), ..Default::default() }.encode_to_vec()
         }
+        _ => panic!("say how {method} is asked"),
+    }
+}
+
+fn examine(method: &str, about: About<'_>) -> Vec<u8> {
+    let tenant = about.tenant();
+    match method {
+        "ExamineChain" => v1::ExamineChainRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ExamineHub" => v1::ExamineHubRequest {}.encode_to_vec(),
+        "ExamineLog" => v1::ExamineLogRequest { tenant }.encode_to_vec(),
+        "ExamineRecords" => v1::ExamineRecordsRequest { tenant, ..Default::default() }.encode_to_vec(),
         _ => panic!("say how {method} is asked"),
     }
 }
