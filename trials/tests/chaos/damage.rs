@@ -8,8 +8,8 @@ use trials::process::{Folder, Ran};
 use trials::sim::rng::Rng;
 
 /// Damages of every run; `DAMAGES=n` for more.
-const DAMAGES: u64 = 12;
-const RECORDS: u64 = 60;
+const DAMAGES: u64 = 2;
+const RECORDS: u64 = 30;
 const PAGE_BYTES: usize = 4_096;
 
 /// Flips bits, blanks a page, or tears the end off. Gives what it did.
