@@ -10,8 +10,6 @@
 
 #[path = "chaos/clocks.rs"]
 mod clocks;
-#[path = "chaos/damage.rs"]
-mod damage;
 #[path = "chaos/network.rs"]
 mod network;
 #[path = "chaos/offline.rs"]
