@@ -287,6 +287,11 @@ async fn doctor_names_the_records_in_which_a_replica_differs_and_fetches_them_an
     assert_eq!((&notes["records"], &notes["equal"]), (&json!(40), &json!(true)), "{sound}");
 
     damage(&desktop, "n07", "n31").await;
+    // What nobody wrote is not shown, and nothing is made of it.
+    for command in [&["get", "note", "n07"][..], &["patch", "note", "n07", r#"{"more":1}"#], &["ls", "note"]]
+    {
+        assert_eq!(desktop.run(command).error()["error"]["reason"], "STORE_CORRUPT", "{command:?}");
+    }
     put(&desktop, "note", "mine", &json!({"text": "waits in the outbox"}));
     let bundle = folder.at("report.json");
     let ran = desktop.run(&["doctor", "--bundle", &bundle]);
