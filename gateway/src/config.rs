@@ -120,15 +120,23 @@ impl Given {
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let name = path.display();
         let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
-        if std::fs::metadata(path).map_err(unread)?.len() > FILE_BYTES_MAX {
+        // What is no regular file tells no length, so reading is bounded and not its length looked at.
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unread)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
+        if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
             return Err(Refusal::new(
                 Reason::TooLarge,
                 format!("{name} is larger than {FILE_BYTES_MAX} bytes"),
             ));
         }
-        let text = std::fs::read_to_string(path).map_err(unread)?;
-        let table: toml::Table =
-            toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
+        let text = String::from_utf8(bytes).map_err(|_| malformed(format!("{name} is no UTF-8")))?;
+        let at_line = |e: &toml::de::Error| {
+            let before = e.span().and_then(|span| text.get(..span.start));
+            before.map_or(String::new(), |before| format!(", line {}", before.lines().count().max(1)))
+        };
+        let table: toml::Table = toml::from_str(&text)
+            .map_err(|e| malformed(format!("{name}{}: {}", at_line(&e), e.message())))?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(malformed(format!(
                 "{name}: unknown key {key}; did you mean {}?",

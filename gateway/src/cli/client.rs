@@ -153,8 +153,9 @@ pub(super) fn not_operators(hub: &str) -> Refusal {
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+    let bytes = super::operate::file(path)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Refusal::new(Reason::Malformed, format!("{} is no UTF-8", path.display())))
 }
 
 #[cfg(test)]

@@ -28,6 +28,23 @@ impl Printer {
         }
     }
 
+    /// A page of a list: as [`Self::list`], and how to go on.
+    pub(super) fn page(
+        self,
+        name: &str,
+        rows: Vec<Value>,
+        columns: &[&str],
+        next_page_token: Option<String>,
+    ) {
+        if self.format == Format::Json {
+            return print(&json!({ name: rows, "next_page_token": next_page_token }).to_string());
+        }
+        self.list(name, rows, columns);
+        if let Some(token) = next_page_token {
+            drop(writeln!(std::io::stderr(), "there is more: the same command with --page-token {token}"));
+        }
+    }
+
     /// A list under a name: as JSON, or as a table with these columns.
     pub(super) fn list(self, name: &str, rows: Vec<Value>, columns: &[&str]) {
         if self.format == Format::Json {
