@@ -11,6 +11,7 @@ pub mod hubs;
 pub mod kept;
 pub mod machine;
 pub mod oracle;
+pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod rng;
@@ -18,22 +19,29 @@ pub mod session;
 pub mod store;
 pub mod world;
 
+pub use plan::Plan;
 pub use profile::Level;
 pub use report::{Failure, Report, Stats, TAIL_LINES};
 
-use profile::Profile;
 use report::Trace;
-use rng::Rng;
-use world::World;
+use world::{Event, World};
 
 /// Runs one seed; a failure shows so many lines of its trace.
 ///
 /// # Errors
 /// The first thing found wrong, with what led to it.
 pub fn run(seed: u64, level: Level, tail_lines: usize) -> Result<Report, Box<Failure>> {
-    let mut rng = Rng::new(seed);
-    let profile = Profile::draw(&mut rng, level);
+    run_plan(&Plan::draw(seed, level), tail_lines)
+}
+
+/// Runs one plan.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_plan(plan: &Plan, tail_lines: usize) -> Result<Report, Box<Failure>> {
+    let (seed, (profile, rng)) = (plan.seed, Plan::begin(plan.seed, plan.level));
     let mut world = World::new(profile, rng, Trace::new(tail_lines));
+    plan.operations.iter().for_each(|operation| world.at(operation.at_ms, Event::Operation(*operation)));
     world.note(|| format!("seed {seed}: {profile:?}"));
     let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
     let World { steps, trace, stats, .. } = world;

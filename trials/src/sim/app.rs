@@ -9,7 +9,7 @@ use spoke::replica::entry::EntryState;
 use spoke::replica::{Write, WriteOp};
 use spoke::sync::Event as Told;
 
-use super::checks::{confirmed_rows, others, outbox_entries};
+use super::checks::{confirmed_of, others, outbox_entries};
 use super::exec::at_once;
 use super::machine::Expected;
 use super::oracle::{Checked, ensure};
@@ -27,11 +27,7 @@ const FACETS: [&str; 3] = ["open", "done", "held"];
 impl World {
     /// Somebody sits down at a machine.
     pub(super) fn use_machine(&mut self, m: usize) -> Checked {
-        let ms = self.rng.range(5, self.profile.write_ms_max);
-        if !self.is_healing {
-            self.after(ms, Event::Write(m));
-        }
-        if self.is_healing || self.machines[m].engine.is_none() {
+        if self.machines.get(m).is_none_or(|machine| machine.engine.is_none()) {
             return Ok(());
         }
         match self.rng.below(100) {
@@ -202,7 +198,7 @@ impl World {
             write.key
         );
         let node = self.nodes[self.machines[m].node].who.node;
-        let row = confirmed_rows(&self.machines[m].store)?.remove(&write.key);
+        let row = confirmed_of(&self.machines[m].store, std::slice::from_ref(&write.key))?.remove(&write.key);
         let expected = Expected {
             id,
             body: shown,

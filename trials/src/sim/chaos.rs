@@ -15,18 +15,13 @@ use super::rng::SimEntropy;
 use super::world::{Event, Output, World};
 
 /// Most replicas of all nodes together.
-const MACHINES_MAX: usize = 8;
+pub const MACHINES_MAX: usize = 8;
 /// A restored machine was away for at least this long: what its former self had sent has arrived or is lost.
 const RESTORE_MS: u64 = 15_000;
 
 impl World {
-    /// One trouble, and the next one's time.
-    pub(super) fn chaos(&mut self) -> Checked {
-        if self.is_healing {
-            return Ok(());
-        }
-        let ms = self.rng.range(20, self.profile.trouble_ms_max);
-        self.after(ms, Event::Chaos);
+    /// One trouble.
+    pub(super) fn trouble(&mut self) -> Checked {
         let level = match self.rng.below(100) {
             0..50 => Level::Network,
             50..65 => Level::Crashes,
@@ -264,7 +259,6 @@ impl World {
         self.note(|| format!("machine {new} is a copy of {m}"));
         let ms = self.rng.range(1, 5_000);
         self.after(ms, Event::Start(new));
-        self.after(ms, Event::Write(new));
         Ok(())
     }
 }

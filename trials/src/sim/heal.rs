@@ -19,7 +19,6 @@ use super::checks::{confirmed_rows, outbox_entries};
 use super::exec::{StoreFaults, at_once};
 use super::machine::Machine;
 use super::oracle::{Checked, Log, ensure};
-use super::profile::Level;
 use super::rng::SimEntropy;
 use super::world::{Event, Gateway, Node, SimClock, World};
 
@@ -47,13 +46,6 @@ impl World {
             let ms =
                 if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
             self.after(ms, Event::Start(m));
-            self.after(ms, Event::Write(m));
-        }
-        if self.profile.trouble_ms_max > 0 {
-            self.after(500, Event::Chaos);
-        }
-        if self.profile.level >= Level::Retention {
-            self.after(2_000, Event::Maintain);
         }
         let mut shared = self.ctx.lock();
         shared.is_quiet = false;

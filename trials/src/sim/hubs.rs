@@ -94,7 +94,7 @@ impl World {
         self.after(POLL_MS, Event::Poll(g));
     }
 
-    pub(super) fn maintain(&mut self) {
+    pub(super) fn tidy_up(&mut self) {
         let g = self.rng.index(self.gateways.len());
         if let Some(hub) = self.gateways[g].hub.clone() {
             let tenants: Vec<_> = self.store.oracle().logs.keys().cloned().collect();
@@ -106,10 +106,6 @@ impl World {
                     ctx.emit(Output::Operated { what: "maintain", result });
                 }
             });
-        }
-        if !self.is_healing {
-            let ms = self.rng.range(500, 5_000);
-            self.after(ms, Event::Maintain);
         }
     }
 

@@ -156,6 +156,6 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {} failed at step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "replay: SEED={} cargo test -p trials --test simulation", self.seed)
+        write!(f, "again: make sim SEED={}, and cut down to what it needs: make sim SEED={0} SHRINK=1", self.seed)
     }
 }

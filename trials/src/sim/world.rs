@@ -15,6 +15,7 @@ use std::task::Waker;
 use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
+use super::plan::{Operation, What};
 use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
 use super::rng::Rng;
@@ -111,18 +112,14 @@ pub enum Event {
     Start(usize),
     /// A machine is told of its own writes.
     Notice(usize),
-    /// Somebody writes on a machine.
-    Write(usize),
+    /// What the plan says.
+    Operation(Operation),
     /// A gateway looks for others' commits.
     Poll(usize),
-    /// A gateway tidies up.
-    Maintain,
     /// A gateway comes back.
     Restart(usize),
     /// A gateway that stood still goes on.
     Resume(u64),
-    /// Something goes wrong.
-    Chaos,
 }
 
 /// A gateway's clock.
@@ -340,6 +337,21 @@ impl World {
         }
     }
 
+    /// Does what the plan says, by the operation's own luck.
+    fn operation(&mut self, operation: Operation) -> Checked {
+        let luck = std::mem::replace(&mut self.rng, Rng::new(operation.luck));
+        let done = match operation.what {
+            What::Use(machine) => self.use_machine(machine),
+            What::Trouble => self.trouble(),
+            What::Tidy => {
+                self.tidy_up();
+                Ok(())
+            }
+        };
+        self.rng = luck;
+        done
+    }
+
     fn handle(&mut self, event: Event) -> Checked {
         match event {
             Event::Wake(waker) => waker.wake(),
@@ -365,14 +377,12 @@ impl World {
             }
             Event::Start(machine) => return self.start(machine),
             Event::Notice(machine) => return self.feed(machine, spoke::sync::Event::OutboxChanged),
-            Event::Write(machine) => return self.use_machine(machine),
+            Event::Operation(operation) => return self.operation(operation),
             Event::Poll(gateway) => self.poll(gateway),
-            Event::Maintain => self.maintain(),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);
             }
-            Event::Chaos => return self.chaos(),
         }
         Ok(())
     }
