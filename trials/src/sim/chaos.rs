@@ -11,6 +11,7 @@ use super::checks::outbox_entries;
 use super::machine::{Backup, Machine};
 use super::oracle::Checked;
 use super::profile::Level;
+use super::restore::Disaster;
 use super::rng::SimEntropy;
 use super::world::{Event, Output, World};
 
@@ -205,7 +206,7 @@ impl World {
 
     fn copy_or_restore(&mut self) -> Checked {
         let m = self.any_machine();
-        match self.rng.below(4) {
+        match self.rng.below(8) {
             0 | 1 => {
                 let content = self.machines[m].store.snapshot();
                 let written = self.machines[m].written.iter().copied().collect();
@@ -214,13 +215,18 @@ impl World {
                 Ok(())
             }
             2 => self.restore(m),
-            _ => self.copy(m),
+            3 | 4 => self.copy(m),
+            5 => self.back_up_hub(),
+            _ => self.lose_hub(),
         }
     }
 
     /// An older state under the same place; what was written since is lost, as the disk is.
     fn restore(&mut self, m: usize) -> Checked {
         let Some(backup) = self.machines[m].backup.clone() else { return Ok(()) };
+        if self.disaster.is_some() {
+            return Ok(());
+        }
         self.stats.restores += 1;
         self.note(|| format!("machine {m} is restored"));
         self.kill_machine(m);
@@ -242,7 +248,8 @@ impl World {
 
     /// The folder is copied to another host, and both go on.
     fn copy(&mut self, m: usize) -> Checked {
-        if self.machines.len() >= MACHINES_MAX {
+        // Where an old disk was put back unsaid, an epoch may be given twice: copies are told apart no more.
+        if self.machines.len() >= MACHINES_MAX || self.disaster == Some(Disaster::RolledBack) {
             return Ok(());
         }
         self.stats.copies += 1;

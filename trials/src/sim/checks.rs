@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use semantics::cursor::Next;
 use semantics::envelope::Op;
-use semantics::ids::{Key, NodeId};
+use semantics::ids::{Key, MutationId, NodeId};
 use semantics::reason::Reason;
 use semantics::session::{Push, PushItem, ServerMessage};
 use semantics::version::Version;
@@ -96,11 +96,8 @@ impl World {
         let status = at_once(replica.status()).ok_or("the status waits")?.map_err(|e| e.to_string())?;
         let Some(cursor) = status.cursor else { return Ok(()) };
         let oracle = self.store.oracle();
-        let log = oracle.logs.get(&who.tenant).ok_or("no such tenant")?;
-        let number = usize::try_from(cursor.commit.0).unwrap_or(usize::MAX);
-        let commit = number.checked_sub(1).and_then(|n| log.commits.get(n));
-        let fits = commit.is_some_and(|c| c.chain == cursor.chain && c.last == cursor.revision);
-        ensure!(fits, "machine {m}: no commit is like the cursor {cursor:?}");
+        let log = oracle.log_at(&who.tenant, &cursor);
+        let log = log.ok_or_else(|| format!("machine {m}: no commit is like the cursor {cursor:?}"))?;
         let (view_revision, view) = log.view_at(who.node, cursor.revision);
         ensure!(
             cursor.view_revision == view_revision,
@@ -149,6 +146,10 @@ impl World {
                 PushItem::Mutation(mutation) => (mutation.dot.n, mutation.id),
                 PushItem::Withdraw { n, mutation, .. } => (*n, *mutation),
             };
+            // What nobody here has any more is withdrawn, so that the stream can go on.
+            if id == MutationId([0; 16]) {
+                continue;
+            }
             let is_stored =
                 |entry: &&Entry| entry.id() == id && entry.is_dotted() && entry.mutation.dot.n == n;
             ensure!(

@@ -19,6 +19,7 @@ use super::checks::{confirmed_rows, outbox_entries};
 use super::exec::{StoreFaults, at_once};
 use super::machine::Machine;
 use super::oracle::{Checked, Log, ensure};
+use super::restore::RECOVERY_MS;
 use super::rng::SimEntropy;
 use super::world::{Event, Gateway, Node, SimClock, World};
 
@@ -46,6 +47,9 @@ impl World {
             let ms =
                 if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
             self.after(ms, Event::Start(m));
+        }
+        if self.profile.has_backups {
+            self.announce_backups()?;
         }
         let mut shared = self.ctx.lock();
         shared.is_quiet = false;
@@ -102,6 +106,9 @@ impl World {
                 self.kill_gateway(g);
             }
             self.restart(g);
+        }
+        if self.disaster.is_some() {
+            self.after(RECOVERY_MS, Event::RecoveryEnds);
         }
         for m in 0..self.machines.len() {
             let machine = &mut self.machines[m];

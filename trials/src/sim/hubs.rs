@@ -176,7 +176,7 @@ impl World {
                     if error.reason() == Reason::CursorExpired {
                         self.stats.expired += 1;
                     }
-                    check_error("reconcile", error)?;
+                    self.check_error("reconcile", error)?;
                 }
                 let ms = self.rng.range(1, self.profile.latency_ms_max);
                 self.after(ms, Event::Reconciled(machine, call, Box::new(answer)));
@@ -188,13 +188,13 @@ impl World {
                         Some(log) => log.check_results(&results)?,
                         None => return Err("a push to no tenant was answered".to_owned()),
                     },
-                    Err(error) => check_error("late push", &error)?,
+                    Err(error) => self.check_error("late push", &error)?,
                 }
             }
             Output::Operated { what, result } => {
                 if let Err(error) = result {
                     self.note(|| format!("{what}: {error}"));
-                    check_error(what, &error)?;
+                    self.check_error(what, &error)?;
                 }
             }
         }
@@ -225,25 +225,28 @@ impl World {
                 if refusal.reason == Reason::CursorExpired {
                     self.stats.expired += 1;
                 }
-                check_reason("session", refusal.reason, &refusal.detail)
+                self.check_reason("session", refusal.reason, &refusal.detail)
             }
             _ => Ok(()),
         }
     }
 }
 
-fn check_error(what: &str, error: &HubError) -> Checked {
-    check_reason(what, error.reason(), &error.refusal.detail)
-}
-
-/// Some reasons speak of bugs, whatever the world did.
-fn check_reason(what: &str, reason: Reason, detail: &str) -> Checked {
-    let never =
-        [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
-    if never.contains(&reason) { Err(format!("{what}: {}: {detail}", reason.as_str())) } else { Ok(()) }
-}
-
 impl World {
+    fn check_error(&self, what: &str, error: &HubError) -> Checked {
+        self.check_reason(what, error.reason(), &error.refusal.detail)
+    }
+
+    /// Some reasons speak of bugs, whatever the world did.
+    fn check_reason(&self, what: &str, reason: Reason, detail: &str) -> Checked {
+        let never = [Reason::Internal, Reason::StoreCorrupt, Reason::Malformed, Reason::TooLarge];
+        let is_fork = reason == Reason::LogForked && self.disaster.is_none();
+        if never.contains(&reason) || is_fork {
+            return Err(format!("{what}: {}: {detail}", reason.as_str()));
+        }
+        Ok(())
+    }
+
     /// How far a gateway is from a machine just now, as the machine will learn.
     pub(super) fn measure(&mut self, m: usize, endpoint: usize) {
         let at = endpoint % self.gateways.len();

@@ -89,6 +89,8 @@ pub struct Profile {
     pub revisions_min: u64,
     /// Silence after which a writer is closed, milliseconds.
     pub expiry_ms: u64,
+    /// Whether the hub is backed up from the beginning.
+    pub has_backups: bool,
     /// How often quotas refuse, in a thousand.
     pub quota: u64,
 }
@@ -123,6 +125,7 @@ impl Profile {
             store: if level >= Level::Crashes { store } else { StoreFaults::default() },
             revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
             expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { EXPIRY_NEVER_MS },
+            has_backups: level >= Level::Copies && rng.permille(700),
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
         }
     }

@@ -67,6 +67,14 @@ pub struct Stats {
     pub copies: u64,
     /// Replicas restored.
     pub restores: u64,
+    /// Backups of the hub.
+    pub hub_backups: u64,
+    /// Times the hub went on from one.
+    pub hub_restores: u64,
+    /// Own writes that went with the hub's store, because nobody had told the spoke to keep them.
+    pub lost_writes: u64,
+    /// Spokes that followed another log because a person said so.
+    pub adoptions: u64,
     /// Connections cut.
     pub cuts: u64,
     /// Nodes revoked.
@@ -98,7 +106,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 20] {
+    pub fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -110,6 +118,10 @@ impl Stats {
             ("view changes", self.view_changes),
             ("replicas copied", self.copies),
             ("replicas restored", self.restores),
+            ("backups of the hub", self.hub_backups),
+            ("hubs that went on from one", self.hub_restores),
+            ("writes lost with the hub", self.lost_writes),
+            ("logs adopted", self.adoptions),
             ("connections cut", self.cuts),
             ("nodes revoked", self.revocations),
             ("rejections", self.rejections),

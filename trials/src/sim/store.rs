@@ -65,6 +65,13 @@ impl SimStore {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a backup in place of everything.
+    pub fn restore(&self, backup: &MemoryStore) {
+        self.inner.restore(backup);
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kept.forget();
+    }
+
     /// The store without faults and waiting.
     #[must_use]
     pub fn inner(&self) -> &MemoryStore {

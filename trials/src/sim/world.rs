@@ -8,6 +8,7 @@ use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
 use semantics::ids::TenantId;
+use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
 use std::task::Waker;
@@ -18,6 +19,7 @@ use super::oracle::Checked;
 use super::plan::{Operation, What};
 use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
+use super::restore::{Disaster, HubBackup};
 use super::rng::Rng;
 use super::session::{ConnId, Inbox};
 use super::store::SimStore;
@@ -116,6 +118,12 @@ pub enum Event {
     Operation(Operation),
     /// A gateway looks for others' commits.
     Poll(usize),
+    /// Operators let a restored log take back what it lost, or end that.
+    Recover(Phase),
+    /// Operators end the recovery, and people look at what is left.
+    RecoveryEnds,
+    /// A person looks at a machine.
+    Person(usize),
     /// A gateway comes back.
     Restart(usize),
     /// A gateway that stood still goes on.
@@ -216,6 +224,12 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// Connections.
     pub conns: BTreeMap<ConnId, Conn>,
+    /// The hub's last backup.
+    pub hub_backup: Option<HubBackup>,
+    /// How the hub went on from one.
+    pub disaster: Option<Disaster>,
+    /// Whether the operators have ended the recovery.
+    pub is_recovered: bool,
     /// What happened.
     pub trace: Trace,
     /// Counts.
@@ -244,6 +258,9 @@ impl World {
             nodes: Vec::new(),
             machines: Vec::new(),
             conns: BTreeMap::new(),
+            hub_backup: None,
+            disaster: None,
+            is_recovered: false,
             trace,
             stats: Stats::default(),
             is_healing: false,
@@ -274,6 +291,11 @@ impl World {
     /// Lets something happen after so many milliseconds.
     pub fn after(&mut self, ms: u64, event: Event) {
         self.at(self.now_ms() + ms, event);
+    }
+
+    /// What was under way to the hub's store when that was lost never comes there.
+    pub(super) fn forget_under_way(&mut self) {
+        self.queue.retain(|_, event| !matches!(event, Event::LateAppend(..) | Event::LatePush(..)));
     }
 
     /// Writes down what happened.
@@ -379,6 +401,9 @@ impl World {
             Event::Notice(machine) => return self.feed(machine, spoke::sync::Event::OutboxChanged),
             Event::Operation(operation) => return self.operation(operation),
             Event::Poll(gateway) => self.poll(gateway),
+            Event::Recover(phase) => self.recover(phase),
+            Event::RecoveryEnds => self.end_recovery(),
+            Event::Person(machine) => return self.look_at_stopped(machine),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);
