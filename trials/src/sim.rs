@@ -13,6 +13,7 @@ pub mod machine;
 mod names;
 pub mod oracle;
 pub mod plan;
+pub mod points;
 pub mod profile;
 pub mod report;
 pub mod restore;
@@ -46,9 +47,10 @@ pub fn run_plan(plan: &Plan, tail_lines: usize) -> Result<Report, Box<Failure>> 
     plan.operations.iter().for_each(|operation| world.at(operation.at_ms, Event::Operation(*operation)));
     world.note(|| format!("seed {seed}: {profile:?}"));
     let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
-    let World { steps, trace, stats, .. } = world;
+    let World { steps, trace, stats, mut reached, ctx, .. } = world;
+    ctx.lock().crashed.iter().for_each(|at| reached.hub(*at));
     match done {
-        Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps }),
+        Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps, reached }),
         Err(what) => Err(Box::new(Failure { seed, step: steps, what, tail: trace.tail() })),
     }
 }

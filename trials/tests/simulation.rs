@@ -8,10 +8,13 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use trials::sim::points::Reached;
 use trials::sim::{Failure, Level, Plan, Report, Stats, TAIL_LINES, run, run_plan};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 2_000;
+/// So many seeds reach every crash point.
+const SEEDS_FOR_ALL_POINTS: usize = 2_000;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
 /// Most runs with which a plan is cut down.
@@ -53,6 +56,11 @@ fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Failure>) {
     (reports, failures)
 }
 
+/// How many crash points there are, and those where nothing died.
+fn missing(reports: &[Report]) -> (usize, Vec<String>) {
+    reports.iter().fold(Reached::default(), |reached, report| reached.and(report.reached)).missing()
+}
+
 fn print(reports: &[Report]) {
     let total = reports.len();
     for at in 0..Stats::default().named().len() {
@@ -63,6 +71,9 @@ fn print(reports: &[Report]) {
     }
     let pages = reports.iter().filter(|report| report.stats.pages_max >= 3).count();
     println!("{pages:>5} of {total} seeds with a catch-up of three pages or more");
+    let (points, missing) = missing(reports);
+    println!("crash points: {} of {points} reached", points - missing.len());
+    missing.iter().for_each(|name| println!("not reached: {name}"));
     println!("{:>5} events in all", reports.iter().map(|report| report.steps).sum::<u64>());
 }
 
@@ -114,6 +125,9 @@ fn simulation_of_many_seeds() {
     println!("{all_three:>5} seeds with a conflict, a catch-up of three pages or more, and a gateway change");
     if level() >= Level::Network {
         assert!(all_three * 10 >= reports.len() * 3, "only {all_three} seeds had all three");
+    }
+    if level() == Level::Copies && reports.len() >= SEEDS_FOR_ALL_POINTS {
+        assert_eq!(missing(&reports).1, Vec::<String>::new(), "crash points where nothing died");
     }
 }
 

@@ -13,6 +13,7 @@ use super::checks::{confirmed_of, others, outbox_entries};
 use super::exec::at_once;
 use super::machine::Expected;
 use super::oracle::{Checked, ensure};
+use super::points::Act;
 use super::world::{Event, World};
 
 /// Kinds that are written, the declared one last.
@@ -121,7 +122,13 @@ impl World {
         let Some(replica) = self.machines[m].replica() else { return Ok(()) };
         let shown = self.shown_body(m, &write.key)?;
         let now_ms = self.wall_ms(m);
+        let death = self.light(m, Act::Write);
         let done = at_once(replica.write(write.clone(), now_ms)).ok_or("a write waits")?;
+        if !self.survives(m, Act::Write, death) {
+            // Nobody was told whether it was taken.
+            self.machines[m].expected.remove(&write.key);
+            return Ok(());
+        }
         match done {
             Ok(Some(id)) => self.written(m, &write, id, shown),
             Ok(None) => Ok(()),
@@ -143,7 +150,12 @@ impl World {
             shown.push(self.shown_body(m, &write.key)?);
         }
         let now_ms = self.wall_ms(m);
+        let death = self.light(m, Act::Group);
         let done = at_once(replica.write_group(writes.clone(), now_ms)).ok_or("a write waits")?;
+        if !self.survives(m, Act::Group, death) {
+            writes.iter().for_each(|write| drop(self.machines[m].expected.remove(&write.key)));
+            return Ok(());
+        }
         match done {
             Ok(ids) => {
                 for ((write, id), shown) in writes.iter().zip(ids).zip(shown) {
@@ -225,7 +237,12 @@ impl World {
             entries.iter().filter(|e| e.is_queued() || e.is_dotted()).map(|entry| entry.id()).collect();
         let Some(id) = self.rng.pick(&open).copied() else { return Ok(()) };
         let Some(replica) = self.machines[m].replica() else { return Ok(()) };
-        at_once(replica.withdraw(id)).ok_or("a withdrawal waits")?.map_err(|e| e.to_string())?;
+        let death = self.light(m, Act::Withdraw);
+        let done = at_once(replica.withdraw(id)).ok_or("a withdrawal waits")?;
+        if !self.survives(m, Act::Withdraw, death) {
+            return Ok(());
+        }
+        done.map_err(|e| e.to_string())?;
         self.note(|| format!("machine {m} withdraws {id}"));
         self.check_expected(m)?;
         self.feed(m, Told::WithdrawAsked)

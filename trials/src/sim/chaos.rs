@@ -10,6 +10,7 @@ use super::app::DOMAINS;
 use super::checks::outbox_entries;
 use super::machine::{Backup, Machine};
 use super::oracle::Checked;
+use super::points::At;
 use super::profile::Level;
 use super::restore::Disaster;
 use super::rng::SimEntropy;
@@ -85,13 +86,18 @@ impl World {
 
     fn crash(&mut self) {
         let g = self.rng.index(self.gateways.len());
-        match self.rng.below(4) {
+        match self.rng.below(6) {
             0 | 1 => {
+                let at = self.rng.pick(At::ALL).copied();
+                self.note(|| format!("who comes there first dies: {}", at.map_or("nobody", At::name)));
+                self.ctx.lock().trap = at;
+            }
+            2 | 3 => {
                 self.kill_gateway(g);
                 let ms = self.rng.range(10, 4_000);
                 self.after(ms, Event::Restart(g));
             }
-            2 => {
+            4 => {
                 let (life, ms) = (self.gateways[g].life, self.rng.range(50, 3_000));
                 self.note(|| format!("gateway {g} stands still for {ms} ms"));
                 self.stalled.insert(life);

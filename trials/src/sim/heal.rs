@@ -99,6 +99,7 @@ impl World {
         self.note(|| "everything is made well".to_owned());
         self.is_healing = true;
         self.ctx.lock().faults = StoreFaults::default();
+        self.ctx.lock().trap = None;
         self.stalled.clear();
         for g in 0..self.gateways.len() {
             self.gateways[g].clock.set(0);

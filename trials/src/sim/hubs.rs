@@ -65,7 +65,9 @@ impl World {
         if self.gateways[g].hub.take().is_none() {
             return;
         }
+        self.ctx.lock().is_dying = true;
         let dropped = self.exec.kill_all(life);
+        self.ctx.lock().is_dying = false;
         self.stalled.remove(&life);
         self.note(|| format!("gateway {g} ({life}) dies with {dropped} tasks"));
         self.stats.gateway_crashes += 1;
@@ -77,6 +79,15 @@ impl World {
             }
             let ms = self.rng.range(1, 400);
             self.after(ms, Event::SpokeSeesEnd(id));
+        }
+    }
+
+    /// Somebody walked into the trap: that gateway dies where it stands.
+    pub(super) fn spring(&mut self, life: u64) {
+        if let Some(g) = self.gateways.iter().position(|gateway| gateway.life == life) {
+            self.kill_gateway(g);
+            let ms = self.rng.range(10, 4_000);
+            self.after(ms, Event::Restart(g));
         }
     }
 

@@ -18,6 +18,7 @@ use super::exec::at_once;
 use super::fuse::FusedStore;
 use super::names::{GIVE_UP, step_name, told_name};
 use super::oracle::Checked;
+use super::points::At;
 use super::rng::SimEntropy;
 use super::session::{ConnId, Inbox, serve};
 use super::world::{BASE_MS, Conn, Event, World};
@@ -447,7 +448,7 @@ impl World {
         let ctx = self.ctx.clone();
         self.note(|| format!("machine {m} reconciles after commit {}", request.after));
         self.exec.spawn(self.gateways[gateway].life, async move {
-            ctx.suspend().await;
+            ctx.suspend(At::Elsewhere).await;
             let answer = hub.reconcile(&who, &request).await;
             ctx.emit(super::world::Output::Reconciled { machine: m, call, answer });
         });

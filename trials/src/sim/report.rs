@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::points::Reached;
+
 /// Lines of the trace that a failure shows, unless asked for more.
 pub const TAIL_LINES: usize = 60;
 
@@ -147,6 +149,8 @@ pub struct Report {
     pub hash: u64,
     /// Events handled.
     pub steps: u64,
+    /// Where processes died.
+    pub reached: Reached,
 }
 
 /// A run that found something wrong.

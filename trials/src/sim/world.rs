@@ -17,6 +17,7 @@ use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
 use super::plan::{Operation, What};
+use super::points::Reached;
 use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
 use super::restore::{Disaster, HubBackup};
@@ -234,6 +235,8 @@ pub struct World {
     pub trace: Trace,
     /// Counts.
     pub stats: Stats,
+    /// Where spokes died.
+    pub reached: Reached,
     /// Whether everything is being made well.
     pub is_healing: bool,
     /// Events handled.
@@ -263,6 +266,7 @@ impl World {
             is_recovered: false,
             trace,
             stats: Stats::default(),
+            reached: Reached::default(),
             is_healing: false,
             steps: 0,
             queue: BTreeMap::new(),
@@ -331,14 +335,15 @@ impl World {
     /// Lets tasks go on until all wait.
     fn settle(&mut self) -> Checked {
         loop {
-            let more = self.exec.poll_one(&mut self.rng, &self.stalled);
-            let (sleeps, late, outputs, failure) = {
+            let more = self.exec.poll_one(&self.ctx, &mut self.rng, &self.stalled);
+            let (sleeps, late, outputs, failure, trapped) = {
                 let mut shared = self.ctx.lock();
                 (
                     std::mem::take(&mut shared.sleeps),
                     std::mem::take(&mut shared.late),
                     std::mem::take(&mut shared.outputs),
                     shared.failure.take(),
+                    shared.trapped.take(),
                 )
             };
             if let Some(failure) = failure {
@@ -352,6 +357,9 @@ impl World {
             }
             for output in outputs {
                 self.take_output(output)?;
+            }
+            if let Some(life) = trapped {
+                self.spring(life);
             }
             if !more {
                 return Ok(());
