@@ -111,9 +111,7 @@ impl Act {
                 | Self::Settle
                 | Self::Stage
                 | Self::Apply
-                | Self::Reconcile
                 | Self::Write
-                | Self::Group
         )
     }
 }
