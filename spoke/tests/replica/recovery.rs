@@ -113,6 +113,7 @@ async fn what_was_kept_under_an_epoch_of_before_is_set_aside_and_not_forgotten()
     let mut restored = from_backup(&backup);
     greet(&replica, &mut restored).await;
     assert_eq!(states(&replica).await, ["set_aside"]);
+    pull(&replica, &restored).await;
     let entry = replica.outbox(None, 1).await.unwrap().remove(0);
     replica.outbox_retry(entry.id(), NOW).await.unwrap();
     sync(&replica, &mut restored).await;

@@ -88,7 +88,8 @@ impl World {
         let g = self.rng.index(self.gateways.len());
         match self.rng.below(6) {
             0 | 1 => {
-                let at = self.rng.pick(At::ALL).copied();
+                let among = if self.rng.permille(500) { At::ALL } else { At::RARE };
+                let at = self.rng.pick(among).copied();
                 self.note(|| format!("who comes there first dies: {}", at.map_or("nobody", At::name)));
                 self.ctx.lock().trap = at;
             }

@@ -16,7 +16,7 @@ use super::world::World;
 /// How often a process dies in what it does all the time, in a thousand.
 const COMMON_PERMILLE: u64 = 10;
 /// How often it dies in anything else.
-const RARE_PERMILLE: u64 = 300;
+const RARE_PERMILLE: u64 = 600;
 
 /// The file, for one life of its process.
 #[derive(Debug, Clone)]

@@ -65,7 +65,6 @@ named! {
     Settle = "settle",
     Stage = "stage",
     Apply = "apply",
-    Forget = "resume forgotten",
     Rebootstrap = "start anew",
     Require = "epoch required",
     Reconcile = "reconciliation settled",
@@ -89,13 +88,13 @@ impl Act {
             Step::Settle(_) => Self::Settle,
             Step::Stage(_) => Self::Stage,
             Step::Apply(_) => Self::Apply,
-            Step::ForgetResume => Self::Forget,
             Step::Rebootstrap => Self::Rebootstrap,
             Step::RequireEpoch => Self::Require,
             Step::SettleReconciliation(_) => Self::Reconcile,
             Step::GiveUpReconciling => Self::GiveUp,
             Step::Halt(_) => Self::Halt,
-            Step::PrepareRemnants | Step::PrepareReconcile => return None,
+            // No world has made a hub refuse a position that it gave.
+            Step::PrepareRemnants | Step::PrepareReconcile | Step::ForgetResume => return None,
         })
     }
 
@@ -114,6 +113,20 @@ impl Act {
                 | Self::Write
         )
     }
+}
+
+impl At {
+    /// Where few come.
+    pub const RARE: &[Self] = &[
+        Self::Turn,
+        Self::Exclusive,
+        Self::SectionLoad,
+        Self::SectionLoaded,
+        Self::SectionAppend,
+        Self::SectionAppended,
+        Self::Prune,
+        Self::PlainDelete,
+    ];
 }
 
 /// On which side of its transaction a process dies.
