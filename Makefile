@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # builds the dependencies anew.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help install build demo test check sim faults chaos proto
+.PHONY: help install build demo test check sim faults chaos failover proto
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -41,6 +41,11 @@ chaos: ## real processes killed, stopped and cut off under load: make chaos [ROU
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) DB=$(DB) SEED=$(SEED) scripts/trial chaos rounds
+
+failover: ## gateways stopped, killed and replaced under load, the database failing over to a standby, and how long clients waited
+	@scripts/section "install" scripts/install test
+	@scripts/section "build" cargo build $(LOCKED) --workspace
+	@scripts/trial cluster figures
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

@@ -11,6 +11,8 @@ use semantics::reason::{Reason, Refusal};
 
 mod backup;
 mod client;
+mod consensus;
+mod doctor;
 mod health;
 mod operate;
 mod output;
@@ -94,11 +96,17 @@ enum Command {
     Config(ConfigCommand),
     /// Asks whether the hub is ready: exit code 0 when it is.
     Health,
+    /// Looks at the hub as it lies there: logs, chains, sums of records, nodes, the store. Problems first, each with what
+    /// to do; exit code 3 when one of them is a fault.
+    Doctor(doctor::Doctor),
     /// Prints a script that completes the words of this command; your shell's manual says where it belongs.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Which of several states of one identity would win.
+    #[command(subcommand)]
+    Consensus(consensus::ConsensusCommand),
     #[command(flatten)]
     Operate(operate::Operate),
     /// Who operates the hub, and what they may do.
@@ -232,9 +240,15 @@ impl Cli {
                 output::raw(&script);
                 Ok(())
             }
+            Command::Consensus(command) => consensus::run(&command, printer),
             Command::Health => {
                 let at = client::At { data: self.data, hub: self.hub, token: None, ca: self.ca };
                 health::run(&at, printer).await
+            }
+            Command::Doctor(doctor) => {
+                let token = credential(self.token_file)?;
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
+                doctor.run(&at, printer).await
             }
             Command::Operate(operate) => {
                 let token = credential(self.token_file)?;

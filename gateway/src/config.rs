@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use semantics::reason::{Reason, Refusal};
 use serde::Deserialize;
@@ -18,8 +19,18 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Longest secret in a file, bytes.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 /// The keys of a settings file.
-pub const KEYS: [&str; 7] =
-    ["data", "database_url", "database_url_file", "dev", "hostnames", "listen", "operator_listen"];
+pub const KEYS: [&str; 8] = [
+    "data",
+    "database_url",
+    "database_url_file",
+    "dev",
+    "drain_lead_s",
+    "hostnames",
+    "listen",
+    "operator_listen",
+];
+/// Longest time between saying "not ready" and the drain, seconds.
+pub const DRAIN_LEAD_S_MAX: u64 = 300;
 
 /// Settings as somebody gave them: a flag, a variable HUBWARD_…, or a key of the settings file.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -34,6 +45,10 @@ pub struct Given {
     /// File that holds the database URL; a command line is seen by every user of the machine, a file is not.
     #[arg(long, env = "HUBWARD_DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// Seconds between the moment when /readyz says "draining" and the drain itself, 0 to 300 [default: 0]: the time
+    /// in which a load balancer notices.
+    #[arg(long, env = "HUBWARD_DRAIN_LEAD_S", value_name = "SECONDS")]
+    pub drain_lead_s: Option<u64>,
     /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
     #[arg(long, env = "HUBWARD_LISTEN")]
     pub listen: Option<String>,
@@ -63,6 +78,8 @@ pub struct Config {
     pub hostnames: Vec<String>,
     /// The data folder.
     pub data: PathBuf,
+    /// Between "not ready" and the drain.
+    pub drain_lead: Duration,
 }
 
 /// A place for tenants.
@@ -123,6 +140,7 @@ impl Given {
             dev: self.dev || other.dev,
             database_url: if is_said { self.database_url } else { other.database_url },
             database_url_file: if is_said { self.database_url_file } else { other.database_url_file },
+            drain_lead_s: self.drain_lead_s.or(other.drain_lead_s),
             listen: self.listen.or(other.listen),
             operator_listen: self.operator_listen.or(other.operator_listen),
             hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
@@ -161,7 +179,12 @@ impl Given {
             }
         }
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
-        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
+        let lead_s = self.drain_lead_s.unwrap_or(0);
+        if lead_s > DRAIN_LEAD_S_MAX {
+            return Err(malformed(format!("drain_lead_s: {lead_s} is more than {DRAIN_LEAD_S_MAX} seconds")));
+        }
+        let (hostnames, drain_lead) = (self.hostnames, Duration::from_secs(lead_s));
+        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames, data, drain_lead })
     }
 }
 
@@ -270,6 +293,7 @@ mod tests {
             ("listen = 'here'", "listen"),
             ("database_url = 'mysql://x'", "database_url"),
             ("database_url = 'memory:'", "database_url"),
+            ("drain_lead_s = 301", "drain_lead_s"),
             ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
         ] {
             let refusal = given(text).check().unwrap_err();

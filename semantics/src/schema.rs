@@ -44,6 +44,21 @@ impl CompiledSchema {
             })
     }
 
+    /// A schema that nothing fits.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(jsonschema::validator_for(&Value::Bool(false)).ok())
+    }
+
+    /// Every violation of a value, at most `max`: JSON pointer, and what is wrong there. The value itself is not
+    /// repeated.
+    #[must_use]
+    pub fn violations(&self, value: &Value, max: usize) -> Vec<(String, String)> {
+        let Some(validator) = &self.0 else { return Vec::new() };
+        let errors = validator.iter_errors(value).take(max);
+        errors.map(|e| (e.instance_path().as_str().to_owned(), e.masked().to_string())).collect()
+    }
+
     /// Checks a body.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod conflicts;
 mod doctor;
 mod files;
 mod health;
+mod identity;
 mod join;
 mod outbox;
 mod print;
@@ -91,6 +92,9 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         clap_complete::generate(shell, &mut command(), "spoke", &mut script);
         return print::raw(&script);
     }
+    if let Command::Identity(command) = args.command {
+        return identity::run(command, printer);
+    }
     let settings = Settings::gather(args.data.as_deref(), args.config.as_deref())?;
     let data = settings.data();
     let command = match args.command {
@@ -131,6 +135,7 @@ async fn with_access(
         | Command::Run(_)
         | Command::Config(_)
         | Command::Health
+        | Command::Identity(_)
         | Command::Completions { .. }
         | Command::AdoptLog
         | Command::History { .. }

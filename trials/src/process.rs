@@ -320,7 +320,26 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&self) {
-        let _ = fixture(&["restart", &self.folder.display().to_string()]);
+        self.tell("restart");
+    }
+
+    /// A server that streams from this one and takes no writes.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn standby(&self, folder: &Folder) -> Self {
+        let at = folder.path().join("standby");
+        let url = fixture(&["standby", &at.display().to_string(), &self.folder.display().to_string()]);
+        Self { folder: at, url }
+    }
+
+    /// Runs one of the commands of `scripts/postgres-fixture` on it.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn tell(&self, command: &str) {
+        let _ = fixture(&[command, &self.folder.display().to_string()]);
     }
 
     /// SIGKILL to every process of it, and a start on what is left.
@@ -328,9 +347,8 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn kill_and_start(&self) {
-        let folder = self.folder.display().to_string();
-        let _ = fixture(&["kill9", &folder]);
-        let _ = fixture(&["start", &folder]);
+        self.tell("kill9");
+        self.tell("start");
     }
 }
 

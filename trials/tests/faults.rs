@@ -2,8 +2,8 @@
 //! with \"N planted, N caught\". `FAULT=name` plants one alone, `SEEDS=n` tries so many seeds for each.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it did")]
 
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use semantics::fault::Fault;
 use trials::sim::{Failure, Level, Plan, run, run_plan};

@@ -101,7 +101,11 @@ fn run_one(plan: &Plan) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, smaller.to_string()).unwrap();
         println!("{smaller}{what}");
-        println!("{} of {} operations: make sim PLAN={file}", smaller.operations.len(), plan.operations.len());
+        println!(
+            "{} of {} operations: make sim PLAN={file}",
+            smaller.operations.len(),
+            plan.operations.len()
+        );
     }
     panic!("\n{failure}\n1 seeds, 0 passed");
 }
@@ -136,10 +140,13 @@ fn simulation_of_many_seeds() {
 fn a_plan_is_read_back_as_it_was_written_down() {
     let plan = Plan::draw(7, level());
     assert_eq!(Plan::read(&plan.to_string()), Ok(plan.clone()));
-    for damaged in ["", "seed 7", "seed 7 level none", "seed 7 level calm\n5 dance 1", "seed 7 level calm\n5 tidy"] {
+    for damaged in
+        ["", "seed 7", "seed 7 level none", "seed 7 level calm\n5 dance 1", "seed 7 level calm\n5 tidy"]
+    {
         assert!(Plan::read(damaged).is_err(), "{damaged}");
     }
-    let hash = |plan: &Plan| run_plan(plan, 0).map(|report| report.hash).map_err(|failure| failure.to_string());
+    let hash =
+        |plan: &Plan| run_plan(plan, 0).map(|report| report.hash).map_err(|failure| failure.to_string());
     let again = Plan::read(&plan.to_string()).unwrap();
     assert_eq!(hash(&plan), hash(&again));
 }

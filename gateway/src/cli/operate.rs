@@ -20,7 +20,7 @@ mod show;
 use self::nodes::{Node, NodeTypes};
 
 /// Entries asked for at once.
-const PAGE_SIZE: i32 = 1_000;
+pub(super) const PAGE_SIZE: i32 = 1_000;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct OfTenant {
@@ -191,7 +191,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(bad)
 }
 
-fn refused(status: Status) -> Refusal {
+pub(super) fn refused(status: Status) -> Refusal {
     if status.code() == tonic::Code::Unimplemented {
         return not_operators("this address");
     }

@@ -93,6 +93,11 @@ fn print(line: &str) {
     drop(writeln!(std::io::stdout(), "{line}"));
 }
 
+/// A line for people.
+pub(super) fn line(text: &str) {
+    print(text);
+}
+
 /// Bytes as they are.
 pub(super) fn raw(bytes: &[u8]) {
     drop(std::io::stdout().write_all(bytes));

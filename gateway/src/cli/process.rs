@@ -84,6 +84,7 @@ pub(super) fn print(
         ("database_url", json!(redacted), in_file.database_url.is_some()),
         ("database_url_file", json!(all.database_url_file), in_file.database_url_file.is_some()),
         ("dev", json!(all.dev), in_file.dev),
+        ("drain_lead_s", json!(all.drain_lead_s.unwrap_or(0)), in_file.drain_lead_s.is_some()),
         ("hostnames", json!(all.hostnames), !in_file.hostnames.is_empty()),
         ("listen", json!(listen), in_file.listen.is_some()),
         ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),

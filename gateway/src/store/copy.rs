@@ -25,6 +25,7 @@ pub(crate) const BACKED_UP: &[u8] = b"backed-up";
 pub(crate) const RESTORED: &[u8] = b"restored";
 
 const FORGET_SPACE: &str = "delete from plain where tenant = $1 and space = $2";
+const FORGET: &str = "delete from plain where space = $1 and key = $2";
 const NEW_LOG: &str = "update heads set log_id = $2 where tenant = $1";
 
 /// A table's statements.
@@ -153,6 +154,16 @@ pub(super) async fn new_log<C: Connection>(
         connection.run(FORGET_SPACE, values).await?;
     }
     set_mark(connection, tenant, RESTORED, |_: Option<Restored>| Some(restored)).await
+}
+
+/// Forgets the plain rows of one name, of whichever tenant.
+pub(super) async fn forget<C: Connection>(
+    connection: &mut C,
+    space: Space,
+    name: &'static [u8],
+) -> Result<(), StoreError> {
+    let values = vec![Value::Int(Some(i64::from(space.number()))), Value::bytes(name)];
+    connection.run(FORGET, values).await.map(drop)
 }
 
 /// Remembers what backups hold of a tenant; never less than before.

@@ -202,6 +202,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        Ok(BTreeMap::from([("engine", "memory".to_owned())]))
+    }
+
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         let mut tenants = self.lock();
         if tenants.contains_key(tenant) {

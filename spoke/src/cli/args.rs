@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::identity::IdentityCommand;
 use crate::client::Grade;
 use crate::settings::{All, Hubs, Joining, Syncing};
 
@@ -145,6 +146,9 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 20, value_name = "SECONDS")]
         timeout: u64,
     },
+    /// Documents of an agent's identity, judged as they stand in a file; no replica is needed.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Import a file of JSON, JSON Lines or YAML in one local transaction.
     Import(Import),
     /// Print confirmed records, one JSON object a line.
@@ -196,8 +200,8 @@ pub(super) enum ConfigCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Wait {
-    /// Wait until the write is queued (durable here) or durable (at the hub too). This version does not wait for
-    /// checkpointed and seen=N.
+    /// Wait until the write is queued (durable here), durable (at the hub too), or seen=N (durable at N other nodes
+    /// whose view holds the record). This version does not offer checkpointed yet.
     #[arg(long, value_name = "queued|durable|checkpointed|seen=N")]
     pub(super) wait: Option<Grade>,
     /// Give the wait up after so many seconds; the write goes on.

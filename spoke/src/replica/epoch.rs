@@ -62,7 +62,7 @@ impl Replica {
         for told in &page.outcomes {
             take_outcome(&mut work, told).await?;
         }
-        let mut touched = work.touched;
+        let (mut touched, finished) = (work.touched, work.finished);
         let next = match (page.next, page.epoch) {
             (Some(after), _) => Some(Reconcile { cursor, after }),
             (None, Some(epoch)) => {
@@ -72,6 +72,7 @@ impl Replica {
             (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
         };
         self.show(&mut *txn, writer, &touched).await?;
+        self.note_places(cursor.as_ref(), finished);
         txn.commit().await?;
         Ok(next)
     }

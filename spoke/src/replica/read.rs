@@ -155,6 +155,24 @@ impl Replica {
         Ok(self.read().await?.outbox_get(ids).await?)
     }
 
+    /// Where a write stands in the log: while it is in the outbox, and for the newest [`super::PLACES_MAX`] that left
+    /// it since the replica was opened. `None`: not answered yet, or not known any more.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn place(&self, id: MutationId) -> Result<Option<Revision>, ReplicaError> {
+        let entry = self.read().await?.outbox_get(&[id]).await?.pop();
+        Ok(entry.and_then(|entry| entry.answered_revision()).or_else(|| self.places.of(id)))
+    }
+
+    /// Remembers where writes stand that are about to leave the outbox. To be called before the transaction ends:
+    /// whoever misses a write in the outbox must find its place.
+    pub(super) fn note_places(&self, cursor: Option<&Cursor>, finished: Vec<(MutationId, Revision)>) {
+        if let Some(cursor) = cursor {
+            self.places.note(cursor.log_id, finished);
+        }
+    }
+
     /// What the replica says of itself.
     ///
     /// # Errors

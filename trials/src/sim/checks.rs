@@ -212,7 +212,11 @@ impl World {
                  {:?}; history: {}",
                 expected.body,
                 expected.id,
-                entries.get(&expected.id).map(|entry| (entry.state_name(), &entry.refused_here, entry.mutation.time)),
+                entries.get(&expected.id).map(|entry| (
+                    entry.state_name(),
+                    &entry.refused_here,
+                    entry.mutation.time
+                )),
                 expected.others,
                 self.history(m, &key)
             );

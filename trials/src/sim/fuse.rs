@@ -33,7 +33,12 @@ impl FusedStore {
     /// The file without a fuse.
     #[must_use]
     pub fn new(file: Arc<MemoryStore>) -> Self {
-        Self { file, left: Arc::new(AtomicU64::new(u64::MAX)), is_dead: Arc::default(), begun: Arc::default() }
+        Self {
+            file,
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+            is_dead: Arc::default(),
+            begun: Arc::default(),
+        }
     }
 
     /// Lets the process die at the writing transaction after so many.

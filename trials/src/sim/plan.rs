@@ -53,8 +53,7 @@ impl Plan {
         let mut rng = rng.fork();
         let mut plan = Self { seed, level, operations: Vec::new() };
         for machine in 0..MACHINES_MAX {
-            let from_ms =
-                if rng.permille(250) { rng.range(1_000, 15_000) } else { rng.range(1, 500) };
+            let from_ms = if rng.permille(250) { rng.range(1_000, 15_000) } else { rng.range(1, 500) };
             plan.repeat(&mut rng, What::Use(machine), from_ms, (5, profile.write_ms_max), profile.chaos_ms);
         }
         if profile.trouble_ms_max > 0 {

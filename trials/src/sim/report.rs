@@ -172,6 +172,10 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {} failed at step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "again: make sim SEED={}, and cut down to what it needs: make sim SEED={0} SHRINK=1", self.seed)
+        write!(
+            f,
+            "again: make sim SEED={}, and cut down to what it needs: make sim SEED={0} SHRINK=1",
+            self.seed
+        )
     }
 }

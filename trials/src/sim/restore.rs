@@ -44,7 +44,9 @@ impl World {
     /// Says in every tenant that backups are made, so that spokes keep what none of them holds.
     pub(super) fn announce_backups(&self) -> Checked {
         let tenants: Vec<TenantId> = self.store.oracle().logs.keys().cloned().collect();
-        tenants.iter().try_for_each(|tenant| self.mark_backup(tenant, BackedUp { revision: Revision::ZERO, time_ms: 0 }))
+        tenants.iter().try_for_each(|tenant| {
+            self.mark_backup(tenant, BackedUp { revision: Revision::ZERO, time_ms: 0 })
+        })
     }
 
     fn mark_backup(&self, tenant: &TenantId, held: BackedUp) -> Checked {
@@ -92,14 +94,19 @@ impl World {
             for (tenant, log) in &mut logs {
                 let head = at_once(self.store.inner().head(tenant)).ok_or("waits")?;
                 let head = head.map_err(|e| e.to_string())?;
-                ensure!(head.log_id != log.head.log_id, "the log of {tenant} that was restored has its old id");
+                ensure!(
+                    head.log_id != log.head.log_id,
+                    "the log of {tenant} that was restored has its old id"
+                );
                 log.head = head;
             }
             let ms = self.rng.range(0, 4_000);
             self.after(ms, Event::Recover(Phase::Recovering));
         }
         self.store.oracle().restore(logs);
-        self.note(|| format!("the hub went on from a backup, {}", if is_told { "restored" } else { "silently" }));
+        self.note(|| {
+            format!("the hub went on from a backup, {}", if is_told { "restored" } else { "silently" })
+        });
         self.count_what_comes_back()
     }
 
@@ -108,7 +115,8 @@ impl World {
     fn may_go_unsaid(&self) -> Result<bool, String> {
         for machine in &self.machines {
             let read = async { machine.store.begin(Mode::Read).await?.staging_page(None, 1).await };
-            let staged = at_once(read).ok_or("waits")?.map_err(|e: spoke::error::StoreError| e.to_string())?;
+            let staged =
+                at_once(read).ok_or("waits")?.map_err(|e: spoke::error::StoreError| e.to_string())?;
             if !staged.is_empty() {
                 return Ok(false);
             }
@@ -156,7 +164,10 @@ impl World {
             for dot in dots.filter(|dot| dot.writer == writer) {
                 let revision = before.dots.get(dot).and_then(|told| told.outcome.revision());
                 let is_backed_up = revision.is_none_or(|revision| revision <= backed_up);
-                ensure!(is_backed_up || held.contains(id), "machine {m} has not kept {id}, which no backup holds");
+                ensure!(
+                    is_backed_up || held.contains(id),
+                    "machine {m} has not kept {id}, which no backup holds"
+                );
             }
         }
         Ok(())

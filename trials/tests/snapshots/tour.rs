@@ -68,6 +68,13 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["kind", "apply", &odd]);
     tour.step("hubward", hub, &["kind", "list"]);
     tour.begins("hubward", hub, &["ca", "show"]);
+    let votes = r#"{"candidates":[
+        {"id":"A","stability":3.2,"health":0.9,"recency":0.8,"priority":0.7},
+        {"id":"B","stability":2.4,"health":0.8,"recency":0.7,"priority":0.6}]}"#;
+    let votes = tour.file("votes.json", votes);
+    tour.step("hubward", hub, &["consensus", "weigh", &votes]);
+    let unfit = tour.file("unfit.json", r#"{"candidates":[]}"#);
+    tour.step("hubward", hub, &["consensus", "weigh", &unfit]);
     tour.step("hubward", hub, &["node", "show", "laptop"]);
     tour.step("hubward", hub, &["node", "set", "laptop", "--capability", "light"]);
     tour.step("hubward", hub, &["node-type", "set", "edge", "--nothing"]);
@@ -80,6 +87,7 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["operator", "revoke", "nobody"]);
     tour.step("hubward", hub, &["audit", "list", "--source", "commits", "--kind", "kind"]);
     tour.step("hubward", hub, &["recover", "--status"]);
+    tour.begins("hubward", hub, &["doctor"]);
 }
 
 fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
@@ -117,6 +125,7 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
         "{\"type\":\"entity\",\"name\":\"N\",\"entityType\":\"T\",\"observations\":[]}\nx\n",
     );
     tour.step("spoke", laptop, &["import", &memory, "--mapping", "mcp-memory"]);
+    identity(tour, laptop);
     let absent = tour.folder.at("absent.json");
     tour.step("spoke", laptop, &["import", &absent]);
     let daemon = tour.stays("spoke", laptop, &["run"]);
@@ -130,6 +139,17 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
     drop(watch);
     assert_eq!(daemon.terminate(), 0);
     tour.step("spoke", laptop, &["adopt-log"]);
+}
+
+fn identity(tour: &mut Tour<'_>, laptop: &str) {
+    let metrics =
+        r#""stability_metrics":{"current_is_score":3.47,"parameter_values":{"D":6,"C":0.78,"R":0.89}}"#;
+    let snapshot = tour.file("snapshot.json", &format!(r#"{{"identity_snapshot":{{{metrics}}}}}"#));
+    tour.step("spoke", laptop, &["identity", "score", &snapshot]);
+    tour.step("spoke", laptop, &["identity", "validate", &snapshot]);
+    let profile = tour.file("profile.json", r#"{"identity_profile":{"name":"Ada","version":"1.0.0"}}"#);
+    tour.step("spoke", laptop, &["identity", "validate", &profile]);
+    tour.step("spoke", laptop, &["identity", "score", &profile]);
 }
 
 #[test]
