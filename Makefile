@@ -42,10 +42,10 @@ chaos: ## real processes killed, stopped and cut off under load: make chaos [ROU
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) DB=$(DB) SEED=$(SEED) scripts/trial chaos rounds
 
-failover: ## gateways stopped, killed and replaced under load, the database failing over to a standby, and how long clients waited
+failover: ## gateways stopped, killed and replaced under load, the database failing over: make failover [ROUNDS=10]
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --workspace
-	@scripts/trial cluster figures
+	@ROUNDS=$(ROUNDS) scripts/trial cluster figures
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

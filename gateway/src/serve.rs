@@ -408,7 +408,11 @@ impl Running {
         self.health.set_not_serving::<SyncServiceServer<SyncHandler>>().await;
         tokio::time::sleep(self.drain_lead).await;
         info!("draining");
+        let engine = self.engine.clone();
         self.end().await;
+        if tokio::time::timeout(CLOSE_WITHIN, engine.close()).await.is_err() {
+            warn!("the database is not closed in order; the next start reads its journal");
+        }
         info!("stopped");
     }
 
@@ -420,6 +424,7 @@ impl Running {
         let closing = self.engine.clone();
         let closed = tokio::spawn(async move { closing.close().await });
         self.end().await;
+        // What still waits for the old server ends with its own bounds.
         closed.abort();
     }
 
@@ -442,8 +447,5 @@ impl Running {
             operators.abort();
         }
         self.gate.access.flush().await;
-        if tokio::time::timeout(CLOSE_WITHIN, self.engine.close()).await.is_err() {
-            warn!("the database is not closed in order; the next start reads its journal");
-        }
     }
 }

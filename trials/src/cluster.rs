@@ -54,7 +54,22 @@ impl<'a> Cluster<'a> {
     /// When something does not come up.
     #[must_use]
     pub fn start(folder: &'a Folder, url: &str, spokes: usize, is_free: bool) -> Self {
+        Self::start_with(folder, url, (spokes, is_free), |_| {})
+    }
+
+    /// As [`Cluster::start`], with something done to the first gateway before anybody joins.
+    ///
+    /// # Panics
+    /// When something does not come up.
+    #[must_use]
+    pub fn start_with(
+        folder: &'a Folder,
+        url: &str,
+        (spokes, is_free): (usize, bool),
+        first: impl FnOnce(&Hub),
+    ) -> Self {
         let near = Hub::start(folder, false, Some(url));
+        first(&near);
         let far = near.beside(folder, "far");
         let hubs = [near, far];
         let join = |n: usize| {

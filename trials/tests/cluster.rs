@@ -16,6 +16,11 @@ use trials::process::{Folder, Postgres, until};
 #[path = "cluster/failover.rs"]
 mod failover;
 
+/// How often every gateway is restarted: `ROUNDS=n`, once in every test run.
+fn rounds() -> usize {
+    std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
 fn every(_: usize) -> bool {
     true
 }
@@ -87,7 +92,7 @@ fn always_a_rolling_restart_under_load_is_no_error_to_a_client() {
     let Some(postgres) = Postgres::start(&folder) else { return };
     let mut cluster = Cluster::start(&folder, &postgres.url, 4, true);
     let ((), writes) = cluster.under_load(|hubs, load| {
-        for _ in 0..2 {
+        for _ in 0..rounds() {
             for hub in hubs.iter_mut() {
                 load.each_again(every, 2, now());
                 assert_eq!(hub.terminate(), 0, "a drain ends in order");

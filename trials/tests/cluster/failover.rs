@@ -44,16 +44,11 @@ fn always_what_was_answered_is_there_after_a_failover_to_a_synchronous_standby()
 fn finally_spokes_give_back_what_an_asynchronous_standby_lacked() {
     let folder = Folder::new("failover-late");
     let Some((primary, standby, url)) = pair(&folder) else { return };
-    let mut cluster = Cluster::start(&folder, &url, 3, true);
-    let before = log_id(&cluster.hubs[0]);
     // From the first backup on spokes keep what they were told of.
-    assert_eq!(cluster.hubs[0].on_store(&["backup", "create", &folder.at("backup")]).code, 0);
-    for spoke in &cluster.spokes {
-        until("the spoke keeps what it is told of", || {
-            let kept = spoke.ok(&["status"]).json()["acknowledged_kept"].clone();
-            (kept["watermark"].is_number() || kept["entries"].is_number()).then_some(())
-        });
-    }
+    let mut cluster = Cluster::start_with(&folder, &url, (3, true), |hub| {
+        assert_eq!(hub.on_store(&["backup", "create", &folder.at("backup")]).code, 0);
+    });
+    let before = log_id(&cluster.hubs[0]);
     let (lost, writes) = cluster.under_load(|_, load| {
         load.each_again(every, 3, now());
         standby.tell("detach");
