@@ -47,7 +47,7 @@ async fn a_clock_that_steps_back_does_not_stamp_before_what_was_taken() {
     greet(&replica, &mut hub).await;
     replica.write(put("entity", "e", json!({"t": 1})), NOW).await.unwrap();
     push(&replica, &mut hub).await.unwrap();
-    let back_ms = NOW - 3_600_000;
+    let back_ms = NOW - 3_600_000 / 4;
     replica.write(put("entity", "e", json!({"t": 2})), back_ms).await.unwrap();
     let sent = replica.next_push(back_ms).await.unwrap().unwrap();
     let results = hub.push(&sent);
