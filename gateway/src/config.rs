@@ -8,6 +8,10 @@ use std::time::Duration;
 use semantics::reason::{Reason, Refusal};
 use serde::Deserialize;
 
+mod check;
+
+pub use self::check::variables;
+
 /// Where spokes connect, when nothing else is said.
 pub const LISTEN: &str = "127.0.0.1:7420";
 /// Where operators connect, when nothing else is said.
@@ -126,7 +130,10 @@ impl Given {
         let table: toml::Table =
             toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(malformed(format!("{name}: unknown key {key}; did you mean {}?", nearest(key))));
+            return Err(malformed(format!(
+                "{name}: unknown key {key}; did you mean {}?",
+                nearest(key, KEYS.into_iter())
+            )));
         }
         table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
     }
@@ -178,6 +185,8 @@ impl Given {
                 return Err(malformed(detail));
             }
         }
+        check::apart(listen, operator_listen)?;
+        self.hostnames.iter().try_for_each(|name| check::hostname(name))?;
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
         let lead_s = self.drain_lead_s.unwrap_or(0);
         if lead_s > DRAIN_LEAD_S_MAX {
@@ -204,9 +213,9 @@ pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
     }
 }
 
-/// The known key that is written most alike.
-fn nearest(key: &str) -> &'static str {
-    KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default()
+/// The known word that is written most alike.
+fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
+    known.min_by_key(|known| distance(word, known)).unwrap_or_default()
 }
 
 /// How many letters are put in, taken out or changed between two words.
@@ -295,6 +304,8 @@ mod tests {
             ("database_url = 'memory:'", "database_url"),
             ("drain_lead_s = 301", "drain_lead_s"),
             ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
+            ("listen = '127.0.0.1:7421'", "operator_listen"),
+            ("hostnames = ['my hub']", "hostnames"),
         ] {
             let refusal = given(text).check().unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);

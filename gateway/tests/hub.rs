@@ -179,6 +179,7 @@ macro_rules! hub_tests {
                     a_flood_of_refusals_is_few_writes,
                     a_note_never_waits,
                     two_gateways_write_one_chain,
+                    what_was_changed_shows,
                     filters_choose_by_time_principal_event_and_reason,
                 }
                 hello {

@@ -14,10 +14,14 @@ mod support;
 mod append;
 #[path = "store/backup.rs"]
 mod backup;
+#[path = "store/crash.rs"]
+mod crash;
 #[path = "store/exclusive.rs"]
 mod exclusive;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/model.rs"]
+mod model;
 #[path = "store/odd_text.rs"]
 mod odd_text;
 #[path = "store/plain.rs"]

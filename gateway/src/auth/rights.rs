@@ -58,6 +58,7 @@ pub const TABLE: &[(&str, Right)] = &[
     ("/hubward.v1.AdminService/SetView", Right::OfTenant(Role::Operator)),
     ("/hubward.v1.AuditService/ListAccess", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AuditService/ListChanges", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AuditService/VerifyAccess", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AuthService/ExchangeAssertion", Right::Anyone),
     ("/hubward.v1.AuthService/Join", Right::Anyone),
     ("/hubward.v1.ExamineService/ExamineChain", Right::OfTenant(Role::Viewer)),

@@ -120,6 +120,7 @@ fn audit(method: &str, about: About<'_>) -> Vec<u8> {
         "ListAccess" => {
             v1::ListAccessRequest { tenant, who: about.name(), ..Default::default() }.encode_to_vec()
         }
+        "VerifyAccess" => v1::VerifyAccessRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListChanges" => {
             v1::ListChangesRequest { tenant, author: about.name(), ..Default::default() }.encode_to_vec()
         }

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 
 use super::Spoke;
 use super::seen::Awaited;
+use crate::replica::PLACES_MAX;
 use crate::replica::entry::EntryState;
 use crate::runtime::Progress;
 
@@ -91,15 +92,17 @@ pub struct Waited {
 
 impl Spoke {
     /// Waits until each of these writes has come as far as `grade`, or was set aside; beyond [`Grade::Queued`] it
-    /// syncs at once, whatever the schedule. In the order of `mutations`. A write that is not in the outbox counts as
-    /// durable: it left when the hub's confirmation was applied here (or when somebody gave it up). For
+    /// syncs at once, whatever the schedule. In the order of `mutations`. A write that left the outbox when
+    /// the hub's confirmation was applied here is durable, and is known for as long as the replica stays open and no
+    /// more than [`PLACES_MAX`] left after it. For
     /// [`Grade::Seen`] it then asks the hub who holds each write. Ending the wait changes nothing: the writes go on.
     ///
     /// # Errors
-    /// `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
+    /// `NOT_FOUND`, naming it, for a write that is neither in the outbox nor known to have left it so: it was never
+    /// written here, was given up by somebody, or was confirmed before; `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
     /// is still open and the last trouble; before that what keeps the replica from syncing until a person acts. For
-    /// [`Grade::Seen`] also `TOO_FEW_NODES` as soon as fewer other nodes see a record, `NOT_FOUND` when its place in
-    /// the log is not known here any more, and what else the hub refuses to count.
+    /// [`Grade::Seen`] also `TOO_FEW_NODES` as soon as fewer other nodes see a record, and what else the hub refuses to
+    /// count.
     pub async fn wait_until(
         &self,
         mutations: &[MutationId],
@@ -169,6 +172,9 @@ impl Spoke {
         for mutation in mutations {
             let entry = entries.iter().find(|entry| entry.id() == *mutation);
             let revision = self.replica().place(*mutation).await?;
+            if entry.is_none() && revision.is_none() {
+                return Err(unknown(*mutation));
+            }
             let refusal = match entry.map(|entry| &entry.state) {
                 Some(EntryState::SetAside { refusal }) => Some(refusal.clone()),
                 Some(EntryState::Queued | EntryState::Dotted { .. }) if grade != Grade::Queued => {
@@ -196,6 +202,14 @@ fn stopped(seen: &Progress, before: &Progress) -> Option<Refusal> {
         .as_ref()
         .filter(|refusal| seen.status.failures > 0 && refusal.reason.class() == Class::Authentication);
     seen.stopped.as_ref().or(refused).cloned()
+}
+
+fn unknown(mutation: MutationId) -> Refusal {
+    let detail = format!(
+        "mutation {mutation} is not in the outbox, nor among the last {PLACES_MAX} that were confirmed since the \
+         replica was opened: it is long confirmed, was given up, or was never written here"
+    );
+    Refusal::new(Reason::NotFound, detail)
 }
 
 fn late(open: &[MutationId], timeout_ms: u64, seen: &Progress) -> Refusal {

@@ -147,6 +147,20 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
     a.is_file() && b.is_file()
 }
 
+/// Whether the first line of a file is one of the memory of an MCP memory server, whatever the file is called.
+pub(super) fn is_memory(path: &Path) -> Result<bool, Refusal> {
+    let mut reader = BufReader::new(open_regular(path)?);
+    let first = next_line(&mut reader, &mut 0, &mut 0)
+        .map_err(|e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display())))?;
+    let Some(Row { value: Ok(line), .. }) = first else { return Ok(false) };
+    let has = |names: &[&str]| names.iter().all(|name| line.get(name).is_some());
+    Ok(match line.get("type").and_then(Value::as_str) {
+        Some("entity") => has(&["name", "entityType", "observations"]),
+        Some("relation") => has(&["from", "relationType", "to"]),
+        _ => false,
+    })
+}
+
 fn format_of(path: &Path) -> Option<Format> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "json" => Some(Format::Json),

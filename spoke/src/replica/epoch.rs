@@ -101,13 +101,30 @@ impl Replica {
         Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX) })
     }
 
+    /// Whether there is another log to adopt.
+    ///
+    /// # Errors
+    /// `MALFORMED` when this replica has not stopped: it stands on its hub's log; [`ReplicaError::Store`].
+    pub async fn check_stopped(&self) -> Result<(), ReplicaError> {
+        let mut txn = self.read().await?;
+        match state::condition(&mut *txn).await?.stopped {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "this replica has not stopped: it follows its hub's log, and there is no other to adopt \
+                              (`spoke status`, `spoke sync`)";
+                refused(Reason::Malformed, detail)
+            }
+        }
+    }
+
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id. The caller
     /// keeps a copy of the old replica aside.
     ///
     /// # Errors
-    /// [`ReplicaError::Store`].
+    /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
     pub async fn adopt_log(&self) -> Result<(), ReplicaError> {
+        self.check_stopped().await?;
         let mut txn = self.write_txn().await?;
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::Replica;
 use super::entry::Entry;
 use super::state::{self, Backups, Condition, Report};
-use super::store::{OutboxTotals, ROWS_MAX, Range};
+use super::store::{ConfirmedRow, OutboxTotals, ROWS_MAX, Range};
 use crate::error::{ReplicaError, StoreError};
 
 /// A record as shown here.
@@ -60,6 +60,7 @@ impl Replica {
         let mut txn = self.read().await?;
         let keys = std::slice::from_ref(key);
         let confirmed = txn.confirmed_get(keys).await?.remove(key);
+        confirmed.iter().try_for_each(ConfirmedRow::check)?;
         let revision = confirmed.as_ref().map_or(Revision::ZERO, |row| row.revision);
         let pending = txn.pending_get(keys).await?.remove(key);
         let is_pending = pending.is_some();
@@ -92,6 +93,7 @@ impl Replica {
         let mut found = Vec::new();
         while found.len() < limit {
             let confirmed = txn.confirmed_page(&range, ROWS_MAX).await?;
+            confirmed.iter().try_for_each(ConfirmedRow::check)?;
             let pending = txn.pending_page(&range, ROWS_MAX).await?;
             // Beyond the end of a full page the other table may still have to speak.
             let ends = [

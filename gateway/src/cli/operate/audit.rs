@@ -1,5 +1,7 @@
 //! Commands about who did what.
 
+mod verify;
+
 use clap::{Args, Subcommand, ValueEnum};
 use proto::v1;
 use semantics::reason::{Reason, Refusal};
@@ -25,6 +27,9 @@ pub(in super::super) enum Source {
 pub(in super::super) enum AuditCommand {
     /// Lists who did what, when, from which node: oldest first, changes and access together.
     List(List),
+    /// Checks that nothing was taken out of the access log or changed in it, and names the first entry that does not
+    /// fit.
+    Verify(verify::Verify),
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +66,10 @@ const OUTCOMES: [&str; 6] = ["applied", "merged", "conflicted", "rejected", "wit
 
 impl AuditCommand {
     pub(in super::super) async fn run(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
-        let Self::List(list) = self;
+        let list = match self {
+            Self::List(list) => list,
+            Self::Verify(verify) => return verify.run(at, out).await,
+        };
         let mut hub = at.audit().await?;
         let since_ms = moment("--since", list.since.as_deref(), now_ms)?;
         let until_ms = moment("--until", list.until.as_deref(), now_ms)?;
