@@ -31,8 +31,8 @@ check: ## format and lints
 	@scripts/section "format" cargo fmt --all --check
 	@scripts/section "lints" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
-sim: ## the simulation: make sim [SEEDS=2000], or one seed again: make sim SEED=17
-	@SEEDS=$(SEEDS) SEED=$(SEED) scripts/trial simulation seeds
+sim: ## the simulation: make sim [SEEDS=2000], one seed again: make sim SEED=17 [SHRINK=1], or a plan: make sim PLAN=file
+	@SEEDS=$(SEEDS) SEED=$(SEED) SHRINK=$(SHRINK) PLAN=$(PLAN) scripts/trial simulation seeds
 
 faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=200]
 	@FAULT=$(FAULT) SEEDS=$(SEEDS) scripts/trial faults planted

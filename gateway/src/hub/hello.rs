@@ -103,7 +103,9 @@ impl Hub {
                 "the hub has {last_n} of epoch {}, but had answered {}",
                 stream.epoch, stream.answered_n
             );
-            return Err(HubError::new(Reason::LogForked, detail));
+            let is_copy = Fault::LossTakenForCopy.is_planted();
+            let reason = if is_copy { Reason::NodeForked } else { Reason::LogForked };
+            return Err(HubError::new(reason, detail));
         }
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
         let row = row.filter(|row| !row.closed);
@@ -126,6 +128,10 @@ impl Hub {
             let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
             if let Some(unused) = rows.iter().rev().find(|row| !row.closed && row.last_n == 0) {
                 return Ok(unused.clone());
+            }
+            let open = rows.iter().rev().find(|row| !row.closed);
+            if let Some(open) = open.filter(|_| Fault::EpochKeptByCopy.is_planted()) {
+                return Ok(open.clone());
             }
             self.close_longest_silent(who, &rows).await?;
             if Fault::EpochsCloseEachOther.is_planted() {
