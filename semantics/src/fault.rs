@@ -97,8 +97,6 @@ faults! {
     HeldRowPruned = "held_row_pruned",
     /// A log that went on from a backup keeps the id of the one before.
     LogIdKept = "log_id_kept",
-    /// A hub that lost what it had answered takes the spoke that knows of it for a copied replica.
-    LossTakenForCopy = "loss_taken_for_copy",
     /// A copied replica is given the epoch of the one it was copied from.
     EpochKeptByCopy = "epoch_kept_by_copy",
 }

@@ -103,9 +103,7 @@ impl Hub {
                 "the hub has {last_n} of epoch {}, but had answered {}",
                 stream.epoch, stream.answered_n
             );
-            let is_copy = Fault::LossTakenForCopy.is_planted();
-            let reason = if is_copy { Reason::NodeForked } else { Reason::LogForked };
-            return Err(HubError::new(reason, detail));
+            return Err(HubError::new(Reason::LogForked, detail));
         }
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
         let row = row.filter(|row| !row.closed);
