@@ -2,7 +2,12 @@
 //! when it fails; `SHRINK=1`: its plan is written down and, if it fails, cut down to what it needs to fail),
 //! `PLAN=file` a plan that was written down, `FIRST=n` begins elsewhere,
 //! `LEVEL=calm|network|crashes|control|clocks|retention|copies` leaves the later faults out.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of a test that reports what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of a test that reports what it did"
+)]
 
 use std::path::Path;
 use std::sync::Mutex;

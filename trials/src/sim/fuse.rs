@@ -109,7 +109,7 @@ impl World {
     pub(super) fn survives(&mut self, m: usize, act: Act, death: Option<Death>) -> bool {
         let (Some(death), Some(fuse)) = (death, self.machines[m].fuse.as_ref()) else { return true };
         let (is_dead, has_written) = fuse.put_out();
-        if !is_dead && !(has_written && death == Death::After) {
+        if !(is_dead || has_written && death == Death::After) {
             return true;
         }
         self.reached.spoke(act, death);
