@@ -34,7 +34,7 @@ check: ## format and lints
 sim: ## the simulation: make sim [SEEDS=2000], one seed again: make sim SEED=17 [SHRINK=1], or a plan: make sim PLAN=file
 	@SEEDS=$(SEEDS) SEED=$(SEED) SHRINK=$(SHRINK) PLAN=$(PLAN) scripts/trial simulation seeds
 
-faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=200]
+faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=600]
 	@FAULT=$(FAULT) SEEDS=$(SEEDS) scripts/trial faults planted
 
 chaos: ## real processes killed, stopped and cut off under load: make chaos [ROUNDS=200] [DB=sqlite|postgres]

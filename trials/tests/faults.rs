@@ -9,7 +9,7 @@ use semantics::fault::Fault;
 use trials::sim::{Failure, Level, Plan, run, run_plan};
 
 /// Seeds tried for one fault.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
 /// Runs in which a failing plan is cut down.
 const SHRINK_RUNS_MAX: usize = 60;
 /// Threads; each seed's world is its own.
