@@ -6,7 +6,7 @@ RUN cargo build --locked --release --package gateway --package spoke
 
 FROM debian:bookworm-slim
 RUN useradd --system --no-create-home --uid 7420 hubward \
-    && install --directory --owner hubward --mode 0700 /data
+    && install --directory --owner hubward --mode 0700 /data /data/keys
 COPY --from=build /build/target/release/hubward /build/target/release/spoke /usr/local/bin/
 USER 7420
 ENV HUBWARD_DATA=/data

@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # builds the dependencies anew.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help install build demo test check sim faults chaos proto
+.PHONY: help install build demo test check sim faults chaos failover proto
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -31,16 +31,21 @@ check: ## format and lints
 	@scripts/section "format" cargo fmt --all --check
 	@scripts/section "lints" cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
-sim: ## the simulation: make sim [SEEDS=2000], or one seed again: make sim SEED=17
-	@SEEDS=$(SEEDS) SEED=$(SEED) scripts/trial simulation seeds
+sim: ## the simulation: make sim [SEEDS=2000], one seed again: make sim SEED=17 [SHRINK=1], or a plan: make sim PLAN=file
+	@SEEDS=$(SEEDS) SEED=$(SEED) SHRINK=$(SHRINK) PLAN=$(PLAN) scripts/trial simulation seeds
 
-faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=200]
+faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=600]
 	@FAULT=$(FAULT) SEEDS=$(SEEDS) scripts/trial faults planted
 
 chaos: ## real processes killed, stopped and cut off under load: make chaos [ROUNDS=200] [DB=sqlite|postgres]
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) DB=$(DB) SEED=$(SEED) scripts/trial chaos rounds
+
+failover: ## gateways stopped, killed and replaced under load, the database failing over: make failover [ROUNDS=10]
+	@scripts/section "install" scripts/install test
+	@scripts/section "build" cargo build $(LOCKED) --workspace
+	@ROUNDS=$(ROUNDS) scripts/trial cluster figures
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

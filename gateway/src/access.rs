@@ -7,6 +7,7 @@
 //! - `a_flood_of_refusals_is_few_writes`: refusals are counted by the minute, everything else is written once a second.
 //! - `what_was_noted_before_a_flush_is_durable_after_it`.
 //! - `two_gateways_write_one_chain`: blocks are numbered densely by compare-and-set, each with the chain before it.
+//! - `what_was_changed_shows`: a walk over the blocks names the first entry that does not fit.
 //! - `the_oldest_blocks_go_past_the_bound`: [`BLOCKS_MAX`] of each tenant are kept, none older than [`AGE_MS_MAX`] for
 //!   longer than new ones come.
 
@@ -24,9 +25,11 @@ use tracing::warn;
 
 mod blocks;
 mod read;
+mod verify;
 
 pub use self::blocks::{AGE_MS_MAX, BLOCKS_MAX};
 pub use self::read::{Filter, Page, Position, page};
+pub use self::verify::{Noted as NotedPlace, Verified, verify};
 
 use self::blocks::Writer;
 use crate::auth::{Operator, hub_tenant};

@@ -12,6 +12,7 @@ use semantics::reason::{Reason, Refusal};
 mod backup;
 mod client;
 mod consensus;
+mod doctor;
 mod health;
 mod operate;
 mod output;
@@ -95,6 +96,9 @@ enum Command {
     Config(ConfigCommand),
     /// Asks whether the hub is ready: exit code 0 when it is.
     Health,
+    /// Looks at the hub as it lies there: logs, chains, sums of records, nodes, the store. Problems first, each with what
+    /// to do; exit code 3 when one of them is a fault.
+    Doctor(doctor::Doctor),
     /// Prints a script that completes the words of this command; your shell's manual says where it belongs.
     Completions {
         /// The shell.
@@ -240,6 +244,11 @@ impl Cli {
             Command::Health => {
                 let at = client::At { data: self.data, hub: self.hub, token: None, ca: self.ca };
                 health::run(&at, printer).await
+            }
+            Command::Doctor(doctor) => {
+                let token = credential(self.token_file)?;
+                let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
+                doctor.run(&at, printer).await
             }
             Command::Operate(operate) => {
                 let token = credential(self.token_file)?;

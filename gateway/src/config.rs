@@ -3,9 +3,14 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use semantics::reason::{Reason, Refusal};
 use serde::Deserialize;
+
+mod check;
+
+pub use self::check::variables;
 
 /// Where spokes connect, when nothing else is said.
 pub const LISTEN: &str = "127.0.0.1:7420";
@@ -18,8 +23,18 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Longest secret in a file, bytes.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 /// The keys of a settings file.
-pub const KEYS: [&str; 7] =
-    ["data", "database_url", "database_url_file", "dev", "hostnames", "listen", "operator_listen"];
+pub const KEYS: [&str; 8] = [
+    "data",
+    "database_url",
+    "database_url_file",
+    "dev",
+    "drain_lead_s",
+    "hostnames",
+    "listen",
+    "operator_listen",
+];
+/// Longest time between saying "not ready" and the drain, seconds.
+pub const DRAIN_LEAD_S_MAX: u64 = 300;
 
 /// Settings as somebody gave them: a flag, a variable HUBWARD_…, or a key of the settings file.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -34,6 +49,10 @@ pub struct Given {
     /// File that holds the database URL; a command line is seen by every user of the machine, a file is not.
     #[arg(long, env = "HUBWARD_DATABASE_URL_FILE", value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
+    /// Seconds between the moment when /readyz says "draining" and the drain itself, 0 to 300 [default: 0]: the time
+    /// in which a load balancer notices.
+    #[arg(long, env = "HUBWARD_DRAIN_LEAD_S", value_name = "SECONDS")]
+    pub drain_lead_s: Option<u64>,
     /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
     #[arg(long, env = "HUBWARD_LISTEN")]
     pub listen: Option<String>,
@@ -63,6 +82,8 @@ pub struct Config {
     pub hostnames: Vec<String>,
     /// The data folder.
     pub data: PathBuf,
+    /// Between "not ready" and the drain.
+    pub drain_lead: Duration,
 }
 
 /// A place for tenants.
@@ -99,17 +120,28 @@ impl Given {
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let name = path.display();
         let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
-        if std::fs::metadata(path).map_err(unread)?.len() > FILE_BYTES_MAX {
+        // What is no regular file tells no length, so reading is bounded and not its length looked at.
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unread)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
+        if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
             return Err(Refusal::new(
                 Reason::TooLarge,
                 format!("{name} is larger than {FILE_BYTES_MAX} bytes"),
             ));
         }
-        let text = std::fs::read_to_string(path).map_err(unread)?;
-        let table: toml::Table =
-            toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
+        let text = String::from_utf8(bytes).map_err(|_| malformed(format!("{name} is no UTF-8")))?;
+        let at_line = |e: &toml::de::Error| {
+            let before = e.span().and_then(|span| text.get(..span.start));
+            before.map_or(String::new(), |before| format!(", line {}", before.lines().count().max(1)))
+        };
+        let table: toml::Table = toml::from_str(&text)
+            .map_err(|e| malformed(format!("{name}{}: {}", at_line(&e), e.message())))?;
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(malformed(format!("{name}: unknown key {key}; did you mean {}?", nearest(key))));
+            return Err(malformed(format!(
+                "{name}: unknown key {key}; did you mean {}?",
+                nearest(key, KEYS.into_iter())
+            )));
         }
         table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
     }
@@ -123,6 +155,7 @@ impl Given {
             dev: self.dev || other.dev,
             database_url: if is_said { self.database_url } else { other.database_url },
             database_url_file: if is_said { self.database_url_file } else { other.database_url_file },
+            drain_lead_s: self.drain_lead_s.or(other.drain_lead_s),
             listen: self.listen.or(other.listen),
             operator_listen: self.operator_listen.or(other.operator_listen),
             hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
@@ -160,8 +193,15 @@ impl Given {
                 return Err(malformed(detail));
             }
         }
+        check::apart(listen, operator_listen)?;
+        self.hostnames.iter().try_for_each(|name| check::hostname(name))?;
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
-        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames: self.hostnames, data })
+        let lead_s = self.drain_lead_s.unwrap_or(0);
+        if lead_s > DRAIN_LEAD_S_MAX {
+            return Err(malformed(format!("drain_lead_s: {lead_s} is more than {DRAIN_LEAD_S_MAX} seconds")));
+        }
+        let (hostnames, drain_lead) = (self.hostnames, Duration::from_secs(lead_s));
+        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames, data, drain_lead })
     }
 }
 
@@ -181,9 +221,9 @@ pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
     }
 }
 
-/// The known key that is written most alike.
-fn nearest(key: &str) -> &'static str {
-    KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default()
+/// The known word that is written most alike.
+fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
+    known.min_by_key(|known| distance(word, known)).unwrap_or_default()
 }
 
 /// How many letters are put in, taken out or changed between two words.
@@ -270,7 +310,10 @@ mod tests {
             ("listen = 'here'", "listen"),
             ("database_url = 'mysql://x'", "database_url"),
             ("database_url = 'memory:'", "database_url"),
+            ("drain_lead_s = 301", "drain_lead_s"),
             ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
+            ("listen = '127.0.0.1:7421'", "operator_listen"),
+            ("hostnames = ['my hub']", "hostnames"),
         ] {
             let refusal = given(text).check().unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);

@@ -15,6 +15,7 @@ pub mod committer;
 mod compare;
 pub mod control;
 pub mod error;
+pub mod examine;
 pub mod feed;
 pub mod hello;
 pub mod known;
@@ -29,6 +30,7 @@ pub mod reconcile;
 pub mod recovery;
 pub mod registry;
 mod seal;
+mod seen;
 pub mod session;
 pub mod work;
 

@@ -1,6 +1,6 @@
 //! A store that counts what passes through it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -74,6 +74,9 @@ impl TenantIo for MeteredIo<'_> {
 impl Store for Metered {
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
+    }
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        self.inner.settings().await
     }
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {
         self.inner.create_tenant(tenant, head).await

@@ -26,7 +26,7 @@ pub fn routes(gate: Arc<Gate>) -> Router {
 }
 
 async fn ready(State(gate): State<Arc<Gate>>) -> (StatusCode, &'static str) {
-    if gate.draining.is_cancelled() {
+    if gate.leaving.is_cancelled() || gate.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     let store = gate.hub.store();

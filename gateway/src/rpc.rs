@@ -8,6 +8,7 @@ use tonic::{Request, Status};
 
 pub mod admin;
 pub mod audit;
+pub mod examine;
 pub mod inflow;
 pub mod keeper;
 pub mod layers;
@@ -47,6 +48,8 @@ pub struct Gate {
     pub metrics: Metrics,
     /// Everything that runs beside a call; waited for at shutdown.
     pub tasks: TaskTracker,
+    /// Set when the gateway is about to shut down: it says that it is not ready, and serves on.
+    pub leaving: CancellationToken,
     /// Set when the gateway shuts down: no new sessions, no new pushes.
     pub draining: CancellationToken,
     /// Who came, and what became of it.
@@ -62,11 +65,11 @@ impl Gate {
     pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
         let tasks = TaskTracker::new();
         let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
-        let draining = CancellationToken::new();
+        let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         tasks.spawn(keepers.clone().maintain(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
-        Arc::new(Self { hub, metrics, access, tasks, draining, keepers, seats })
+        Arc::new(Self { hub, metrics, access, tasks, leaving, draining, keepers, seats })
     }
 
     /// Refuses what comes while the gateway shuts down.

@@ -9,10 +9,11 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
+use proto::v1::examine_service_server::ExamineServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
-use semantics::ids::TenantId;
+use semantics::ids::{LogId, TenantId};
 use semantics::reason::Reason;
 use semantics::session::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
@@ -35,6 +36,7 @@ use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
+use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
@@ -52,6 +54,8 @@ use crate::tls;
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the database to be closed in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Between two tries to open a database that has moved.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Used assertions and expired tokens are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A connection on which nothing is heard is asked for a sign of life after this.
@@ -105,6 +109,14 @@ enum Engine {
 }
 
 impl Engine {
+    /// Cancelled when the database has moved away from under this store.
+    fn moved(&self) -> CancellationToken {
+        match self {
+            Self::Memory | Self::Sqlite(_) => CancellationToken::new(),
+            Self::Postgres(store) => store.moved(),
+        }
+    }
+
     async fn close(&self) {
         match self {
             Self::Memory => {}
@@ -122,15 +134,15 @@ impl Engine {
 pub async fn open(config: &Config) -> Result<Opened, HubError> {
     place::make_folder(&config.data)?;
     let metrics = Metrics::new();
-    let engine = open_engine(config).await?;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = open_engine(config, clock.as_ref(), entropy.as_ref()).await?;
     let store: Arc<dyn Store> = match engine.clone() {
         Engine::Memory => Arc::new(MemoryStore::new()),
         Engine::Sqlite(store) => Arc::new(store),
         Engine::Postgres(store) => Arc::new(store),
     };
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics.clone()));
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hub = Hub::new(Parts {
         store,
         clock: Arc::clone(&clock),
@@ -145,7 +157,7 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
     Ok(Opened { hub, trust, metrics, engine, entropy, clock })
 }
 
-async fn open_engine(config: &Config) -> Result<Engine, HubError> {
+async fn open_engine(config: &Config, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Engine, HubError> {
     Ok(match &config.store {
         StoreAt::Memory => Engine::Memory,
         StoreAt::Folder => {
@@ -153,7 +165,13 @@ async fn open_engine(config: &Config) -> Result<Engine, HubError> {
             place::make_private(&config.data.join(DATABASE_FILE))?;
             Engine::Sqlite(SqliteStore::open(&config.data).await?)
         }
-        StoreAt::Postgres(url) => Engine::Postgres(PostgresStore::connect(url).await?),
+        StoreAt::Postgres(url) => {
+            let mut store = PostgresStore::connect(url).await?;
+            for (tenant, before) in store.settle(clock.now_ms(), || LogId(entropy.bytes16())).await? {
+                warn!(%tenant, %before, "the database failed over to a standby that may lack the end of the log: it is a new log now");
+            }
+            Engine::Postgres(store)
+        }
     })
 }
 
@@ -174,6 +192,7 @@ pub struct Running {
     /// What its services share.
     pub gate: Arc<Gate>,
     engine: Engine,
+    drain_lead: Duration,
     health: HealthReporter,
     spokes: Serving,
     operators: Serving,
@@ -185,19 +204,57 @@ struct Serving {
     task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
-/// Runs until `shutdown` resolves, then drains.
+/// Runs until `shutdown` resolves, then drains. When the database moves to another server, the hub ends what it does,
+/// forgets what it knows, and begins anew there on the same addresses: every spoke is greeted again, and what it says
+/// of itself is held against the logs as they are then.
 ///
 /// # Errors
 /// What keeps the hub from starting.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HubError> {
-    let opened = open(&config).await?;
+pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HubError> {
+    tokio::pin!(shutdown);
+    let mut opened = open(&config).await?;
     let dev_token = if config.dev { Some(dev_tenant(&opened).await?) } else { None };
-    let running = start(&config, opened).await?;
-    place::announce(&config, running.at, dev_token.as_deref())?;
-    shutdown.await;
-    running.drain().await;
+    let mut is_announced = false;
+    loop {
+        let moved = opened.engine.moved();
+        let running = start(&config, opened).await?;
+        if !is_announced {
+            place::announce(&config, running.at, dev_token.as_deref())?;
+            is_announced = true;
+            (config.listen, config.operator_listen) = (running.at.listen, running.at.operator_listen);
+        }
+        let is_over = tokio::select! {
+            () = &mut shutdown => true,
+            () = moved.cancelled() => false,
+        };
+        if is_over {
+            running.drain().await;
+            break;
+        }
+        warn!("the database has moved: beginning anew");
+        running.leave().await;
+        let again = tokio::select! {
+            () = &mut shutdown => None,
+            again = open_again(&config) => Some(again?),
+        };
+        match again {
+            Some(again) => opened = again,
+            None => break,
+        }
+    }
     place::forget(&config.data);
     Ok(())
+}
+
+/// Opens a store that may not be there yet.
+async fn open_again(config: &Config) -> Result<Opened, HubError> {
+    loop {
+        match open(config).await {
+            Err(error) if error.reason() == Reason::StoreUnavailable => warn!(%error, "not there yet"),
+            opened => return opened,
+        }
+        tokio::time::sleep(OPEN_AGAIN_AFTER).await;
+    }
 }
 
 /// Starts listening.
@@ -220,7 +277,9 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
-    let admin = Routes::new(admin).add_service(operator).add_service(audit);
+    let examine = ExamineServiceServer::new(ExamineHandler(Arc::clone(&gate)))
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
     let admin = with_rights(admin.into_axum_router(), &trust);
     let operator_routes =
         layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
@@ -239,7 +298,8 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     };
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
-    Ok(Running { at, gate, engine, health, spokes, operators })
+    let drain_lead = config.drain_lead;
+    Ok(Running { at, gate, engine, drain_lead, health, spokes, operators })
 }
 
 /// Looks who is calling, and then how much of the call is held until it is whole.
@@ -339,13 +399,37 @@ impl Running {
         self.gate.access.flush().await;
     }
 
-    /// Stops: not ready any more, no new sessions or pushes, a goodbye to each session, what is under way is
-    /// finished; after [`DRAIN_WITHIN`] what is left is cut off. Then the database is closed, and an embedded one
-    /// is one whole file.
+    /// Stops: not ready any more, and everything else as before for the time that a load balancer is given to
+    /// notice; then no new sessions or pushes, a goodbye to each session, what is under way is finished; after
+    /// [`DRAIN_WITHIN`] what is left is cut off. Then the database is closed, and an embedded one is one whole file.
     pub async fn drain(self) {
-        info!("draining");
-        self.gate.draining.cancel();
+        info!(lead_s = self.drain_lead.as_secs(), "leaving");
+        self.gate.leaving.cancel();
         self.health.set_not_serving::<SyncServiceServer<SyncHandler>>().await;
+        tokio::time::sleep(self.drain_lead).await;
+        info!("draining");
+        let engine = self.engine.clone();
+        self.end().await;
+        if tokio::time::timeout(CLOSE_WITHIN, engine.close()).await.is_err() {
+            warn!("the database is not closed in order; the next start reads its journal");
+        }
+        info!("stopped");
+    }
+
+    /// Stops at once, when the database has moved: what is under way ends with an error, a goodbye to each session.
+    async fn leave(self) {
+        self.gate.leaving.cancel();
+        self.health.set_not_serving::<SyncServiceServer<SyncHandler>>().await;
+        // Who waits for a connection waits no more.
+        let closing = self.engine.clone();
+        let closed = tokio::spawn(async move { closing.close().await });
+        self.end().await;
+        // What still waits for the old server ends with its own bounds.
+        closed.abort();
+    }
+
+    async fn end(self) {
+        self.gate.draining.cancel();
         self.gate.tasks.close();
         self.spokes.stop.cancel();
         let mut spokes = self.spokes.task;
@@ -363,9 +447,5 @@ impl Running {
             operators.abort();
         }
         self.gate.access.flush().await;
-        if tokio::time::timeout(CLOSE_WITHIN, self.engine.close()).await.is_err() {
-            warn!("the database is not closed in order; the next start reads its journal");
-        }
-        info!("stopped");
     }
 }

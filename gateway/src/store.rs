@@ -21,6 +21,7 @@
 //! - `pruning_takes_a_bounded_number_of_commits`: at most [`PRUNE_COMMITS_MAX`] in one call, the oldest first.
 //! - `writes_stop_when_the_settings_no_longer_keep_them`: a write whose commit would not be kept is
 //!   [`StoreError::Unsafe`] and has written nothing, also when the settings changed after the store was opened.
+//! - `an_engine_tells_its_settings`: with no address and no secret in them.
 //! - `exclusive_shuts_out_other_appends`: between [`Store::exclusive`] and its end no other append succeeds; it
 //!   ends by itself within [`EXCLUSIVE_MS_MAX`] when its holder stops.
 //! - `unknown_means_maybe`: [`StoreError::Unknown`] is returned only when the append may or may not have happened.
@@ -388,6 +389,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError::Unsafe`] names the setting that does not; [`StoreError::Unavailable`].
     async fn check(&self) -> Result<(), StoreError>;
+    /// What the engine says of itself, by name: its version, what its settings keep, its sizes. For people; no
+    /// addresses and no secrets. Nothing where an engine has nothing to say.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        Ok(BTreeMap::new())
+    }
     /// Makes a tenant with this head; false when it exists.
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError>;
     /// Tenants after a name, in byte order.

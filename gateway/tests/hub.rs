@@ -20,6 +20,8 @@ mod compare;
 mod conflicts;
 #[path = "hub/control.rs"]
 mod control;
+#[path = "hub/examine.rs"]
+mod examine;
 #[path = "hub/gateways.rs"]
 mod gateways;
 #[path = "hub/groups.rs"]
@@ -36,6 +38,8 @@ mod paging;
 mod recovery;
 #[path = "hub/registry.rs"]
 mod registry;
+#[path = "hub/seen.rs"]
+mod seen;
 #[path = "hub/streams.rs"]
 mod streams;
 #[path = "hub/views.rs"]
@@ -92,6 +96,7 @@ macro_rules! hub_tests {
                     registering_again_gives_the_same_node,
                 }
                 gateways {
+                    one_gateway_at_a_time_looks_after_a_tenant,
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
@@ -149,6 +154,12 @@ macro_rules! hub_tests {
                     scopes_differ_after_a_write_and_not_without_one,
                     a_range_begins_only_where_its_node_was_told,
                 }
+                examine {
+                    a_chain_is_checked_page_by_page_to_its_head,
+                    sums_made_anew_are_those_that_are_kept,
+                    what_is_pruned_is_no_gap,
+                    a_log_tells_what_holds_it,
+                }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,
                     what_a_spoke_tells_of_itself_is_known_on_every_gateway,
@@ -157,16 +168,24 @@ macro_rules! hub_tests {
                     active_nodes_are_counted_by_health,
                     what_an_admin_sets_goes_before_what_a_node_declared,
                 }
+                seen {
+                    a_change_is_seen_by_those_who_acknowledged_a_cut_at_or_past_it,
+                    who_cannot_see_it_or_was_revoked_is_not_counted,
+                    a_view_that_grew_counts_from_its_own_cut_on,
+                    a_node_learns_of_its_own_changes_alone,
+                }
                 access {
                     what_was_noted_before_a_flush_is_durable_after_it,
                     a_flood_of_refusals_is_few_writes,
                     a_note_never_waits,
                     two_gateways_write_one_chain,
+                    what_was_changed_shows,
                     filters_choose_by_time_principal_event_and_reason,
                 }
                 hello {
                     hub_restored,
                     a_replica_that_is_a_copy_is_told,
+                    a_spoke_that_speaks_as_the_first_ones_did_is_served,
                     epochs_of_one_node_are_bounded,
                     reconcile_tells_what_became_of_every_dot,
                     welcome_tells_the_hubs_time,

@@ -14,10 +14,14 @@ mod support;
 mod append;
 #[path = "store/backup.rs"]
 mod backup;
+#[path = "store/crash.rs"]
+mod crash;
 #[path = "store/exclusive.rs"]
 mod exclusive;
 #[path = "store/isolation.rs"]
 mod isolation;
+#[path = "store/model.rs"]
+mod model;
 #[path = "store/odd_text.rs"]
 mod odd_text;
 #[path = "store/plain.rs"]
@@ -28,6 +32,8 @@ mod prune;
 mod read;
 #[path = "store/server.rs"]
 mod server;
+#[path = "store/settings.rs"]
+mod settings;
 
 /// Makes one test of each case, in a module named after the engine. The second argument opens an empty engine, or
 /// gives `None` where it is not available.
@@ -88,6 +94,9 @@ macro_rules! store_tests {
                     a_row_without_a_pointer_says_so,
                     held_revisions_are_told,
                     pruning_what_is_not_there_is_no_error,
+                }
+                settings {
+                    an_engine_tells_its_settings,
                 }
                 read {
                     log_pages_are_in_revision_order,

@@ -9,6 +9,7 @@ mod mutation;
 mod outcome;
 mod record;
 mod recovery;
+mod seen;
 mod session;
 
 use prost::Message;

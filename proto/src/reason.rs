@@ -74,7 +74,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::ProtocolVersion
         | Reason::StoreUnsafe
         | Reason::ReplicaLocked
-        | Reason::NotJoined => Code::FailedPrecondition,
+        | Reason::NotJoined
+        | Reason::TooFewNodes => Code::FailedPrecondition,
         Reason::GroupRejected | Reason::Stale | Reason::OutOfOrder => Code::Aborted,
         Reason::ControlKind | Reason::NotInView | Reason::PermissionDenied => Code::PermissionDenied,
         Reason::BadSignature
@@ -90,6 +91,7 @@ pub const fn code(reason: Reason) -> Code {
         Reason::StoreCorrupt | Reason::Unsound => Code::DataLoss,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Internal => Code::Internal,
+        Reason::NotOffered => Code::Unimplemented,
     }
 }
 

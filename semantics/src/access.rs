@@ -9,6 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::ids::{Digest, TenantId};
 use crate::reason::Reason;
 
+mod walk;
+
+pub use self::walk::{Break, Walked};
+
 /// Most bytes of a block's entries, as JSON.
 pub const BLOCK_BYTES_MAX: usize = 48 * 1024;
 /// Longest name of a principal, bytes.
@@ -67,6 +71,31 @@ pub enum Event {
         /// Until when, milliseconds since 1970-01-01 UTC.
         expires_ms: u64,
     },
+    /// An operator was made for the tenant.
+    OperatorCreated {
+        /// Its name.
+        name: String,
+        /// What it may do.
+        role: String,
+        /// Until when its credential is good, milliseconds since 1970-01-01 UTC.
+        expires_ms: u64,
+    },
+    /// An operator of the tenant was given another credential.
+    OperatorRotated {
+        /// Its name.
+        name: String,
+        /// Until when the new one is good, milliseconds since 1970-01-01 UTC.
+        expires_ms: u64,
+    },
+    /// An operator of the tenant was ended for good.
+    OperatorRevoked {
+        /// Its name.
+        name: String,
+    },
+    /// An operator let spokes send again what the log lost when it went on from a backup.
+    RecoveryBegun,
+    /// An operator ended that.
+    RecoveryFinished,
     /// Calls of one principal were refused for one reason in one minute.
     Refused {
         /// Why.
@@ -89,12 +118,17 @@ pub enum Event {
 }
 
 /// What events are called, in order.
-pub const EVENT_NAMES: [&str; 10] = [
+pub const EVENT_NAMES: [&str; 15] = [
     "access_token_issued",
     "join_token_created",
     "node_joined",
     "not_kept",
+    "operator_created",
+    "operator_revoked",
+    "operator_rotated",
     "others_refused",
+    "recovery_begun",
+    "recovery_finished",
     "refused",
     "session_closed",
     "session_cut",
@@ -114,6 +148,11 @@ impl Event {
             Self::AccessTokenIssued => "access_token_issued",
             Self::TenantCreated => "tenant_created",
             Self::JoinTokenCreated { .. } => "join_token_created",
+            Self::OperatorCreated { .. } => "operator_created",
+            Self::OperatorRotated { .. } => "operator_rotated",
+            Self::OperatorRevoked { .. } => "operator_revoked",
+            Self::RecoveryBegun => "recovery_begun",
+            Self::RecoveryFinished => "recovery_finished",
             Self::Refused { .. } => "refused",
             Self::OthersRefused { .. } => "others_refused",
             Self::NotKept { .. } => "not_kept",

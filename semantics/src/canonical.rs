@@ -9,6 +9,10 @@ use serde_json::{Map, Number, Value};
 use crate::envelope::BODY_BYTES_MAX;
 use crate::reason::{Reason, Refusal};
 
+mod strict;
+
+pub use strict::{from_json, object_from_json};
+
 /// Deepest nesting of arrays and objects; a scalar has depth 0, `{}` has depth 1.
 pub const DEPTH_MAX: usize = 64;
 /// Largest magnitude of an integer that a double holds and no other integer rounds to: 2^53 - 1.

@@ -95,6 +95,10 @@ faults! {
     DotsNotStored = "dots_not_stored",
     /// Pruning takes what an open conflict names.
     HeldRowPruned = "held_row_pruned",
+    /// A log that went on from a backup keeps the id of the one before.
+    LogIdKept = "log_id_kept",
+    /// A copied replica is given the epoch of the one it was copied from.
+    EpochKeptByCopy = "epoch_kept_by_copy",
 }
 
 impl Fault {

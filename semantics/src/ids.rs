@@ -30,7 +30,7 @@ pub enum IdError {
         bytes_max: usize,
     },
     /// A control character, or a character outside the identifier's alphabet.
-    #[error("{what} has the character {found:?} at byte {at}, which is not allowed there")]
+    #[error("{what} has the character {found:?} at byte {at}, which is not allowed there: {allowed}")]
     Character {
         /// Which identifier.
         what: &'static str,
@@ -38,6 +38,8 @@ pub enum IdError {
         found: char,
         /// Byte offset.
         at: usize,
+        /// What is allowed.
+        allowed: &'static str,
     },
     /// Hexadecimal text of the wrong length or alphabet.
     #[error("{what} must be {digits} hexadecimal digits")]
@@ -50,7 +52,7 @@ pub enum IdError {
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $ok:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $ok:expr, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -71,7 +73,7 @@ macro_rules! name_type {
                 }
                 let ok: fn(char) -> bool = $ok;
                 match text.char_indices().find(|(_, c)| !ok(*c)) {
-                    Some((at, found)) => Err(IdError::Character { what: $what, found, at }),
+                    Some((at, found)) => Err(IdError::Character { what: $what, found, at, allowed: $allowed }),
                     None => Ok(Self(text)),
                 }
             }
@@ -106,33 +108,36 @@ macro_rules! name_type {
     };
 }
 
+/// What [`is_name_char`] takes, for a person.
+const NAME_CHARS: &str = "lower-case letters a to z, digits, '_', '-' and '.' are";
+
 fn is_name_char(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.')
 }
 
 name_type!(
     /// A tenant: the unit of isolation and of ordering. Lower-case ASCII letters, digits, `_`, `-`, `.`.
-    TenantId, "tenant", NAME_BYTES_MAX, is_name_char
+    TenantId, "tenant", NAME_BYTES_MAX, is_name_char, NAME_CHARS
 );
 name_type!(
     /// A domain: the label on nodes and records that sharing speaks about. Same alphabet as a tenant.
-    Domain, "domain", NAME_BYTES_MAX, is_name_char
+    Domain, "domain", NAME_BYTES_MAX, is_name_char, NAME_CHARS
 );
 name_type!(
     /// A kind's name: any UTF-8 but control characters; compared as bytes.
-    Kind, "kind", NAME_BYTES_MAX, |c| !c.is_control()
+    Kind, "kind", NAME_BYTES_MAX, |c| !c.is_control(), "all but control characters are"
 );
 name_type!(
     /// A record's id inside its kind: any UTF-8 (control characters and U+0000 included); compared as bytes.
-    RecordId, "record id", RECORD_ID_BYTES_MAX, |_| true
+    RecordId, "record id", RECORD_ID_BYTES_MAX, |_| true, "all are"
 );
 name_type!(
     /// The value of a kind's facet field: any UTF-8; compared as bytes.
-    Facet, "facet", RECORD_ID_BYTES_MAX, |_| true
+    Facet, "facet", RECORD_ID_BYTES_MAX, |_| true, "all are"
 );
 name_type!(
     /// Whom a record's data is about, so that it can be erased. Any UTF-8; compared as bytes.
-    Subject, "subject", RECORD_ID_BYTES_MAX, |_| true
+    Subject, "subject", RECORD_ID_BYTES_MAX, |_| true, "all are"
 );
 
 impl From<Digest> for RecordId {

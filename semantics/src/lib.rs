@@ -29,6 +29,8 @@ pub mod recovery;
 pub mod role;
 pub mod schedule;
 pub mod schema;
+pub mod seen;
 pub mod session;
+pub mod shown;
 pub mod version;
 pub mod view;

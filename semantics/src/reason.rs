@@ -165,6 +165,10 @@ reasons! {
     BadToken = 45, "BAD_TOKEN", Data, false, "start the listing anew";
     /// A diagnosis has found something wrong.
     Unsound = 46, "UNSOUND", Data, false, "do what the report says of each problem";
+    /// Fewer nodes see the record than were to be waited for.
+    TooFewNodes = 47, "TOO_FEW_NODES", Data, false, "wait for fewer nodes, or let more nodes see the record";
+    /// What is asked for has its place and is not there yet.
+    NotOffered = 48, "NOT_OFFERED", Platform, false, "ask for what this version offers";
 }
 
 /// A refusal that is recorded: the mutation's dot is consumed and it had no effect.

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::commit::Head;
 use crate::cursor::Cursor;
 use crate::envelope::Base;
+use crate::fault::Fault;
 use crate::ids::{CommitNumber, Digest, Dot, Key, LogId, Revision, Writer};
 use crate::version::Version;
 
@@ -92,6 +94,22 @@ impl Restored {
     pub fn told(&self) -> Recovery {
         Recovery { predecessor: self.predecessor, commit: self.commit, revision: self.revision }
     }
+}
+
+/// The log that goes on from what a backup holds of another one: its head, and what it remembers of that one.
+#[must_use]
+pub fn renewed(backed_up: &Head, log_id: LogId, before: Option<&Restored>, time_ms: u64) -> (Head, Restored) {
+    let log_id = if Fault::LogIdKept.is_planted() { backed_up.log_id } else { log_id };
+    let restored = Restored {
+        predecessor: backed_up.log_id,
+        commit: backed_up.commit,
+        revision: backed_up.revision,
+        chain: backed_up.chain,
+        restores: before.map_or(0, |before| before.restores).saturating_add(1),
+        time_ms,
+        phase: Phase::Stopped,
+    };
+    (Head { log_id, ..*backed_up }, restored)
 }
 
 /// What a spoke is told of a log that takes back what it lost.

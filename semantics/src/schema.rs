@@ -6,6 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::reason::{Reason, Refusal};
 
+mod cost;
+
+pub use cost::{LOOKS_MAX, STEPS_MAX};
+
 /// Longest schema, bytes of JSON.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Most violations that are counted.
@@ -19,11 +23,11 @@ pub struct CompiledSchema(Option<Validator>);
 
 impl CompiledSchema {
     /// Compiles a schema. Patterns run on an engine of linear time, so look-around and back-references are
-    /// refused: a schema must not be able to stop the hub.
+    /// refused, and references are followed before they are used: a schema must not be able to stop the hub.
     ///
     /// # Errors
-    /// `TOO_LARGE` past [`SCHEMA_BYTES_MAX`], `MALFORMED` when it is no valid schema, refers to another document
-    /// or has a pattern that is not supported.
+    /// `TOO_LARGE` past [`SCHEMA_BYTES_MAX`], [`LOOKS_MAX`] or [`STEPS_MAX`], `MALFORMED` when it is no valid schema,
+    /// refers to another document or otherwise than by a pointer, or has a pattern that is not supported.
     pub fn compile(schema: &Value) -> Result<Self, Refusal> {
         if *schema == Value::Bool(true) {
             return Ok(Self(None));
@@ -33,6 +37,7 @@ impl CompiledSchema {
             let detail = format!("schema has {bytes} bytes, at most {SCHEMA_BYTES_MAX} are allowed");
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
+        cost::check(schema)?;
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .offline()

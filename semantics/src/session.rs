@@ -11,6 +11,20 @@ use crate::recovery::{Recovery, RemnantPage};
 
 /// Version of the session protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// The oldest version that a hub still speaks: the one before its own, where there is one.
+pub const PROTOCOL_VERSION_OLDEST: u32 = older(PROTOCOL_VERSION);
+
+/// The version before this one; the first has none before it.
+const fn older(version: u32) -> u32 {
+    if version > 1 { version - 1 } else { version }
+}
+
+/// The version in which a hub goes on with a spoke that asked for this one: the spoke's own. `None`: the hub does not
+/// speak it.
+#[must_use]
+pub fn spoken(asked: u32) -> Option<u32> {
+    (PROTOCOL_VERSION_OLDEST..=PROTOCOL_VERSION).contains(&asked).then_some(asked)
+}
 /// Most mutations of one writer that are dotted and unanswered (W).
 pub const UNANSWERED_MAX: u64 = 256;
 /// Largest message, bytes.
@@ -222,4 +236,17 @@ pub struct Reconciliation {
     pub next: Option<CommitNumber>,
     /// The new epoch, with the last page.
     pub epoch: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_speaks_its_own_version_and_the_one_before() {
+        assert_eq!((older(7), older(2), older(1)), (6, 1, 1));
+        assert_eq!(spoken(PROTOCOL_VERSION), Some(PROTOCOL_VERSION));
+        assert_eq!(spoken(PROTOCOL_VERSION_OLDEST), Some(PROTOCOL_VERSION_OLDEST));
+        assert_eq!((spoken(PROTOCOL_VERSION + 1), spoken(PROTOCOL_VERSION_OLDEST - 1)), (None, None));
+    }
 }

@@ -1,6 +1,6 @@
 //! The test vectors of docs/protocol.md. They are made here from fixed inputs and must equal the file, which
 //! trials/python/digest.py recomputes with code of its own. A change of them is a change of the protocol:
-//! `HUBWARD_WRITE_VECTORS=1 cargo test -p semantics --test vectors` writes the file anew.
+//! `WRITE_VECTORS=1 cargo test -p semantics --test vectors` writes the file anew.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/digests.json");
 #[test]
 fn the_test_vectors_hold() {
     let made = vectors();
-    if std::env::var_os("HUBWARD_WRITE_VECTORS").is_some() {
+    if std::env::var_os("WRITE_VECTORS").is_some() {
         std::fs::create_dir_all(Path::new(FILE).parent().unwrap()).unwrap();
         std::fs::write(FILE, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
     }

@@ -41,6 +41,7 @@
 mod compared;
 pub(crate) mod open;
 mod scheduled;
+mod seen;
 mod synced;
 mod waited;
 

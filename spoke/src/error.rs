@@ -16,6 +16,9 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// The file is of a newer program: it has this migration, which this one does not know. Nothing was changed.
+    #[error("the replica is of a newer spoke: it has migration {0}, which this one does not know")]
+    Newer(i64),
     /// No room on the disk; the transaction had no effect.
     #[error("the disk below the replica is full")]
     Full,
@@ -42,6 +45,7 @@ impl ReplicaError {
                 let reason = match error {
                     StoreError::Unavailable(_) => Reason::StoreUnavailable,
                     StoreError::Corrupt { .. } => Reason::StoreCorrupt,
+                    StoreError::Newer(_) => Reason::ProtocolVersion,
                     StoreError::Full => Reason::StoreFull,
                 };
                 Refusal::new(reason, error.to_string())

@@ -19,6 +19,7 @@ mod row;
 use std::path::{Path, PathBuf};
 
 use semantics::ids::Kind;
+use semantics::reason::Reason;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ use self::read::Rows;
 pub use self::read::{FILE_BYTES_MAX, Format, LINE_BYTES_MAX, LINES_FILE_BYTES_MAX, ROWS_FILE_MAX};
 use self::rejected::Rejected;
 use self::row::{Asked, Rules};
-use crate::error::ReplicaError;
+use crate::error::{ReplicaError, refused};
 use crate::replica::{Replica, WriteOp};
 
 /// Rows that are read and written at once.
@@ -77,7 +78,8 @@ pub struct Summary {
 /// Imports a file.
 ///
 /// # Errors
-/// `MALFORMED` for what is no regular file or of no known format, `TOO_LARGE` past the bounds, `OVERLOADED` when the
+/// `MALFORMED` for what is no regular file or of no known format, and for the memory of an MCP memory server where
+/// neither a mapping nor an id is named: what its lines mean stands in a mapping; `TOO_LARGE` past the bounds, `OVERLOADED` when the
 /// outbox is full; [`ReplicaError::Store`].
 pub async fn run(
     replica: &Replica,
@@ -87,6 +89,13 @@ pub async fn run(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, ReplicaError> {
     let mut rules = Rules::new(options)?;
+    if options.mapping == Mapping::default() && options.id_fields.is_empty() && read::is_memory(path)? {
+        let detail = format!(
+            "{}: this looks like the memory of an MCP memory server: import it with --mapping mcp-memory",
+            path.display()
+        );
+        return refused(Reason::Malformed, detail);
+    }
     let mut rows = Rows::open(path, options.mapping.format)?;
     let mut rejected = Rejected::new(path, options);
     let (mut written, mut unchanged, mut passed_over) = (0, 0, 0);

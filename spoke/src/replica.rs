@@ -14,6 +14,7 @@ mod kinds;
 pub mod memory;
 mod outbox;
 mod pending;
+mod places;
 mod read;
 mod recover;
 mod settle;
@@ -33,6 +34,8 @@ use semantics::reason::Reason;
 
 pub use self::greet::{Greeting, WelcomeTaken};
 use self::kinds::Kinds;
+pub use self::places::PLACES_MAX;
+use self::places::Places;
 pub use self::read::{Item, ReplicaStatus};
 pub use self::state::{Backups, Condition, Identity, Report};
 use self::store::{MetaKey, Mode, ReplicaStore, ReplicaTxn};
@@ -52,6 +55,7 @@ pub struct Replica {
     entropy: Arc<dyn Entropy>,
     identity: Identity,
     kinds: Mutex<Option<(u64, Arc<Kinds>)>>,
+    places: Places,
 }
 
 impl Replica {
@@ -80,7 +84,7 @@ impl Replica {
         }
         state::save(&mut *txn, MetaKey::Identity, &identity).await?;
         txn.commit().await?;
-        Ok(Self { store, entropy, identity, kinds: Mutex::new(None) })
+        Ok(Self { store, entropy, identity, kinds: Mutex::new(None), places: Places::default() })
     }
 
     /// Whose replica this is.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use semantics::compare::{RangeAsk, RangeSum, Scopes};
 use semantics::ids::Revision;
 use semantics::reason::{Reason, Refusal};
+use semantics::seen::Seen;
 use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,10 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// The sum of a range of records at the hub.
     async fn range(&self, _ask: &RangeAsk) -> Result<RangeSum, Refusal> {
         Err(Refusal::new(Reason::Unreachable, "there is no hub to compare with"))
+    }
+    /// How many other nodes hold changes that this node wrote, one count for each revision.
+    async fn seen(&self, _revisions: &[Revision]) -> Result<Vec<Seen>, Refusal> {
+        Err(Refusal::new(Reason::Unreachable, "there is no hub that counts"))
     }
     /// Bytes that went over the wire so far, both ways.
     fn traffic(&self) -> Traffic {

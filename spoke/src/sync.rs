@@ -14,7 +14,7 @@ mod message;
 use semantics::cursor::Cursor;
 use semantics::endpoint::Endpoints;
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{ClientMessage, ServerMessage};
+use semantics::session::{ClientMessage, Hello, ServerMessage};
 
 use self::backoff::Backoff;
 pub use self::config::Config;
@@ -27,9 +27,9 @@ pub enum Phase {
     Idle,
     /// Waits before it connects again.
     Waiting,
-    /// Opens a connection.
+    /// Prepares its greeting, then opens a connection: a hub is not called with nothing to say.
     Connecting,
-    /// Has a connection and prepares or has sent its greeting.
+    /// Has a connection and has sent its greeting.
     Greeting,
     /// In session.
     Live,
@@ -84,6 +84,8 @@ pub struct Sync {
     pinged: Option<(u64, u64)>,
     phase: Phase,
     push: PushState,
+    /// The greeting for the connection that is being opened.
+    hello: Option<Hello>,
     /// Whether the outbox may hold something that was not yet looked at.
     outbox_dirty: bool,
     consumed_bytes: u64,
@@ -119,6 +121,7 @@ impl Sync {
             pinged: None,
             phase: Phase::Idle,
             push: PushState::Idle,
+            hello: None,
             outbox_dirty: true,
             consumed_bytes: 0,
             ack: None,
@@ -167,12 +170,7 @@ impl Sync {
                 self.backoff.succeeded();
                 actions
             }
-            Event::Connected if self.phase == Phase::Connecting => {
-                self.phase = Phase::Greeting;
-                self.heard_ms = now_ms;
-                vec![Action::Step(Step::PrepareHello { credit_bytes: self.config.credit_bytes })]
-            }
-            Event::Connected => Vec::new(),
+            Event::Connected => self.connected(now_ms),
             Event::ConnectFailed(refusal) if self.phase == Phase::Connecting => self.ended(refusal),
             Event::ConnectFailed(_) => Vec::new(),
             Event::Disconnected(refusal) if self.is_connected() => {
@@ -223,10 +221,22 @@ impl Sync {
         self.consumed_bytes = 0;
         self.ack = None;
         self.is_caught_up = false;
+        self.hello = None;
+        self.endpoints.choose();
         vec![
             Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.greeting_ms },
-            Action::Connect { endpoint: self.endpoints.choose() },
+            Action::Step(Step::PrepareHello { credit_bytes: self.config.credit_bytes }),
         ]
+    }
+
+    fn connected(&mut self, now_ms: u64) -> Vec<Action> {
+        if self.phase != Phase::Connecting {
+            return Vec::new();
+        }
+        let Some(hello) = self.hello.take() else { return Vec::new() };
+        self.phase = Phase::Greeting;
+        self.heard_ms = now_ms;
+        vec![Action::Send(ClientMessage::Hello(hello))]
     }
 
     /// The answers of the replica.
@@ -234,16 +244,16 @@ impl Sync {
         match (event, self.phase) {
             (Event::StepFailed(refusal), _) if self.phase != Phase::Idle => self.step_failed(refusal),
             (Event::Halted(refusal), _) => self.stop(refusal),
-            (Event::EpochNeeded, Phase::Greeting | Phase::Live | Phase::Resetting) => {
+            (Event::EpochNeeded, Phase::Connecting | Phase::Greeting | Phase::Live | Phase::Resetting) => {
                 let mut actions = self.close();
                 self.phase = Phase::Reconciling;
                 self.gave_up = false;
                 actions.push(Action::Step(Step::PrepareReconcile));
                 actions
             }
-            (Event::HelloReady(hello), Phase::Greeting) => {
-                self.consumed_bytes = 0;
-                vec![Action::Send(ClientMessage::Hello(hello))]
+            (Event::HelloReady(hello), Phase::Connecting) if self.hello.is_none() => {
+                self.hello = Some(hello);
+                vec![Action::Connect { endpoint: self.endpoints.current() }]
             }
             (Event::WelcomeTaken(_), Phase::Greeting) => {
                 self.phase = Phase::Live;

@@ -15,6 +15,7 @@ use proto::v1::sync_service_client::SyncServiceClient;
 use semantics::compare::{RangeAsk, RangeSum, Scopes};
 use semantics::ids::{Digest, Key, Revision};
 use semantics::reason::{Class, Reason, Refusal};
+use semantics::seen::Seen;
 use semantics::session::{MESSAGE_BYTES_MAX, Reconcile, Reconciliation};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -299,6 +300,12 @@ impl Transport for HubTransport {
             async move { client.compare_range(request).await }
         };
         Ok(RangeSum::try_from(self.anywhere(v1::CompareRangeRequest::from(ask), call).await?)?)
+    }
+
+    async fn seen(&self, revisions: &[Revision]) -> Result<Vec<Seen>, Refusal> {
+        let revisions = revisions.iter().map(|revision| revision.0).collect();
+        let call = |channel, request| async { NodeServiceClient::new(channel).count_seen(request).await };
+        Ok(Vec::try_from(self.anywhere(v1::CountSeenRequest { revisions }, call).await?)?)
     }
 
     async fn head(&self) -> Result<Revision, Refusal> {

@@ -77,6 +77,48 @@ async fn importing_twice_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_memory_of_an_mcp_server_without_its_mapping_is_told_which_one_it_needs() {
+    let folder = scratch("memory-unmapped");
+    let entity = r#"{"type":"entity","name":"N","entityType":"T","observations":[]}"#;
+    let relation = r#"{"type":"relation","from":"N","relationType":"R","to":"M"}"#;
+    for (name, text) in [
+        ("memory.json", format!("{entity}\n{relation}\n")),
+        ("memory.jsonl", format!("\u{feff}{relation}\n{entity}\n")),
+    ] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        let replica = replica().await;
+        let options = options("entity", &folder.join("r"));
+        let refusal = import(&replica, &path, &options).await.unwrap_err().refusal();
+        assert_eq!(refusal.reason, Reason::Malformed);
+        assert!(refusal.detail.ends_with("import it with --mapping mcp-memory"), "{refusal}");
+        // Who says what the id is has a mapping in mind.
+        let named = Options { id_fields: vec!["name".to_owned()], ..options };
+        assert_ne!(
+            import(&replica, &path, &named).await.map_err(|e| e.refusal().detail),
+            Err(refusal.detail)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_costs_no_row() {
+    let folder = scratch("mark");
+    for (name, text) in [
+        ("a.jsonl", "\u{feff}{\"id\":\"first\",\"n\":1}\n{\"id\":\"second\",\"n\":2}\n"),
+        ("a.json", "\u{feff}[{\"id\":\"first\",\"n\":1},{\"id\":\"second\",\"n\":2}]"),
+        ("a.yaml", "\u{feff}- {id: first, n: 1}\n- {id: second, n: 2}\n"),
+    ] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        let replica = replica().await;
+        let done = import(&replica, &path, &options("entity", &folder.join("r"))).await.unwrap();
+        assert_eq!((done.written, done.rejected), (2, 0), "{name}");
+        assert_eq!(body(&replica, "entity", "first").await["n"], json!(1), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn good_rows_are_kept_and_bad_rows_are_reported_by_number() {
     let replica = replica().await;
     let folder = scratch("bad");
@@ -273,10 +315,10 @@ async fn what_is_no_regular_file_or_too_long_a_line_is_refused() {
 
 #[tokio::test]
 async fn a_real_file_of_forty_entities_is_imported() {
-    let samples = std::env::var_os("HUBWARD_SAMPLE_DATA").map(PathBuf::from).unwrap_or_default();
+    let samples = std::env::var_os("TRIALS_SAMPLE_DATA").map(PathBuf::from).unwrap_or_default();
     let shared = samples.join("p8_percolating-plants_entities.yaml");
     if !shared.exists() {
-        eprintln!("SKIPPED: HUBWARD_SAMPLE_DATA names no folder with {}", shared.display());
+        eprintln!("SKIPPED: TRIALS_SAMPLE_DATA names no folder with {}", shared.display());
         return;
     }
     let replica = replica().await;

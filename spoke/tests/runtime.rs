@@ -3,19 +3,19 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use semantics::ids::Revision;
-use semantics::reason::{Reason, Refusal};
+use semantics::ids::{MutationId, Revision};
+use semantics::reason::{Class, Reason, Refusal};
 use semantics::schedule::{Mode, Schedule};
 use semantics::session::{ClientMessage, Reconcile, Reconciliation, ServerMessage};
 use serde_json::json;
 use spoke::ambient::{Clock, SystemClock, SystemEntropy};
-use spoke::client::{Parts, Spoke};
+use spoke::client::{Grade, Parts, Spoke};
 use spoke::runtime::{Heard, Link, Transport};
 use spoke::sync::Phase;
 use support::*;
@@ -173,6 +173,61 @@ async fn waiting_outlasts_a_hub_that_is_not_there_for_a_moment() {
     let refusals = Mutex::new(vec![gone(), gone()]);
     let spoke = spoke(Arc::new(InProcess { refusals, ..InProcess::default() })).await;
     spoke.wait_until_synced(WAIT_MS).await.unwrap();
+    spoke.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_tells_the_revision_of_what_is_confirmed_and_refuses_what_nobody_knows() {
+    let transport = Arc::new(InProcess::default());
+    let spoke = spoke(Arc::clone(&transport)).await;
+    let id = spoke.put(key("note", "a"), object(json!({"n": 1}))).await.unwrap().unwrap();
+    let waited = spoke.wait_until(&[id], Grade::Durable, WAIT_MS).await.unwrap();
+    let revision = waited[0].revision.expect("a revision");
+    assert!(revision > Revision::ZERO && waited[0].refusal.is_none());
+    // It has left the outbox by now, and its wait says the same.
+    spoke.wait_until_synced(WAIT_MS).await.unwrap();
+    assert_eq!(spoke.status().await.unwrap().outbox.entries, 0);
+    for grade in [Grade::Durable, Grade::Queued] {
+        let waited = spoke.wait_until(&[id], grade, WAIT_MS).await.unwrap();
+        assert_eq!((waited[0].mutation, waited[0].revision), (id, Some(revision)));
+    }
+    let never = MutationId([9; 16]);
+    for grade in [Grade::Durable, Grade::Queued] {
+        let refusal = spoke.wait_until(&[id, never], grade, WAIT_MS).await.unwrap_err();
+        assert_eq!(refusal.reason, Reason::NotFound);
+        assert!(refusal.detail.contains(&never.to_string()), "{refusal}");
+    }
+    spoke.close().await;
+}
+
+/// A clock that runs so fast that every wait before a further try is over at once.
+#[derive(Debug, Default)]
+struct Racing(AtomicU64);
+
+impl Clock for Racing {
+    fn now_ms(&self) -> u64 {
+        NOW
+    }
+    fn elapsed_ms(&self) -> u64 {
+        self.0.fetch_add(3_600_000, Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetching_anew_ends_in_time_while_no_hub_can_be_reached() {
+    let gone = || Refusal::new(Reason::Unreachable, "nobody answers");
+    let refusals = Mutex::new(std::iter::repeat_with(gone).take(1_000_000).collect());
+    let (_, replica) = fresh().await;
+    let spoke = Spoke::over(Parts {
+        replica: Arc::new(replica),
+        transport: Arc::new(InProcess { refusals, ..InProcess::default() }),
+        endpoints: 1,
+        clock: Arc::new(Racing::default()),
+        entropy: Arc::new(SystemEntropy),
+    });
+    let ended = tokio::time::timeout(Duration::from_millis(WAIT_MS), spoke.fetch_anew(100)).await;
+    let refusal = ended.expect("tries are no movement").unwrap_err();
+    assert_eq!(refusal.reason.class(), Class::Network, "{refusal}");
     spoke.close().await;
 }
 

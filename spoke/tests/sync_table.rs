@@ -1,6 +1,9 @@
 //! The sync machine, event by event.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "sync_table/endpoints.rs"]
+mod endpoints;
+
 use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::ids::{CommitNumber, Digest, LogId, NodeId, Revision, Writer};
 use semantics::reason::{Reason, Refusal};
@@ -82,12 +85,22 @@ fn machine() -> Sync {
     Sync::new(Config { endpoints: 2, credit_bytes: 100, ..Config::default() })
 }
 
+/// What an event leads to, with a replica that has its greeting ready when it is asked for one.
+fn called(sync: &mut Sync, event: Event, now_ms: u64) -> Vec<Action> {
+    let is_asked = |action: &Action| matches!(action, Action::Step(Step::PrepareHello { .. }));
+    let mut actions = sync.on(event, now_ms);
+    if let Some(at) = actions.iter().position(is_asked) {
+        actions.remove(at);
+        actions.extend(sync.on(Event::HelloReady(hello()), now_ms));
+    }
+    actions
+}
+
 /// In session; the replica has been asked what to push.
 fn live() -> Sync {
     let mut sync = machine();
-    sync.on(Event::Start, 0);
+    called(&mut sync, Event::Start, 0);
     sync.on(Event::Connected, 0);
-    sync.on(Event::HelloReady(hello()), 0);
     sync.on(Event::Received(ServerMessage::Welcome(welcome())), 0);
     sync.on(Event::WelcomeTaken(WRITER), 0);
     assert_eq!(sync.status().phase, Phase::Live);
@@ -119,11 +132,14 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
     let actions = sync.on(Event::Start, 0);
     assert!(matches!(
         actions[..],
-        [Action::SetTimer { timer: Timer::Greeting, .. }, Action::Connect { endpoint: 0 }]
+        [
+            Action::SetTimer { timer: Timer::Greeting, .. },
+            Action::Step(Step::PrepareHello { credit_bytes: 100 })
+        ]
     ));
     assert_eq!(sync.on(Event::Start, 0), []);
-    assert_eq!(sync.on(Event::Connected, 0), [Action::Step(Step::PrepareHello { credit_bytes: 100 })]);
-    assert_eq!(sync.on(Event::HelloReady(hello()), 0), [Action::Send(ClientMessage::Hello(hello()))]);
+    assert_eq!(sync.on(Event::HelloReady(hello()), 0), [Action::Connect { endpoint: 0 }]);
+    assert_eq!(sync.on(Event::Connected, 0), [Action::Send(ClientMessage::Hello(hello()))]);
     let actions = sync.on(Event::Received(ServerMessage::Welcome(welcome())), 0);
     assert_eq!(actions, [Action::Step(Step::TakeWelcome(welcome()))]);
     let actions = sync.on(Event::WelcomeTaken(WRITER), 0);
@@ -137,6 +153,20 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
             Action::Step(Step::PreparePush)
         ]
     ));
+}
+
+#[test]
+fn no_hub_is_called_by_who_cannot_greet_it_yet() {
+    for (event, led) in
+        [(Event::EpochNeeded, Phase::Reconciling), (Event::Halted(refusal(Reason::LogForked)), Phase::Idle)]
+    {
+        let mut sync = machine();
+        let asked = sync.on(Event::Start, 0);
+        let answered = sync.on(event, 0);
+        let is_call = |action: &Action| matches!(action, Action::Connect { .. });
+        assert!(!asked.iter().chain(&answered).any(is_call), "{asked:?} {answered:?}");
+        assert_eq!(sync.status().phase, led);
+    }
 }
 
 #[test]
@@ -221,9 +251,8 @@ fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
 #[test]
 fn what_came_before_the_replica_took_the_welcome_is_kept_in_order() {
     let mut sync = machine();
-    sync.on(Event::Start, 0);
+    called(&mut sync, Event::Start, 0);
     sync.on(Event::Connected, 0);
-    sync.on(Event::HelloReady(hello()), 0);
     sync.on(Event::Received(ServerMessage::Welcome(welcome())), 0);
     let early = page(Next::Resume(vec![]));
     let actions = sync.on(Event::Received(ServerMessage::Changes(early.clone())), 0);
@@ -267,15 +296,14 @@ fn an_access_token_that_ended_is_renewed_and_only_a_new_one_that_is_refused_stop
     for _ in 0..3 {
         assert!(delay(&goodbye(&mut sync, Reason::Unauthenticated)) <= Config::default().backoff_min_ms);
         assert_eq!(sync.status().failures, 0);
-        let again = sync.on(Event::TimerFired(Timer::Reconnect), 0);
+        let again = called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
         assert_eq!(again[1], Action::Connect { endpoint: 0 }, "to the same hub");
         sync.on(Event::Connected, 0);
-        sync.on(Event::HelloReady(hello()), 0);
         sync.on(Event::Received(ServerMessage::Welcome(welcome())), 0);
         sync.on(Event::WelcomeTaken(WRITER), 0);
     }
     goodbye(&mut sync, Reason::Unauthenticated);
-    sync.on(Event::TimerFired(Timer::Reconnect), 0);
+    called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
     sync.on(Event::Connected, 0);
     let actions = goodbye(&mut sync, Reason::Unauthenticated);
     assert_eq!(actions, [Action::Close, Action::Stop(refusal(Reason::Unauthenticated))]);
@@ -290,10 +318,10 @@ fn a_forked_log_stops_until_started_again() {
     let after_ms = Config::default().probe_ms;
     let probe = Action::SetTimer { timer: Timer::Probe, after_ms };
     assert_eq!(actions, [Action::Stop(refusal(Reason::LogForked)), probe]);
-    assert_eq!(sync.on(Event::TimerFired(Timer::Reconnect), 0), []);
+    assert_eq!(called(&mut sync, Event::TimerFired(Timer::Reconnect), 0), []);
     // The hub may since have begun to take back what it lost: it is asked, and nothing else happens.
-    assert_eq!(sync.clone().on(Event::TimerFired(Timer::Probe), 0).len(), 2);
-    assert_eq!(sync.on(Event::Start, 0).len(), 2);
+    assert_eq!(called(&mut sync.clone(), Event::TimerFired(Timer::Probe), 0).len(), 2);
+    assert_eq!(called(&mut sync, Event::Start, 0).len(), 2);
 }
 
 #[test]
@@ -301,7 +329,7 @@ fn an_expired_cursor_starts_anew_and_reconnects() {
     let mut sync = idle();
     assert_eq!(goodbye(&mut sync, Reason::CursorExpired)[1], Action::Step(Step::Rebootstrap));
     delay(&sync.on(Event::Rebootstrapped, 0));
-    assert!(matches!(sync.on(Event::TimerFired(Timer::Reconnect), 0)[1], Action::Connect { .. }));
+    assert!(matches!(called(&mut sync, Event::TimerFired(Timer::Reconnect), 0)[1], Action::Connect { .. }));
 }
 
 #[test]
@@ -310,7 +338,7 @@ fn a_digest_that_differs_rebuilds_the_replica_once() {
     let actions = sync.on(applied(1, 0, Some(false)), 0);
     assert_eq!(actions, [Action::Close, Action::Step(Step::Rebootstrap)]);
     sync.on(Event::Rebootstrapped, 0);
-    sync.on(Event::TimerFired(Timer::Reconnect), 0);
+    called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
     sync.on(Event::Connected, 0);
     sync.on(Event::WelcomeTaken(WRITER), 0);
     let actions = sync.on(applied(2, 0, Some(false)), 0);
@@ -331,7 +359,7 @@ fn a_copy_reconciles_page_by_page_and_then_connects() {
     let actions = sync.on(Event::ReconcileAnswer(Ok(answer.clone())), 0);
     assert_eq!(actions, [Action::Step(Step::SettleReconciliation(answer))]);
     assert_eq!(sync.on(Event::ReconcileSettled(Some(ask.clone())), 0)[1], call);
-    assert!(matches!(sync.on(Event::ReconcileSettled(None), 0)[1], Action::Connect { .. }));
+    assert!(matches!(called(&mut sync, Event::ReconcileSettled(None), 0)[1], Action::Connect { .. }));
 }
 
 #[test]
@@ -357,11 +385,11 @@ fn a_reconciliation_that_cannot_be_gives_up_once_and_then_waits() {
 fn failures_back_off_over_all_endpoints_and_open_the_breaker() {
     let mut sync = machine();
     let config = Config { endpoints: 2, ..Config::default() };
-    sync.on(Event::Start, 0);
+    called(&mut sync, Event::Start, 0);
     let mut delays = Vec::new();
     for attempt in 1..=config.breaker_failures {
         delays.push(delay(&sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 0)));
-        let actions = sync.on(Event::TimerFired(Timer::Reconnect), 0);
+        let actions = called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
         let endpoint = usize::try_from(attempt).unwrap() % 2;
         assert_eq!(actions[1], Action::Connect { endpoint });
     }
@@ -398,7 +426,7 @@ fn a_push_without_answer_and_a_silent_greeting_end_the_connection() {
     assert_eq!(sync.on(Event::TimerFired(Timer::Answer), 30_000), []);
     assert_eq!(sync.on(Event::TimerFired(Timer::Greeting), 30_000), []);
     let mut sync = machine();
-    sync.on(Event::Start, 0);
+    called(&mut sync, Event::Start, 0);
     assert_eq!(sync.on(Event::TimerFired(Timer::Greeting), 15_000)[0], Action::Close);
 }
 
@@ -409,76 +437,4 @@ fn a_store_that_fails_ends_the_session_and_a_damaged_one_stops_it() {
     let mut sync = live();
     let actions = sync.on(Event::StepFailed(refusal(Reason::StoreCorrupt)), 0);
     assert_eq!(actions, [Action::Close, Action::Stop(refusal(Reason::StoreCorrupt))]);
-}
-
-fn probed(endpoint: usize, round_trip_ms: u64) -> Event {
-    Event::Probed { endpoint, round_trip_us: Some(round_trip_ms * 1_000) }
-}
-
-fn probes(actions: &[Action]) -> usize {
-    actions.iter().filter(|action| matches!(action, Action::Probe { .. })).count()
-}
-
-#[test]
-fn a_session_that_has_stood_a_minute_moves_to_an_endpoint_that_is_clearly_nearer() {
-    let mut sync = idle();
-    sync.on(applied(1, 1, None), 0);
-    assert_eq!(sync.on(probed(0, 100), 0), []);
-    assert_eq!(sync.on(probed(1, 10), 0), [], "it has just begun");
-    for round in 1..=2 {
-        let actions = sync.on(Event::TimerFired(Timer::Measure), round * 30_000);
-        assert_eq!(probes(&actions), 2);
-        assert!(actions.contains(&Action::SetTimer { timer: Timer::Measure, after_ms: 30_000 }));
-    }
-    let actions = sync.on(probed(1, 10), 60_010);
-    assert_eq!(actions[0], Action::Close);
-    assert!(actions.contains(&Action::Connect { endpoint: 1 }), "{actions:?}");
-    assert_eq!(sync.status().phase, Phase::Connecting);
-    assert_eq!(sync.status().endpoints.current(), 1);
-    // That hub is gone: back, without waiting for a measurement.
-    delay(&sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 60_020));
-    let actions = sync.on(Event::TimerFired(Timer::Reconnect), 60_300);
-    assert!(actions.contains(&Action::Connect { endpoint: 0 }), "{actions:?}");
-}
-
-#[test]
-fn the_preferred_endpoint_is_gone_back_to_when_it_answers_again() {
-    let mut sync = machine();
-    sync.on(Event::Start, 0);
-    delay(&sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 0));
-    sync.on(Event::TimerFired(Timer::Reconnect), 200);
-    sync.on(Event::Connected, 200);
-    sync.on(Event::WelcomeTaken(WRITER), 200);
-    sync.on(applied(1, 1, None), 200);
-    let status = sync.status();
-    assert_eq!((status.endpoints.current(), status.endpoints.better()), (1, None));
-    for round in 1..=4 {
-        sync.on(Event::TimerFired(Timer::Measure), round * 30_000);
-        let away = Event::Probed { endpoint: 0, round_trip_us: None };
-        assert_eq!(sync.on(away, round * 30_000), [], "it does not answer");
-        // The session knows better than a measurement that was lost.
-        assert_eq!(sync.on(Event::Probed { endpoint: 1, round_trip_us: None }, round * 30_000), []);
-        assert_eq!(sync.on(probed(1, 5), round * 30_000), []);
-    }
-    let actions = sync.on(probed(0, 5), 121_000);
-    assert!(actions.contains(&Action::Connect { endpoint: 0 }), "{actions:?}");
-}
-
-#[test]
-fn a_single_endpoint_is_measured_by_its_pings_and_never_probed() {
-    let mut sync = Sync::new(Config::default());
-    sync.on(Event::Start, 0);
-    sync.on(Event::Connected, 0);
-    assert_eq!(probes(&sync.on(Event::WelcomeTaken(WRITER), 0)), 0);
-    sync.on(Event::TimerFired(Timer::Keepalive), 15_000);
-    sync.on(
-        Event::Received(ServerMessage::Pong { nonce: 9, hub_time_ms: 77, backup_watermark: None }),
-        15_003,
-    );
-    assert_eq!(sync.status().endpoints.all()[0].round_trip_us, None, "the answer to another ping");
-    sync.on(
-        Event::Received(ServerMessage::Pong { nonce: 1, hub_time_ms: 77, backup_watermark: None }),
-        15_007,
-    );
-    assert_eq!(sync.status().endpoints.all()[0].round_trip_us, Some(7_000));
 }

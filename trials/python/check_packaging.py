@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Has what ships beside the binaries read by the tools that will read it: the Dockerfile by hadolint, the compose file
-by docker compose, the units by systemd-analyze, completions by bash, zsh and fish. None of them needs a container
+by docker compose, the balancer's settings by haproxy, the units by systemd-analyze, completions by bash, zsh and fish. None of them needs a container
 engine or a running systemd. A tool that is not installed is named and its check skipped.
 
     check_packaging.py
@@ -48,9 +48,16 @@ class Containers(unittest.TestCase):
 
     def test_the_compose_file_is_read_with_every_profile(self):
         words = compose()
-        for profile in ([], ["--profile", "postgres"]):
+        for profile in ([], ["--profile", "postgres"], ["--profile", "cluster"]):
             code, said = run(*words, *profile, "config", "--quiet", cwd=ROOT)
             self.assertEqual(code, 0, said)
+
+
+    def test_the_balancer_takes_its_settings(self):
+        settings = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+        haproxy = tool("haproxy", "/usr/sbin/haproxy")
+        code, said = run(haproxy, "-c", "-f", str(settings))
+        self.assertEqual(code, 0, said)
 
 
 class Units(unittest.TestCase):

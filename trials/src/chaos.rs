@@ -209,27 +209,35 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Waits until everything has arrived everywhere, and gives the log as a new spoke sees it, and its head.
     fn settle(&self) -> (Vec<Stands>, u64) {
-        for spoke in self.spokes.iter().chain(&self.spokes) {
-            until("a spoke has nothing left to send", || (spoke.run(&["sync"]).code == 0).then_some(()));
-        }
-        let (revision, digest) = self.spokes.first().expect("there are spokes").digest();
-        for spoke in &self.spokes {
-            assert_eq!(spoke.digest(), (revision, digest.clone()), "{} holds something else", spoke.name);
-            let status = spoke.ok(&["status"]).json();
-            assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{status}");
-        }
-        let hub = self.hubs.first().expect("there is a hub");
-        assert_eq!(hub.digest("spoke0"), (revision, digest), "the hub holds something else");
-        let reader = Spoke::join(self.folder, hub, "reader");
-        reader.ok(&["sync"]);
-        let listed = reader.ok(&["ls", "moment"]).json();
-        let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
-        let stands = records.iter().map(|record| Stands {
-            id: record["id"].as_str().unwrap_or_default().to_owned(),
-            revision: record["revision"].as_u64().unwrap_or_default(),
-        });
-        (stands.collect(), revision)
+        settle(self.folder, self.hubs.first().expect("there is a hub"), &self.spokes)
     }
+}
+
+/// Waits until everything has arrived everywhere, and gives the log as a new spoke sees it, and its head.
+///
+/// # Panics
+/// When replicas do not agree in the end.
+#[must_use]
+pub fn settle(folder: &Folder, hub: &Hub, spokes: &[Spoke]) -> (Vec<Stands>, u64) {
+    for spoke in spokes.iter().chain(spokes) {
+        until("a spoke has nothing left to send", || (spoke.run(&["sync"]).code == 0).then_some(()));
+    }
+    let first = spokes.first().expect("there are spokes");
+    let (revision, digest) = first.digest();
+    for spoke in spokes {
+        assert_eq!(spoke.digest(), (revision, digest.clone()), "{} holds something else", spoke.name);
+        let status = spoke.ok(&["status"]).json();
+        assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{status}");
+    }
+    assert_eq!(hub.digest(&first.name), (revision, digest), "the hub holds something else");
+    let reader = Spoke::join(folder, hub, "reader");
+    reader.ok(&["sync"]);
+    let listed = reader.ok(&["ls", "moment"]).json();
+    let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
+    let stands = records.iter().map(|record| Stands {
+        id: record["id"].as_str().unwrap_or_default().to_owned(),
+        revision: record["revision"].as_u64().unwrap_or_default(),
+    });
+    (stands.collect(), revision)
 }

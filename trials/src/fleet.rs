@@ -63,6 +63,11 @@ impl Hub {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// From the next start on, it listens for spokes here.
+    pub fn listen_on(&mut self, address: &str) {
+        address.clone_into(&mut self.listen);
+    }
+
     /// Starts a second gateway over the same store, with a copy of the keys.
     ///
     /// # Panics
@@ -275,6 +280,18 @@ impl Spoke {
     #[must_use]
     pub fn daemon_in(&self, env: &[(String, String)]) -> Process {
         let daemon = Process::start_in("spoke", &self.run_args(), env, None);
+        let ready = daemon.line();
+        assert!(ready.contains("ready"), "{ready}");
+        daemon
+    }
+
+    /// Starts the daemon under another program, which takes it as its arguments.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn daemon_under(&self, wrapper: &[&str]) -> Process {
+        let daemon = Process::start_under(wrapper, "spoke", &self.run_args());
         let ready = daemon.line();
         assert!(ready.contains("ready"), "{ready}");
         daemon

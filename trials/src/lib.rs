@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod clock;
+pub mod cluster;
 pub mod crowd;
 pub mod fleet;
 pub mod history;

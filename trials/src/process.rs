@@ -202,12 +202,27 @@ impl Process {
             None if std::env::var_os("TRIALS_VERBOSE").is_some() => Stdio::inherit(),
             None => Stdio::null(),
         };
-        let mut child = Command::new(program(name))
-            .args(args)
-            .envs(env.iter().map(|(name, value)| (name, value)))
+        let mut command = Command::new(program(name));
+        command.args(args).envs(env.iter().map(|(name, value)| (name, value))).stderr(stderr);
+        Self::spawn(command, name)
+    }
+
+    /// Starts one under another program, which takes it as its arguments.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_under(wrapper: &[&str], name: &str, args: &[&str]) -> Self {
+        let (first, rest) = wrapper.split_first().expect("a program");
+        let mut command = Command::new(first);
+        command.args(rest).arg(program(name)).args(args).stderr(Stdio::null());
+        Self::spawn(command, name)
+    }
+
+    fn spawn(mut command: Command, name: &str) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -271,8 +286,18 @@ impl Process {
     /// Peak resident memory, KiB, where the system tells.
     #[must_use]
     pub fn peak_kib(&self) -> Option<u64> {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// Resident memory now, KiB, where the system tells.
+    #[must_use]
+    pub fn resident_kib(&self) -> Option<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
@@ -320,7 +345,26 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn restart(&self) {
-        let _ = fixture(&["restart", &self.folder.display().to_string()]);
+        self.tell("restart");
+    }
+
+    /// A server that streams from this one and takes no writes.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn standby(&self, folder: &Folder) -> Self {
+        let at = folder.path().join("standby");
+        let url = fixture(&["standby", &at.display().to_string(), &self.folder.display().to_string()]);
+        Self { folder: at, url }
+    }
+
+    /// Runs one of the commands of `scripts/postgres-fixture` on it.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn tell(&self, command: &str) {
+        let _ = fixture(&[command, &self.folder.display().to_string()]);
     }
 
     /// SIGKILL to every process of it, and a start on what is left.
@@ -328,9 +372,8 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn kill_and_start(&self) {
-        let folder = self.folder.display().to_string();
-        let _ = fixture(&["kill9", &folder]);
-        let _ = fixture(&["start", &folder]);
+        self.tell("kill9");
+        self.tell("start");
     }
 }
 

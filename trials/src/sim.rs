@@ -10,35 +10,47 @@ pub mod heal;
 pub mod hubs;
 pub mod kept;
 pub mod machine;
+mod names;
 pub mod oracle;
+pub mod plan;
+pub mod points;
 pub mod profile;
 pub mod report;
+pub mod restore;
 pub mod rng;
 pub mod session;
 pub mod store;
 pub mod world;
 
+pub use plan::Plan;
 pub use profile::Level;
 pub use report::{Failure, Report, Stats, TAIL_LINES};
 
-use profile::Profile;
 use report::Trace;
-use rng::Rng;
-use world::World;
+use world::{Event, World};
 
 /// Runs one seed; a failure shows so many lines of its trace.
 ///
 /// # Errors
 /// The first thing found wrong, with what led to it.
 pub fn run(seed: u64, level: Level, tail_lines: usize) -> Result<Report, Box<Failure>> {
-    let mut rng = Rng::new(seed);
-    let profile = Profile::draw(&mut rng, level);
+    run_plan(&Plan::draw(seed, level), tail_lines)
+}
+
+/// Runs one plan.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_plan(plan: &Plan, tail_lines: usize) -> Result<Report, Box<Failure>> {
+    let (seed, (profile, rng)) = (plan.seed, Plan::begin(plan.seed, plan.level));
     let mut world = World::new(profile, rng, Trace::new(tail_lines));
+    plan.operations.iter().for_each(|operation| world.at(operation.at_ms, Event::Operation(*operation)));
     world.note(|| format!("seed {seed}: {profile:?}"));
     let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
-    let World { steps, trace, stats, .. } = world;
+    let World { steps, trace, stats, mut reached, ctx, .. } = world;
+    ctx.lock().crashed.iter().for_each(|at| reached.hub(*at));
     match done {
-        Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps }),
+        Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps, reached }),
         Err(what) => Err(Box::new(Failure { seed, step: steps, what, tail: trace.tail() })),
     }
 }

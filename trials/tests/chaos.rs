@@ -1,6 +1,19 @@
 //! Processes that are killed, stopped and cut off under load. `ROUNDS=n` for longer runs, `SEED=s` for another draw,
 //! `DB=sqlite|postgres` for one database alone.
-#![allow(clippy::print_stdout, reason = "a test that reports what it did")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "tests, and they report what they did"
+)]
+
+#[path = "chaos/clocks.rs"]
+mod clocks;
+#[path = "chaos/network.rs"]
+mod network;
+#[path = "chaos/offline.rs"]
+mod offline;
 
 use trials::chaos::{Database, run};
 

@@ -2,6 +2,12 @@
 
 #[path = "end_to_end/backup.rs"]
 mod backup;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
+#[path = "end_to_end/recorded.rs"]
+mod recorded;
+#[path = "end_to_end/waits.rs"]
+mod waits;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -467,26 +473,4 @@ fn gateway_stopped() {
     desktop.ok(&["sync"]);
     assert_eq!(laptop.digest(), desktop.digest());
     assert_eq!(laptop.digest(), far.digest("laptop"));
-}
-
-#[test]
-fn a_durable_write_is_at_the_hub_when_the_wait_ends() {
-    let folder = Folder::new("durable");
-    let mut hub = Hub::start(&folder, false, None);
-    let laptop = Spoke::join(&folder, &hub, "laptop");
-    let at_hub =
-        |hub: &Hub, id: &str| hub.admin(&["record", "get", "--tenant", "default", "note", id]).code == 0;
-    let alone = laptop.ok(&["put", "note", "alone", "{}", "--wait", "durable"]).json();
-    assert_eq!(alone["reached"], "durable");
-    assert!(at_hub(&hub, "alone"));
-    let daemon = laptop.daemon();
-    laptop.ok(&["put", "note", "daemon", "{}", "--wait", "durable"]);
-    assert!(at_hub(&hub, "daemon"));
-    hub.kill();
-    let late = laptop.run(&["put", "note", "late", "{}", "--wait", "durable", "--wait-timeout", "1"]);
-    assert_eq!(late.error()["error"]["reason"], "DEADLINE_EXCEEDED", "{late:?}");
-    hub.restart();
-    laptop.ok(&["patch", "note", "late", r#"{"n":1}"#, "--wait", "durable"]);
-    assert!(at_hub(&hub, "late"), "one write waits for those it rests on");
-    drop(daemon);
 }

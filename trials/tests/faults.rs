@@ -2,19 +2,24 @@
 //! with \"N planted, N caught\". `FAULT=name` plants one alone, `SEEDS=n` tries so many seeds for each.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it did")]
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use semantics::fault::Fault;
-use trials::sim::{Failure, Level, run};
+use trials::sim::{Failure, Level, Plan, run, run_plan};
 
 /// Seeds tried for one fault.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
+/// Runs in which a failing plan is cut down.
+const SHRINK_RUNS_MAX: usize = 60;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
 
 /// Faults that a world without disks cannot show. The power cuts do.
 const ELSEWHERE: &[Fault] = &[Fault::NoFsync];
+
+/// Faults are planted in the whole process: one test at a time.
+static PLANTED: Mutex<()> = Mutex::new(());
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -47,7 +52,28 @@ fn hunt(fault: Fault, seeds: u64) -> Option<Failure> {
 }
 
 #[test]
+fn a_failing_plan_is_cut_down_written_down_and_fails_again() {
+    if !cfg!(debug_assertions) {
+        println!("skipped: a release build has no faults to plant");
+        return;
+    }
+    let _alone = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    Fault::MergeWithoutDot.plant();
+    let failing = (1..).map(|seed| Plan::draw(seed, Level::Copies)).find(|plan| run_plan(plan, 0).is_err());
+    let failing = failing.unwrap();
+    let smaller = failing.shrink(SHRINK_RUNS_MAX, |plan| run_plan(plan, 0).is_err());
+    let read = Plan::read(&smaller.to_string()).unwrap();
+    let (first, again) = (run_plan(&smaller, 9).unwrap_err(), run_plan(&read, 9).unwrap_err());
+    Fault::MergeWithoutDot.lift();
+    println!("{} of {} operations: {}", smaller.operations.len(), failing.operations.len(), first.what);
+    assert!(smaller.operations.len() * 4 < failing.operations.len(), "{smaller}");
+    assert_eq!((first.step, first.what, first.tail), (again.step, again.what, again.tail));
+    assert!(run_plan(&smaller, 0).is_ok(), "without the fault nothing is wrong with it");
+}
+
+#[test]
 fn each_planted_fault_is_caught() {
+    let _alone = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
     if !cfg!(debug_assertions) {
         println!("skipped: a release build has no faults to plant");
         return;

@@ -1,16 +1,29 @@
-//! The simulator over many seeds. `SEEDS=n` runs so many, `SEED=n` one (`TAIL=n`: with so many lines of its trace when it fails), `FIRST=n`
-//! begins elsewhere, `LEVEL=calm|network|crashes|control|clocks|retention|copies` leaves the later faults out.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of a test that reports what it did")]
+//! The simulator over many seeds. `SEEDS=n` runs so many, `SEED=n` one (`TAIL=n`: with so many lines of its trace
+//! when it fails; `SHRINK=1`: its plan is written down and, if it fails, cut down to what it needs to fail),
+//! `PLAN=file` a plan that was written down, `FIRST=n` begins elsewhere,
+//! `LEVEL=calm|network|crashes|control|clocks|retention|copies` leaves the later faults out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of a test that reports what it did"
+)]
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trials::sim::{Failure, Level, Report, Stats, TAIL_LINES, run};
+use trials::sim::points::Reached;
+use trials::sim::{Failure, Level, Plan, Report, Stats, TAIL_LINES, run, run_plan};
 
 /// Seeds of every test run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 2_000;
+/// So many seeds reach at least nine of ten crash points; which ones is printed.
+const SEEDS_FOR_POINTS: usize = 2_000;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
+/// Most runs with which a plan is cut down.
+const SHRINK_RUNS_MAX: usize = 2_000;
 /// Failures shown.
 const SHOWN_MAX: usize = 1;
 
@@ -48,6 +61,11 @@ fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Failure>) {
     (reports, failures)
 }
 
+/// How many crash points there are, and those where nothing died.
+fn missing(reports: &[Report]) -> (usize, Vec<String>) {
+    reports.iter().fold(Reached::default(), |reached, report| reached.and(report.reached)).missing()
+}
+
 fn print(reports: &[Report]) {
     let total = reports.len();
     for at in 0..Stats::default().named().len() {
@@ -58,18 +76,49 @@ fn print(reports: &[Report]) {
     }
     let pages = reports.iter().filter(|report| report.stats.pages_max >= 3).count();
     println!("{pages:>5} of {total} seeds with a catch-up of three pages or more");
+    let (points, missing) = missing(reports);
+    println!("crash points: {} of {points} reached", points - missing.len());
+    missing.iter().for_each(|name| println!("not reached: {name}"));
     println!("{:>5} events in all", reports.iter().map(|report| report.steps).sum::<u64>());
 }
 
+/// The plan that was asked for alone, if one was.
+fn asked() -> Option<Plan> {
+    if let Some(file) = std::env::var("PLAN").ok().filter(|file| !file.is_empty()) {
+        // Named from where `make` was called.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        return Some(Plan::read(&std::fs::read_to_string(root.join(file)).unwrap()).unwrap());
+    }
+    number("SEED").map(|seed| Plan::draw(seed, level()))
+}
+
+fn run_one(plan: &Plan) {
+    let lines = number("TAIL").and_then(|n| usize::try_from(n).ok()).unwrap_or(TAIL_LINES);
+    let failure = match run_plan(plan, lines) {
+        Ok(report) => return println!("{report:#?}\n1 seeds, 1 passed"),
+        Err(failure) => failure,
+    };
+    if number("SHRINK").is_some() {
+        let smaller = plan.shrink(SHRINK_RUNS_MAX, |plan| run_plan(plan, 0).is_err());
+        let what = run_plan(&smaller, lines).unwrap_err();
+        let file = format!("target/plan-{}", plan.seed);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, smaller.to_string()).unwrap();
+        println!("{smaller}{what}");
+        println!(
+            "{} of {} operations: make sim PLAN={file}",
+            smaller.operations.len(),
+            plan.operations.len()
+        );
+    }
+    panic!("\n{failure}\n1 seeds, 0 passed");
+}
+
 #[test]
-fn simulation_of_300_seeds() {
-    if let Some(seed) = number("SEED") {
-        let lines = number("TAIL").and_then(|n| usize::try_from(n).ok()).unwrap_or(TAIL_LINES);
-        match run(seed, level(), lines) {
-            Ok(report) => println!("{report:#?}\n1 seeds, 1 passed"),
-            Err(failure) => panic!("\n{failure}\n1 seeds, 0 passed"),
-        }
-        return;
+fn simulation_of_many_seeds() {
+    if let Some(plan) = asked() {
+        return run_one(&plan);
     }
     let (reports, failures) = run_all(number("FIRST").unwrap_or(1), number("SEEDS").unwrap_or(SEEDS));
     print(&reports);
@@ -86,6 +135,25 @@ fn simulation_of_300_seeds() {
     if level() >= Level::Network {
         assert!(all_three * 10 >= reports.len() * 3, "only {all_three} seeds had all three");
     }
+    if level() == Level::Copies && reports.len() >= SEEDS_FOR_POINTS {
+        let (points, missing) = missing(&reports);
+        assert!(missing.len() * 10 <= points, "nothing died at {missing:?}");
+    }
+}
+
+#[test]
+fn a_plan_is_read_back_as_it_was_written_down() {
+    let plan = Plan::draw(7, level());
+    assert_eq!(Plan::read(&plan.to_string()), Ok(plan.clone()));
+    for damaged in
+        ["", "seed 7", "seed 7 level none", "seed 7 level calm\n5 dance 1", "seed 7 level calm\n5 tidy"]
+    {
+        assert!(Plan::read(damaged).is_err(), "{damaged}");
+    }
+    let hash =
+        |plan: &Plan| run_plan(plan, 0).map(|report| report.hash).map_err(|failure| failure.to_string());
+    let again = Plan::read(&plan.to_string()).unwrap();
+    assert_eq!(hash(&plan), hash(&again));
 }
 
 #[test]

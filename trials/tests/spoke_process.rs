@@ -237,6 +237,24 @@ fn the_example_in_python_reads_writes_watches_and_waits() {
     assert!(run(&[&socket]).contains("waited: DEADLINE_EXCEEDED"));
 }
 
+#[test]
+fn a_first_sync_with_writes_waiting_leaves_nothing_that_the_hub_refused() {
+    let folder = Folder::new("first-sync");
+    let mut hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    put(&laptop, "note", "early", &json!({"text": "written before there was a session"}));
+    laptop.ok(&["sync"]);
+    // What was counted in the present minute is written when the hub ends.
+    assert_eq!(hub.terminate(), 0);
+    hub.restart();
+    let of = |event: &str| {
+        let listed = hub.admin(&["audit", "list", "--source", "access", "--event", event]).json();
+        listed["entries"].as_array().cloned().unwrap_or_default()
+    };
+    assert_eq!(of("session_opened").len(), 1);
+    assert_eq!(of("refused"), Vec::<Value>::new());
+}
+
 /// What a damaged disk does: one record says something else, another is gone.
 async fn damage(spoke: &Spoke, other: &str, gone: &str) {
     let key =
@@ -269,6 +287,11 @@ async fn doctor_names_the_records_in_which_a_replica_differs_and_fetches_them_an
     assert_eq!((&notes["records"], &notes["equal"]), (&json!(40), &json!(true)), "{sound}");
 
     damage(&desktop, "n07", "n31").await;
+    // What nobody wrote is not shown, and nothing is made of it.
+    for command in [&["get", "note", "n07"][..], &["patch", "note", "n07", r#"{"more":1}"#], &["ls", "note"]]
+    {
+        assert_eq!(desktop.run(command).error()["error"]["reason"], "STORE_CORRUPT", "{command:?}");
+    }
     put(&desktop, "note", "mine", &json!({"text": "waits in the outbox"}));
     let bundle = folder.at("report.json");
     let ran = desktop.run(&["doctor", "--bundle", &bundle]);

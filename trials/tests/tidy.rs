@@ -186,6 +186,48 @@ fn no_marker_is_left_behind() {
     }
 }
 
+/// Migrations that would break the version before: after a database's first one they only add. What is to go goes in
+/// one named so (`0009_contract_outbox.sql`), one version after nothing uses it any more.
+fn breaking_migrations(files: &[TextFile]) -> Vec<String> {
+    let is_later = |name: &str| !name.starts_with("0001_") && !name.contains("_contract_");
+    let migrations = files.iter().filter(|file| {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        file.path.starts_with("migrations/") && file.path.ends_with(".sql") && is_later(name)
+    });
+    let mut found = Vec::new();
+    for file in migrations {
+        let lines = file.text.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
+        for statement in text.split(';').map(|s| s.split_whitespace().collect::<Vec<_>>().join(" ")) {
+            let adds_column = statement.starts_with("alter table ") && statement.contains(" add column ");
+            let is_kept_by_old = !statement.contains(" not null") || statement.contains(" default ");
+            let adds = ["", "create table ", "create index "]
+                .iter()
+                .any(|adds| if adds.is_empty() { statement.is_empty() } else { statement.starts_with(adds) });
+            if !(adds || (adds_column && is_kept_by_old)) {
+                found.push(format!("{}: the version before cannot live with: {statement}", file.path));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_migration_leaves_the_version_before_something_to_stand_on() {
+    assert_eq!(breaking_migrations(&this_tree()), [""; 0]);
+    let found = breaking_migrations(&made_up(&[
+        ("migrations/replica/0001_init.sql", "drop table a;"),
+        ("migrations/replica/0002_b.sql", "-- drop\ncreate table b (id blob);\ncreate index c on b (id);"),
+        ("migrations/replica/0003_c.sql", "alter table b add column d integer not null\n default 0;"),
+        ("migrations/replica/0004_d.sql", "alter table b add column e integer not null;"),
+        ("migrations/replica/0005_e.sql", "alter table b drop column d; drop table b;"),
+        ("migrations/replica/0006_contract_e.sql", "drop table b;"),
+    ]));
+    let paths: Vec<&str> = found.iter().filter_map(|line| line.split(':').next()).collect();
+    let (four, five) = ("migrations/replica/0004_d.sql", "migrations/replica/0005_e.sql");
+    assert_eq!(paths, [four, five, five], "{found:?}");
+}
+
 #[test]
 fn both_hub_databases_have_the_same_migrations() {
     assert_eq!(lone_migrations(&this_tree()), [""; 0]);

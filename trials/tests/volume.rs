@@ -120,3 +120,68 @@ fn a_hundred_thousand_records_reach_an_empty_spoke() {
     assert_eq!(desktop.digest(), laptop.digest());
     assert_eq!(desktop.digest(), hub.digest("desktop"));
 }
+
+/// Turns of each kind: with a slow reader and without one, one after the other.
+const TURNS: usize = 5;
+/// Records that each turn brings, one after the other.
+const PUTS: usize = 40;
+
+/// The middle one of some measurements, and the largest.
+fn middle_and_largest<T: Ord + Copy>(mut all: Vec<T>) -> (T, T) {
+    all.sort_unstable();
+    (all[all.len() / 2], all[all.len() - 1])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement of minutes"]
+async fn one_slow_reader_among_500_changes_nothing_for_the_others() {
+    let folder = Folder::new("slow-reader");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let _daemon = laptop.daemon();
+    laptop.ok(&["sync"]);
+    let crowd = Crowd::open(&hub, &folder, SESSIONS - 1, 0).await;
+    let text = "x".repeat(BODY_BYTES);
+    let (mut took, mut memory) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for turn in 0..=2 * TURNS {
+        let with = turn % 2;
+        let aside = Folder::new(&format!("slow-{turn}"));
+        let slow = if with == 1 { Some(Crowd::open(&hub, &aside, 0, 1).await) } else { None };
+        let before = hub.process().resident_kib().expect("the system tells");
+        let mut delivered = Vec::new();
+        for n in 0..PUTS {
+            slow.iter().for_each(Crowd::chatter);
+            let body = format!(r#"{{"n":{n},"text":"{text}"}}"#);
+            let start = now();
+            laptop.ok(&["put", "note", &format!("t{turn}-{n}"), &body, "--wait", "durable"]);
+            laptop.ok(&["sync"]);
+            let to = revision(&laptop);
+            while crowd.seen() < to {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            delivered.push(start.elapsed());
+        }
+        let after = hub.process().resident_kib().expect("the system tells");
+        // The first turn warms everything up.
+        if turn > 0 {
+            took[with].extend(delivered);
+            memory[with].push(after.saturating_sub(before));
+        }
+    }
+    let [without, with] = took.map(middle_and_largest);
+    let [grew_without, grew_with] = memory.map(middle_and_largest);
+    println!(
+        "a put to be seen by {} readers: {:.1?} in the middle, {:.1?} at most; beside a slow reader {:.1?} and {:.1?}",
+        SESSIONS - 1,
+        without.0,
+        without.1,
+        with.0,
+        with.1
+    );
+    println!(
+        "the hub grew in a turn by {} KiB in the middle, {} at most; beside a slow reader {} and {}",
+        grew_without.0, grew_without.1, grew_with.0, grew_with.1
+    );
+    assert!(with.0 < without.0 * 2, "the others wait for it");
+    assert!(grew_with.1 < grew_without.1 + 32 * 1_024, "the hub keeps what it does not read");
+}

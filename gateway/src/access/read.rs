@@ -9,9 +9,9 @@ use crate::hub::error::HubError;
 use crate::store::Space;
 
 /// Blocks read at once.
-const BLOCKS_AT_ONCE: usize = 16;
+pub(super) const BLOCKS_AT_ONCE: usize = 16;
 /// Blocks looked through for one page; a page may be empty and not the last.
-const BLOCKS_LOOKED_MAX: usize = 512;
+pub(super) const BLOCKS_LOOKED_MAX: usize = 512;
 
 /// Which entries are asked for.
 #[derive(Debug, Clone, Default)]

@@ -74,7 +74,14 @@ fn bad_proof() -> HubError {
 fn body_of(joiner: &Joiner) -> Result<NodeBody, HubError> {
     let malformed = |detail: String| HubError::new(Reason::Malformed, detail);
     // A node's name has the alphabet and the bound of a domain's.
-    let name = Domain::new(joiner.name.as_str()).map_err(|e| malformed(format!("name: {e}")))?;
+    let name = Domain::new(joiner.name.as_str())
+        .map_err(|e| malformed(format!("name: {}", e.to_string().replace("domain", "it"))))?;
+    // What stands beside it in the audit must not read as the hub's own, or as another node's id.
+    let is_id = name.as_str().len() == 32 && name.as_str().chars().all(|c| c.is_ascii_hexdigit());
+    if name.as_str() == "hub" || is_id {
+        let detail = format!("name: {name} would be taken for the hub or for a node's id: choose another");
+        return Err(malformed(detail));
+    }
     let node_type = NodeType::from_name(&joiner.node_type)?;
     let domain = if joiner.domain.is_empty() { DEFAULT_DOMAIN } else { joiner.domain.as_str() };
     let domain = Domain::new(domain).map_err(|e| malformed(format!("domain: {e}")))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proto::v1::admin_service_client::AdminServiceClient;
 use proto::v1::audit_service_client::AuditServiceClient;
+use proto::v1::examine_service_client::ExamineServiceClient;
 use proto::v1::operator_service_client::OperatorServiceClient;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::MESSAGE_BYTES_MAX;
@@ -34,6 +35,8 @@ pub(super) type Operators = OperatorServiceClient<InterceptedService<Channel, Be
 
 /// The same, for who did what.
 pub(super) type Audit = AuditServiceClient<InterceptedService<Channel, Bearer>>;
+/// The same, for a diagnosis.
+pub(super) type Examine = ExamineServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Shows a credential with every call.
 #[derive(Clone)]
@@ -68,6 +71,14 @@ impl At {
         let bearer = self.bearer()?;
         let (_, channel) = self.channel().await?;
         let client = AuditServiceClient::with_interceptor(channel, bearer);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Connects as an operator, for a diagnosis.
+    pub(super) async fn examine(&self) -> Result<Examine, Refusal> {
+        let bearer = self.bearer()?;
+        let (_, channel) = self.channel().await?;
+        let client = ExamineServiceClient::with_interceptor(channel, bearer);
         Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
@@ -142,8 +153,9 @@ pub(super) fn not_operators(hub: &str) -> Refusal {
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
-    std::fs::read_to_string(path)
-        .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+    let bytes = super::operate::file(path)?;
+    String::from_utf8(bytes)
+        .map_err(|_| Refusal::new(Reason::Malformed, format!("{} is no UTF-8", path.display())))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `hubward consensus`: which of several states of one identity would win.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -10,9 +9,6 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use super::output::Printer;
-
-/// Largest file of candidates, bytes.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConsensusCommand {
@@ -32,13 +28,7 @@ struct Candidates {
 pub(super) fn run(command: &ConsensusCommand, printer: Printer) -> Result<(), Refusal> {
     let ConsensusCommand::Weigh { file } = command;
     let malformed = |what: String| Refusal::new(Reason::Malformed, format!("{}: {what}", file.display()));
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|e| malformed(e.to_string()))?;
-    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| malformed(e.to_string()))?;
-    if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
-        let detail = format!("{} is larger than {FILE_BYTES_MAX} bytes", file.display());
-        return Err(Refusal::new(Reason::TooLarge, detail));
-    }
+    let bytes = super::operate::file(file)?;
     let given: Candidates = serde_json::from_slice(&bytes).map_err(|e| malformed(e.to_string()))?;
     let weights = weigh(&given.candidates)?;
     let winner = weights.first().map(|weight| weight.id.clone());

@@ -1,6 +1,7 @@
 //! Operator commands: each asks a running hub.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use proto::v1;
@@ -20,7 +21,7 @@ mod show;
 use self::nodes::{Node, NodeTypes};
 
 /// Entries asked for at once.
-const PAGE_SIZE: i32 = 1_000;
+pub(super) const PAGE_SIZE: i32 = 1_000;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct OfTenant {
@@ -191,16 +192,28 @@ fn seconds(text: &str) -> Result<u64, String> {
     digits.parse::<u64>().ok().and_then(|count| count.checked_mul(scale)).ok_or_else(bad)
 }
 
-fn refused(status: Status) -> Refusal {
+pub(super) fn refused(status: Status) -> Refusal {
     if status.code() == tonic::Code::Unimplemented {
         return not_operators("this address");
     }
     proto::reason::refusal_of(&status)
 }
 
-fn file(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
-    std::fs::read(path)
-        .map_err(|e| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display())))
+/// Longest file that an operator command reads, bytes; past what the hub takes of any of them.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A file an operator names, read to its bound.
+pub(super) fn file(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let failed =
+        |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path).map_err(failed)?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
+        let detail = format!("{} is larger than {FILE_BYTES_MAX} bytes", path.display());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    Ok(bytes)
 }
 
 fn cell(text: &str) -> Result<v1::Selector, Refusal> {

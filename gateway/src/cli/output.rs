@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use semantics::reason::Refusal;
+use semantics::shown::on_one_line;
 use serde_json::{Value, json};
 
 use super::Format;
@@ -24,6 +25,23 @@ impl Printer {
                 }
             }
             _ => print(&value.to_string()),
+        }
+    }
+
+    /// A page of a list: as [`Self::list`], and how to go on.
+    pub(super) fn page(
+        self,
+        name: &str,
+        rows: Vec<Value>,
+        columns: &[&str],
+        next_page_token: Option<String>,
+    ) {
+        if self.format == Format::Json {
+            return print(&json!({ name: rows, "next_page_token": next_page_token }).to_string());
+        }
+        self.list(name, rows, columns);
+        if let Some(token) = next_page_token {
+            drop(writeln!(std::io::stderr(), "there is more: the same command with --page-token {token}"));
         }
     }
 
@@ -72,7 +90,8 @@ impl Printer {
             }})
             .to_string(),
             Format::Table => {
-                format!("error: {}: {}; what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+                let detail = on_one_line(&refusal.detail);
+                format!("error: {}: {detail}; what to do: {}", reason.as_str(), reason.remedy())
             }
         };
         // Nobody is left to tell when stderr is closed.
@@ -80,11 +99,12 @@ impl Printer {
     }
 }
 
+/// What stands in a cell. Nodes choose ids and bodies, and operators read them beside the hub's own words.
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => on_one_line(text),
         Value::Null => String::new(),
-        other => other.to_string(),
+        other => on_one_line(&other.to_string()),
     }
 }
 
@@ -93,7 +113,24 @@ fn print(line: &str) {
     drop(writeln!(std::io::stdout(), "{line}"));
 }
 
+/// A line for people.
+pub(super) fn line(text: &str) {
+    print(text);
+}
+
 /// Bytes as they are.
 pub(super) fn raw(bytes: &[u8]) {
     drop(std::io::stdout().write_all(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_named_neither_begins_a_line_nor_reaches_the_terminal() {
+        assert_eq!(plain(&json!("x\n1  operator/hub/first\u{1b}[2J")), r"x\n1  operator/hub/first\u{1b}[2J");
+        assert_eq!(plain(&json!({"t": "\u{9b}1m"})), r#"{"t":"\u{9b}1m"}"#);
+        assert_eq!(plain(&Value::Null), "");
+    }
 }

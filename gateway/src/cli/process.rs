@@ -5,17 +5,39 @@ use std::path::PathBuf;
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 use super::output::Printer;
 use crate::auth::OPERATOR_TOKEN_FILE;
-use crate::config::{Config, Given};
+use crate::config::{self, Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
+
+/// How the names of our variables begin.
+const PREFIX: &str = "HUBWARD_";
+/// Variables that no flag stands for.
+const WITHOUT_FLAG: [&str; 3] = ["HUBWARD_LOG", "HUBWARD_TOKEN", semantics::fault::VARIABLE];
+
+/// Every variable that some command reads.
+fn known() -> Vec<String> {
+    fn add(command: &clap::Command, all: &mut Vec<String>) {
+        let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+        all.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+        command.get_subcommands().for_each(|below| add(below, all));
+    }
+    let mut all: Vec<String> = WITHOUT_FLAG.map(str::to_owned).into();
+    add(&super::command(), &mut all);
+    all
+}
+
+fn environment() -> impl Iterator<Item = String> {
+    std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned())
+}
 
 pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<Config, Refusal> {
     let from_file = file.map(|path| Given::read(&path)).transpose()?.unwrap_or_default();
     // The command line's folder wins unless it is only the default and the file names one.
-    let is_default = data.as_os_str() == crate::config::DATA;
+    let is_default = data.as_os_str() == config::DATA;
     let data = if is_default { from_file.data.clone().unwrap_or(data) } else { data };
     Given { data: Some(data), ..given }.or(from_file).check()
 }
@@ -23,6 +45,10 @@ pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Res
 pub(super) async fn serve(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<(), Refusal> {
     let config = checked(given, file, data)?;
     telemetry::start_logs();
+    // Not refused here: Kubernetes gives every container variables that are named after its services.
+    if let Err(refusal) = config::variables(PREFIX, &known(), environment()) {
+        warn!("{}", refusal.detail);
+    }
     let refused = |e: std::io::Error| Refusal::new(Reason::Internal, format!("cannot wait for signals: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
@@ -54,6 +80,7 @@ pub(super) async fn migrate(
 
 pub(super) fn check(given: Given, file: Option<PathBuf>, data: PathBuf, out: Printer) -> Result<(), Refusal> {
     let from = file.clone();
+    config::variables(PREFIX, &known(), environment())?;
     checked(given, file, data)?;
     out.object(&json!({"valid": true, "file": from}));
     Ok(())
@@ -77,13 +104,14 @@ pub(super) fn print(
     let in_file = from_file.clone();
     let all = given.or(from_file);
     let redacted = all.database_url.as_ref().map(|_| "(redacted)");
-    let listen = all.listen.as_deref().unwrap_or(crate::config::LISTEN);
-    let operator_listen = all.operator_listen.as_deref().unwrap_or(crate::config::OPERATOR_LISTEN);
+    let listen = all.listen.as_deref().unwrap_or(config::LISTEN);
+    let operator_listen = all.operator_listen.as_deref().unwrap_or(config::OPERATOR_LISTEN);
     let rows = [
         ("data", json!(data), data_in_file.is_some()),
         ("database_url", json!(redacted), in_file.database_url.is_some()),
         ("database_url_file", json!(all.database_url_file), in_file.database_url_file.is_some()),
         ("dev", json!(all.dev), in_file.dev),
+        ("drain_lead_s", json!(all.drain_lead_s.unwrap_or(0)), in_file.drain_lead_s.is_some()),
         ("hostnames", json!(all.hostnames), !in_file.hostnames.is_empty()),
         ("listen", json!(listen), in_file.listen.is_some()),
         ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),

@@ -210,7 +210,7 @@ impl Committer {
             let commit = append.commit.number.0;
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
             let appended = io.append(append.clone()).await;
-            tracing::debug!(commit, "append ends");
+            tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
             match appended {
                 Ok(Appended::Yes) => {}
                 _ if Fault::AnswerBeforeCommit.is_planted() => {}

@@ -3,7 +3,7 @@
 use semantics::fault::Fault;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
-use semantics::session::{Hello, PROTOCOL_VERSION, StreamState, Welcome};
+use semantics::session::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, StreamState, Welcome, spoken};
 
 use super::catch_up::From;
 use super::error::HubError;
@@ -25,10 +25,11 @@ impl Hub {
     /// another log, unless this one takes back what that one held; NODE_FORKED when the replica is a copy;
     /// CURSOR_EXPIRED; BAD_TOKEN for a resume position that does not go on from the cursor; store errors.
     pub async fn hello(&self, who: &Principal, hello: &Hello) -> Result<(Welcome, From), HubError> {
-        if hello.protocol != PROTOCOL_VERSION {
-            let detail = format!("the hub speaks version {PROTOCOL_VERSION}, not {}", hello.protocol);
-            return Err(HubError::new(Reason::ProtocolVersion, detail));
-        }
+        let protocol = spoken(hello.protocol).ok_or_else(|| {
+            let ours = format!("{PROTOCOL_VERSION_OLDEST} to {PROTOCOL_VERSION}");
+            let detail = format!("the hub speaks versions {ours}, not {}", hello.protocol);
+            HubError::new(Reason::ProtocolVersion, detail)
+        })?;
         self.active_node(who).await?;
         let marks = self.read_marks(&who.tenant).await?;
         let returning = marks.restored.filter(|restored| restored.takes(hello.cursor.as_ref()));
@@ -61,7 +62,7 @@ impl Hub {
         self.note(who, &self.greeted(row.writer, &greeted)).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {
-            protocol: PROTOCOL_VERSION,
+            protocol,
             log_id: head.log_id,
             writer: row.writer,
             last_n: row.last_n,
@@ -125,6 +126,10 @@ impl Hub {
             let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
             if let Some(unused) = rows.iter().rev().find(|row| !row.closed && row.last_n == 0) {
                 return Ok(unused.clone());
+            }
+            let open = rows.iter().rev().find(|row| !row.closed);
+            if let Some(open) = open.filter(|_| Fault::EpochKeptByCopy.is_planted()) {
+                return Ok(open.clone());
             }
             self.close_longest_silent(who, &rows).await?;
             if Fault::EpochsCloseEachOther.is_planted() {

@@ -10,6 +10,8 @@ use semantics::ids::{CommitNumber, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::HubError;
 use super::known::node_key;
 use super::plan::named;
@@ -28,8 +30,42 @@ const PRUNE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PRUNE_STEPS_MAX: usize = 100;
 /// Name of the mark up to which the log has been pruned.
 const PRUNED_TO: &[u8] = b"pruned-to";
+/// Name of the mark that says which gateway looks after the tenant.
+const KEEPER: &[u8] = b"keeper";
+/// A gateway that looked after a tenant is the one to do it again for so long, milliseconds.
+pub const KEEPER_MS: u64 = 90_000;
+
+/// Which gateway looks after a tenant, and until when.
+#[derive(Debug, Serialize, Deserialize)]
+struct Keeper {
+    gateway: String,
+    until_ms: u64,
+}
 
 impl Hub {
+    /// Whether this gateway is the one to look after the tenant now: it takes the lease, or renews it, unless another
+    /// has it. A gateway without a name is always the one. A lease saves double work and keeps nobody out: two rounds
+    /// at once are safe.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn is_keeper(&self, tenant: &TenantId) -> Result<bool, HubError> {
+        let Some(name) = self.name() else { return Ok(true) };
+        let now_ms = self.clock().now_ms();
+        let until_ms = now_ms.saturating_add(KEEPER_MS);
+        let row = self.store().plain_get(tenant, Space::Mark, KEEPER).await?;
+        let held: Option<Keeper> = row.as_ref().and_then(|row| serde_json::from_slice(&row.value).ok());
+        // A lease that ends later than any could was written by a clock that was wrong.
+        let is_others = |held: Keeper| held.gateway != name && (now_ms..=until_ms).contains(&held.until_ms);
+        if held.is_some_and(is_others) {
+            return Ok(false);
+        }
+        let value = serde_json::to_vec(&Keeper { gateway: name.to_owned(), until_ms })
+            .map_err(|e| HubError::internal(e.to_string()))?;
+        let version = row.map_or(0, |row| row.version);
+        Ok(self.store().plain_put(tenant, Space::Mark, KEEPER, &value, version).await?)
+    }
+
     /// One round: closes expired epochs, moves the horizon, prunes. Safe to run on several gateways at once.
     ///
     /// # Errors
@@ -83,7 +119,7 @@ impl Hub {
         }
     }
 
-    async fn all_writers(&self, tenant: &TenantId) -> Result<Vec<WriterRow>, HubError> {
+    pub(super) async fn all_writers(&self, tenant: &TenantId) -> Result<Vec<WriterRow>, HubError> {
         let mut all: Vec<WriterRow> = Vec::new();
         loop {
             let after = all.last().map(|row| row.writer);
@@ -96,7 +132,7 @@ impl Hub {
         }
     }
 
-    async fn leases(&self, tenant: &TenantId, now_ms: u64) -> Result<Vec<Revision>, HubError> {
+    pub(super) async fn leases(&self, tenant: &TenantId, now_ms: u64) -> Result<Vec<Revision>, HubError> {
         let mut floors = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {

@@ -207,11 +207,11 @@ impl Hub {
         Err(HubError::transient(Reason::Overloaded, "others write the same part of remnants", 200))
     }
 
-    /// Begins to take back what a restored log lost, or ends it; again and again changes nothing.
+    /// Begins to take back what a restored log lost, or ends it; again and again changes nothing. Whether it did now.
     ///
     /// # Errors
     /// NOT_FOUND when the log did not go on from a backup; store errors.
-    pub async fn set_recovery(&self, id: &TenantId, phase: Phase) -> Result<(), HubError> {
+    pub async fn set_recovery(&self, id: &TenantId, phase: Phase) -> Result<bool, HubError> {
         for _ in 0..TRIES_MAX {
             let row = self.store().plain_get(id, Space::Mark, RESTORED).await?;
             let version = row.as_ref().map_or(0, |row| row.version);
@@ -219,11 +219,12 @@ impl Hub {
             let restored = restored.ok_or_else(|| not_restored(id))?;
             let value = serde_json::to_vec(&Restored { phase, ..restored })
                 .map_err(|e| HubError::internal(e.to_string()))?;
-            let is_written = restored.phase == phase
-                || self.store().plain_put(id, Space::Mark, RESTORED, &value, version).await?;
+            let was_so = restored.phase == phase;
+            let is_written =
+                was_so || self.store().plain_put(id, Space::Mark, RESTORED, &value, version).await?;
             if is_written {
                 self.read_marks(id).await?;
-                return Ok(());
+                return Ok(!was_so);
             }
         }
         Err(HubError::transient(Reason::Overloaded, "others change the recovery", 200))

@@ -158,8 +158,8 @@ impl AdminService for AdminHandler {
     }
 
     async fn recover_log(&self, request: Request<v1::RecoverLogRequest>) -> Reply<v1::RecoverLogResponse> {
-        let (_, request) = within(request, |request| &request.tenant)?;
-        reply(recovery::recover(&self.gate.hub, &request).await)
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(recovery::recover(&self.gate, by, &request).await)
     }
 
     async fn get_view_digest(

@@ -1,5 +1,7 @@
 //! AuditService: who did what, from commits and from the access log.
 
+mod verify;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -52,6 +54,14 @@ impl AuditService for AuditHandler {
     ) -> Result<Response<v1::ListAccessResponse>, Status> {
         let (_, request) = within(request, |request| &request.tenant)?;
         self.access(request).await.map(Response::new).map_err(status::of)
+    }
+
+    async fn verify_access(
+        &self,
+        request: Request<v1::VerifyAccessRequest>,
+    ) -> Result<Response<v1::VerifyAccessResponse>, Status> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        verify::verify(&self.gate.hub, &request).await.map(Response::new).map_err(status::of)
     }
 }
 

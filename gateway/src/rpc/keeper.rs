@@ -106,7 +106,9 @@ impl Keepers {
     }
 
     async fn look_after(&self, tenant: &TenantId) -> Result<(), HubError> {
-        self.hub.maintain(tenant).await?;
+        if self.hub.is_keeper(tenant).await? {
+            self.hub.maintain(tenant).await?;
+        }
         let by_health = self.hub.nodes_by_health(tenant).await?;
         self.metrics.nodes(tenant.as_str(), &by_health);
         Ok(())

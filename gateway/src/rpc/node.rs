@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::node_service_server::NodeService;
-use semantics::ids::Writer;
+use semantics::ids::{Revision, Writer};
 use semantics::reason::Reason;
 use semantics::session::About;
 use tonic::{Request, Response, Status};
@@ -38,6 +38,16 @@ impl NodeService for NodeHandler {
         let (who, _) = node_of(&request)?;
         let page = lists::node_history(&self.0.hub, &who, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(page))
+    }
+
+    async fn count_seen(
+        &self,
+        request: Request<v1::CountSeenRequest>,
+    ) -> Result<Response<v1::CountSeenResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let revisions: Vec<Revision> = request.into_inner().revisions.into_iter().map(Revision).collect();
+        let counts = self.0.hub.count_seen(&who, &revisions).await.map_err(status::of)?;
+        Ok(Response::new(v1::CountSeenResponse { counts: counts.into_iter().map(Into::into).collect() }))
     }
 }
 

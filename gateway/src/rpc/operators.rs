@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::operator_service_server::OperatorService;
+use semantics::access::Event;
 use semantics::ids::TenantId;
 use semantics::role::Role;
 use tonic::{Request, Response, Status};
@@ -12,6 +13,7 @@ use tonic::{Request, Response, Status};
 use super::admin::malformed;
 use super::paging::{size, text_position, token};
 use super::{Gate, status};
+use crate::access::Who;
 use crate::auth::{Caller, Operator, OperatorBody, Trust, author_of, denied};
 use crate::hub::error::HubError;
 
@@ -75,6 +77,12 @@ impl OperatorService for OperatorHandler {
 }
 
 impl OperatorHandler {
+    /// Operators are records of the tenant `hub`, whose log a tenant's own admin does not read: the tenant's access
+    /// log tells it who made, rotated or revoked one.
+    fn note(&self, tenant: &TenantId, by: &Operator, event: Event) {
+        self.gate.access.note(tenant, &Who::Operator(by.clone()), event);
+    }
+
     async fn create(
         &self,
         by: &Operator,
@@ -85,6 +93,8 @@ impl OperatorHandler {
         let role = role.ok_or_else(|| malformed("role", &"viewer, operator, arbiter or admin"))?;
         let new = Operator { tenant, name: request.name, role };
         let (token, expires_ms) = self.trust.create_operator(by, &new, request.ttl_s).await?;
+        let role = role.as_str().to_owned();
+        self.note(&new.tenant, by, Event::OperatorCreated { name: new.name, role, expires_ms });
         Ok(v1::CreateOperatorResponse { token, expires_ms })
     }
 
@@ -115,6 +125,7 @@ impl OperatorHandler {
         let whose = (&tenant, request.name.as_str());
         let grace_s = request.grace_s.unwrap_or_default();
         let (token, expires_ms) = self.trust.rotate_operator(by, whose, request.ttl_s, grace_s).await?;
+        self.note(&tenant, by, Event::OperatorRotated { name: request.name, expires_ms });
         Ok(v1::RotateOperatorResponse { token, expires_ms })
     }
 
@@ -125,6 +136,7 @@ impl OperatorHandler {
     ) -> Result<v1::RevokeOperatorResponse, HubError> {
         let tenant = tenant_id(&request.tenant)?;
         let revision = self.trust.revoke_operator(by, &tenant, &request.name).await?;
+        self.note(&tenant, by, Event::OperatorRevoked { name: request.name.clone() });
         Ok(v1::RevokeOperatorResponse { revision: revision.0 })
     }
 }

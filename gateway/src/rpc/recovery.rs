@@ -2,25 +2,34 @@
 
 use proto::v1;
 use proto::v1::recover_log_request::Action;
+use semantics::access::Event;
 use semantics::recovery::Phase;
 
+use super::Gate;
 use super::admin::{malformed, tenant_id};
-use crate::hub::Hub;
+use crate::access::Who;
+use crate::auth::Operator;
 use crate::hub::error::HubError;
 use crate::hub::recovery::{OnlyState, Recovered};
 
 pub(super) async fn recover(
-    hub: &Hub,
+    gate: &Gate,
+    by: Operator,
     request: &v1::RecoverLogRequest,
 ) -> Result<v1::RecoverLogResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
     let action = Action::try_from(request.action).map_err(|error| malformed("action", &error))?;
-    match action {
-        Action::Unspecified => {}
-        Action::Begin => hub.set_recovery(&tenant, Phase::Recovering).await?,
-        Action::Finish => hub.set_recovery(&tenant, Phase::Finished).await?,
+    let asked = match action {
+        Action::Unspecified => None,
+        Action::Begin => Some((Phase::Recovering, Event::RecoveryBegun)),
+        Action::Finish => Some((Phase::Finished, Event::RecoveryFinished)),
+    };
+    if let Some((phase, event)) = asked
+        && gate.hub.set_recovery(&tenant, phase).await?
+    {
+        gate.access.note(&tenant, &Who::Operator(by), event);
     }
-    Ok(told(hub.recovered(&tenant).await?))
+    Ok(told(gate.hub.recovered(&tenant).await?))
 }
 
 fn told(recovered: Recovered) -> v1::RecoverLogResponse {

@@ -8,13 +8,11 @@
 //!   refused unless it is to be replaced.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use semantics::commit::Head;
 use semantics::ids::{LogId, TenantId};
 use semantics::recovery::BackedUp;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection};
 
@@ -142,6 +140,8 @@ pub async fn renew(
             .await?;
         copy::new_log(&mut archive, &tenant, log_id(), now_ms).await?;
     }
+    // Where it comes to be is another database's history.
+    copy::forget(&mut archive, Space::Hub, postgres::failover::MARK).await?;
     archive.run("commit", Vec::new()).await?;
     let heads = copy::heads(&mut archive).await?;
     archive.close().await.map_err(|error| sqlite::error::of(&error))?;
@@ -267,8 +267,7 @@ async fn folder_connection(folder: &Path) -> Result<SqliteConnection, StoreError
 
 /// A connection that may take its time.
 async fn server_connection(url: &str) -> Result<PgConnection, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?;
+    let options = postgres::primary::Servers::parse(url)?.primary().await?;
     let unbounded =
         [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
     let options = options.options(unbounded);

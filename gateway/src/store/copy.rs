@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use semantics::commit::Head;
 use semantics::ids::{LogId, TenantId};
-use semantics::recovery::{BackedUp, Phase, Restored};
+use semantics::recovery::{BackedUp, Restored, renewed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +25,7 @@ pub(crate) const BACKED_UP: &[u8] = b"backed-up";
 pub(crate) const RESTORED: &[u8] = b"restored";
 
 const FORGET_SPACE: &str = "delete from plain where tenant = $1 and space = $2";
+const FORGET: &str = "delete from plain where space = $1 and key = $2";
 const NEW_LOG: &str = "update heads set log_id = $2 where tenant = $1";
 
 /// A table's statements.
@@ -145,22 +146,24 @@ pub(super) async fn new_log<C: Connection>(
     now_ms: u64,
 ) -> Result<(), StoreError> {
     let (head, _) = read::head(connection, tenant).await?;
-    connection.run(NEW_LOG, vec![Value::text(tenant.as_str()), Value::bytes(log_id.as_bytes())]).await?;
+    let before: Option<Restored> = mark(connection, tenant, RESTORED).await?.0;
+    let (head, restored) = renewed(&head, log_id, before.as_ref(), now_ms);
+    connection.run(NEW_LOG, vec![Value::text(tenant.as_str()), Value::bytes(head.log_id.as_bytes())]).await?;
     for space in [Space::Ack, Space::Lease] {
         let values = vec![Value::text(tenant.as_str()), Value::Int(Some(i64::from(space.number())))];
         connection.run(FORGET_SPACE, values).await?;
     }
-    let before: Option<Restored> = mark(connection, tenant, RESTORED).await?.0;
-    let restored = Restored {
-        predecessor: head.log_id,
-        commit: head.commit,
-        revision: head.revision,
-        chain: head.chain,
-        restores: before.map_or(0, |before| before.restores).saturating_add(1),
-        time_ms: now_ms,
-        phase: Phase::Stopped,
-    };
     set_mark(connection, tenant, RESTORED, |_: Option<Restored>| Some(restored)).await
+}
+
+/// Forgets the plain rows of one name, of whichever tenant.
+pub(super) async fn forget<C: Connection>(
+    connection: &mut C,
+    space: Space,
+    name: &'static [u8],
+) -> Result<(), StoreError> {
+    let values = vec![Value::Int(Some(i64::from(space.number()))), Value::bytes(name)];
+    connection.run(FORGET, values).await.map(drop)
 }
 
 /// Remembers what backups hold of a tenant; never less than before.

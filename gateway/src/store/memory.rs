@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use semantics::commit::Head;
 use semantics::envelope::Cell;
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
+use semantics::ids::{CommitNumber, Key, LogId, NodeId, Revision, TenantId, Writer};
+use semantics::recovery::{Restored, renewed};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::copy::RESTORED;
 use super::{
     Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, Loaded, LogEntry, LogPage, LogQuery,
     LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space,
@@ -35,6 +37,31 @@ struct Tenant {
 }
 
 impl Tenant {
+    fn copy(&self) -> Self {
+        Self {
+            head: self.head,
+            log: self.log.clone(),
+            commits: self.commits.clone(),
+            pointers: self.pointers.clone(),
+            writers: self.writers.clone(),
+            cells: self.cells.clone(),
+            held: self.held.clone(),
+            plain: self.plain.clone(),
+            gate: Arc::default(),
+        }
+    }
+
+    /// As the other stores do when they are restored.
+    fn renew(&mut self, log_id: LogId, time_ms: u64) {
+        let mark = (Space::Mark, RESTORED.to_vec());
+        let (before, version) = self.plain.get(&mark).cloned().unwrap_or_default();
+        let before: Option<Restored> = serde_json::from_slice(&before).ok();
+        let (head, restored) = renewed(&self.head, log_id, before.as_ref(), time_ms);
+        self.head = head;
+        self.plain.retain(|(space, _), _| !matches!(space, Space::Ack | Space::Lease));
+        self.plain.insert(mark, (serde_json::to_vec(&restored).unwrap_or_default(), version + 1));
+    }
+
     fn current(&self, key: &Key) -> Option<Current> {
         let pointer = self.pointers.get(key)?;
         let row = self.log.get(&pointer.revision)?;
@@ -131,25 +158,19 @@ impl MemoryStore {
     /// A deep copy: what a backup of the database would hold.
     #[must_use]
     pub fn backup(&self) -> Self {
-        let copy = self
-            .lock()
-            .iter()
-            .map(|(id, t)| {
-                let tenant = Tenant {
-                    head: t.head,
-                    log: t.log.clone(),
-                    commits: t.commits.clone(),
-                    pointers: t.pointers.clone(),
-                    writers: t.writers.clone(),
-                    cells: t.cells.clone(),
-                    held: t.held.clone(),
-                    plain: t.plain.clone(),
-                    gate: Arc::default(),
-                };
-                (id.clone(), tenant)
-            })
-            .collect();
+        let copy = self.lock().iter().map(|(id, tenant)| (id.clone(), tenant.copy())).collect();
         Self { tenants: Arc::new(Mutex::new(copy)) }
+    }
+
+    /// Puts a copy in place of everything. Nobody may be using the store meanwhile.
+    pub fn restore(&self, backup: &Self) {
+        let copy = backup.lock().iter().map(|(id, tenant)| (id.clone(), tenant.copy())).collect();
+        *self.lock() = copy;
+    }
+
+    /// Makes every log a new one that remembers the old one.
+    pub fn renew(&self, time_ms: u64, mut log_id: impl FnMut() -> LogId) {
+        self.lock().values_mut().for_each(|tenant| tenant.renew(log_id(), time_ms));
     }
 }
 
@@ -179,6 +200,10 @@ impl TenantIo for Exclusive {
 impl Store for MemoryStore {
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        Ok(BTreeMap::from([("engine", "memory".to_owned())]))
     }
 
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {

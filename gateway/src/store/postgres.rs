@@ -2,12 +2,16 @@
 //! the head by compare-and-set; everything else of it selects from the moved head, so that a lost race writes
 //! nothing and raises nothing.
 
-use std::str::FromStr as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use semantics::ids::TenantId;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
+
+use self::failover::Watch;
+use self::primary::{Servers, Standing};
 
 use super::codec::Value;
 use super::codec::write::AppendRows;
@@ -17,6 +21,8 @@ use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 mod append;
 mod connection;
 pub(super) mod error;
+pub(super) mod failover;
+pub(super) mod primary;
 mod settings;
 
 /// Most connections of one hub.
@@ -37,41 +43,27 @@ const LOCK: &str = "select revision from heads where tenant = $1 for update";
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    servers: Servers,
+    standing: Standing,
+    moved: CancellationToken,
+    watch: Option<Watch>,
 }
 
 impl PostgresStore {
-    /// Connects, runs the migrations that have not run, and checks that the server's settings can keep an
-    /// acknowledgement.
+    /// Connects to the server that takes writes, of those that the URL names; runs the migrations that have not run,
+    /// and checks that the server's settings can keep an acknowledgement.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the server does not answer, [`StoreError::Unsafe`] names a setting,
+    /// [`StoreError::Unavailable`] when no server answers and takes writes, [`StoreError::Unsafe`] names a setting,
     /// [`StoreError::Newer`] when a newer program has migrated the database,
     /// [`StoreError::Internal`] when the URL does not parse or a migration does not go through.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        // The URL is not repeated: it may hold a password.
-        let mut options = PgConnectOptions::from_str(url)
-            .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?;
-        if options.get_application_name().is_none() {
-            options = options.application_name("hubward");
-        }
+        let servers = Servers::parse(url)?;
+        let (options, standing) = servers.find().await?;
         migrate_with(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .min_connections(CONNECTIONS_MIN)
-            .acquire_timeout(Duration::from_millis(CONNECT_MS_MAX))
-            .test_before_acquire(false)
-            .before_acquire(|connection, seen| {
-                Box::pin(async move {
-                    if seen.idle_for >= Duration::from_millis(TRY_AFTER_IDLE_MS) {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(bounded(options))
-            .await
-            .map_err(|error| error::of(&error))?;
-        let store = Self { pool };
+        let moved = CancellationToken::new();
+        let pool = pool(options, standing, moved.clone()).await?;
+        let store = Self { pool, servers, standing, moved, watch: None };
         store.check_settings().await?;
         Ok(store)
     }
@@ -93,10 +85,44 @@ impl PostgresStore {
         settings::check(&mut connection).await
     }
 
-    /// Closes the connections in order.
+    /// Closes the connections in order; who waits for one is refused at once.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Connections to one server on one line of its history.
+async fn pool(
+    options: PgConnectOptions,
+    standing: Standing,
+    moved: CancellationToken,
+) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .min_connections(CONNECTIONS_MIN)
+        .acquire_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let moved = moved.clone();
+            Box::pin(async move {
+                match primary::standing(connection).await? {
+                    Some(found) if found.line == standing.line => return Ok(()),
+                    Some(_) => moved.cancel(),
+                    None => {}
+                }
+                Err(sqlx::Error::Io(std::io::Error::other("the database has moved")))
+            })
+        })
+        .before_acquire(|connection, seen| {
+            Box::pin(async move {
+                if seen.idle_for >= Duration::from_millis(TRY_AFTER_IDLE_MS) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(bounded(options));
+    pool.await.map_err(|error| error::of(&error))
 }
 
 /// Bounds on everything a connection may wait for, and plans that look rows up by their keys, whatever the
@@ -124,9 +150,7 @@ fn off(name: &str) -> (&str, &str) {
 
 /// Runs the migrations that have not run.
 pub(super) async fn migrate_url(url: &str) -> Result<(), StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Internal("the database URL does not parse".to_owned()))?;
-    migrate_with(&options).await
+    migrate_with(&Servers::parse(url)?.primary().await?).await
 }
 
 /// On a connection of its own: migrations may take longer than a hub's statements, and wait for another's.
@@ -182,6 +206,10 @@ impl Engine for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.check_settings().await
+    }
+
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        settings::told(&self.pool).await
     }
 
     async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {

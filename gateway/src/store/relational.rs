@@ -1,6 +1,7 @@
 //! What both SQL engines do alike. An engine brings connections that run statements; what is read, in which order
 //! and what it means stands here once. Statements use `$1` parameters, which both engines take.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
@@ -70,6 +71,8 @@ pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     fn read(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
     /// Whether what is committed now is kept.
     fn check(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// What it says of itself.
+    fn settings(&self) -> impl Future<Output = Result<BTreeMap<&'static str, String>, StoreError>> + Send;
     /// A transaction that writes.
     fn write(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
     /// A transaction that holds a tenant's head.

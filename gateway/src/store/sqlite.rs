@@ -2,6 +2,7 @@
 //! see the last commit meanwhile (write-ahead log). A commit is on the disk before it is answered
 //! (`synchronous = FULL`).
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
 mod connection;
 pub(super) mod error;
+mod settings;
 
 /// The database file in the data folder.
 pub const DATABASE_FILE: &str = "hub.sqlite";
@@ -171,6 +173,10 @@ impl Engine for SqliteStore {
     async fn check(&self) -> Result<(), StoreError> {
         // Its settings are of the connection, and nobody else's to change; what fails is told by who writes.
         Ok(())
+    }
+
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        settings::told(&self.inner.readers, &self.inner.folder).await
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {

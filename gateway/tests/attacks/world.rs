@@ -81,6 +81,7 @@ impl Hub {
             operator_listen: free,
             hostnames: Vec::new(),
             data: folder.clone(),
+            drain_lead: Duration::ZERO,
         };
         let opened = serve::open(&config).await.unwrap();
         let ca_pem = opened.trust.ca_pem().to_owned();

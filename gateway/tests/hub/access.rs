@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway::access::{AccessLog, Filter, Position, QUEUE_MAX, Who, page};
+use gateway::access::{AccessLog, Filter, NotedPlace, Position, QUEUE_MAX, Verified, Who, page, verify};
 use semantics::access::{Block, Entry, Event, Sample, chain};
 use semantics::ids::{Digest, NodeId};
 use semantics::reason::Reason;
@@ -120,6 +120,73 @@ pub async fn two_gateways_write_one_chain(engine: &Engine) {
     }
     assert_eq!(all(&world, &Filter::default(), 7).await.len(), 40);
     assert_eq!(check_chain(&world).await, 40);
+}
+
+/// Walks the whole log.
+async fn walk(world: &World, noted: Option<NotedPlace>) -> Verified {
+    let (mut from, mut blocks) = (None, 0);
+    loop {
+        let done = verify(&world.hub, &world.tenant, from, noted).await.unwrap();
+        blocks += done.blocks;
+        if done.broken.is_some() || !done.has_more {
+            return Verified { blocks, ..done };
+        }
+        from = done.at;
+    }
+}
+
+pub async fn what_was_changed_shows(engine: &Engine) {
+    let world = World::new(engine).await;
+    assert!(walk(&world, None).await.at.is_none(), "an empty log is whole");
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    for epoch in 1..=20 {
+        log.note(&world.tenant, &NODE, Event::SessionOpened { epoch });
+        log.flush().await;
+    }
+    let whole = walk(&world, None).await;
+    let at = whole.at.unwrap();
+    assert_eq!((whole.blocks, whole.broken, at.block, at.next_entry), (20, None, 20, 21));
+    let noted = Some(NotedPlace { block: 18, chain: walk_to(&world, 18).await });
+    assert_eq!(walk(&world, noted).await.broken, None);
+
+    let row = async |block: u64| {
+        let key = block.to_be_bytes();
+        (key, world.store.plain_get(&world.tenant, Space::Access, &key).await.unwrap().unwrap())
+    };
+    // Somebody who can write to the store says that another node came.
+    let (key, held) = row(18).await;
+    let text = String::from_utf8(held.value.clone()).unwrap().replace("node/07", "node/08");
+    let put = async |key: [u8; 8], value: &[u8]| {
+        let version = row(u64::from_be_bytes(key)).await.1.version;
+        assert!(world.store.plain_put(&world.tenant, Space::Access, &key, value, version).await.unwrap());
+    };
+    put(key, text.as_bytes()).await;
+    let broken = walk(&world, None).await.broken.unwrap();
+    assert_eq!((broken.block, broken.entry), (19, 19), "{broken:?}");
+    // Cut off behind the change, only the place that was noted tells.
+    for block in [19_u64, 20] {
+        world.store.plain_delete(&world.tenant, Space::Access, &block.to_be_bytes()).await.unwrap();
+    }
+    assert_eq!(walk(&world, None).await.broken, None);
+    assert_eq!(walk(&world, noted).await.broken.unwrap().block, 18);
+    put(key, &held.value).await;
+    assert_eq!(walk(&world, noted).await.broken, None);
+    let further = noted.map(|noted| NotedPlace { block: 19, ..noted });
+    assert!(walk(&world, further).await.broken.unwrap().detail.contains("ends with block 18"));
+    world.store.plain_delete(&world.tenant, Space::Access, &7_u64.to_be_bytes()).await.unwrap();
+    let broken = walk(&world, None).await.broken.unwrap();
+    assert_eq!((broken.block, broken.entry), (8, 7), "{broken:?}");
+    // What went past the bound is no gap.
+    for block in 1..7_u64 {
+        world.store.plain_delete(&world.tenant, Space::Access, &block.to_be_bytes()).await.unwrap();
+    }
+    assert_eq!(walk(&world, None).await.broken, None);
+}
+
+/// The chain after a block.
+async fn walk_to(world: &World, block: usize) -> Digest {
+    let rows = world.store.plain_page(&world.tenant, Space::Access, None, block).await.unwrap();
+    rows.iter().fold(Digest::default(), |before, row| chain(&before, &row.value))
 }
 
 pub async fn filters_choose_by_time_principal_event_and_reason(engine: &Engine) {

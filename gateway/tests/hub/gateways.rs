@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gateway::hub::Hub;
 use gateway::hub::limits::RING_BATCHES_MAX;
+use gateway::hub::maintain::KEEPER_MS;
 use semantics::ids::CommitNumber;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
@@ -14,6 +16,26 @@ use crate::support::faults::{Fault, FaultStore};
 use crate::support::reader::{Reader, session};
 use crate::support::rows::{key, note};
 use crate::support::world::World;
+
+pub async fn one_gateway_at_a_time_looks_after_a_tenant(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (east, west) = (world.hub_named("east"), world.hub_named("west"));
+    let is_keeper = async |hub: &Hub| hub.is_keeper(&world.tenant).await.unwrap();
+    assert!(is_keeper(&east).await);
+    assert!(!is_keeper(&west).await, "another has it");
+    world.clock.advance(KEEPER_MS - 1);
+    assert!(is_keeper(&east).await, "it is renewed");
+    world.clock.advance(KEEPER_MS - 1);
+    assert!(!is_keeper(&west).await);
+    world.clock.advance(2);
+    assert!(is_keeper(&west).await, "a gateway that is gone has it no more");
+    assert!(!is_keeper(&east).await);
+    assert!(is_keeper(&world.hub).await, "who has no name takes part in no lease");
+    world.clock.advance(KEEPER_MS + 1);
+    let both = futures::join!(is_keeper(&east), is_keeper(&west));
+    assert_ne!(both, (true, true), "of two at once one gets it");
+    assert_ne!(both, (false, false));
+}
 
 pub async fn rejections_only(engine: &Engine) {
     let world = World::new(engine).await;

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use gateway::hub::limits::EPOCHS_OPEN_MAX;
+use gateway::hub::session::Session;
+use proto::Wire as _;
 use semantics::cursor::Cursor;
 use semantics::digest::mutation_digest;
 use semantics::ids::{CommitNumber, Digest, LogId};
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
-use semantics::session::{Hello, PROTOCOL_VERSION, Reconcile, StreamState};
+use semantics::session::{
+    About, ClientMessage, Hello, PROTOCOL_VERSION, Reconcile, ServerMessage, StreamState,
+};
 
 use crate::support::author::{hello, outcomes, put};
 use crate::support::engine::Engine;
@@ -185,4 +189,22 @@ pub async fn a_reconciliation_comes_in_messages_that_fit(engine: &Engine) {
     }
     assert_eq!(told, written);
     assert!(pages > 3, "{pages}");
+}
+
+/// What a spoke of the first builds sent, in its bytes.
+fn recorded(name: &str) -> ClientMessage {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/tests/recorded").join(name);
+    ClientMessage::from_wire(&std::fs::read(path).unwrap()).unwrap()
+}
+
+pub async fn a_spoke_that_speaks_as_the_first_ones_did_is_served(engine: &Engine) {
+    let world = World::new(engine).await;
+    let author = world.author("a", "default").await;
+    let ClientMessage::Hello(hello) = recorded("hello_first.bin") else { panic!("no hello") };
+    assert_eq!(hello.about, About::default(), "the first ones told nothing of themselves");
+    let (mut session, welcome) = Session::open(&world.hub, author.who.clone(), &hello).await.unwrap();
+    assert_eq!(welcome.protocol, hello.protocol, "the hub goes on in the spoke's version");
+    let answer = session.on(recorded("ping.bin")).await.unwrap();
+    assert!(matches!(answer, Some(ServerMessage::Pong { .. })), "{answer:?}");
+    assert!(session.on(recorded("credit.bin")).await.is_ok());
 }

@@ -72,6 +72,7 @@ pub fn ask(path: &str, about: About<'_>) -> Vec<u8> {
     match service {
         "AdminService" => admin(method, about),
         "AuditService" => audit(method, about),
+        "ExamineService" => examine(method, about),
         "OperatorService" => operators(method, about),
         "NodeService" | "SyncService" => of_node(method, about),
         // The daemon's own service: the hub knows who may call it, and does not serve it.
@@ -119,9 +120,21 @@ fn audit(method: &str, about: About<'_>) -> Vec<u8> {
         "ListAccess" => {
             v1::ListAccessRequest { tenant, who: about.name(), ..Default::default() }.encode_to_vec()
         }
+        "VerifyAccess" => v1::VerifyAccessRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListChanges" => {
             v1::ListChangesRequest { tenant, author: about.name(), ..Default::default() }.encode_to_vec()
         }
+        _ => panic!("say how {method} is asked"),
+    }
+}
+
+fn examine(method: &str, about: About<'_>) -> Vec<u8> {
+    let tenant = about.tenant();
+    match method {
+        "ExamineChain" => v1::ExamineChainRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ExamineHub" => v1::ExamineHubRequest {}.encode_to_vec(),
+        "ExamineLog" => v1::ExamineLogRequest { tenant }.encode_to_vec(),
+        "ExamineRecords" => v1::ExamineRecordsRequest { tenant, ..Default::default() }.encode_to_vec(),
         _ => panic!("say how {method} is asked"),
     }
 }
@@ -145,6 +158,7 @@ fn of_node(method: &str, about: About<'_>) -> Vec<u8> {
     match method {
         "CompareRange" => v1::CompareRangeRequest::default().encode_to_vec(),
         "CompareScopes" => v1::CompareScopesRequest {}.encode_to_vec(),
+        "CountSeen" => v1::CountSeenRequest { revisions: vec![1] }.encode_to_vec(),
         "Heartbeat" => v1::HeartbeatRequest::default().encode_to_vec(),
         "ListRecordHistory" => {
             v1::ListRecordHistoryRequest { key: about.key(), ..Default::default() }.encode_to_vec()

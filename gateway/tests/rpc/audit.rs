@@ -2,9 +2,10 @@
 
 use proto::v1;
 use proto::v1::audit_service_client::AuditServiceClient;
+use proto::v1::operator_service_client::OperatorServiceClient;
 use semantics::reason::Reason;
 
-use super::world::{World, reason, tenant};
+use super::world::{World, reason, tenant, with_token};
 
 async fn access(world: &World, tenant: &str, event: &str) -> Vec<v1::AccessEntry> {
     world.running.flush_access().await;
@@ -86,7 +87,7 @@ async fn refusals_are_counted_by_who_was_refused_and_strangers_at_the_hub() {
         assert_eq!(reason(world.admin().list_kinds(node.by(request)).await), Reason::PermissionDenied);
     }
     for _ in 0..3 {
-        let request = super::world::with_token(v1::ListTenantsRequest::default(), "nonsense");
+        let request = with_token(v1::ListTenantsRequest::default(), "nonsense");
         assert_eq!(reason(world.admin().list_tenants(request).await), Reason::Unauthenticated);
     }
     let pushed = node.sync().push(node.by(v1::PushRequest::default())).await;
@@ -160,6 +161,79 @@ async fn changes_name_their_author_their_record_and_what_became_of_them() {
     assert_eq!(all_changes(&world, late).await.len(), 0);
     let since = v1::ListChangesRequest { since_ms: Some(all[4].time_ms), ..changes("acme") };
     assert!(all_changes(&world, since).await.iter().all(|change| change.time_ms >= all[4].time_ms));
+}
+
+#[tokio::test]
+async fn a_tenants_own_admin_sees_who_made_rotated_and_revoked_its_operators() {
+    let world = World::new().await;
+    let mut operators = OperatorServiceClient::new(world.operators.clone());
+    let of = |name: &str, role: &str| v1::CreateOperatorRequest {
+        tenant: "acme".to_owned(),
+        name: name.to_owned(),
+        role: role.to_owned(),
+        ttl_s: None,
+    };
+    let own =
+        operators.create_operator(world.by_operator(of("own", "admin"))).await.unwrap().into_inner().token;
+    operators.create_operator(with_token(of("ada", "viewer"), &own)).await.unwrap();
+    let (tenant, name) = ("acme".to_owned(), "ada".to_owned());
+    let rotate =
+        v1::RotateOperatorRequest { tenant: tenant.clone(), name: name.clone(), ttl_s: None, grace_s: None };
+    operators.rotate_operator(with_token(rotate, &own)).await.unwrap();
+    let revoke = v1::RevokeOperatorRequest { tenant, name };
+    operators.revoke_operator(with_token(revoke, &own)).await.unwrap();
+
+    world.running.flush_access().await;
+    let request = v1::ListAccessRequest {
+        tenant: "acme".to_owned(),
+        who: "operator/".to_owned(),
+        ..Default::default()
+    };
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    let entries = audit.list_access(with_token(request, &own)).await.unwrap().into_inner().entries;
+    let told: Vec<(&str, &str, String)> = entries
+        .iter()
+        .filter(|entry| entry.event.starts_with("operator_"))
+        .map(|entry| {
+            let details: serde_json::Value = serde_json::from_slice(&entry.details).unwrap();
+            assert!(!String::from_utf8_lossy(&entry.details).contains(&own));
+            (entry.who.as_str(), entry.event.as_str(), details["name"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [
+        ("operator/hub/first", "operator_created", "own".to_owned()),
+        ("operator/acme/own", "operator_created", "ada".to_owned()),
+        ("operator/acme/own", "operator_rotated", "ada".to_owned()),
+        ("operator/acme/own", "operator_revoked", "ada".to_owned()),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn the_access_log_is_walked_in_calls_that_go_on_from_each_other() {
+    let world = World::new().await;
+    world.node("laptop").await;
+    world.running.flush_access().await;
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    let request = v1::VerifyAccessRequest { tenant: "acme".to_owned(), ..Default::default() };
+    let whole = audit.verify_access(world.by_operator(request.clone())).await.unwrap().into_inner();
+    assert_eq!((whole.broken, whole.next_page_token.as_str()), (None, ""));
+    assert!(whole.blocks >= 1 && whole.last_entry >= 3, "{} {}", whole.blocks, whole.last_entry);
+    let end = whole.end.unwrap();
+    let noted = |chain: Vec<u8>| v1::VerifyAccessRequest {
+        noted: Some(v1::AccessPlace { block: end.block, chain }),
+        ..request.clone()
+    };
+    let again = audit.verify_access(world.by_operator(noted(end.chain.clone()))).await.unwrap().into_inner();
+    assert_eq!(again.broken, None);
+    let other = audit.verify_access(world.by_operator(noted(vec![1; 32]))).await.unwrap().into_inner();
+    assert_eq!(other.broken.unwrap().block, end.block);
+    assert_eq!(reason(audit.verify_access(world.by_operator(noted(vec![1; 3]))).await), Reason::Malformed);
+    let page_token = "AAAA".to_owned();
+    let forged = v1::VerifyAccessRequest { page_token, ..request.clone() };
+    assert_eq!(reason(audit.verify_access(world.by_operator(forged)).await), Reason::BadToken);
+    let nowhere = v1::VerifyAccessRequest { tenant: "nowhere".to_owned(), ..request };
+    assert_eq!(reason(audit.verify_access(world.by_operator(nowhere)).await), Reason::NotFound);
 }
 
 #[tokio::test]

@@ -97,3 +97,14 @@ async fn probes_and_counters_answer_without_a_credential() {
     assert!(get(&world, "/readyz").await.starts_with("HTTP/1.1 503"));
     assert!(get(&world, "/livez").await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn a_gateway_that_is_about_to_leave_says_not_ready_and_serves_on() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    world.running.gate.leaving.cancel();
+    let ready = get(&world, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.ends_with("draining\n"), "{ready}");
+    let _talk = node.talk().await;
+    node.sync().push(node.by(node.push(vec![node.note(1, "x")]))).await.unwrap();
+}

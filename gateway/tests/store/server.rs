@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use gateway::store::postgres::PostgresStore;
-use gateway::store::{PointerQuery, Prune, Space, Store, StoreError};
-use semantics::ids::{CommitNumber, Kind, Revision};
+use gateway::store::{Appended, PointerQuery, Prune, Space, Store, StoreError};
+use semantics::commit::Head;
+use semantics::ids::{CommitNumber, Kind, LogId, Revision};
+use semantics::recovery::Restored;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use crate::support::postgres::{self, Own};
@@ -201,4 +203,44 @@ async fn fill(url: &str, log: &mut Log) {
     let of_head =
         format!("update heads set revision = {revision}, commit_number = {number} where tenant = 't'");
     postgres::run(url, &[&of_log, &of_records, &of_commits, &of_head]).await;
+}
+
+/// As if hubs had last written before the latest promotion.
+async fn promoted_since(url: &str, is_synchronous: bool) {
+    let earlier = format!(
+        "update plain set value = convert_to(jsonb_set(jsonb_set(convert_from(value, 'utf8')::jsonb, \
+         '{{timeline}}', '0'), '{{is_synchronous}}', '{is_synchronous}')::text, 'utf8') where key = 'database-line'"
+    );
+    postgres::run(url, &[&earlier]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_renews_the_logs_unless_a_standby_held_every_commit() {
+    let Some(url) = postgres::url().await else { return skipped("promotions") };
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let mut log = Log::create(&store, "t").await;
+    log.put_each(&store, &["a"]).await;
+    let before = store.head(&log.tenant).await.unwrap();
+    let settle = async || {
+        let mut store = PostgresStore::connect(&url).await.unwrap();
+        let renewed = store.settle(1, || LogId([9; 16])).await.unwrap();
+        store.close().await;
+        renewed
+    };
+    assert_eq!(settle().await, [], "nothing is known of a promotion");
+    promoted_since(&url, true).await;
+    assert_eq!(settle().await, [], "a standby held every commit");
+    assert_eq!(store.head(&log.tenant).await.unwrap(), before);
+    promoted_since(&url, false).await;
+    assert_eq!(settle().await, [(log.tenant.clone(), before.log_id)]);
+    assert_eq!(settle().await, [], "once");
+    let after = store.head(&log.tenant).await.unwrap();
+    assert_eq!(after, Head { log_id: LogId([9; 16]), ..before });
+    let restored = store.plain_get(&log.tenant, Space::Mark, b"restored").await.unwrap().unwrap();
+    let restored: Restored = serde_json::from_slice(&restored.value).unwrap();
+    assert_eq!((restored.predecessor, restored.chain), (before.log_id, before.chain));
+    // Whoever decided against the old log finds that its head is gone.
+    let (append, _) = log.draft().put(&note("b"), b"late").build();
+    assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::HeadMoved);
+    store.close().await;
 }

@@ -53,15 +53,27 @@ pub struct Log {
     pub head: Head,
     pub pointers: BTreeMap<Key, Pointer>,
     pub cells: BTreeMap<Cell, LtHash>,
+    pub is_made: bool,
     last_n: u64,
 }
 
 impl Log {
     /// Makes the tenant.
     pub async fn create(store: &dyn Store, name: &str) -> Self {
+        let log = Self::unmade(tenant(name)).made();
+        assert!(store.create_tenant(&log.tenant, &log.head).await.unwrap());
+        log
+    }
+
+    /// The log of a tenant that is not there yet.
+    pub fn unmade(tenant: TenantId) -> Self {
         let head = Head::empty(LogId([7; 16]));
-        assert!(store.create_tenant(&tenant(name), &head).await.unwrap());
-        Self { tenant: tenant(name), head, pointers: BTreeMap::new(), cells: BTreeMap::new(), last_n: 0 }
+        Self { tenant, head, pointers: BTreeMap::new(), cells: BTreeMap::new(), is_made: false, last_n: 0 }
+    }
+
+    /// The same once the tenant is there.
+    pub fn made(&self) -> Self {
+        Self { is_made: true, ..self.clone() }
     }
 
     /// The next commit.
@@ -122,6 +134,11 @@ impl Draft {
     pub fn delete(self, key: &Key) -> Self {
         let to = self.after.pointers[key].cell.clone();
         self.place(key, &to, Content::Deleted)
+    }
+
+    /// Whether the log has had this record.
+    pub fn has(&self, key: &Key) -> bool {
+        self.after.pointers.contains_key(key)
     }
 
     /// Consumes a dot without effect.

@@ -93,6 +93,11 @@ fn every_event_has_its_name_among_those_that_are_known() {
         Event::SessionCut { epoch: 1, reason: reason(), acknowledged: 1, lasted_ms: 1 },
         Event::AccessTokenIssued,
         Event::TenantCreated,
+        Event::OperatorCreated { name: reason(), role: reason(), expires_ms: 1 },
+        Event::OperatorRotated { name: reason(), expires_ms: 1 },
+        Event::OperatorRevoked { name: reason() },
+        Event::RecoveryBegun,
+        Event::RecoveryFinished,
     ];
     assert!(events.iter().all(|event| EVENT_NAMES.contains(&event.name())));
     assert!(EVENT_NAMES.is_sorted());

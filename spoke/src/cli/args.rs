@@ -200,8 +200,8 @@ pub(super) enum ConfigCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Wait {
-    /// Wait until the write is queued (durable here) or durable (at the hub too). This version does not wait for
-    /// checkpointed and seen=N.
+    /// Wait until the write is queued (durable here), durable (at the hub too), or seen=N (durable at N other nodes
+    /// whose view holds the record). This version does not offer checkpointed yet.
     #[arg(long, value_name = "queued|durable|checkpointed|seen=N")]
     pub(super) wait: Option<Grade>,
     /// Give the wait up after so many seconds; the write goes on.

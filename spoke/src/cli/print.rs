@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use proto::v1;
 use semantics::reason::Refusal;
+use semantics::shown::on_one_line;
 use serde_json::{Map, Value, json};
 
 use super::args::Output;
@@ -49,7 +50,8 @@ impl Printer {
             Output::Json => json!({"error": refusal_json(refusal)}).to_string(),
             Output::Table => {
                 let reason = refusal.reason;
-                format!("error: {}: {}; what to do: {}", reason.as_str(), refusal.detail, reason.remedy())
+                let detail = on_one_line(&refusal.detail);
+                format!("error: {}: {detail}; what to do: {}", reason.as_str(), reason.remedy())
             }
         };
         let _ = writeln!(io::stderr(), "{text}");
@@ -119,12 +121,7 @@ fn table(value: &Value) -> String {
         Some(rows) => rows_table(rows),
         None => {
             let width = object.keys().map(String::len).max().unwrap_or(0);
-            let line = |(name, value): (&String, &Value)| match value {
-                Value::Object(_) | Value::Array(_) => {
-                    format!("{name:width$}  {}\n", serde_json::to_string(value).unwrap_or_default())
-                }
-                _ => format!("{name:width$}  {}\n", cell(value)),
-            };
+            let line = |(name, value): (&String, &Value)| format!("{name:width$}  {}\n", cell(value));
             object.iter().map(line).collect()
         }
     }
@@ -164,7 +161,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.escape_debug().to_string(),
-        other => other.to_string(),
+        other => on_one_line(&other.to_string()),
     }
 }
 
@@ -190,5 +187,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(cell(&json!("a\u{1b}[2J")), "a\\u{1b}[2J");
+        assert_eq!(cell(&json!({"t": "\u{9b}2J"})), "{\"t\":\"\\u{9b}2J\"}");
     }
 }

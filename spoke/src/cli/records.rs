@@ -93,8 +93,8 @@ pub(super) fn input(text: &str) -> Result<Map<String, Value>, Refusal> {
     if read.len() > INPUT_BYTES_MAX {
         return Err(Refusal::new(Reason::TooLarge, format!("more than {INPUT_BYTES_MAX} bytes")));
     }
-    serde_json::from_slice(&read)
-        .map_err(|e| Refusal::new(Reason::Malformed, format!("the body is not a JSON object: {e}")))
+    semantics::canonical::object_from_json(&read)
+        .map_err(|refusal| Refusal::new(refusal.reason, format!("the body: {}", refusal.detail)))
 }
 
 pub(super) fn to_bytes(object: &Map<String, Value>) -> Vec<u8> {

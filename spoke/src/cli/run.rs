@@ -88,13 +88,14 @@ fn log() {
 pub(super) async fn adopt_log(data: &Path, printer: Printer) -> Result<(), Refusal> {
     let folder = Folder::open(data)?;
     let config = folder.config()?;
-    let aside = aside(&folder)?;
     let replica = open_replica(&folder, &config, Arc::new(SystemEntropy)).await?;
+    replica.check_stopped().await?;
+    let aside = aside(&folder)?;
     replica.adopt_log().await?;
     printer.show(&json!({"adopted": true, "kept": aside.display().to_string()}))
 }
 
-/// Copies the replica's files while nobody has them open.
+/// Copies the replica's files while nobody writes to them: this process owns the folder.
 fn aside(folder: &Folder) -> Result<PathBuf, Refusal> {
     let replica = folder.paths().replica();
     let failed =

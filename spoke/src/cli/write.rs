@@ -67,20 +67,23 @@ async fn write(
     let changed = mutation.is_some();
     let mut shown = json!({"kind": kind, "id": id, "mutation": mutation, "changed": changed});
     if let Some(grade) = wait.wait {
-        let revision = waited(access, answer.mutations, grade, wait.wait_timeout).await?;
+        let (revision, seen) = waited(access, answer.mutations, grade, wait.wait_timeout).await?;
         shown["reached"] = json!(grade.to_string());
         shown["revision"] = json!(revision);
+        if matches!(grade, Grade::Seen(_)) {
+            shown["seen"] = json!(seen);
+        }
     }
     printer.show(&shown)
 }
 
-/// The revision, where the outbox still knew it.
+/// The revision, where it is known, and how many other nodes have the write, where that was asked.
 async fn waited(
     access: &mut Access,
     mutations: Vec<Vec<u8>>,
     grade: Grade,
     timeout_s: u64,
-) -> Result<Option<u64>, Refusal> {
+) -> Result<(Option<u64>, u32), Refusal> {
     let (grade, seen_by) = match grade {
         Grade::Queued => (WireGrade::Queued, 0),
         Grade::Durable => (WireGrade::Durable, 0),
@@ -90,11 +93,11 @@ async fn waited(
     let timeout_ms = Some(timeout_s.saturating_mul(SECOND_MS));
     let request = v1::WaitForWritesRequest { mutations, grade: grade.into(), seen_by, timeout_ms };
     let answer = access.wait(request).await?;
-    let Some(write) = answer.writes.into_iter().next() else { return Ok(None) };
+    let Some(write) = answer.writes.into_iter().next() else { return Ok((None, 0)) };
     if let Some(refusal) = write.refusal {
         let refusal = Refusal::try_from(refusal).map_err(Refusal::from)?;
         let detail = format!("{} (set aside, see `spoke outbox list`)", refusal.detail);
         return Err(Refusal::new(refusal.reason, detail));
     }
-    Ok((write.revision > 0).then_some(write.revision))
+    Ok(((write.revision > 0).then_some(write.revision), write.seen))
 }

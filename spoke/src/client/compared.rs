@@ -73,20 +73,33 @@ impl Spoke {
         let _round = self.handle.rounds().begin();
         let sessions = self.progress().borrow().status.sessions;
         self.handle.ask(Command::Anew).await?;
+        let coming = self.come_anew(sessions);
+        tokio::pin!(coming);
+        loop {
+            // Tries to connect are no movement: they may go on for ever.
+            let moved = self.progress().borrow().status.moved;
+            if let Ok(result) = tokio::time::timeout(Duration::from_millis(stalled_ms), &mut coming).await {
+                return result;
+            }
+            let now = self.progress().borrow().clone();
+            if now.status.moved == moved {
+                let detail = format!("the records did not come anew: nothing moved for {stalled_ms} ms");
+                let refusal = now.stopped.or(now.status.last_refusal);
+                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+            }
+        }
+    }
+
+    /// Waits for the first cut of a session after this many.
+    async fn come_anew(&self, sessions: u64) -> Result<(), Refusal> {
         let mut progress = self.progress();
         loop {
             let now = progress.borrow_and_update().clone();
             if now.status.sessions > sessions && now.status.is_caught_up {
                 return Ok(());
             }
-            match tokio::time::timeout(Duration::from_millis(stalled_ms), progress.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Refusal::new(Reason::Internal, "the task that syncs has ended")),
-                Err(_) => {
-                    let detail = format!("the records did not come anew: nothing moved for {stalled_ms} ms");
-                    let refusal = now.stopped.or(now.status.last_refusal);
-                    return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
-                }
+            if progress.changed().await.is_err() {
+                return Err(Refusal::new(Reason::Internal, "the task that syncs has ended"));
             }
         }
     }

@@ -1,13 +1,18 @@
 //! Waiting until writes have come as far as is asked.
 
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
 use semantics::ids::{MutationId, Revision};
 use semantics::reason::{Class, Reason, Refusal};
 
+use tokio::time::Sleep;
+
 use super::Spoke;
+use super::seen::Awaited;
+use crate::replica::PLACES_MAX;
 use crate::replica::entry::EntryState;
 use crate::runtime::Progress;
 
@@ -21,9 +26,9 @@ pub enum Grade {
     Queued,
     /// Durable at the hub: answered, with a place in the tenant's log.
     Durable,
-    /// Under a signed checkpoint. Not waited for yet.
+    /// Under a signed checkpoint. Not offered yet.
     Checkpointed,
-    /// Durable in the replicas of so many other nodes. Not waited for yet.
+    /// Durable in the replicas of so many other nodes, at least 1.
     Seen(u32),
 }
 
@@ -59,13 +64,14 @@ impl Grade {
     /// Whether this version can wait for it.
     ///
     /// # Errors
-    /// `PROTOCOL_VERSION` when it cannot.
+    /// `NOT_OFFERED` when it cannot; `MALFORMED` for no nodes at all.
     pub fn check(self) -> Result<(), Refusal> {
         match self {
-            Self::Queued | Self::Durable => Ok(()),
-            Self::Checkpointed | Self::Seen(_) => {
-                let detail = format!("this version waits for queued and durable, not for {self}");
-                Err(Refusal::new(Reason::ProtocolVersion, detail))
+            Self::Queued | Self::Durable | Self::Seen(1..) => Ok(()),
+            Self::Seen(0) => Err(Refusal::new(Reason::Malformed, "seen_by: at least one node is waited for")),
+            Self::Checkpointed => {
+                let detail = "waiting for checkpoints is not offered yet";
+                Err(Refusal::new(Reason::NotOffered, detail))
             }
         }
     }
@@ -76,21 +82,27 @@ impl Grade {
 pub struct Waited {
     /// The write.
     pub mutation: MutationId,
-    /// Where it stands in the log, as far as the outbox still knows.
+    /// Where it stands in the log, see [`crate::replica::Replica::place`].
     pub revision: Option<Revision>,
     /// Why it was set aside; it will not come further by itself.
     pub refusal: Option<Refusal>,
+    /// Other nodes that have it, where that was waited for.
+    pub seen: u32,
 }
 
 impl Spoke {
-    /// Waits until each of these writes has come as far as `grade`, or was set aside; for [`Grade::Durable`] it syncs
-    /// at once, whatever the schedule. In the order of `mutations`. A write that is not in the outbox counts as having come
-    /// that far: it left when the hub's confirmation was applied here (or when somebody gave it up). Ending the
-    /// wait changes nothing: the writes go on.
+    /// Waits until each of these writes has come as far as `grade`, or was set aside; beyond [`Grade::Queued`] it
+    /// syncs at once, whatever the schedule. In the order of `mutations`. A write that left the outbox when
+    /// the hub's confirmation was applied here is durable, and is known for as long as the replica stays open and no
+    /// more than [`PLACES_MAX`] left after it. For
+    /// [`Grade::Seen`] it then asks the hub who holds each write. Ending the wait changes nothing: the writes go on.
     ///
     /// # Errors
-    /// `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
-    /// is still open and the last trouble; before that what keeps the replica from syncing until a person acts.
+    /// `NOT_FOUND`, naming it, for a write that is neither in the outbox nor known to have left it so: it was never
+    /// written here, was given up by somebody, or was confirmed before; `TOO_LARGE` past [`WAITED_MAX`]; those of [`Grade::check`]; `DEADLINE_EXCEEDED` after `timeout_ms`, naming what
+    /// is still open and the last trouble; before that what keeps the replica from syncing until a person acts. For
+    /// [`Grade::Seen`] also `TOO_FEW_NODES` as soon as fewer other nodes see a record, and what else the hub refuses to
+    /// count.
     pub async fn wait_until(
         &self,
         mutations: &[MutationId],
@@ -102,15 +114,34 @@ impl Spoke {
             let detail = format!("{} writes are waited for, at most {WAITED_MAX}", mutations.len());
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
-        // Whatever the schedule: who waits has the session stand.
-        let _round = (grade == Grade::Durable).then(|| self.handle.rounds().begin());
-        let before = self.progress().borrow().clone();
-        let mut progress = self.progress();
-        if grade == Grade::Durable {
-            self.start().await?;
-        }
         let deadline = tokio::time::sleep(Duration::from_millis(timeout_ms));
         tokio::pin!(deadline);
+        let mut waited = self.until_durable(mutations, grade, timeout_ms, deadline.as_mut()).await?;
+        if let Grade::Seen(nodes) = grade {
+            let mut awaited = Awaited::new(nodes);
+            tokio::select! {
+                seen = self.until_seen(&mut waited, &mut awaited) => seen?,
+                () = &mut deadline => return Err(awaited.late(timeout_ms)),
+            }
+        }
+        Ok(waited)
+    }
+
+    /// Until each is durable at the hub, or where that is asked, here.
+    async fn until_durable(
+        &self,
+        mutations: &[MutationId],
+        grade: Grade,
+        timeout_ms: u64,
+        mut deadline: Pin<&mut Sleep>,
+    ) -> Result<Vec<Waited>, Refusal> {
+        // Whatever the schedule: who waits has the session stand.
+        let _round = (grade != Grade::Queued).then(|| self.handle.rounds().begin());
+        let before = self.progress().borrow().clone();
+        let mut progress = self.progress();
+        if grade != Grade::Queued {
+            self.start().await?;
+        }
         loop {
             // What moves from here on is seen by the next wait.
             let seen = progress.borrow_and_update().clone();
@@ -125,7 +156,7 @@ impl Spoke {
                 moved = progress.changed() => {
                     moved.map_err(|_| Refusal::new(Reason::Internal, "the task that syncs has ended"))?;
                 }
-                () = &mut deadline => return Err(late(&open, timeout_ms, &seen)),
+                () = deadline.as_mut() => return Err(late(&open, timeout_ms, &seen)),
             }
         }
     }
@@ -140,7 +171,10 @@ impl Spoke {
         let (mut waited, mut open) = (Vec::with_capacity(mutations.len()), Vec::new());
         for mutation in mutations {
             let entry = entries.iter().find(|entry| entry.id() == *mutation);
-            let revision = entry.and_then(|entry| entry.answered_revision());
+            let revision = self.replica().place(*mutation).await?;
+            if entry.is_none() && revision.is_none() {
+                return Err(unknown(*mutation));
+            }
             let refusal = match entry.map(|entry| &entry.state) {
                 Some(EntryState::SetAside { refusal }) => Some(refusal.clone()),
                 Some(EntryState::Queued | EntryState::Dotted { .. }) if grade != Grade::Queued => {
@@ -149,7 +183,7 @@ impl Spoke {
                 }
                 _ => None,
             };
-            waited.push(Waited { mutation: *mutation, revision, refusal });
+            waited.push(Waited { mutation: *mutation, revision, refusal, seen: 0 });
         }
         Ok((waited, open))
     }
@@ -168,6 +202,14 @@ fn stopped(seen: &Progress, before: &Progress) -> Option<Refusal> {
         .as_ref()
         .filter(|refusal| seen.status.failures > 0 && refusal.reason.class() == Class::Authentication);
     seen.stopped.as_ref().or(refused).cloned()
+}
+
+fn unknown(mutation: MutationId) -> Refusal {
+    let detail = format!(
+        "mutation {mutation} is not in the outbox, nor among the last {PLACES_MAX} that were confirmed since the \
+         replica was opened: it is long confirmed, was given up, or was never written here"
+    );
+    Refusal::new(Reason::NotFound, detail)
 }
 
 fn late(open: &[MutationId], timeout_ms: u64, seen: &Progress) -> Refusal {

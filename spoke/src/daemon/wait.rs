@@ -46,5 +46,6 @@ fn shown(waited: Waited) -> v1::WaitedWrite {
         mutation: waited.mutation.as_bytes().to_vec(),
         revision: waited.revision.map_or(0, |revision| revision.0),
         refusal: waited.refusal.map(Into::into),
+        seen: waited.seen,
     }
 }

@@ -60,6 +60,6 @@ pub(crate) fn value(field: &str, text: &str) -> Result<Value, Refusal> {
 }
 
 pub(super) fn object(field: &str, bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Refusal::new(Reason::Malformed, format!("{field}: not a JSON object: {e}")))
+    semantics::canonical::object_from_json(bytes)
+        .map_err(|refusal| Refusal::new(refusal.reason, format!("{field}: {}", refusal.detail)))
 }

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use semantics::canonical::from_json;
 use semantics::reason::{Reason, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,7 +87,7 @@ impl Rows {
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
                 let value = match format {
                     Format::Yaml => serde_yaml_ng::from_str(text).map_err(|e| malformed(e.to_string()))?,
-                    _ => serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?,
+                    _ => from_json(text.as_bytes()).map_err(|refusal| malformed(refusal.detail))?,
                 };
                 (Source::Whole(shape(value).into_iter()), about.len())
             }
@@ -145,6 +146,20 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
     a.is_file() && b.is_file()
+}
+
+/// Whether the first line of a file is one of the memory of an MCP memory server, whatever the file is called.
+pub(super) fn is_memory(path: &Path) -> Result<bool, Refusal> {
+    let mut reader = BufReader::new(open_regular(path)?);
+    let first = next_line(&mut reader, &mut 0, &mut 0)
+        .map_err(|e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display())))?;
+    let Some(Row { value: Ok(line), .. }) = first else { return Ok(false) };
+    let has = |names: &[&str]| names.iter().all(|name| line.get(name).is_some());
+    Ok(match line.get("type").and_then(Value::as_str) {
+        Some("entity") => has(&["name", "entityType", "observations"]),
+        Some("relation") => has(&["from", "relationType", "to"]),
+        _ => false,
+    })
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -213,8 +228,8 @@ fn next_line(
 }
 
 fn parse_line(line: &[u8]) -> Result<Value, (Refusal, String)> {
-    serde_json::from_slice(line).map_err(|e| {
+    from_json(line).map_err(|refusal| {
         let text: String = String::from_utf8_lossy(line).chars().take(BAD_LINE_CHARS_MAX).collect();
-        (Refusal::new(Reason::Malformed, e.to_string()), text.trim_end().to_owned())
+        (refusal, text.trim_end().to_owned())
     })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::cursor::{Change, Cut, Departure, Page};
 use semantics::fault::Fault;
-use semantics::ids::{Key, Kind, Revision};
+use semantics::ids::{Key, Kind, MutationId, Revision};
 use semantics::kind;
 use semantics::reason::{Reason, Refusal};
 
@@ -75,7 +75,7 @@ impl Replica {
         layer.save(&mut *txn).await?;
         state::save(&mut *txn, MetaKey::Cursor, &cut.cursor).await?;
         txn.meta_put(MetaKey::Resume, None).await?;
-        self.settle_confirmed(&mut *txn, taken, cut.cursor.revision).await?;
+        let finished = self.settle_confirmed(&mut *txn, taken, cut.cursor.revision).await?;
         let digest_matches = cut.digest.map(|digest| digest == layer.digest());
         if digest_matches == Some(false) {
             let mut condition = state::condition(&mut *txn).await?;
@@ -83,6 +83,7 @@ impl Replica {
             state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         }
         let counts = layer.counts();
+        self.note_places(Some(&cut.cursor), finished);
         txn.commit().await?;
         Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches, counts }))
     }
@@ -135,13 +136,13 @@ impl Replica {
     }
 
     /// What the cut settles in the outbox: entries whose effect it brought go, and what else lies on a touched
-    /// record is replayed.
+    /// record is replayed. Gives what went, and where it stands.
     async fn settle_confirmed(
         &self,
         txn: &mut dyn ReplicaTxn,
         mut taken: Taken,
         revision: Revision,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(MutationId, Revision)>, StoreError> {
         let writer = self.writer_or_provisional(state::stream(txn).await?.writer);
         let mut work = Work::new(txn, writer, revision);
         loop {
@@ -158,6 +159,7 @@ impl Replica {
             }
         }
         taken.touched.append(&mut work.touched);
+        let finished = work.finished;
         let kinds = if taken.kinds.is_empty() {
             self.kinds(txn).await?
         } else {
@@ -168,7 +170,8 @@ impl Replica {
         taken.add_outbox_keys(txn).await?;
         let context = self.context();
         let around = Surroundings { kinds: &kinds, context: &context, writer };
-        rematerialise(txn, &around, &taken.touched).await
+        rematerialise(txn, &around, &taken.touched).await?;
+        Ok(finished)
     }
 }
 

@@ -62,7 +62,7 @@ impl Replica {
         for told in &page.outcomes {
             take_outcome(&mut work, told).await?;
         }
-        let mut touched = work.touched;
+        let (mut touched, finished) = (work.touched, work.finished);
         let next = match (page.next, page.epoch) {
             (Some(after), _) => Some(Reconcile { cursor, after }),
             (None, Some(epoch)) => {
@@ -72,6 +72,7 @@ impl Replica {
             (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
         };
         self.show(&mut *txn, writer, &touched).await?;
+        self.note_places(cursor.as_ref(), finished);
         txn.commit().await?;
         Ok(next)
     }
@@ -100,13 +101,30 @@ impl Replica {
         Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX) })
     }
 
+    /// Whether there is another log to adopt.
+    ///
+    /// # Errors
+    /// `MALFORMED` when this replica has not stopped: it stands on its hub's log; [`ReplicaError::Store`].
+    pub async fn check_stopped(&self) -> Result<(), ReplicaError> {
+        let mut txn = self.read().await?;
+        match state::condition(&mut *txn).await?.stopped {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "this replica has not stopped: it follows its hub's log, and there is no other to adopt \
+                              (`spoke status`, `spoke sync`)";
+                refused(Reason::Malformed, detail)
+            }
+        }
+    }
+
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id. The caller
     /// keeps a copy of the old replica aside.
     ///
     /// # Errors
-    /// [`ReplicaError::Store`].
+    /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
     pub async fn adopt_log(&self) -> Result<(), ReplicaError> {
+        self.check_stopped().await?;
         let mut txn = self.write_txn().await?;
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);

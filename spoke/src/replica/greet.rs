@@ -12,6 +12,9 @@ use crate::error::{ReplicaError, refused};
 /// The hub's time is written down again when it differs by more than this, milliseconds.
 const HUB_TIME_SLACK_MS: u64 = 1_000;
 
+/// The hub's time is written down again when so much has passed, milliseconds: less than a stamp may be ahead.
+const HEARD_SLACK_MS: u64 = semantics::clock::CLOCK_AHEAD_MS_MAX / 2;
+
 /// How the replica greets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Greeting {
@@ -123,6 +126,7 @@ impl Replica {
         }
         let mut clock = state::clock(&mut *txn).await?;
         clock.hub_ahead_ms = ahead_ms(welcome.hub_time_ms, now_ms);
+        clock.heard_ms = welcome.hub_time_ms;
         state::save(&mut *txn, MetaKey::Clock, &clock).await?;
         state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         state::save(&mut *txn, MetaKey::Stream, &stream).await?;
@@ -144,8 +148,10 @@ impl Replica {
         let mut is_changed = kept::note(&mut *txn, backed_up, now_ms).await?;
         let mut clock = state::clock(&mut *txn).await?;
         let ahead = ahead_ms(hub_time_ms, now_ms);
-        if ahead.abs_diff(clock.hub_ahead_ms) > HUB_TIME_SLACK_MS {
+        let has_moved = ahead.abs_diff(clock.hub_ahead_ms) > HUB_TIME_SLACK_MS;
+        if has_moved || hub_time_ms.abs_diff(clock.heard_ms) > HEARD_SLACK_MS {
             clock.hub_ahead_ms = ahead;
+            clock.heard_ms = hub_time_ms;
             state::save(&mut *txn, MetaKey::Clock, &clock).await?;
             is_changed = true;
         }

@@ -1,7 +1,7 @@
 //! The kinds as declared where the replica stands: built-in ones and those of the confirmed layer.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use semantics::builtin;
 use semantics::envelope::Record;
@@ -29,6 +29,12 @@ impl KindRules {
     }
 }
 
+/// Those that every replica knows, their schemas compiled once.
+static BUILT_IN: LazyLock<BTreeMap<Kind, Arc<KindRules>>> = LazyLock::new(|| {
+    let rules = builtin::all().iter().filter_map(|kind| KindRules::new(kind.clone(), Revision::ZERO).ok());
+    rules.map(|rules| (rules.declaration.name.clone(), Arc::new(rules))).collect()
+});
+
 /// Every kind by name.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds(BTreeMap<Kind, Arc<KindRules>>);
@@ -47,13 +53,7 @@ impl Kinds {
     /// Reads the declarations of the confirmed layer. One that cannot be understood here (written by a newer hub)
     /// is left out, so that its kind is refused by name and nothing else is.
     pub(crate) async fn load(txn: &mut dyn ReplicaTxn) -> Result<Self, StoreError> {
-        let built_in = builtin::all().iter().cloned().map(|declaration| (declaration, Revision::ZERO));
-        let mut kinds = BTreeMap::new();
-        for (declaration, version) in built_in {
-            if let Ok(rules) = KindRules::new(declaration, version) {
-                kinds.insert(rules.declaration.name.clone(), Arc::new(rules));
-            }
-        }
+        let mut kinds = BUILT_IN.clone();
         let mut range = Range { kind: Kind::new(kind::KIND).ok(), ..Range::default() };
         loop {
             let rows = txn.confirmed_page(&range, ROWS_MAX).await?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::Replica;
 use super::entry::Entry;
 use super::state::{self, Backups, Condition, Report};
-use super::store::{OutboxTotals, ROWS_MAX, Range};
+use super::store::{ConfirmedRow, OutboxTotals, ROWS_MAX, Range};
 use crate::error::{ReplicaError, StoreError};
 
 /// A record as shown here.
@@ -60,6 +60,7 @@ impl Replica {
         let mut txn = self.read().await?;
         let keys = std::slice::from_ref(key);
         let confirmed = txn.confirmed_get(keys).await?.remove(key);
+        confirmed.iter().try_for_each(ConfirmedRow::check)?;
         let revision = confirmed.as_ref().map_or(Revision::ZERO, |row| row.revision);
         let pending = txn.pending_get(keys).await?.remove(key);
         let is_pending = pending.is_some();
@@ -92,6 +93,7 @@ impl Replica {
         let mut found = Vec::new();
         while found.len() < limit {
             let confirmed = txn.confirmed_page(&range, ROWS_MAX).await?;
+            confirmed.iter().try_for_each(ConfirmedRow::check)?;
             let pending = txn.pending_page(&range, ROWS_MAX).await?;
             // Beyond the end of a full page the other table may still have to speak.
             let ends = [
@@ -153,6 +155,24 @@ impl Replica {
     /// [`ReplicaError::Store`].
     pub async fn entries(&self, ids: &[MutationId]) -> Result<Vec<Entry>, ReplicaError> {
         Ok(self.read().await?.outbox_get(ids).await?)
+    }
+
+    /// Where a write stands in the log: while it is in the outbox, and for the newest [`super::PLACES_MAX`] that left
+    /// it since the replica was opened. `None`: not answered yet, or not known any more.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn place(&self, id: MutationId) -> Result<Option<Revision>, ReplicaError> {
+        let entry = self.read().await?.outbox_get(&[id]).await?.pop();
+        Ok(entry.and_then(|entry| entry.answered_revision()).or_else(|| self.places.of(id)))
+    }
+
+    /// Remembers where writes stand that are about to leave the outbox. To be called before the transaction ends:
+    /// whoever misses a write in the outbox must find its place.
+    pub(super) fn note_places(&self, cursor: Option<&Cursor>, finished: Vec<(MutationId, Revision)>) {
+        if let Some(cursor) = cursor {
+            self.places.note(cursor.log_id, finished);
+        }
     }
 
     /// What the replica says of itself.

@@ -1,11 +1,13 @@
 //! The hub's log went on from a backup: what it lost is sent again, and what is here only as state is told.
 //!
 //! A mutation goes again under the dot it had, so that it takes effect once whoever else asks; a counter whose
-//! mutation is not here any more is withdrawn. Records that stood at a revision which the backup does not hold are put
+//! mutation is not here any more is withdrawn. What was sent under an epoch that is no longer the replica's own is
+//! set aside for a person. Records that stood at a revision which the backup does not hold are put
 //! aside as they were: nothing is written from them by itself.
 
 use semantics::digest::mutation_digest;
 use semantics::ids::{Digest, Key, MutationId, Writer};
+use semantics::reason::{Reason, Refusal};
 use semantics::recovery::{
     REMNANT_DOTS_MAX, REMNANT_PAGE_BYTES, REMNANT_PAGES_MAX, REMNANTS_PER_PAGE_MAX, Recovery, Remnant,
     RemnantPage, rebased,
@@ -45,19 +47,9 @@ pub(super) async fn recover(
     })
     .await?;
     let lost = kept::take_all(txn).await?;
-    let lost = lost.into_iter().filter(|kept| {
-        kept.revision > recovery.revision
-            && kept.entry.mutation.dot.writer == writer
-            && kept.entry.mutation.dot.n > last_n
-    });
-    let lost: Vec<Entry> = lost
-        .map(|kept| {
-            let mut entry = kept.entry;
-            entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
-            again(&mut entry, last_n, recovery);
-            entry
-        })
-        .collect();
+    let lost = lost.into_iter().filter(|kept| kept.revision > recovery.revision);
+    let lost: Vec<Entry> =
+        lost.filter_map(|kept| lost_entry(kept.entry, (writer, last_n), recovery)).collect();
     for lost in lost.chunks(ROWS_MAX) {
         txn.outbox_put(lost).await?;
     }
@@ -67,6 +59,26 @@ pub(super) async fn recover(
         stream.last_digest = Some(last.map_or(Digest::default(), |entry| sent_digest(&entry)));
     }
     forget_position(txn).await
+}
+
+/// What is to become of a kept entry that the log lost; `None` = the log has answered its counter.
+fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Recovery) -> Option<Entry> {
+    let dot = entry.mutation.dot;
+    if dot.writer != writer {
+        // A copy of this replica may send it again under the dot it had, and the hub would take both.
+        let detail = format!(
+            "it was sent under epoch {} and is not in the log that went on from a backup, unless another copy of              this replica has sent it again: look at the record, then retry or drop it",
+            dot.writer.epoch
+        );
+        entry.state = EntryState::SetAside { refusal: Refusal::new(Reason::LogForked, detail) };
+        return Some(entry);
+    }
+    if dot.n <= last_n {
+        return None;
+    }
+    entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
+    again(&mut entry, last_n, recovery);
+    Some(entry)
 }
 
 /// An entry as the log that went on can read it.

@@ -26,10 +26,11 @@ impl Replica {
         let kinds = self.kinds(&mut *txn).await?;
         let mut stream = state::stream(&mut *txn).await?;
         let clock = state::clock(&mut *txn).await?;
-        let confirmed = state::cursor(&mut *txn).await?.map_or(Revision::ZERO, |cursor| cursor.revision);
+        let cursor = state::cursor(&mut *txn).await?;
         if stream.writer != Some(results.writer) {
             return Ok(Some(Settled::default()));
         }
+        let confirmed = cursor.map_or(Revision::ZERO, |cursor| cursor.revision);
         let mut work = Work::new(&mut *txn, results.writer, confirmed);
         let Some(answered) = answer(&mut work, &mut stream, results).await? else {
             let mut condition = state::condition(&mut *txn).await?;
@@ -42,11 +43,12 @@ impl Replica {
             Some(transient) => wait(&mut work, &stream, &clock, transient, now_ms).await?,
             None => None,
         };
-        let touched = work.touched;
+        let (touched, finished) = (work.touched, work.finished);
         let context = self.context();
         let around = Surroundings { kinds: &kinds, context: &context, writer: results.writer };
         rematerialise(&mut *txn, &around, &touched).await?;
         state::save(&mut *txn, MetaKey::Stream, &stream).await?;
+        self.note_places(cursor.as_ref(), finished);
         txn.commit().await?;
         Ok(Some(Settled { answered, retry_after_ms }))
     }

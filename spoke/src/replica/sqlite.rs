@@ -48,7 +48,7 @@ impl SqliteReplica {
     /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the file is no replica or was written by a newer version;
+    /// [`StoreError::Corrupt`] when the file is no replica; [`StoreError::Newer`] when a newer program has migrated it;
     /// [`StoreError::Unavailable`] when it cannot be opened.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         create_private(path)?;
@@ -136,9 +136,7 @@ fn migrations() -> Migrator {
 fn not_migrated(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
-        MigrateError::VersionMissing(version) => {
-            damaged("file", format!("written by a newer version (schema {version}): use that version"))
-        }
+        MigrateError::VersionMissing(version) => StoreError::Newer(version),
         error => damaged("file", error),
     }
 }

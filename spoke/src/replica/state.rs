@@ -36,12 +36,16 @@ pub(crate) struct Stream {
 pub(crate) struct Clock {
     pub(crate) last: HybridTime,
     pub(crate) hub_ahead_ms: i64,
+    /// The hub's time when it last told it, milliseconds since 1970-01-01 UTC.
+    #[serde(default)]
+    pub(crate) heard_ms: u64,
 }
 
 impl Clock {
-    /// The hub's time, as far as known here.
+    /// The hub's time, as far as known here: never before it was last heard, though the clock here may have stepped
+    /// back since.
     pub(crate) fn hub_now_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_add_signed(self.hub_ahead_ms)
+        now_ms.saturating_add_signed(self.hub_ahead_ms).max(self.heard_ms)
     }
 
     /// A time of something that the hub has taken, as known here. What lies beyond the hub's bound is not the time

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use semantics::cursor::{Change, Departure};
+use semantics::digest::record_digest;
 use semantics::envelope::{Cell, Record};
 use semantics::ids::{Digest, GroupId, Key, Kind, MutationId, Revision};
 
@@ -96,6 +97,26 @@ pub struct ConfirmedRow {
     pub record: Record,
     /// Digest of the state, as computed when it came.
     pub digest: Digest,
+}
+
+impl ConfirmedRow {
+    /// Whether this is what came. What a damaged file makes of a record is neither shown nor written on: it would be
+    /// spread.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] names the record.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if record_digest(&self.record) == self.digest {
+            return Ok(());
+        }
+        let Key { kind, id } = &self.record.key;
+        let detail = format!(
+            "{} {} is not what came; `spoke doctor --repair` fetches it anew",
+            kind.as_str(),
+            id.as_str()
+        );
+        Err(StoreError::Corrupt { what: "record", detail })
+    }
 }
 
 /// An entry that took effect, and left the outbox.

@@ -23,11 +23,13 @@ pub(crate) struct Work<'t> {
     /// Up to here outcomes are already part of the confirmed layer.
     pub(crate) confirmed: Revision,
     pub(crate) touched: BTreeSet<Key>,
+    /// What left the outbox because its effect is confirmed, and where it stands.
+    pub(crate) finished: Vec<(MutationId, Revision)>,
 }
 
 impl<'t> Work<'t> {
     pub(crate) fn new(txn: &'t mut dyn ReplicaTxn, writer: Writer, confirmed: Revision) -> Self {
-        Self { txn, writer, confirmed, touched: BTreeSet::new() }
+        Self { txn, writer, confirmed, touched: BTreeSet::new(), finished: Vec::new() }
     }
 
     /// What became of an entry.
@@ -109,6 +111,7 @@ impl<'t> Work<'t> {
         }
         self.txn.outbox_put(&children).await?;
         self.txn.outbox_remove(&[entry.id()]).await?;
+        self.finished.push((entry.id(), revision));
         self.touched.insert(entry.mutation.key);
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use self::draft::Draft;
 pub(super) use self::draft::newest;
-use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
+use super::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
 use super::{Replica, state};
 use crate::error::{ReplicaError, refused};
 
@@ -232,6 +232,8 @@ impl Replica {
         let kinds = self.kinds(txn).await?;
         let stream = state::stream(txn).await?;
         let since = state::cursor(txn).await?.map_or(CommitNumber::ZERO, |cursor| cursor.commit);
+        let confirmed = txn.confirmed_get(&keys).await?;
+        confirmed.values().try_for_each(ConfirmedRow::check)?;
         Ok(Draft {
             kinds,
             context: self.context(),
@@ -242,7 +244,7 @@ impl Replica {
             since,
             clock: state::clock(txn).await?,
             order: state::load(txn, MetaKey::Order).await?.unwrap_or(1),
-            confirmed: txn.confirmed_get(&keys).await?,
+            confirmed,
             pending: txn.pending_get(&keys).await?,
             last: txn.outbox_last(&keys).await?,
             entries: Vec::new(),

@@ -40,6 +40,23 @@ async fn what_the_hub_finds_ahead_is_withdrawn_and_stamped_anew() {
     assert_eq!(states(&replica).await, Vec::<&str>::new());
 }
 
+#[tokio::test]
+async fn a_clock_that_steps_back_does_not_stamp_before_what_was_taken() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    replica.write(put("entity", "e", json!({"t": 1})), NOW).await.unwrap();
+    push(&replica, &mut hub).await.unwrap();
+    let back_ms = NOW - 3_600_000 / 4;
+    replica.write(put("entity", "e", json!({"t": 2})), back_ms).await.unwrap();
+    let sent = replica.next_push(back_ms).await.unwrap().unwrap();
+    let results = hub.push(&sent);
+    replica.settle(&results, back_ms).await.unwrap();
+    pull(&replica, &hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new(), "not refused for its stamp");
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"t": 2})));
+}
+
 fn time(item: &PushItem) -> (u64, u32) {
     match item {
         PushItem::Mutation(mutation) => (mutation.time.ms, mutation.time.counter),

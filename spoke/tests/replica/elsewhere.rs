@@ -99,6 +99,10 @@ async fn a_hub_that_lost_commits_stops_the_replica_until_a_person_adopts_its_log
     let mut hub = Hub::default();
     replica.write(put("note", "a", json!({})), NOW).await.unwrap();
     sync(&replica, &mut hub).await;
+    // While it follows its hub's log there is nothing to adopt, and nothing is given up by mistake.
+    let cursor = replica.status().await.unwrap().cursor;
+    assert_eq!(reason(replica.adopt_log().await), Reason::Malformed);
+    assert_eq!(replica.status().await.unwrap().cursor, cursor);
     let mut restored = Hub { log_id: semantics::ids::LogId([2; 16]), ..Hub::default() };
     let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
     let refusal = restored.hello(NODE, &hello).unwrap_err();

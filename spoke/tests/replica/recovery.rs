@@ -94,6 +94,33 @@ async fn what_a_backup_lost_is_sent_again_under_its_dots() {
 }
 
 #[tokio::test]
+async fn what_was_kept_under_an_epoch_of_before_is_set_aside_and_not_forgotten() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    pull(&replica, &hub).await;
+    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    hub.push(&sent);
+    // The answer is lost, the epoch closed meanwhile: the next one is told what became of it.
+    replica.require_epoch().await.unwrap();
+    reconcile(&replica, &mut hub).await;
+    // The backup knows the new epoch, and not what was sent under the one before.
+    let (streams, view) = (hub.streams.clone(), hub.view.clone());
+    let backup = Hub { streams, view, ..Hub::default() };
+    pull(&replica, &hub).await;
+    assert_eq!((states(&replica).await, kept(&replica).await), (vec![], 1));
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, ["set_aside"]);
+    pull(&replica, &restored).await;
+    let entry = replica.outbox(None, 1).await.unwrap().remove(0);
+    replica.outbox_retry(entry.id(), NOW).await.unwrap();
+    sync(&replica, &mut restored).await;
+    assert!(restored.records.contains_key(&key("note", "a")));
+}
+
+#[tokio::test]
 async fn a_counter_whose_mutation_is_gone_is_withdrawn_and_its_state_told() {
     let (_, replica) = fresh().await;
     // The replica never learned that backups are made.

@@ -9,10 +9,11 @@ use spoke::replica::entry::EntryState;
 use spoke::replica::{Write, WriteOp};
 use spoke::sync::Event as Told;
 
-use super::checks::{confirmed_rows, others, outbox_entries};
+use super::checks::{confirmed_of, others, outbox_entries};
 use super::exec::at_once;
 use super::machine::Expected;
 use super::oracle::{Checked, ensure};
+use super::points::Act;
 use super::world::{Event, World};
 
 /// Kinds that are written, the declared one last.
@@ -27,11 +28,7 @@ const FACETS: [&str; 3] = ["open", "done", "held"];
 impl World {
     /// Somebody sits down at a machine.
     pub(super) fn use_machine(&mut self, m: usize) -> Checked {
-        let ms = self.rng.range(5, self.profile.write_ms_max);
-        if !self.is_healing {
-            self.after(ms, Event::Write(m));
-        }
-        if self.is_healing || self.machines[m].engine.is_none() {
+        if self.machines.get(m).is_none_or(|machine| machine.engine.is_none()) {
             return Ok(());
         }
         match self.rng.below(100) {
@@ -125,7 +122,13 @@ impl World {
         let Some(replica) = self.machines[m].replica() else { return Ok(()) };
         let shown = self.shown_body(m, &write.key)?;
         let now_ms = self.wall_ms(m);
+        let death = self.light(m, Act::Write);
         let done = at_once(replica.write(write.clone(), now_ms)).ok_or("a write waits")?;
+        if !self.survives(m, Act::Write, death) {
+            // Nobody was told whether it was taken.
+            self.machines[m].expected.remove(&write.key);
+            return Ok(());
+        }
         match done {
             Ok(Some(id)) => self.written(m, &write, id, shown),
             Ok(None) => Ok(()),
@@ -147,7 +150,12 @@ impl World {
             shown.push(self.shown_body(m, &write.key)?);
         }
         let now_ms = self.wall_ms(m);
+        let death = self.light(m, Act::Group);
         let done = at_once(replica.write_group(writes.clone(), now_ms)).ok_or("a write waits")?;
+        if !self.survives(m, Act::Group, death) {
+            writes.iter().for_each(|write| drop(self.machines[m].expected.remove(&write.key)));
+            return Ok(());
+        }
         match done {
             Ok(ids) => {
                 for ((write, id), shown) in writes.iter().zip(ids).zip(shown) {
@@ -202,7 +210,7 @@ impl World {
             write.key
         );
         let node = self.nodes[self.machines[m].node].who.node;
-        let row = confirmed_rows(&self.machines[m].store)?.remove(&write.key);
+        let row = confirmed_of(&self.machines[m].store, std::slice::from_ref(&write.key))?.remove(&write.key);
         let expected = Expected {
             id,
             body: shown,
@@ -229,7 +237,12 @@ impl World {
             entries.iter().filter(|e| e.is_queued() || e.is_dotted()).map(|entry| entry.id()).collect();
         let Some(id) = self.rng.pick(&open).copied() else { return Ok(()) };
         let Some(replica) = self.machines[m].replica() else { return Ok(()) };
-        at_once(replica.withdraw(id)).ok_or("a withdrawal waits")?.map_err(|e| e.to_string())?;
+        let death = self.light(m, Act::Withdraw);
+        let done = at_once(replica.withdraw(id)).ok_or("a withdrawal waits")?;
+        if !self.survives(m, Act::Withdraw, death) {
+            return Ok(());
+        }
+        done.map_err(|e| e.to_string())?;
         self.note(|| format!("machine {m} withdraws {id}"));
         self.check_expected(m)?;
         self.feed(m, Told::WithdrawAsked)

@@ -10,23 +10,20 @@ use super::app::DOMAINS;
 use super::checks::outbox_entries;
 use super::machine::{Backup, Machine};
 use super::oracle::Checked;
+use super::points::At;
 use super::profile::Level;
+use super::restore::Disaster;
 use super::rng::SimEntropy;
 use super::world::{Event, Output, World};
 
 /// Most replicas of all nodes together.
-const MACHINES_MAX: usize = 8;
+pub const MACHINES_MAX: usize = 8;
 /// A restored machine was away for at least this long: what its former self had sent has arrived or is lost.
 const RESTORE_MS: u64 = 15_000;
 
 impl World {
-    /// One trouble, and the next one's time.
-    pub(super) fn chaos(&mut self) -> Checked {
-        if self.is_healing {
-            return Ok(());
-        }
-        let ms = self.rng.range(20, self.profile.trouble_ms_max);
-        self.after(ms, Event::Chaos);
+    /// One trouble.
+    pub(super) fn trouble(&mut self) -> Checked {
         let level = match self.rng.below(100) {
             0..50 => Level::Network,
             50..65 => Level::Crashes,
@@ -89,13 +86,19 @@ impl World {
 
     fn crash(&mut self) {
         let g = self.rng.index(self.gateways.len());
-        match self.rng.below(4) {
+        match self.rng.below(6) {
             0 | 1 => {
+                let among = if self.rng.permille(500) { At::ALL } else { At::RARE };
+                let at = self.rng.pick(among).copied();
+                self.note(|| format!("who comes there first dies: {}", at.map_or("nobody", At::name)));
+                self.ctx.lock().trap = at;
+            }
+            2 | 3 => {
                 self.kill_gateway(g);
                 let ms = self.rng.range(10, 4_000);
                 self.after(ms, Event::Restart(g));
             }
-            2 => {
+            4 => {
                 let (life, ms) = (self.gateways[g].life, self.rng.range(50, 3_000));
                 self.note(|| format!("gateway {g} stands still for {ms} ms"));
                 self.stalled.insert(life);
@@ -210,7 +213,7 @@ impl World {
 
     fn copy_or_restore(&mut self) -> Checked {
         let m = self.any_machine();
-        match self.rng.below(4) {
+        match self.rng.below(8) {
             0 | 1 => {
                 let content = self.machines[m].store.snapshot();
                 let written = self.machines[m].written.iter().copied().collect();
@@ -219,13 +222,18 @@ impl World {
                 Ok(())
             }
             2 => self.restore(m),
-            _ => self.copy(m),
+            3 | 4 => self.copy(m),
+            5 => self.back_up_hub(),
+            _ => self.lose_hub(),
         }
     }
 
     /// An older state under the same place; what was written since is lost, as the disk is.
     fn restore(&mut self, m: usize) -> Checked {
         let Some(backup) = self.machines[m].backup.clone() else { return Ok(()) };
+        if self.disaster.is_some() {
+            return Ok(());
+        }
         self.stats.restores += 1;
         self.note(|| format!("machine {m} is restored"));
         self.kill_machine(m);
@@ -247,7 +255,8 @@ impl World {
 
     /// The folder is copied to another host, and both go on.
     fn copy(&mut self, m: usize) -> Checked {
-        if self.machines.len() >= MACHINES_MAX {
+        // Where an old disk was put back unsaid, an epoch may be given twice: copies are told apart no more.
+        if self.machines.len() >= MACHINES_MAX || self.disaster == Some(Disaster::RolledBack) {
             return Ok(());
         }
         self.stats.copies += 1;
@@ -264,7 +273,6 @@ impl World {
         self.note(|| format!("machine {new} is a copy of {m}"));
         let ms = self.rng.range(1, 5_000);
         self.after(ms, Event::Start(new));
-        self.after(ms, Event::Write(new));
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use gateway::store::Append;
 use semantics::ids::TenantId;
 
+use super::points::At;
 use super::rng::Rng;
 use super::world::Output;
 
@@ -36,6 +37,16 @@ pub struct Shared {
     pub late: Vec<(u64, TenantId, Append)>,
     /// What tasks gave out.
     pub outputs: Vec<Output>,
+    /// Whose task goes on just now: one life of one gateway.
+    pub owner: u64,
+    /// Whoever comes here first dies here.
+    pub trap: Option<At>,
+    /// Who has walked into it.
+    pub trapped: Option<u64>,
+    /// Whether tasks are being dropped because their process dies.
+    pub is_dying: bool,
+    /// Where tasks stood when their process died.
+    pub crashed: BTreeSet<At>,
     /// The first thing found wrong.
     pub failure: Option<String>,
 }
@@ -67,6 +78,11 @@ impl Ctx {
             sleeps: Vec::new(),
             late: Vec::new(),
             outputs: Vec::new(),
+            owner: 0,
+            trap: None,
+            trapped: None,
+            is_dying: false,
+            crashed: BTreeSet::new(),
             failure: None,
         })))
     }
@@ -101,16 +117,45 @@ impl Ctx {
     }
 
     /// A point at which others get a turn, and at which a crash may strike.
-    pub async fn suspend(&self) {
+    pub async fn suspend(&self, at: At) {
         let ms = {
             let mut shared = self.lock();
             if shared.is_quiet {
                 return;
             }
+            if shared.trap == Some(at) && shared.owner != 0 {
+                shared.trap = None;
+                shared.trapped = Some(shared.owner);
+            }
             let slow = shared.faults.slow;
             if shared.rng.permille(slow) { shared.rng.range(50, 700) } else { shared.rng.below(4) }
         };
-        self.sleep(ms).await;
+        self.stand(at, self.sleep(ms)).await;
+    }
+
+    /// Waits, standing there.
+    pub async fn stand(&self, at: At, sleep: Sleep) {
+        let mut standing = Standing { ctx: self, at, is_over: false };
+        sleep.await;
+        standing.is_over = true;
+    }
+}
+
+/// A task that waits; dropped before its end it has died there.
+struct Standing<'a> {
+    ctx: &'a Ctx,
+    at: At,
+    is_over: bool,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut shared = self.ctx.lock();
+            if shared.is_dying {
+                shared.crashed.insert(self.at);
+            }
+        }
     }
 }
 
@@ -205,7 +250,7 @@ impl Executor {
     }
 
     /// Polls one of the tasks that may go on and whose owner is not stalled. False when there is none.
-    pub fn poll_one(&mut self, rng: &mut Rng, stalled: &BTreeSet<u64>) -> bool {
+    pub fn poll_one(&mut self, ctx: &Ctx, rng: &mut Rng, stalled: &BTreeSet<u64>) -> bool {
         let can: Vec<TaskId> = {
             let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             ready.retain(|id| self.tasks.contains_key(id));
@@ -217,6 +262,7 @@ impl Executor {
         };
         let Some(id) = rng.pick(&can).copied() else { return false };
         self.ready().remove(&id);
+        ctx.lock().owner = self.tasks.get(&id).map_or(0, |task| task.owner);
         let waker = Waker::from(Arc::new(TaskWaker { id, ready: Arc::clone(&self.ready) }));
         let is_done = self
             .tasks

@@ -19,7 +19,7 @@ use super::checks::{confirmed_rows, outbox_entries};
 use super::exec::{StoreFaults, at_once};
 use super::machine::Machine;
 use super::oracle::{Checked, Log, ensure};
-use super::profile::Level;
+use super::restore::RECOVERY_MS;
 use super::rng::SimEntropy;
 use super::world::{Event, Gateway, Node, SimClock, World};
 
@@ -47,13 +47,9 @@ impl World {
             let ms =
                 if self.rng.permille(250) { self.rng.range(1_000, 15_000) } else { self.rng.range(1, 500) };
             self.after(ms, Event::Start(m));
-            self.after(ms, Event::Write(m));
         }
-        if self.profile.trouble_ms_max > 0 {
-            self.after(500, Event::Chaos);
-        }
-        if self.profile.level >= Level::Retention {
-            self.after(2_000, Event::Maintain);
+        if self.profile.has_backups {
+            self.announce_backups()?;
         }
         let mut shared = self.ctx.lock();
         shared.is_quiet = false;
@@ -103,6 +99,7 @@ impl World {
         self.note(|| "everything is made well".to_owned());
         self.is_healing = true;
         self.ctx.lock().faults = StoreFaults::default();
+        self.ctx.lock().trap = None;
         self.stalled.clear();
         for g in 0..self.gateways.len() {
             self.gateways[g].clock.set(0);
@@ -110,6 +107,9 @@ impl World {
                 self.kill_gateway(g);
             }
             self.restart(g);
+        }
+        if self.disaster.is_some() {
+            self.after(RECOVERY_MS, Event::RecoveryEnds);
         }
         for m in 0..self.machines.len() {
             let machine = &mut self.machines[m];

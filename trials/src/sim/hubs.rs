@@ -65,7 +65,9 @@ impl World {
         if self.gateways[g].hub.take().is_none() {
             return;
         }
+        self.ctx.lock().is_dying = true;
         let dropped = self.exec.kill_all(life);
+        self.ctx.lock().is_dying = false;
         self.stalled.remove(&life);
         self.note(|| format!("gateway {g} ({life}) dies with {dropped} tasks"));
         self.stats.gateway_crashes += 1;
@@ -77,6 +79,15 @@ impl World {
             }
             let ms = self.rng.range(1, 400);
             self.after(ms, Event::SpokeSeesEnd(id));
+        }
+    }
+
+    /// Somebody walked into the trap: that gateway dies where it stands.
+    pub(super) fn spring(&mut self, life: u64) {
+        if let Some(g) = self.gateways.iter().position(|gateway| gateway.life == life) {
+            self.kill_gateway(g);
+            let ms = self.rng.range(10, 4_000);
+            self.after(ms, Event::Restart(g));
         }
     }
 
@@ -94,7 +105,7 @@ impl World {
         self.after(POLL_MS, Event::Poll(g));
     }
 
-    pub(super) fn maintain(&mut self) {
+    pub(super) fn tidy_up(&mut self) {
         let g = self.rng.index(self.gateways.len());
         if let Some(hub) = self.gateways[g].hub.clone() {
             let tenants: Vec<_> = self.store.oracle().logs.keys().cloned().collect();
@@ -106,10 +117,6 @@ impl World {
                     ctx.emit(Output::Operated { what: "maintain", result });
                 }
             });
-        }
-        if !self.is_healing {
-            let ms = self.rng.range(500, 5_000);
-            self.after(ms, Event::Maintain);
         }
     }
 
@@ -180,7 +187,7 @@ impl World {
                     if error.reason() == Reason::CursorExpired {
                         self.stats.expired += 1;
                     }
-                    check_error("reconcile", error)?;
+                    self.check_error("reconcile", error)?;
                 }
                 let ms = self.rng.range(1, self.profile.latency_ms_max);
                 self.after(ms, Event::Reconciled(machine, call, Box::new(answer)));
@@ -192,13 +199,13 @@ impl World {
                         Some(log) => log.check_results(&results)?,
                         None => return Err("a push to no tenant was answered".to_owned()),
                     },
-                    Err(error) => check_error("late push", &error)?,
+                    Err(error) => self.check_error("late push", &error)?,
                 }
             }
             Output::Operated { what, result } => {
                 if let Err(error) = result {
                     self.note(|| format!("{what}: {error}"));
-                    check_error(what, &error)?;
+                    self.check_error(what, &error)?;
                 }
             }
         }
@@ -229,25 +236,28 @@ impl World {
                 if refusal.reason == Reason::CursorExpired {
                     self.stats.expired += 1;
                 }
-                check_reason("session", refusal.reason, &refusal.detail)
+                self.check_reason("session", refusal.reason, &refusal.detail)
             }
             _ => Ok(()),
         }
     }
 }
 
-fn check_error(what: &str, error: &HubError) -> Checked {
-    check_reason(what, error.reason(), &error.refusal.detail)
-}
-
-/// Some reasons speak of bugs, whatever the world did.
-fn check_reason(what: &str, reason: Reason, detail: &str) -> Checked {
-    let never =
-        [Reason::Internal, Reason::StoreCorrupt, Reason::LogForked, Reason::Malformed, Reason::TooLarge];
-    if never.contains(&reason) { Err(format!("{what}: {}: {detail}", reason.as_str())) } else { Ok(()) }
-}
-
 impl World {
+    fn check_error(&self, what: &str, error: &HubError) -> Checked {
+        self.check_reason(what, error.reason(), &error.refusal.detail)
+    }
+
+    /// Some reasons speak of bugs, whatever the world did.
+    fn check_reason(&self, what: &str, reason: Reason, detail: &str) -> Checked {
+        let never = [Reason::Internal, Reason::StoreCorrupt, Reason::Malformed, Reason::TooLarge];
+        let is_fork = reason == Reason::LogForked && self.disaster.is_none();
+        if never.contains(&reason) || is_fork {
+            return Err(format!("{what}: {}: {detail}", reason.as_str()));
+        }
+        Ok(())
+    }
+
     /// How far a gateway is from a machine just now, as the machine will learn.
     pub(super) fn measure(&mut self, m: usize, endpoint: usize) {
         let at = endpoint % self.gateways.len();

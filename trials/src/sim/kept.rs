@@ -77,6 +77,11 @@ impl Kept {
         Ok(())
     }
 
+    /// Nothing holds the horizon any more.
+    pub fn forget(&self) {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A plain row is written.
     pub fn note(&self, tenant: &TenantId, space: Space, key: &[u8], value: &[u8], now_ms: u64) {
         let Some(name) = name(space, key, value) else { return };

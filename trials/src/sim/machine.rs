@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use semantics::cursor::{Cut, Next, Page};
-use semantics::ids::{Key, MutationId};
+use semantics::ids::{Key, MutationId, Revision, Writer};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Reconcile};
 use semantics::version::Version;
@@ -16,7 +16,9 @@ use spoke::sync::{Action, Config, Event as Told, Status, Step, Timer};
 
 use super::exec::at_once;
 use super::fuse::FusedStore;
+use super::names::{GIVE_UP, step_name, told_name};
 use super::oracle::Checked;
+use super::points::At;
 use super::rng::SimEntropy;
 use super::session::{ConnId, Inbox, serve};
 use super::world::{BASE_MS, Conn, Event, World};
@@ -118,6 +120,16 @@ impl Machine {
             away_until_ms: 0,
             backup: None,
         }
+    }
+
+    /// Its writer, and up to where it was told that backups hold the log.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn knows(&self) -> Result<(Option<Writer>, Option<Revision>), String> {
+        let Some(replica) = self.replica() else { return Ok((None, None)) };
+        let status = at_once(replica.status()).ok_or("the status waits")?.map_err(|e| e.to_string())?;
+        Ok((status.writer, status.backups.revision))
     }
 
     /// The replica, while the process runs.
@@ -259,6 +271,7 @@ impl World {
             Some(Told::Settled(_) | Told::ReconcileSettled(_)) => self.check_expected(m)?,
             // What it set aside may have taken effect all the same.
             Some(Told::ReconcileReady(_)) if name == GIVE_UP => self.machines[m].is_copied = true,
+            Some(Told::Halted(refusal)) if refusal.reason == Reason::LogForked => self.sees_fork(m)?,
             Some(Told::Halted(refusal)) => return Err(format!("machine {m} halts: {refusal}")),
             _ => {}
         }
@@ -301,6 +314,9 @@ impl World {
         if refusal.reason == Reason::NodeRevoked && self.nodes[node].is_revoked {
             self.machines[m].is_stopped = true;
             return Ok(());
+        }
+        if refusal.reason == Reason::LogForked {
+            return self.sees_fork(m);
         }
         Err(format!("machine {m} stopped: {refusal}"))
     }
@@ -432,7 +448,7 @@ impl World {
         let ctx = self.ctx.clone();
         self.note(|| format!("machine {m} reconciles after commit {}", request.after));
         self.exec.spawn(self.gateways[gateway].life, async move {
-            ctx.suspend().await;
+            ctx.suspend(At::Elsewhere).await;
             let answer = hub.reconcile(&who, &request).await;
             ctx.emit(super::world::Output::Reconciled { machine: m, call, answer });
         });
@@ -448,39 +464,5 @@ impl World {
             return Ok(());
         }
         self.feed(m, Told::ReconcileAnswer(answer.map_err(|error| error.refusal)))
-    }
-}
-
-const GIVE_UP: &str = "give up reconciling";
-
-fn step_name(step: &Step) -> String {
-    match step {
-        Step::Settle(results) => {
-            let last_n = results.outcomes.last().map(|result| result.n);
-            let waits = results.waits.as_ref().map(|waits| waits.reason.as_str());
-            format!("settle {} to {last_n:?} {waits:?}", results.outcomes.len())
-        }
-        Step::Stage(page) => format!("stage {}+{}", page.changes.len(), page.departures.len()),
-        Step::Apply(page) => format!("apply {}+{}", page.changes.len(), page.departures.len()),
-        Step::SettleReconciliation(page) => format!("reconciliation of {}", page.outcomes.len()),
-        Step::TakeWelcome(welcome) => {
-            format!("welcome as epoch {} at {}", welcome.writer.epoch, welcome.last_n)
-        }
-        Step::PrepareHello { .. } => "hello".to_owned(),
-        Step::GiveUpReconciling => GIVE_UP.to_owned(),
-        Step::PreparePush => "prepare push".to_owned(),
-        other => format!("{other:?}").chars().take(80).collect(),
-    }
-}
-
-fn told_name(told: &Told) -> String {
-    match told {
-        Told::Applied(applied) => format!("at {}/{}", applied.cursor.commit, applied.cursor.revision),
-        Told::HelloReady(hello) => {
-            let stream = hello.stream.map(|s| (s.epoch, s.last_n, s.answered_n));
-            format!("stream {stream:?} cursor {:?}", hello.cursor.map(|cursor| cursor.commit.0))
-        }
-        Told::PushReady(push) => format!("{:?}", push.as_ref().map(|push| push.items.len())),
-        other => format!("{other:?}").chars().take(80).collect(),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gateway::store::{Append, CommitRow, LogRow};
 use semantics::commit::Head;
 use semantics::conflict::Conflict;
+use semantics::cursor::Cursor;
 use semantics::digest::{self, CommitSummary};
 use semantics::envelope::Record;
 use semantics::ids::{Dot, GroupId, Key, MutationId, NodeId, RecordId, Revision, TenantId, Writer};
@@ -17,7 +18,7 @@ use semantics::view::View;
 pub type Checked = Result<(), String>;
 
 /// One tenant's log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Log {
     /// Where it ends.
     pub head: Head,
@@ -41,6 +42,8 @@ pub struct Log {
 pub struct Oracle {
     /// By tenant.
     pub logs: BTreeMap<TenantId, Log>,
+    /// What a log was before the hub went on from a backup.
+    pub before: BTreeMap<TenantId, Log>,
     /// Mutations that two living copies of a replica held unsent: each copy may send its own.
     pub shared: BTreeSet<MutationId>,
 }
@@ -67,6 +70,17 @@ impl Oracle {
         self.logs.insert(tenant.clone(), log);
     }
 
+    /// The log that a replica's cursor is of: the present one, or the one before a backup was put back.
+    pub fn log_at(&self, tenant: &TenantId, cursor: &Cursor) -> Option<&Log> {
+        let logs = [self.logs.get(tenant), self.before.get(tenant)];
+        logs.into_iter().flatten().find(|log| log.holds(cursor))
+    }
+
+    /// The hub went on from a backup, which held these logs.
+    pub fn restore(&mut self, logs: BTreeMap<TenantId, Log>) {
+        self.before = std::mem::replace(&mut self.logs, logs);
+    }
+
     /// Takes in what a store has appended.
     pub fn append(&mut self, tenant: &TenantId, append: Append) -> Checked {
         let Some(log) = self.logs.get_mut(tenant) else { return Err(format!("no tenant {tenant}")) };
@@ -85,6 +99,13 @@ impl Log {
         self.head = append.head;
         self.commits.push(append.commit);
         Ok(())
+    }
+
+    /// Whether it ever ended where a cursor stands.
+    fn holds(&self, cursor: &Cursor) -> bool {
+        let number = usize::try_from(cursor.commit.0).unwrap_or(usize::MAX);
+        let commit = number.checked_sub(1).and_then(|n| self.commits.get(n));
+        commit.is_some_and(|commit| commit.chain == cursor.chain && commit.last == cursor.revision)
     }
 
     fn check_commit(&self, append: &Append) -> Checked {

@@ -23,19 +23,35 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, the least first.
+    pub const ALL: [Self; 7] = [
+        Self::Calm,
+        Self::Network,
+        Self::Crashes,
+        Self::Control,
+        Self::Clocks,
+        Self::Retention,
+        Self::Copies,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Network => "network",
+            Self::Crashes => "crashes",
+            Self::Control => "control",
+            Self::Clocks => "clocks",
+            Self::Retention => "retention",
+            Self::Copies => "copies",
+        }
+    }
+
     /// By name, for replaying with less.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "calm" => Self::Calm,
-            "network" => Self::Network,
-            "crashes" => Self::Crashes,
-            "control" => Self::Control,
-            "clocks" => Self::Clocks,
-            "retention" => Self::Retention,
-            "copies" => Self::Copies,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|level| level.name() == name)
     }
 }
 
@@ -73,6 +89,8 @@ pub struct Profile {
     pub revisions_min: u64,
     /// Silence after which a writer is closed, milliseconds.
     pub expiry_ms: u64,
+    /// Whether the hub is backed up from the beginning.
+    pub has_backups: bool,
     /// How often quotas refuse, in a thousand.
     pub quota: u64,
 }
@@ -96,7 +114,8 @@ impl Profile {
             tenants: if rng.permille(150) { 2 } else { 1 },
             gateways: if has_network { 2 } else { 1 },
             nodes: usize::try_from(rng.range(3, 5)).unwrap_or(3),
-            chaos_ms: rng.range(8_000, 25_000),
+            // Many short runs find more than few long ones; some troubles need time.
+            chaos_ms: if rng.permille(250) { rng.range(8_000, 25_000) } else { rng.range(3_000, 9_000) },
             write_ms_max: rng.range(300, 2_500),
             page_rows: if rng.permille(750) { usize::try_from(rng.range(2, 12)).unwrap_or(4) } else { 1_000 },
             credit_bytes: if rng.permille(300) { rng.range(500, 5_000) } else { 4 * 1024 * 1024 },
@@ -106,6 +125,7 @@ impl Profile {
             store: if level >= Level::Crashes { store } else { StoreFaults::default() },
             revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
             expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { EXPIRY_NEVER_MS },
+            has_backups: level >= Level::Copies && rng.permille(700),
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::points::Reached;
+
 /// Lines of the trace that a failure shows, unless asked for more.
 pub const TAIL_LINES: usize = 60;
 
@@ -67,6 +69,14 @@ pub struct Stats {
     pub copies: u64,
     /// Replicas restored.
     pub restores: u64,
+    /// Backups of the hub.
+    pub hub_backups: u64,
+    /// Times the hub went on from one.
+    pub hub_restores: u64,
+    /// Own writes that went with the hub's store, because nobody had told the spoke to keep them.
+    pub lost_writes: u64,
+    /// Spokes that followed another log because a person said so.
+    pub adoptions: u64,
     /// Connections cut.
     pub cuts: u64,
     /// Nodes revoked.
@@ -98,7 +108,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 20] {
+    pub fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -110,6 +120,10 @@ impl Stats {
             ("view changes", self.view_changes),
             ("replicas copied", self.copies),
             ("replicas restored", self.restores),
+            ("backups of the hub", self.hub_backups),
+            ("hubs that went on from one", self.hub_restores),
+            ("writes lost with the hub", self.lost_writes),
+            ("logs adopted", self.adoptions),
             ("connections cut", self.cuts),
             ("nodes revoked", self.revocations),
             ("rejections", self.rejections),
@@ -135,6 +149,8 @@ pub struct Report {
     pub hash: u64,
     /// Events handled.
     pub steps: u64,
+    /// Where processes died.
+    pub reached: Reached,
 }
 
 /// A run that found something wrong.
@@ -156,6 +172,10 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {} failed at step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "replay: SEED={} cargo test -p trials --test simulation", self.seed)
+        write!(
+            f,
+            "again: make sim SEED={}, and cut down to what it needs: make sim SEED={0} SHRINK=1",
+            self.seed
+        )
     }
 }

@@ -11,6 +11,7 @@ use gateway::hub::{Hub, Principal};
 use semantics::session::{ClientMessage, ServerMessage};
 
 use super::exec::Ctx;
+use super::points::At;
 use super::world::Output;
 
 /// Names a connection.
@@ -102,7 +103,7 @@ async fn converse(
         moved.borrow_and_update();
         if let Some(outgoing) = session.next().await? {
             say(outgoing.into_message());
-            ctx.suspend().await;
+            ctx.suspend(At::Elsewhere).await;
             continue;
         }
         tokio::select! {

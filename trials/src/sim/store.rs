@@ -17,6 +17,7 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use super::exec::{Ctx, at_once};
 use super::kept::Kept;
 use super::oracle::Oracle;
+use super::points::At;
 use super::world::BASE_MS;
 
 /// Between two looks at a head that somebody else holds, milliseconds.
@@ -65,6 +66,13 @@ impl SimStore {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts a backup in place of everything.
+    pub fn restore(&self, backup: &MemoryStore) {
+        self.inner.restore(backup);
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kept.forget();
+    }
+
     /// The store without faults and waiting.
     #[must_use]
     pub fn inner(&self) -> &MemoryStore {
@@ -88,7 +96,7 @@ impl SimStore {
 
     async fn wait_for_turn(&self, tenant: &TenantId) {
         while self.holder(tenant).is_some() {
-            self.ctx.sleep(HELD_POLL_MS).await;
+            self.ctx.stand(At::Turn, self.ctx.sleep(HELD_POLL_MS)).await;
         }
     }
 
@@ -178,15 +186,15 @@ impl Drop for SimExclusive {
 #[async_trait]
 impl TenantIo for SimExclusive {
     async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError> {
-        self.store.ctx.suspend().await;
+        self.store.ctx.suspend(At::SectionLoad).await;
         self.check()?;
         self.store.fault()?;
         let found = self.store.inner.load(&self.tenant, wanted).await;
-        self.store.ctx.suspend().await;
+        self.store.ctx.suspend(At::SectionLoaded).await;
         found
     }
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
-        self.store.ctx.suspend().await;
+        self.store.ctx.suspend(At::SectionLoad).await;
         self.check()?;
         let mut found = Vec::new();
         for number in numbers {
@@ -197,11 +205,11 @@ impl TenantIo for SimExclusive {
         Ok(found)
     }
     async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
-        self.store.ctx.suspend().await;
+        self.store.ctx.suspend(At::SectionAppend).await;
         self.check()?;
         let appended = self.store.append_with_faults(&self.tenant, append);
         self.release();
-        self.store.ctx.suspend().await;
+        self.store.ctx.suspend(At::SectionAppended).await;
         appended
     }
 }
@@ -225,31 +233,31 @@ impl Store for SimStore {
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Head).await;
         self.fault()?;
         let found = self.inner.head(tenant).await;
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::HeadRead).await;
         found
     }
 
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Load).await;
         self.fault()?;
         let found = self.inner.load(tenant, wanted).await;
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Loaded).await;
         found
     }
 
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Append).await;
         self.wait_for_turn(tenant).await;
         let appended = self.append_with_faults(tenant, append);
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Appended).await;
         appended
     }
 
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Exclusive).await;
         self.wait_for_turn(tenant).await;
         self.fault()?;
         let (id, until_ms) = {
@@ -263,18 +271,18 @@ impl Store for SimStore {
     }
 
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::LogPage).await;
         self.fault()?;
         let found = self.inner.log_page(tenant, query).await;
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::LogPageRead).await;
         found
     }
 
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::LogPage).await;
         self.fault()?;
         let found = self.inner.pointer_page(tenant, query).await;
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::LogPageRead).await;
         found
     }
 
@@ -283,7 +291,7 @@ impl Store for SimStore {
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<Vec<LogRow>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Rows).await;
         self.fault()?;
         self.inner.rows(tenant, revisions).await
     }
@@ -294,7 +302,7 @@ impl Store for SimStore {
         after: CommitNumber,
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Commits).await;
         self.fault()?;
         self.inner.commits_after(tenant, after, max).await
     }
@@ -306,7 +314,7 @@ impl Store for SimStore {
         after: Option<Writer>,
         max: usize,
     ) -> Result<Vec<WriterRow>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Writers).await;
         self.fault()?;
         self.inner.writers(tenant, node, after, max).await
     }
@@ -316,16 +324,16 @@ impl Store for SimStore {
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<BTreeSet<Revision>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Held).await;
         self.fault()?;
         self.inner.held(tenant, revisions).await
     }
 
     async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Prune).await;
         self.fault()?;
         self.inner.prune(tenant, prune).await?;
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::Pruned).await;
         Ok(())
     }
 
@@ -335,7 +343,7 @@ impl Store for SimStore {
         space: Space,
         key: &[u8],
     ) -> Result<Option<PlainRow>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::PlainGet).await;
         self.fault()?;
         self.inner.plain_get(tenant, space, key).await
     }
@@ -348,18 +356,18 @@ impl Store for SimStore {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::PlainPut).await;
         self.fault()?;
         let done = self.inner.plain_put(tenant, space, key, value, expected).await;
         if matches!(done, Ok(true)) {
             self.kept.note(tenant, space, key, value, self.ctx.now_ms());
         }
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::PlainPutDone).await;
         done
     }
 
     async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::PlainDelete).await;
         self.fault()?;
         self.inner.plain_delete(tenant, space, key).await
     }
@@ -371,7 +379,7 @@ impl Store for SimStore {
         after: Option<&[u8]>,
         max: usize,
     ) -> Result<Vec<PlainRow>, StoreError> {
-        self.ctx.suspend().await;
+        self.ctx.suspend(At::PlainPage).await;
         self.fault()?;
         self.inner.plain_page(tenant, space, after, max).await
     }

@@ -8,6 +8,7 @@ use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
 use semantics::ids::TenantId;
+use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
 use std::task::Waker;
@@ -15,8 +16,11 @@ use std::task::Waker;
 use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
+use super::plan::{Operation, What};
+use super::points::Reached;
 use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
+use super::restore::{Disaster, HubBackup};
 use super::rng::Rng;
 use super::session::{ConnId, Inbox};
 use super::store::SimStore;
@@ -111,18 +115,20 @@ pub enum Event {
     Start(usize),
     /// A machine is told of its own writes.
     Notice(usize),
-    /// Somebody writes on a machine.
-    Write(usize),
+    /// What the plan says.
+    Operation(Operation),
     /// A gateway looks for others' commits.
     Poll(usize),
-    /// A gateway tidies up.
-    Maintain,
+    /// Operators let a restored log take back what it lost, or end that.
+    Recover(Phase),
+    /// Operators end the recovery, and people look at what is left.
+    RecoveryEnds,
+    /// A person looks at a machine.
+    Person(usize),
     /// A gateway comes back.
     Restart(usize),
     /// A gateway that stood still goes on.
     Resume(u64),
-    /// Something goes wrong.
-    Chaos,
 }
 
 /// A gateway's clock.
@@ -219,10 +225,18 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// Connections.
     pub conns: BTreeMap<ConnId, Conn>,
+    /// The hub's last backup.
+    pub hub_backup: Option<HubBackup>,
+    /// How the hub went on from one.
+    pub disaster: Option<Disaster>,
+    /// Whether the operators have ended the recovery.
+    pub is_recovered: bool,
     /// What happened.
     pub trace: Trace,
     /// Counts.
     pub stats: Stats,
+    /// Where spokes died.
+    pub reached: Reached,
     /// Whether everything is being made well.
     pub is_healing: bool,
     /// Events handled.
@@ -247,8 +261,12 @@ impl World {
             nodes: Vec::new(),
             machines: Vec::new(),
             conns: BTreeMap::new(),
+            hub_backup: None,
+            disaster: None,
+            is_recovered: false,
             trace,
             stats: Stats::default(),
+            reached: Reached::default(),
             is_healing: false,
             steps: 0,
             queue: BTreeMap::new(),
@@ -277,6 +295,11 @@ impl World {
     /// Lets something happen after so many milliseconds.
     pub fn after(&mut self, ms: u64, event: Event) {
         self.at(self.now_ms() + ms, event);
+    }
+
+    /// What was under way to the hub's store when that was lost never comes there.
+    pub(super) fn forget_under_way(&mut self) {
+        self.queue.retain(|_, event| !matches!(event, Event::LateAppend(..) | Event::LatePush(..)));
     }
 
     /// Writes down what happened.
@@ -312,14 +335,15 @@ impl World {
     /// Lets tasks go on until all wait.
     fn settle(&mut self) -> Checked {
         loop {
-            let more = self.exec.poll_one(&mut self.rng, &self.stalled);
-            let (sleeps, late, outputs, failure) = {
+            let more = self.exec.poll_one(&self.ctx, &mut self.rng, &self.stalled);
+            let (sleeps, late, outputs, failure, trapped) = {
                 let mut shared = self.ctx.lock();
                 (
                     std::mem::take(&mut shared.sleeps),
                     std::mem::take(&mut shared.late),
                     std::mem::take(&mut shared.outputs),
                     shared.failure.take(),
+                    shared.trapped.take(),
                 )
             };
             if let Some(failure) = failure {
@@ -334,10 +358,28 @@ impl World {
             for output in outputs {
                 self.take_output(output)?;
             }
+            if let Some(life) = trapped {
+                self.spring(life);
+            }
             if !more {
                 return Ok(());
             }
         }
+    }
+
+    /// Does what the plan says, by the operation's own luck.
+    fn operation(&mut self, operation: Operation) -> Checked {
+        let luck = std::mem::replace(&mut self.rng, Rng::new(operation.luck));
+        let done = match operation.what {
+            What::Use(machine) => self.use_machine(machine),
+            What::Trouble => self.trouble(),
+            What::Tidy => {
+                self.tidy_up();
+                Ok(())
+            }
+        };
+        self.rng = luck;
+        done
     }
 
     fn handle(&mut self, event: Event) -> Checked {
@@ -365,14 +407,15 @@ impl World {
             }
             Event::Start(machine) => return self.start(machine),
             Event::Notice(machine) => return self.feed(machine, spoke::sync::Event::OutboxChanged),
-            Event::Write(machine) => return self.use_machine(machine),
+            Event::Operation(operation) => return self.operation(operation),
             Event::Poll(gateway) => self.poll(gateway),
-            Event::Maintain => self.maintain(),
+            Event::Recover(phase) => self.recover(phase),
+            Event::RecoveryEnds => self.end_recovery(),
+            Event::Person(machine) => return self.look_at_stopped(machine),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);
             }
-            Event::Chaos => return self.chaos(),
         }
         Ok(())
     }

@@ -174,6 +174,16 @@ fn survives(name: &str, first: Option<&str>, second: Option<&str>) {
     scene.report_is_right();
     scene.declare();
     let done = scene.hub.admin(&["recover", "--finish"]).json();
+    // Doing it again changes nothing, and is no event.
+    let again = scene.hub.admin(&["recover", "--finish"]).json();
+    assert_eq!(again["phase"], "finished", "{again}");
+    until("both are in the access log", || {
+        let listed = scene.hub.admin(&["audit", "list", "--source", "access", "--by", "hub/first"]).json();
+        let events: Vec<String> =
+            listed["entries"].as_array()?.iter().map(|entry| entry["event"].to_string()).collect();
+        let of_recovery: Vec<&String> = events.iter().filter(|event| event.contains("recovery")).collect();
+        (of_recovery == ["\"recovery_begun\"", "\"recovery_finished\""]).then_some(())
+    });
     assert_eq!((&done["phase"], &done["only_state"]), (&json!("finished"), &json!([])), "{done}");
     acknowledged(&scene.spokes[1], "goes on");
     scene.all_level();

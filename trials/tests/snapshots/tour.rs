@@ -86,7 +86,9 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["operator", "revoke", "ada"]);
     tour.step("hubward", hub, &["operator", "revoke", "nobody"]);
     tour.step("hubward", hub, &["audit", "list", "--source", "commits", "--kind", "kind"]);
+    tour.step("hubward", hub, &["audit", "verify", "--noted", "nowhere"]);
     tour.step("hubward", hub, &["recover", "--status"]);
+    tour.begins("hubward", hub, &["doctor"]);
 }
 
 fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {

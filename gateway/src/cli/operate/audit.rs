@@ -1,16 +1,23 @@
 //! Commands about who did what.
 
+mod pages;
+mod verify;
+
 use clap::{Args, Subcommand, ValueEnum};
 use proto::v1;
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Value, json};
 
+use self::pages::{Fetched, Place, Places};
 use super::super::client::{At, Audit};
 use super::super::output::Printer;
 use super::{OfTenant, PAGE_SIZE, refused, seconds};
 
 /// Entries shown when no limit is given.
 const LIMIT_DEFAULT: usize = 1_000;
+
+/// What the table shows of an entry.
+const COLUMNS: [&str; 8] = ["time_ms", "who", "event", "kind", "id", "revision", "reason", "count"];
 
 /// Where entries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,6 +32,9 @@ pub(in super::super) enum Source {
 pub(in super::super) enum AuditCommand {
     /// Lists who did what, when, from which node: oldest first, changes and access together.
     List(List),
+    /// Checks that nothing was taken out of the access log or changed in it, and names the first entry that does not
+    /// fit.
+    Verify(verify::Verify),
 }
 
 #[derive(Debug, Args)]
@@ -50,9 +60,12 @@ pub(in super::super) struct List {
     /// Only those with this reason, such as PERMISSION_DENIED.
     #[arg(long)]
     reason: Option<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = LIMIT_DEFAULT)]
+    /// At most so many; what goes on after them is said, and how to list it.
+    #[arg(long, default_value_t = LIMIT_DEFAULT, value_parser = at_least_one)]
     limit: usize,
+    /// Goes on where a listing with the same filters ended: its `next_page_token`.
+    #[arg(long, value_name = "TOKEN")]
+    page_token: Option<String>,
     #[command(flatten)]
     of: OfTenant,
 }
@@ -61,49 +74,68 @@ const OUTCOMES: [&str; 6] = ["applied", "merged", "conflicted", "rejected", "wit
 
 impl AuditCommand {
     pub(in super::super) async fn run(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
-        let Self::List(list) = self;
-        let mut hub = at.audit().await?;
-        let since_ms = moment("--since", list.since.as_deref(), now_ms)?;
-        let until_ms = moment("--until", list.until.as_deref(), now_ms)?;
-        let is_outcome = list.event.as_deref().map(|event| OUTCOMES.contains(&event));
-        let mut rows = Vec::new();
-        if list.source != Some(Source::Access) && is_outcome != Some(false) {
-            rows.extend(list.changes(&mut hub, since_ms, until_ms).await?);
-        }
-        if list.source != Some(Source::Commits) && is_outcome != Some(true) && list.kind.is_none() {
-            rows.extend(list.access(at, &mut hub, since_ms, until_ms).await?);
-        }
-        rows.sort_by_key(|row| row["time_ms"].as_u64().unwrap_or_default());
-        rows.truncate(list.limit);
-        out.list("entries", rows, &["time_ms", "who", "event", "kind", "id", "revision", "reason", "count"]);
-        Ok(())
+        let list = match self {
+            Self::List(list) => list,
+            Self::Verify(verify) => return verify.run(at, out).await,
+        };
+        list.show(at, now_ms, out).await
     }
 }
 
 impl List {
+    async fn show(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
+        let mut hub = at.audit().await?;
+        let since_ms = moment("--since", self.since.as_deref(), now_ms)?;
+        let until_ms = moment("--until", self.until.as_deref(), now_ms)?;
+        let is_outcome = self.event.as_deref().map(|event| OUTCOMES.contains(&event));
+        let from = match &self.page_token {
+            Some(token) => Places::read(token)?,
+            None => Places {
+                commits: (self.source != Some(Source::Access) && is_outcome != Some(false))
+                    .then(Place::default),
+                access: (self.source != Some(Source::Commits)
+                    && is_outcome != Some(true)
+                    && self.kind.is_none())
+                .then(Place::default),
+            },
+        };
+        let commits = match from.commits {
+            Some(from) => self.changes(&mut hub, from, (since_ms, until_ms)).await?,
+            None => Fetched::default(),
+        };
+        let access = match from.access {
+            Some(from) => self.access(at, &mut hub, from, (since_ms, until_ms)).await?,
+            None => Fetched::default(),
+        };
+        let (rows, next) = pages::merge(commits, access, self.limit);
+        out.page("entries", rows, &COLUMNS, next.map(|next| next.token()));
+        Ok(())
+    }
+
     async fn changes(
         &self,
         hub: &mut Audit,
-        since_ms: Option<u64>,
-        until_ms: Option<u64>,
-    ) -> Result<Vec<Value>, Refusal> {
-        let mut request = v1::ListChangesRequest {
-            tenant: self.of.tenant.clone(),
-            page_size: PAGE_SIZE,
-            page_token: String::new(),
-            since_ms,
-            until_ms,
-            author: self.by.clone().unwrap_or_default(),
-            kind: self.kind.clone().unwrap_or_default(),
-            outcome: self.event.clone().unwrap_or_default(),
-        };
-        let mut rows = Vec::new();
+        mut from: Place,
+        (since_ms, until_ms): (Option<u64>, Option<u64>),
+    ) -> Result<Fetched, Refusal> {
+        let mut fetched = Fetched::default();
         loop {
-            let page = hub.list_changes(request.clone()).await.map_err(refused)?.into_inner();
-            rows.extend(page.changes.iter().map(change).filter(|row| self.is_for(row)));
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() || rows.len() >= self.limit {
-                return Ok(rows);
+            let request = v1::ListChangesRequest {
+                tenant: self.of.tenant.clone(),
+                page_size: PAGE_SIZE,
+                page_token: from.page.clone(),
+                since_ms,
+                until_ms,
+                author: self.by.clone().unwrap_or_default(),
+                kind: self.kind.clone().unwrap_or_default(),
+                outcome: self.event.clone().unwrap_or_default(),
+            };
+            let page = hub.list_changes(request).await.map_err(refused)?.into_inner();
+            let rows = page.changes.iter().map(change);
+            let next = fetched.take(&from, rows, &page.next_page_token, |row| self.is_for(row));
+            match next.filter(|_| fetched.len() <= self.limit) {
+                Some(next) => from = next,
+                None => return Ok(fetched),
             }
         }
     }
@@ -112,26 +144,27 @@ impl List {
         &self,
         at: &At,
         hub: &mut Audit,
-        since_ms: Option<u64>,
-        until_ms: Option<u64>,
-    ) -> Result<Vec<Value>, Refusal> {
-        let mut request = v1::ListAccessRequest {
-            tenant: self.of.tenant.clone(),
-            page_size: PAGE_SIZE,
-            page_token: String::new(),
-            since_ms,
-            until_ms,
-            who: self.who(at).await?,
-            event: self.event.clone().unwrap_or_default(),
-            reason: self.reason.clone().unwrap_or_default(),
-        };
-        let mut rows = Vec::new();
+        mut from: Place,
+        (since_ms, until_ms): (Option<u64>, Option<u64>),
+    ) -> Result<Fetched, Refusal> {
+        let who = self.who(at).await?;
+        let mut fetched = Fetched::default();
         loop {
-            let page = hub.list_access(request.clone()).await.map_err(refused)?.into_inner();
-            rows.extend(page.entries.iter().map(access));
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() || rows.len() >= self.limit {
-                return Ok(rows);
+            let request = v1::ListAccessRequest {
+                tenant: self.of.tenant.clone(),
+                page_size: PAGE_SIZE,
+                page_token: from.page.clone(),
+                since_ms,
+                until_ms,
+                who: who.clone(),
+                event: self.event.clone().unwrap_or_default(),
+                reason: self.reason.clone().unwrap_or_default(),
+            };
+            let page = hub.list_access(request).await.map_err(refused)?.into_inner();
+            let next = fetched.take(&from, page.entries.iter().map(access), &page.next_page_token, |_| true);
+            match next.filter(|_| fetched.len() <= self.limit) {
+                Some(next) => from = next,
+                None => return Ok(fetched),
             }
         }
     }
@@ -157,6 +190,10 @@ impl List {
         let found = at.connect().await?.get_node(request).await.map_err(refused)?.into_inner();
         Ok(format!("node/{}", hex::encode(found.node.unwrap_or_default().node)))
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "give a whole number of at least 1".to_owned())
 }
 
 fn moment(name: &str, text: Option<&str>, now_ms: u64) -> Result<Option<u64>, Refusal> {

@@ -1,9 +1,11 @@
 //! The settings without which an answered commit may be lost. They change while the server runs: by a reload, or for
 //! a role or a database from its next session on. So every write looks at those of its own session.
 
-use sqlx::PgConnection;
+use std::collections::BTreeMap;
 
-use super::error;
+use sqlx::{PgConnection, PgPool};
+
+use super::{CONNECTIONS_MAX, error};
 use crate::store::StoreError;
 
 /// Whether a session's settings keep what is committed. Names no table: it stands in any statement.
@@ -19,4 +21,41 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreErro
         .await
         .map_err(|error| error::of(&error))?;
     found.map_or(Ok(()), |name| Err(StoreError::Unsafe(format!("PostgreSQL's {name} is off"))))
+}
+
+/// The settings that are told.
+const TOLD: [&str; 6] = [
+    "fsync",
+    "full_page_writes",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "wal_level",
+    "max_connections",
+];
+const ITS_VERSION: &str = "select current_setting('server_version')";
+const ONE: &str = "select current_setting($1)";
+const ITS_BYTES: &str = "select pg_database_size(current_database())::text";
+
+/// What the server says of itself, and how much of it this hub uses.
+pub(super) async fn told(pool: &PgPool) -> Result<BTreeMap<&'static str, String>, StoreError> {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    let in_use = pool.size().saturating_sub(idle);
+    let mut connection = pool.acquire().await.map_err(|error| error::of(&error))?;
+    let mut told = BTreeMap::from([("engine", "postgresql".to_owned())]);
+    for (name, sql) in [("version", ITS_VERSION), ("database_bytes", ITS_BYTES)] {
+        let value: String =
+            sqlx::query_scalar(sql).fetch_one(&mut *connection).await.map_err(|error| error::of(&error))?;
+        told.insert(name, value);
+    }
+    for name in TOLD {
+        let value: String = sqlx::query_scalar(ONE)
+            .bind(name)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| error::of(&error))?;
+        told.insert(name, value);
+    }
+    told.insert("connections_in_use", in_use.to_string());
+    told.insert("connections_max", CONNECTIONS_MAX.to_string());
+    Ok(told)
 }

@@ -1,6 +1,6 @@
 //! The store over an engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use semantics::commit::Head;
@@ -24,6 +24,10 @@ async fn done<Db: Database>(transaction: Transaction<'static, Db>) {
 impl<E: Engine> Store for E {
     async fn check(&self) -> Result<(), StoreError> {
         Engine::check(self).await
+    }
+
+    async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
+        Engine::settings(self).await
     }
 
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError> {

@@ -1,0 +1,243 @@
+//! What a failover of the database means for the logs in it.
+//!
+//! - The database remembers on which line of its history hubs last wrote, and whether a standby held their commits
+//!   before they were answered. The mark travels to standbys with everything else.
+//! - A hub that opens a later line takes it as it is when commits were held by a standby before: nothing that was
+//!   answered is missing. When they were not, the end of the logs may be missing: in one transaction, and before
+//!   anything else is written, every log becomes a new one that names the old one.
+//! - A store serves on one line only. A connection that would lead to another is refused, and the store says that the
+//!   database has moved: who used it forgets what it knows and opens the store again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use semantics::ids::{LogId, TenantId};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{debug, warn};
+
+use super::primary::{ASK_MS_MAX, Servers, Standing, standing};
+use super::{PostgresStore, error};
+use crate::store::relational::{Connection as _, plain};
+use crate::store::{Space, StoreError, copy};
+
+/// The reserved tenant under which the mark is kept.
+const TENANT: &str = "hub";
+/// Name of the mark.
+pub(in crate::store) const MARK: &[u8] = b"database-line";
+/// The server is asked this often whether it is the one it was, milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+/// What to do with the logs of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Nothing has changed.
+    Nothing,
+    /// They go on; the mark is out of date.
+    Mark,
+    /// Each becomes a new one.
+    Renew,
+}
+
+fn step(mark: Option<&Standing>, now: &Standing) -> Step {
+    match mark {
+        Some(mark) if mark == now => Step::Nothing,
+        Some(mark)
+            if mark.line.system == now.line.system
+                && now.line.timeline > mark.line.timeline
+                && !mark.is_synchronous =>
+        {
+            Step::Renew
+        }
+        _ => Step::Mark,
+    }
+}
+
+/// Watches the database until it is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Watch(
+    #[expect(dead_code, reason = "ends the watch when the last store goes")] Arc<DropGuard>,
+);
+
+impl PostgresStore {
+    /// Looks how the database came to be where it is, and renews the logs if their end may be missing; then watches
+    /// it. Gives the tenants whose logs were renewed, with the log ids before. Doing it again changes nothing; of
+    /// several gateways one renews.
+    ///
+    /// # Errors
+    /// What the server refuses; then nothing has changed.
+    pub async fn settle(
+        &mut self,
+        now_ms: u64,
+        log_id: impl FnMut() -> LogId + Send,
+    ) -> Result<Vec<(TenantId, LogId)>, StoreError> {
+        let options = self.pool.connect_options();
+        let unbounded =
+            [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
+        let mut connection = PgConnection::connect_with(&(*options).clone().options(unbounded))
+            .await
+            .map_err(|error| error::of(&error))?;
+        let renewed = settle(&mut connection, self.standing, now_ms, log_id).await?;
+        drop(connection.close().await);
+        let ended = CancellationToken::new();
+        let guard = Arc::new(ended.clone().drop_guard());
+        let looking =
+            Looking { servers: self.servers.clone(), at: (*options).clone(), standing: self.standing };
+        tokio::spawn(looking.run(self.moved.clone(), ended));
+        self.watch = Some(Watch(guard));
+        Ok(renewed)
+    }
+
+    /// Cancelled when the database has moved to another line: nothing can be read or written through this store any
+    /// more.
+    #[must_use]
+    pub fn moved(&self) -> CancellationToken {
+        self.moved.clone()
+    }
+}
+
+async fn settle(
+    connection: &mut PgConnection,
+    now: Standing,
+    now_ms: u64,
+    mut log_id: impl FnMut() -> LogId + Send,
+) -> Result<Vec<(TenantId, LogId)>, StoreError> {
+    connection.run("begin", Vec::new()).await?;
+    // No commit is appended until this is decided, by hubs that have not seen that the database moved either.
+    connection.run("lock table heads in exclusive mode", Vec::new()).await?;
+    let (mark, version) = mark(connection).await?;
+    let step = step(mark.as_ref(), &now);
+    let mut renewed = Vec::new();
+    if step == Step::Renew {
+        for (tenant, head) in copy::heads(connection).await? {
+            copy::new_log(connection, &tenant, log_id(), now_ms).await?;
+            renewed.push((tenant, head.log_id));
+        }
+    }
+    if step != Step::Nothing {
+        put_mark(connection, now, version).await?;
+    }
+    connection.run("commit", Vec::new()).await?;
+    Ok(renewed)
+}
+
+fn tenant() -> Result<TenantId, StoreError> {
+    TenantId::new(TENANT).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+async fn mark(connection: &mut PgConnection) -> Result<(Option<Standing>, u64), StoreError> {
+    let row = plain::get(connection, &tenant()?, Space::Hub, MARK).await?;
+    let version = row.as_ref().map_or(0, |row| row.version);
+    Ok((row.and_then(|row| serde_json::from_slice(&row.value).ok()), version))
+}
+
+async fn put_mark(connection: &mut PgConnection, now: Standing, version: u64) -> Result<bool, StoreError> {
+    let value = serde_json::to_vec(&now).map_err(|error| StoreError::Internal(error.to_string()))?;
+    plain::put(connection, &tenant()?, Space::Hub, MARK, &value, version).await
+}
+
+/// Looks every second whether the database is still where it was.
+struct Looking {
+    servers: Servers,
+    at: PgConnectOptions,
+    standing: Standing,
+}
+
+impl Looking {
+    async fn run(mut self, moved: CancellationToken, ended: CancellationToken) {
+        let mut connection = None;
+        let mut tick = tokio::time::interval(Duration::from_millis(LOOK_MS));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = moved.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if self.has_moved(&mut connection).await {
+                moved.cancel();
+                return;
+            }
+        }
+    }
+
+    async fn has_moved(&mut self, connection: &mut Option<PgConnection>) -> bool {
+        if let Some(standing) = self.ask(connection).await {
+            if standing.line == self.standing.line && standing.is_synchronous != self.standing.is_synchronous
+            {
+                self.remember(connection, standing).await;
+            }
+            return standing.line != self.standing.line;
+        }
+        // It is gone, or no primary any more.
+        match self.servers.find().await {
+            Ok((options, standing)) => {
+                let place = |options: &PgConnectOptions| (options.get_host().to_owned(), options.get_port());
+                standing.line != self.standing.line || place(&options) != place(&self.at)
+            }
+            Err(error) => {
+                debug!(%error, "no server of the database takes writes");
+                false
+            }
+        }
+    }
+
+    /// What the server says of itself that the store is connected to, over a connection of this watch's own.
+    async fn ask(&self, held: &mut Option<PgConnection>) -> Option<Standing> {
+        let before = held.take();
+        let asked = async {
+            let mut connection = match before {
+                Some(connection) => connection,
+                None => PgConnection::connect_with(&self.at).await?,
+            };
+            let standing = standing(&mut connection).await?;
+            Ok::<_, sqlx::Error>((connection, standing))
+        };
+        let (connection, standing) =
+            tokio::time::timeout(Duration::from_millis(ASK_MS_MAX), asked).await.ok()?.ok()?;
+        *held = standing.map(|_| connection);
+        standing
+    }
+
+    /// Whether commits wait for a standby has changed: the database remembers it for whoever opens it next.
+    async fn remember(&mut self, connection: &mut Option<PgConnection>, standing: Standing) {
+        let Some(connection) = connection else { return };
+        let marked = async {
+            let (_, version) = mark(connection).await?;
+            put_mark(connection, standing, version).await
+        };
+        match tokio::time::timeout(Duration::from_millis(ASK_MS_MAX), marked).await {
+            // Where another gateway was first, the next look finds what is to be done.
+            Ok(Ok(_)) => self.standing = standing,
+            Ok(Err(error)) => warn!(%error, "the database does not remember whether it waits for a standby"),
+            Err(_) => warn!("the database does not remember in time whether it waits for a standby"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::primary::Line;
+    use super::*;
+
+    fn at(system: i64, timeline: i64, is_synchronous: bool) -> Standing {
+        Standing { line: Line { system, timeline }, is_synchronous }
+    }
+
+    #[test]
+    fn logs_are_renewed_when_a_later_line_may_lack_what_was_answered() {
+        for (mark, now, expected) in [
+            (None, at(1, 5, false), Step::Mark),
+            (Some(at(1, 1, false)), at(1, 1, false), Step::Nothing),
+            (Some(at(1, 1, true)), at(1, 1, false), Step::Mark),
+            (Some(at(1, 1, false)), at(1, 2, false), Step::Renew),
+            (Some(at(1, 1, false)), at(1, 3, true), Step::Renew),
+            (Some(at(1, 1, true)), at(1, 2, false), Step::Mark),
+            // A copy in another database numbers its own lines.
+            (Some(at(1, 1, false)), at(2, 7, false), Step::Mark),
+        ] {
+            assert_eq!(step(mark.as_ref(), &now), expected, "{mark:?} {now:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What is done to a world: operations drawn before it begins, each with its time and a luck of its own, so that
+//! leaving some out leaves the others what they are. A plan can be written down, cut down and read back.
+
+use std::fmt;
+
+use super::chaos::MACHINES_MAX;
+use super::profile::{Level, Profile};
+use super::rng::Rng;
+
+/// The troubles begin so late, milliseconds.
+const TROUBLE_FROM_MS: u64 = 500;
+/// The hub tidies up so late for the first time, milliseconds.
+const TIDY_FROM_MS: u64 = 2_000;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Somebody uses this machine, if there is one.
+    Use(usize),
+    /// Something goes wrong, or an operator does something.
+    Trouble,
+    /// A gateway tidies up.
+    Tidy,
+}
+
+/// An operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation {
+    /// When, milliseconds since the world's start.
+    pub at_ms: u64,
+    /// What.
+    pub what: What,
+    /// Everything else about it.
+    pub luck: u64,
+}
+
+/// A run that can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Luck of everything but the operations.
+    pub seed: u64,
+    /// What may go wrong at all.
+    pub level: Level,
+    /// In the order of their times.
+    pub operations: Vec<Operation>,
+}
+
+impl Plan {
+    /// What a seed does.
+    #[must_use]
+    pub fn draw(seed: u64, level: Level) -> Self {
+        let (profile, mut rng) = Self::begin(seed, level);
+        let mut rng = rng.fork();
+        let mut plan = Self { seed, level, operations: Vec::new() };
+        for machine in 0..MACHINES_MAX {
+            let from_ms = if rng.permille(250) { rng.range(1_000, 15_000) } else { rng.range(1, 500) };
+            plan.repeat(&mut rng, What::Use(machine), from_ms, (5, profile.write_ms_max), profile.chaos_ms);
+        }
+        if profile.trouble_ms_max > 0 {
+            let every = (20, profile.trouble_ms_max);
+            plan.repeat(&mut rng, What::Trouble, TROUBLE_FROM_MS, every, profile.chaos_ms);
+        }
+        if level >= Level::Retention {
+            plan.repeat(&mut rng, What::Tidy, TIDY_FROM_MS, (500, 5_000), profile.chaos_ms);
+        }
+        plan.operations.sort_by_key(|operation| operation.at_ms);
+        plan
+    }
+
+    /// The world of a seed, and its luck from there on.
+    #[must_use]
+    pub fn begin(seed: u64, level: Level) -> (Profile, Rng) {
+        let mut rng = Rng::new(seed);
+        (Profile::draw(&mut rng, level), rng)
+    }
+
+    fn repeat(&mut self, rng: &mut Rng, what: What, from_ms: u64, every: (u64, u64), until_ms: u64) {
+        let mut at_ms = from_ms;
+        while at_ms < until_ms {
+            self.operations.push(Operation { at_ms, what, luck: rng.next() });
+            at_ms += rng.range(every.0, every.1);
+        }
+    }
+
+    /// Reads a plan back.
+    ///
+    /// # Errors
+    /// The line that is none of a plan.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let mut words = first.split_whitespace();
+        let head = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("seed"), Some(seed), Some("level"), Some(level)) => {
+                seed.parse().ok().zip(Level::from_name(level))
+            }
+            _ => None,
+        };
+        let (seed, level) = head.ok_or_else(|| format!("not the first line of a plan: {first}"))?;
+        let lines = lines.filter(|line| !line.trim().is_empty());
+        let operations = lines.map(|line| operation(line).ok_or_else(|| format!("not an operation: {line}")));
+        Ok(Self { seed, level, operations: operations.collect::<Result<_, _>>()? })
+    }
+
+    /// A smaller plan that still fails: operations are left out, many at once and then fewer, for as long as what is
+    /// left fails. At most so many runs.
+    #[must_use]
+    pub fn shrink(&self, runs_max: usize, mut fails: impl FnMut(&Self) -> bool) -> Self {
+        let mut smallest = self.clone();
+        let mut size = smallest.operations.len() / 2;
+        let mut runs = 0;
+        while size > 0 && runs < runs_max {
+            let (mut at, mut has_shrunk) = (0, false);
+            while at < smallest.operations.len() && runs < runs_max {
+                let mut tried = smallest.clone();
+                let to = (at + size).min(tried.operations.len());
+                drop(tried.operations.drain(at..to));
+                runs += 1;
+                if fails(&tried) {
+                    (smallest, has_shrunk) = (tried, true);
+                } else {
+                    at = to;
+                }
+            }
+            if size > 1 || !has_shrunk {
+                size /= 2;
+            }
+        }
+        smallest
+    }
+}
+
+fn operation(line: &str) -> Option<Operation> {
+    let mut words = line.split_whitespace();
+    let at_ms = words.next()?.parse().ok()?;
+    let what = match words.next()? {
+        "use" => What::Use(words.next()?.parse().ok()?),
+        "trouble" => What::Trouble,
+        "tidy" => What::Tidy,
+        _ => return None,
+    };
+    let luck = words.next()?.parse().ok()?;
+    words.next().is_none().then_some(Operation { at_ms, what, luck })
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at_ms, luck, .. } = self;
+        match self.what {
+            What::Use(machine) => write!(f, "{at_ms} use {machine} {luck}"),
+            What::Trouble => write!(f, "{at_ms} trouble {luck}"),
+            What::Tidy => write!(f, "{at_ms} tidy {luck}"),
+        }
+    }
+}
+
+/// One line each: seed and level, then the operations.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} level {}", self.seed, self.level.name())?;
+        self.operations.iter().try_for_each(|operation| writeln!(f, "{operation}"))
+    }
+}
