@@ -2,16 +2,17 @@
 
 mod base;
 mod clash;
+mod ordered;
 mod parse;
 
 use serde_json::{Map, Value};
 
 use crate::conflict::Clash;
-use crate::envelope::{BODY_BYTES_MAX, FIELDS_MAX, Mutation, Op, Placement, Record};
-use crate::ids::Incarnation;
+use crate::envelope::{BODY_BYTES_MAX, FIELDS_MAX, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
+use crate::ids::{Incarnation, Revision};
 use crate::join::life::Life;
 use crate::join::{self, Delta};
-use crate::kind::Rule;
+use crate::kind::{Policy, Rule};
 use crate::reason::{Reason, Refusal};
 use crate::version::VERSION_WRITERS_MAX;
 use base::Standing;
@@ -32,6 +33,18 @@ pub struct Parsed {
 pub struct Context {
     /// Where a new record goes whose mutation names no placement.
     pub default_placement: Placement,
+    /// The body that the mutation was made on, in clear, where [`needs_ancestor`] asks for it and it is still kept.
+    pub ancestor: Option<Vec<u8>>,
+    /// The revision that the mutation takes at the hub; `None` on a spoke, whose verdicts are provisional.
+    pub revision: Option<Revision>,
+}
+
+impl Context {
+    /// Without ancestor and revision.
+    #[must_use]
+    pub fn new(default_placement: Placement) -> Self {
+        Self { default_placement, ancestor: None, revision: None }
+    }
 }
 
 /// What becomes of a mutation.
@@ -81,6 +94,15 @@ pub fn decide(current: Option<&Record>, parsed: &Parsed, rule: &Rule, context: &
     decided.unwrap_or_else(Decision::Rejected)
 }
 
+/// Whether what becomes of a mutation depends on the body that it was made on.
+#[must_use]
+pub fn needs_ancestor(current: Option<&Record>, mutation: &Mutation, rule: &Rule) -> bool {
+    let is_put = matches!(mutation.op, Op::Put { .. }) && mutation.key_id == KEY_ID_CLEAR;
+    let standing =
+        current.filter(|current| !current.is_deleted()).map(|current| base::standing(current, mutation));
+    rule.policy == Policy::ThreeWay && is_put && matches!(standing, Some(Ok(Standing::Concurrent)))
+}
+
 /// On an absent record only an author who saw none may create.
 fn decide_absent(parsed: &Parsed, rule: &Rule, context: &Context) -> Result<Decision, Refusal> {
     let mutation = &parsed.mutation;
@@ -114,6 +136,10 @@ fn decide_present(
     let standing = base::standing(current, mutation)?;
     base::check_incarnation(current, mutation, &seen, standing)?;
 
+    if rule.policy.is_ordered() && standing != Standing::Sequential {
+        let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
+        return concurrent(record, clashes);
+    }
     let clashes = clash::find(&before, delta.life(), &seen, rule.policy);
     let record = Box::new(join::join_onto(current, before, &delta, rule)?);
     check_bounds(&record)?;
@@ -122,6 +148,12 @@ fn decide_present(
         (true, Standing::Sequential) => Decision::Applied(record),
         (true, Standing::Concurrent | Standing::Unknown) => Decision::Merged(record),
     })
+}
+
+fn concurrent(record: Record, clashes: Vec<Clash>) -> Result<Decision, Refusal> {
+    check_bounds(&record)?;
+    let record = Box::new(record);
+    Ok(if clashes.is_empty() { Decision::Merged(record) } else { Decision::Conflicted { record, clashes } })
 }
 
 /// A mutation within its own bounds may still push the record past its own.

@@ -89,6 +89,11 @@ pub fn join(current: &Record, delta: &Delta, rule: &Rule) -> Result<Record, Refu
 
 /// [`join`] for a caller that has opened the record already.
 pub(crate) fn join_onto(current: &Record, life: Life, delta: &Delta, rule: &Rule) -> Result<Record, Refusal> {
+    close(current, delta, life.join(delta.life.clone(), rule.policy), rule)
+}
+
+/// A record with one mutation more, whose life is already decided.
+pub(crate) fn close(current: &Record, delta: &Delta, life: Life, rule: &Rule) -> Result<Record, Refusal> {
     let old = (&current.placement, current.placement_stamp);
     let register = match &delta.placement {
         Some(placement) => later_register(old, (placement, delta.stamp())),
@@ -98,7 +103,7 @@ pub(crate) fn join_onto(current: &Record, life: Life, delta: &Delta, rule: &Rule
     if !Fault::MergeWithoutDot.is_planted() {
         version.add(delta.stamp().dot);
     }
-    life.join(delta.life.clone(), rule.policy).into_record(&current.key, register, version, rule)
+    life.into_record(&current.key, register, version, rule)
 }
 
 /// Two states of one record, combined.

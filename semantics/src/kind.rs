@@ -23,6 +23,33 @@ pub enum Policy {
     Fields,
     /// Written once; a second body under the same id is kept aside, the smaller stamp stays.
     AppendOnly,
+    /// What both sides made of their common ancestor is put together, path by path; where they clash the greater stamp
+    /// stands, and the path is a conflict.
+    ThreeWay,
+    /// Both bodies are kept whole as branches; the greater stamp stands until they are merged.
+    Branch,
+    /// As branches, and only a person settles it.
+    Manual,
+}
+
+impl Policy {
+    /// Whether the hub's order has a part in what it makes: see `decide`. The others are joins.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::ThreeWay | Self::Branch | Self::Manual)
+    }
+    /// Its name in declarations, JSON and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LastWriter => "last_writer",
+            Self::Fields => "fields",
+            Self::AppendOnly => "append_only",
+            Self::ThreeWay => "three_way",
+            Self::Branch => "branch",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 /// A kind as its control record declares it.

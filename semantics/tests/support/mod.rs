@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 
 use semantics::clock::{HybridTime, Stamp};
 use semantics::conflict::{self, Conflict, Side};
-use semantics::decide::{Context, Decision, Parsed, decide, parse};
+use semantics::decide::{Context, Decision, Parsed, decide, needs_ancestor, parse};
 use semantics::envelope::{Base, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
 use semantics::ids::{
     Domain, Dot, Incarnation, Key, Kind, MutationId, NodeId, RecordId, Revision, Salt, Writer,
 };
 use semantics::kind::{Policy, Rule};
+use semantics::version::Version;
 
 pub const POLICIES: [Policy; 3] = [Policy::LastWriter, Policy::Fields, Policy::AppendOnly];
+pub const ORDERED: [Policy; 3] = [Policy::ThreeWay, Policy::Branch, Policy::Manual];
 
 pub fn rule(policy: Policy) -> Rule {
     Rule { policy, facet_field: Some("a".to_owned()), version: Revision::ZERO }
@@ -23,7 +25,7 @@ pub fn placement(domain: &str) -> Placement {
 }
 
 pub fn context() -> Context {
-    Context { default_placement: placement("default") }
+    Context::new(placement("default"))
 }
 
 pub fn key() -> Key {
@@ -104,6 +106,9 @@ pub struct Hub {
     pub conflicts: BTreeMap<String, (RecordId, Conflict)>,
     pub last: Revision,
     pub revisions: BTreeMap<Stamp, Revision>,
+    /// What stood at each version, and what each mutation wrote.
+    pub bodies: Vec<(Version, Vec<u8>)>,
+    pub written: BTreeMap<Dot, Vec<u8>>,
 }
 
 impl Hub {
@@ -114,6 +119,19 @@ impl Hub {
             conflicts: BTreeMap::new(),
             last: Revision::ZERO,
             revisions: BTreeMap::new(),
+            bodies: Vec::new(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    /// The body that a mutation was made on.
+    pub fn ancestor(&self, mutation: &Mutation) -> Option<Vec<u8>> {
+        match mutation.base.own {
+            Some(own) => self.written.get(&own).cloned(),
+            None => {
+                let mut bodies = self.bodies.iter();
+                bodies.find(|(version, _)| *version == mutation.base.version).map(|(_, body)| body.clone())
+            }
         }
     }
 
@@ -135,10 +153,19 @@ impl Hub {
     }
 
     pub fn take(&mut self, mutation: &Mutation) -> Decision {
-        let decision = decide(self.record.as_ref(), &parsed(mutation), &self.rule, &context());
+        let around = Context {
+            ancestor: self.ancestor(mutation).filter(|_| needs_ancestor(self.view(), mutation, &self.rule)),
+            revision: Some(self.last.next()),
+            ..context()
+        };
+        let decision = decide(self.record.as_ref(), &parsed(mutation), &self.rule, &around);
         if let Some(record) = decision.record() {
             assert!(record.version.contains(mutation.dot));
             self.last = self.last.next();
+            self.bodies.extend(record.body().map(|body| (record.version.clone(), body.to_vec())));
+            if let Op::Put { body } = &mutation.op {
+                self.written.insert(mutation.dot, body.clone());
+            }
             self.revisions.insert(mutation.stamp(), self.last);
             self.record = Some(record.clone());
         }
