@@ -1,5 +1,6 @@
 //! `decide`: what becomes of a mutation. Pure and total: the same answer on hub and spoke, today and on replay.
 
+mod ancestor;
 mod base;
 mod clash;
 mod ordered;
@@ -17,6 +18,7 @@ use crate::reason::{Reason, Refusal};
 use crate::version::VERSION_WRITERS_MAX;
 use base::Standing;
 
+pub use ancestor::{ANCESTOR_ROWS_MAX, Row, ancestor};
 pub use parse::parse;
 
 /// A mutation with its body or patch parsed once (key id 0), so that nothing parses it again.

@@ -103,7 +103,7 @@ impl Replica {
 
     fn context(&self) -> Context {
         let domain = self.identity.domain.clone();
-        Context { default_placement: Placement { domain, subject: None } }
+        Context::new(Placement { domain, subject: None })
     }
 
     /// The writer, or what stands in for it before the first welcome.

@@ -1,11 +1,11 @@
 //! One committer per tenant and gateway: drains what waits, decides it against what is known, appends it, and
 //! answers. Whoever finds the committer free leads and commits for all who wait behind it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, TenantId};
+use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
@@ -281,11 +281,12 @@ impl Committer {
         let loaded = io.load(&missing.wanted).await?;
         let commits =
             if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
-        let rows = if missing.rows.is_empty() {
+        let named: BTreeSet<Revision> = missing.rows.union(&missing.bodies).copied().collect();
+        let rows = if named.is_empty() {
             Vec::new()
         } else {
             // Rows never change: it does not matter that these are read beside what is read at the head.
-            means.store.rows(&self.tenant, &missing.rows).await?
+            means.store.rows(&self.tenant, &named).await?
         };
         let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
         let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));

@@ -52,11 +52,16 @@ impl CompiledKind {
         if record.key_id != KEY_ID_CLEAR || self.declaration.schema == Value::Bool(true) {
             return Ok(());
         }
-        let fields = match (&parsed.mutation.op, self.rule.policy) {
-            (Op::Put { .. }, Policy::LastWriter | Policy::AppendOnly) => parsed.fields.clone(),
-            _ => semantics::canonical::parse_object(body)?,
-        };
-        self.schema.check(&Value::Object(fields))
+        if let Op::Put { body: put } = &parsed.mutation.op
+            && self.rule.policy != Policy::Fields
+        {
+            self.schema.check(&Value::Object(parsed.fields.clone()))?;
+            // What else may stand was checked when it was put, but for what is merged of several.
+            if put == body || !self.rule.policy.is_ordered() {
+                return Ok(());
+            }
+        }
+        self.schema.check(&Value::Object(semantics::canonical::parse_object(body)?))
     }
 }
 
@@ -112,6 +117,8 @@ pub struct Missing {
     pub commits: BTreeSet<CommitNumber>,
     /// Rows that mutations name as the state they were made on.
     pub rows: BTreeSet<Revision>,
+    /// Rows whose bodies are merged against.
+    pub bodies: BTreeSet<Revision>,
 }
 
 impl Missing {
@@ -120,7 +127,7 @@ impl Missing {
     pub fn is_empty(&self) -> bool {
         let Wanted { keys, writers, cells } = &self.wanted;
         let is_read = keys.is_empty() && writers.is_empty() && cells.is_empty();
-        is_read && self.commits.is_empty() && self.rows.is_empty()
+        is_read && self.commits.is_empty() && self.rows.is_empty() && self.bodies.is_empty()
     }
 
     /// As much of it as is read at once; the rest is still missing afterwards.
@@ -136,6 +143,7 @@ impl Missing {
         keep(&mut self.wanted.cells, max);
         keep(&mut self.commits, max);
         keep(&mut self.rows, max);
+        keep(&mut self.bodies, max);
         self
     }
 }
@@ -154,6 +162,7 @@ pub struct Known {
     cells: BTreeMap<Cell, LtHash>,
     answered: BTreeMap<Dot, DotOutcome>,
     states: BTreeMap<Revision, Option<(Key, Version)>>,
+    rows: BTreeMap<Revision, Option<LogRow>>,
     kinds: BTreeMap<Kind, Arc<CompiledKind>>,
 }
 
@@ -194,6 +203,7 @@ impl Known {
             cells: BTreeMap::new(),
             answered: BTreeMap::new(),
             states: BTreeMap::new(),
+            rows: BTreeMap::new(),
             kinds: BTreeMap::new(),
         }
     }
@@ -223,6 +233,11 @@ impl Known {
     pub fn state(&self, revision: Revision) -> Option<Option<&(Key, Version)>> {
         self.states.get(&revision).map(Option::as_ref)
     }
+    /// A log row whose body is merged against: `None` when not known, `Some(None)` when it is gone.
+    #[must_use]
+    pub fn row(&self, revision: Revision) -> Option<Option<&LogRow>> {
+        self.rows.get(&revision).map(Option::as_ref)
+    }
     /// A node's registration.
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<NodeBody> {
@@ -249,6 +264,9 @@ impl Known {
     pub fn absorb(&mut self, missing: &Missing, loaded: Loaded, commits: Vec<CommitRow>, rows: Vec<LogRow>) {
         let wanted = &missing.wanted;
         self.states.extend(missing.rows.iter().map(|revision| (*revision, None)));
+        self.rows.extend(missing.bodies.iter().map(|revision| (*revision, None)));
+        let bodies = rows.iter().filter(|row| missing.bodies.contains(&row.revision));
+        self.rows.extend(bodies.map(|row| (row.revision, Some(row.clone()))));
         let states = rows.into_iter().map(|row| (row.revision, Some((row.record.key, row.record.version))));
         self.states.extend(states);
         let Loaded { mut current, mut writers, mut cells, .. } = loaded;
@@ -283,6 +301,7 @@ impl Known {
 
     /// Lets go of what has grown past its bound. Not while a plan is being made: it needs what it has read.
     pub fn trim(&mut self) {
+        self.rows.clear();
         if self.current.len() > CACHE_RECORDS_MAX || self.bytes > CACHE_BYTES_MAX {
             self.current.clear();
             self.kinds.clear();

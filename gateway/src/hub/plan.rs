@@ -22,6 +22,7 @@ use super::known::{Known, Missing};
 use super::work::{Answer, ControlWork, Work};
 use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow};
 
+mod ancestor;
 mod conflicts;
 mod push;
 
@@ -67,6 +68,7 @@ struct Draft<'a> {
     conflicts: Touched,
     holds: BTreeMap<Revision, bool>,
     unread: BTreeSet<Revision>,
+    bodies_unread: BTreeSet<Revision>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -94,6 +96,7 @@ impl<'a> Draft<'a> {
             conflicts: BTreeMap::new(),
             holds: BTreeMap::new(),
             unread: BTreeSet::new(),
+            bodies_unread: BTreeSet::new(),
             bytes: 0,
             bytes_max,
         }
@@ -263,8 +266,8 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Missing> {
-        if !self.unread.is_empty() {
-            return Err(Missing { rows: self.unread, ..Missing::default() });
+        if !self.unread.is_empty() || !self.bodies_unread.is_empty() {
+            return Err(Missing { rows: self.unread, bodies: self.bodies_unread, ..Missing::default() });
         }
         self.write_conflicts();
         let moved = self.head.horizon != self.known.head.horizon;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::clock::HybridTime;
-use semantics::decide::{Context, Decision, decide, parse};
-use semantics::envelope::{Base, Mutation, Record};
+use semantics::decide::{Context, Decision, decide, needs_ancestor, parse};
+use semantics::envelope::{Base, Mutation, Op, Record};
 use semantics::ids::{Dot, Key, MutationId, Writer};
 use semantics::reason::Refusal;
 
@@ -36,15 +36,18 @@ pub(crate) fn owned_by(mut base: Base, writer: Writer) -> Base {
     base
 }
 
-/// What a mutation makes of a record here.
+/// What a mutation makes of a record here. `ancestor` is the body it was made on.
 pub(crate) fn replay(
     current: Option<&Record>,
     mutation: Mutation,
     rules: &KindRules,
     context: &Context,
+    ancestor: Option<&[u8]>,
 ) -> Result<Record, Refusal> {
     let parsed = parse(mutation)?;
-    match decide(current, &parsed, &rules.rule, context) {
+    let ancestor = ancestor.filter(|_| needs_ancestor(current, &parsed.mutation, &rules.rule));
+    let context = Context { ancestor: ancestor.map(<[u8]>::to_vec), ..context.clone() };
+    match decide(current, &parsed, &rules.rule, &context) {
         Decision::Applied(record) | Decision::Merged(record) | Decision::Conflicted { record, .. } => {
             Ok(*record)
         }
@@ -119,7 +122,7 @@ impl Layer {
             if is_confirmed(confirmed, mutation.dot) {
                 continue;
             }
-            let verdict = layer.apply(confirmed, mutation, around);
+            let verdict = layer.apply(confirmed, mutation, around, ancestor(entry, entries));
             if entry.refused_here != verdict {
                 layer.changed.push(Entry { refused_here: verdict, ..entry.clone() });
             }
@@ -133,12 +136,13 @@ impl Layer {
         confirmed: Option<&Record>,
         mutation: Mutation,
         around: &Surroundings<'_>,
+        ancestor: Option<&[u8]>,
     ) -> Option<Refusal> {
         let current = self.record.as_ref().or(confirmed);
         let made = around
             .kinds
             .require(&mutation.key.kind)
-            .and_then(|rules| replay(current, mutation, rules, around.context));
+            .and_then(|rules| replay(current, mutation, rules, around.context, ancestor));
         match made {
             Ok(record) => {
                 self.record = Some(record);
@@ -146,6 +150,15 @@ impl Layer {
             }
             Err(refusal) => Some(refusal),
         }
+    }
+}
+
+/// The body that an entry was made on: that of the entry it rests on, or of the confirmed record it was written over.
+fn ancestor<'a>(entry: &'a Entry, entries: &'a [Entry]) -> Option<&'a [u8]> {
+    let Some(after) = entry.after else { return entry.base_body.as_deref() };
+    match &entries.iter().find(|before| before.id() == after)?.mutation.op {
+        Op::Put { body } => Some(body),
+        Op::Patch { .. } | Op::Delete => None,
     }
 }
 

@@ -248,8 +248,7 @@ impl Hub {
     pub(crate) fn decide(&mut self, mutation: Mutation) -> Outcome {
         let key = mutation.key.clone();
         let rule = builtin::builtin(&key.kind).unwrap().rule(Revision::ZERO);
-        let context =
-            Context { default_placement: Placement { domain: Domain::default_domain(), subject: None } };
+        let context = Context::new(Placement { domain: Domain::default_domain(), subject: None });
         let parsed = match parse(mutation) {
             Ok(parsed) => parsed,
             Err(refusal) => return Outcome::Rejected(refusal),

@@ -295,8 +295,7 @@ impl World {
                 Revision(r) => usize::try_from(r - 1).ok().and_then(|at| log.rows.get(at)),
             };
             let rule = rule(log, &mutation.key.kind, row.rule_version)?;
-            let context =
-                Context { default_placement: Placement { domain: node.domain.clone(), subject: None } };
+            let context = Context::new(Placement { domain: node.domain.clone(), subject: None });
             let parsed = parse(mutation).map_err(|e| e.to_string())?;
             let decision = decide(before.map(|row| &row.record), &parsed, &rule, &context);
             ensure!(decision.record() == Some(&row.record), "row {} decided again is another", row.revision);

@@ -180,9 +180,18 @@ impl Draft<'_> {
         }
         let mut overlay: BTreeMap<Key, Record> = BTreeMap::new();
         let mut judged = Vec::new();
+        let mut revision = self.head.revision.next();
         for (at, item) in unit.iter().enumerate() {
-            match self.judge(author, item, unit.len(), &overlay) {
+            let before = unit.get(..at).unwrap_or_default();
+            let ancestor = match item {
+                Item::Mutation { parsed, .. } => self.ancestor_body(parsed, before, &overlay),
+                Item::Refused { .. } | Item::Withdraw { .. } => None,
+            };
+            let place = Placement { domain: author.node.domain.clone(), subject: None };
+            let context = Context { default_placement: place, ancestor, revision: Some(revision) };
+            match self.judge(author, item, unit.len(), &overlay, &context) {
                 Ok(Some(verdict)) => {
+                    revision = revision.next();
                     overlay.insert(verdict.record.key.clone(), verdict.record.clone());
                     judged.push(Some(verdict));
                 }
@@ -199,6 +208,7 @@ impl Draft<'_> {
         item: &Item,
         unit_size: usize,
         overlay: &BTreeMap<Key, Record>,
+        context: &Context,
     ) -> Result<Option<Judged>, Refusal> {
         let parsed = match item {
             Item::Withdraw { .. } => return Ok(None),
@@ -225,9 +235,14 @@ impl Draft<'_> {
             return Err(not_in_view());
         }
         let current = overlay.get(&mutation.key).or(standing.map(|current| &current.record));
-        let domain = author.node.domain.clone();
-        let context = Context { default_placement: Placement { domain, subject: None } };
-        let (record, clashes, outcome) = match decide(current, parsed, &known.rule, &context) {
+        let mut decision = decide(current, parsed, &known.rule, context);
+        let is_merged = context.ancestor.is_some();
+        if is_merged && decision.record().is_some_and(|record| known.check(parsed, record).is_err()) {
+            // Each side fits the schema and what they make together does not: both are kept whole.
+            let apart = Context { ancestor: None, ..context.clone() };
+            decision = decide(current, parsed, &known.rule, &apart);
+        }
+        let (record, clashes, outcome) = match decision {
             Decision::Applied(record) => (record, Vec::new(), RowOutcome::Applied),
             Decision::Merged(record) => (record, Vec::new(), RowOutcome::Merged),
             Decision::Conflicted { record, clashes } => (record, clashes, RowOutcome::Conflicted),

@@ -118,7 +118,7 @@ impl Draft<'_> {
         let mut shown = mutation.clone();
         shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
         shown.base.own = None;
-        let record = replay(current, shown, rules, &self.context)?;
+        let record = replay(current, shown, rules, &self.context, None)?;
         self.clock = clock;
         self.order += 1;
         Ok(Some(self.keep(mutation, record, footing)))
