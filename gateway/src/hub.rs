@@ -22,6 +22,7 @@ pub mod known;
 pub mod limits;
 pub mod maintain;
 pub mod plan;
+pub mod policies;
 pub mod presence;
 pub mod push;
 pub mod query;

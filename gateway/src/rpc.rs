@@ -18,6 +18,7 @@ pub mod node;
 mod nodes;
 pub mod operators;
 pub mod paging;
+mod policies;
 pub mod queue;
 mod recovery;
 mod seats;

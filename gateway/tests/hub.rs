@@ -34,6 +34,8 @@ mod horizon;
 mod live;
 #[path = "hub/paging.rs"]
 mod paging;
+#[path = "hub/policies.rs"]
+mod policies;
 #[path = "hub/recovery.rs"]
 mod recovery;
 #[path = "hub/registry.rs"]
@@ -82,6 +84,14 @@ macro_rules! hub_tests {
                     offline_storm_that_loses,
                     a_field_conflict_names_the_mutation_that_stands,
                     rules_of_a_declared_kind_apply_from_its_revision_on,
+                }
+                policies {
+                    concurrent_changes_are_merged_against_what_their_author_saw,
+                    own_changes_without_an_answer_are_merged_one_by_one,
+                    branches_are_kept_whole,
+                    what_does_not_fit_the_schema_together_is_kept_whole,
+                    a_policy_applies_from_its_revision_on,
+                    rules_that_open_conflicts_could_not_be_read_under_are_refused,
                 }
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,

@@ -75,7 +75,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StoreUnsafe
         | Reason::ReplicaLocked
         | Reason::NotJoined
-        | Reason::TooFewNodes => Code::FailedPrecondition,
+        | Reason::TooFewNodes
+        | Reason::ConflictsOpen => Code::FailedPrecondition,
         Reason::GroupRejected | Reason::Stale | Reason::OutOfOrder => Code::Aborted,
         Reason::ControlKind | Reason::NotInView | Reason::PermissionDenied => Code::PermissionDenied,
         Reason::BadSignature

@@ -1,4 +1,4 @@
-//! The kinds every tenant has: five for content, the control kinds, and conflicts. Their schemas ask for little
+//! The kinds every tenant has: nine for content, the control kinds, and conflicts. Their schemas ask for little
 //! and take additional properties, so that real data fits before anyone has declared anything.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,10 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         ("edge", Policy::LastWriter, edge()),
         ("moment", Policy::AppendOnly, moment()),
         ("note", Policy::LastWriter, json!({"type": "object"})),
+        ("identity", Policy::Branch, json!({"type": "object"})),
+        ("knowledge", Policy::ThreeWay, knowledge()),
+        ("experience", Policy::AppendOnly, experience()),
+        ("fact", Policy::AppendOnly, fact()),
         // Hub and administrators write these; their shape is checked where they are parsed into a type.
         (kind::KIND, Policy::LastWriter, json!({"type": "object"})),
         (kind::VIEW, Policy::LastWriter, json!({"type": "object"})),
@@ -88,6 +92,47 @@ fn moment() -> Value {
     })
 }
 
+fn knowledge() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "title": {"type": "string"},
+            "summary": {"type": "string"},
+            "references": {"type": "array"},
+            "artifacts": {"type": ["array", "object"]}
+        }
+    })
+}
+
+fn experience() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "rollout_id": {"type": "string"},
+            "attempt_id": {"type": "string"},
+            "status": {"type": "string"},
+            "reward": {"type": ["number", "null"]},
+            "spans": {"type": "array"}
+        }
+    })
+}
+
+fn fact() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "fact_type": {"enum": [
+                "state_change", "operation", "transaction", "cross_domain", "validation", "custom"
+            ]},
+            "origin_domain": {"type": "string"},
+            "observed_at": {"type": ["string", "integer"]},
+            "valid_from": {"type": ["string", "integer", "null"]},
+            "valid_to": {"type": ["string", "integer", "null"]},
+            "dependencies": {"type": "array", "items": {"type": "string"}}
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +154,10 @@ mod tests {
                 "edge",
                 "moment",
                 "note",
+                "identity",
+                "knowledge",
+                "experience",
+                "fact",
                 "kind",
                 "view",
                 "node",
@@ -126,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_plain_text_fits_every_content_kind_but_an_edge() {
-        for kind in ["resource", "entity", "moment", "note"] {
+        for kind in ["resource", "entity", "moment", "note", "identity", "knowledge", "experience", "fact"] {
             assert!(check(kind, &json!({"text": "hi"})), "{kind}");
             assert!(!check(kind, &json!([])), "{kind}");
         }

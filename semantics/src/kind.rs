@@ -32,11 +32,29 @@ pub enum Policy {
     Manual,
 }
 
+/// Every policy.
+pub const POLICIES: [Policy; 6] = [
+    Policy::LastWriter,
+    Policy::Fields,
+    Policy::AppendOnly,
+    Policy::ThreeWay,
+    Policy::Branch,
+    Policy::Manual,
+];
+
 impl Policy {
     /// Whether the hub's order has a part in what it makes: see `decide`. The others are joins.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
         matches!(self, Self::ThreeWay | Self::Branch | Self::Manual)
+    }
+    /// Whether a kind may go over to another policy while conflicts of it are open: their paths mean the same under
+    /// both.
+    #[must_use]
+    pub fn keeps_paths_of(self, before: Self) -> bool {
+        let is_whole =
+            |policy| matches!(policy, Self::LastWriter | Self::ThreeWay | Self::Branch | Self::Manual);
+        self == before || is_whole(self) && is_whole(before)
     }
     /// Its name in declarations, JSON and logs.
     #[must_use]
@@ -50,6 +68,25 @@ impl Policy {
             Self::Manual => "manual",
         }
     }
+    /// The policy of a name.
+    ///
+    /// # Errors
+    /// MALFORMED, with the names there are.
+    pub fn from_name(name: &str) -> Result<Self, Refusal> {
+        POLICIES.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
+            let names = POLICIES.map(Self::name).join(", ");
+            Refusal::new(Reason::Malformed, format!("{name:?} is no policy; there are {names}"))
+        })
+    }
+}
+
+/// The body of a control record of the kind `policy`, whose id is a kind's name: the policy that applies to that kind
+/// from the record's revision on, whatever its declaration says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySet {
+    /// How concurrent changes are settled; `None`: as its declaration says.
+    pub policy: Option<Policy>,
 }
 
 /// A kind as its control record declares it.
@@ -101,6 +138,12 @@ impl Declaration {
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
         Ok(())
+    }
+
+    /// It with the policy that an operator set instead of its own.
+    #[must_use]
+    pub fn with(self, set: Option<&PolicySet>) -> Self {
+        Self { policy: set.and_then(|set| set.policy).unwrap_or(self.policy), ..self }
     }
 
     /// What `decide` needs of it, from the revision that declared it.

@@ -169,6 +169,8 @@ reasons! {
     TooFewNodes = 47, "TOO_FEW_NODES", Data, false, "wait for fewer nodes, or let more nodes see the record";
     /// What is asked for has its place and is not there yet.
     NotOffered = 48, "NOT_OFFERED", Platform, false, "ask for what this version offers";
+    /// Conflicts are open that the rule to come could not be read under.
+    ConflictsOpen = 49, "CONFLICTS_OPEN", Data, false, "resolve the kind's open conflicts first";
 }
 
 /// A refusal that is recorded: the mutation's dot is consumed and it had no effect.

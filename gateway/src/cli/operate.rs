@@ -38,6 +38,9 @@ pub(super) enum Operate {
     /// Kinds of records.
     #[command(subcommand)]
     Kind(Kind),
+    /// How concurrent changes of each kind are settled.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// What nodes may see.
     #[command(subcommand)]
     View(ViewCommand),
@@ -99,6 +102,28 @@ pub(super) enum Kind {
     },
     /// Lists kinds, built-in ones included.
     List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Lists which policy applies to each kind.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Sets how concurrent changes of a kind are settled, from now on.
+    Set {
+        /// The kind.
+        kind: String,
+        /// last_writer, fields, append_only, three_way, branch or manual; without, what the kind's declaration says.
+        #[arg(required_unless_present = "reset")]
+        policy: Option<String>,
+        /// What the kind's declaration says.
+        #[arg(long, conflicts_with = "policy")]
+        reset: bool,
         #[command(flatten)]
         of: OfTenant,
     },
@@ -231,6 +256,7 @@ impl Operate {
         match self {
             Self::Tenant(command) => command.run(&mut hub, out).await,
             Self::Kind(command) => command.run(&mut hub, out).await,
+            Self::Policy(command) => command.run(&mut hub, out).await,
             Self::View(command) => command.run(&mut hub, out).await,
             Self::Token(Token::Create { uses, ttl, of }) => {
                 let request = v1::CreateTokenRequest { tenant: of.tenant, uses, ttl_s: ttl };
@@ -317,6 +343,34 @@ impl Kind {
                     }
                 }
                 out.list("kinds", rows, &["name", "policy", "facet_field"]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PolicyCommand {
+    async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
+        match self {
+            Self::Set { kind, policy, of, reset: _ } => {
+                let request = v1::SetPolicyRequest { tenant: of.tenant, kind, policy };
+                let done = hub.set_policy(request).await.map_err(refused)?.into_inner();
+                out.object(&json!({"revision": done.revision}));
+            }
+            Self::List { of } => {
+                let mut rows: Vec<Value> = Vec::new();
+                let mut page_token = String::new();
+                loop {
+                    let tenant = of.tenant.clone();
+                    let request = v1::ListPoliciesRequest { tenant, page_size: PAGE_SIZE, page_token };
+                    let page = hub.list_policies(request).await.map_err(refused)?.into_inner();
+                    rows.extend(page.policies.iter().map(show::policy));
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                out.list("policies", rows, &["kind", "policy", "declared", "set", "version"]);
             }
         }
         Ok(())

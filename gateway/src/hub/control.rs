@@ -49,7 +49,8 @@ impl Hub {
     /// Declares a kind, or declares it anew. Declaring what stands already changes nothing.
     ///
     /// # Errors
-    /// What [`Declaration::check`] refuses; STALE; store errors.
+    /// What [`Declaration::check`] refuses; CONFLICTS_OPEN where a side of an open conflict would not fit; STALE; store
+    /// errors.
     pub async fn apply_kind(
         &self,
         tenant: &TenantId,
@@ -57,6 +58,7 @@ impl Hub {
         declaration: &Declaration,
     ) -> Result<Revision, HubError> {
         declaration.check()?;
+        self.check_conflicts_under(tenant, declaration).await?;
         let key = key_of(kind::KIND, declaration.name.as_str())?;
         self.put_control(tenant, author, key, declaration).await
     }

@@ -10,7 +10,7 @@ use semantics::conflict::Conflict;
 use semantics::decide::Parsed;
 use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Op, Record};
 use semantics::ids::{CommitNumber, Domain, Dot, Key, Kind, NodeId, RecordId, Revision, Writer};
-use semantics::kind::{self, Declaration, Policy, Rule};
+use semantics::kind::{self, Declaration, Policy, PolicySet, Rule};
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 use semantics::reason::Refusal;
@@ -272,8 +272,8 @@ impl Known {
         let Loaded { mut current, mut writers, mut cells, .. } = loaded;
         for key in &wanted.keys {
             let found = current.remove(key);
-            self.learn_kind(key, found.as_ref());
             self.remember(key.clone(), found);
+            self.learn_kind(key);
         }
         for writer in &wanted.writers {
             self.writers.insert(*writer, writers.remove(writer));
@@ -291,8 +291,8 @@ impl Known {
     pub fn advance(&mut self, append: crate::store::Append, current: BTreeMap<Key, Current>) {
         self.head = append.head;
         for (key, found) in current {
-            self.learn_kind(&key, Some(&found));
-            self.remember(key, Some(found));
+            self.remember(key.clone(), Some(found));
+            self.learn_kind(&key);
         }
         self.writers.extend(append.writers.into_iter().map(|row| (row.writer, Some(row))));
         self.cells.extend(append.cells.into_iter().map(|row| (row.cell, row.hash)));
@@ -329,16 +329,28 @@ impl Known {
         }
     }
 
-    fn learn_kind(&mut self, key: &Key, found: Option<&Current>) {
-        if key.kind.as_str() != kind::KIND {
+    /// Puts a kind together anew after its declaration, or the policy set for it, was read or changed.
+    fn learn_kind(&mut self, key: &Key) {
+        let Some(name) = Kind::new(key.id.as_str()).ok().filter(|_| kind::is_declaration(&key.kind)) else {
+            return;
+        };
+        let found = |kind| control_key(kind, name.as_str()).and_then(|key| self.current(&key));
+        let (declared, set) = (found(kind::KIND), found(kind::POLICY));
+        let declaration: Option<Declaration> = control_body(declared);
+        let policy: Option<PolicySet> = control_body(set);
+        let is_built_in = declaration.is_none();
+        if is_built_in && policy.is_none() {
+            self.kinds.remove(&name);
             return;
         }
-        let Ok(name) = Kind::new(key.id.as_str()) else { return };
-        let declared: Option<Declaration> = control_body(found);
-        let compiled = declared.and_then(|declaration| {
-            let version = found.map(|current| current.pointer.revision).unwrap_or_default();
-            CompiledKind::new(declaration, version).ok().map(Arc::new)
-        });
+        let live = [declared.filter(|_| !is_built_in), set.filter(|_| policy.is_some())];
+        let version = live.into_iter().flatten().map(|current| current.pointer.revision).max();
+        let declaration = declaration.or_else(|| builtin::builtin(&name).cloned());
+        let compiled = declaration
+            .and_then(|declaration| {
+                CompiledKind::new(declaration.with(policy.as_ref()), version.unwrap_or_default()).ok()
+            })
+            .map(Arc::new);
         match compiled {
             Some(compiled) => self.kinds.insert(name, compiled),
             None => self.kinds.remove(&name),
@@ -384,6 +396,7 @@ impl Known {
                 continue;
             }
             self.want_key(control_key(kind::KIND, key.kind.as_str()), missing);
+            self.want_key(control_key(kind::POLICY, key.kind.as_str()), missing);
             self.want_key(Some(key.clone()), missing);
             for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
                 self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);

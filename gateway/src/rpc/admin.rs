@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, lists, nodes, recovery, status};
+use super::{Gate, lists, nodes, policies, recovery, status};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -73,6 +73,19 @@ impl AdminService for AdminHandler {
     async fn apply_kind(&self, request: Request<v1::ApplyKindRequest>) -> Reply<v1::ApplyKindResponse> {
         let (by, request) = within(request, |request| &request.tenant)?;
         reply(self.declare(&by, request).await)
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<v1::ListPoliciesRequest>,
+    ) -> Reply<v1::ListPoliciesResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(policies::list(&self.gate.hub, &request).await)
+    }
+
+    async fn set_policy(&self, request: Request<v1::SetPolicyRequest>) -> Reply<v1::SetPolicyResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(policies::set(&self.gate.hub, &by, request).await)
     }
 
     async fn list_kinds(&self, request: Request<v1::ListKindsRequest>) -> Reply<v1::ListKindsResponse> {

@@ -71,13 +71,27 @@ pub(super) async fn kinds(
     request: &v1::ListKindsRequest,
 ) -> Result<v1::ListKindsResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
-    let (size, scope) = (size(request.page_size)?, ["kinds", tenant.as_str()]);
-    let after = text_position(&scope, &request.page_token)?;
+    let (declared, next_page_token) =
+        page_of_kinds(hub, &tenant, size(request.page_size)?, &request.page_token).await?;
+    let declarations: Result<Vec<_>, _> = declared.iter().map(serde_json::to_vec).collect();
+    let declarations = declarations.map_err(|e| HubError::internal(e.to_string()))?;
+    Ok(v1::ListKindsResponse { declarations, next_page_token })
+}
+
+/// A page of the kinds there are, and the token of the next one.
+pub(super) async fn page_of_kinds(
+    hub: &Hub,
+    tenant: &TenantId,
+    size: usize,
+    page_token: &str,
+) -> Result<(Vec<Declaration>, String), HubError> {
+    let scope = ["kinds", tenant.as_str()];
+    let after = text_position(&scope, page_token)?;
     let built_in = builtin::all().iter().filter(|declaration| kind::is_pushable(&declaration.name));
     let built_in =
         built_in.filter(|declaration| after.as_deref().is_none_or(|a| declaration.name.as_str() > a));
     let mut named: BTreeMap<Kind, Declaration> = built_in.map(|d| (d.name.clone(), d.clone())).collect();
-    let (rows, is_last) = controls(hub, &tenant, kind::KIND, after, size).await?;
+    let (rows, is_last) = controls(hub, tenant, kind::KIND, after, size).await?;
     // What was not read yet comes after the last row read: names beyond it wait for their page.
     let read_to = rows.last().filter(|_| !is_last).map(|row| row.pointer.key.id.to_string());
     for row in &rows {
@@ -92,10 +106,7 @@ pub(super) async fn kinds(
         Some(last) if has_more => token(&scope, last.as_str().as_bytes()),
         _ => String::new(),
     };
-    let shown = names.iter().filter_map(|name| named.get(name));
-    let declarations: Result<Vec<_>, _> = shown.map(serde_json::to_vec).collect();
-    let declarations = declarations.map_err(|e| HubError::internal(e.to_string()))?;
-    Ok(v1::ListKindsResponse { declarations, next_page_token })
+    Ok((names.iter().filter_map(|name| named.remove(name)).collect(), next_page_token))
 }
 
 pub(super) async fn records(

@@ -97,6 +97,9 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListHubRecords" => {
             v1::ListHubRecordsRequest { tenant, prefix: about.name(), ..Default::default() }.encode_to_vec()
         }
+        "ListPolicies" => v1::ListPoliciesRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "SetPolicy" => v1::SetPolicyRequest { tenant, kind: about.name(), policy: Some("branch".to_owned()) }
+            .encode_to_vec(),
         "ListKinds" => v1::ListKindsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListNodeTypes" => v1::ListNodeTypesRequest { tenant }.encode_to_vec(),
         "ListNodes" => v1::ListNodesRequest { tenant, ..Default::default() }.encode_to_vec(),

@@ -188,7 +188,7 @@ struct Taken {
 
 impl Taken {
     async fn note(&mut self, txn: &mut dyn ReplicaTxn, keys: &[Key]) -> Result<(), StoreError> {
-        let declarations = keys.iter().filter(|key| key.kind.as_str() == kind::KIND);
+        let declarations = keys.iter().filter(|key| kind::is_declaration(&key.kind));
         self.kinds.extend(declarations.map(|key| key.id.as_str().to_owned()));
         txn.visible_changed(keys).await?;
         self.touched.extend(txn.outbox_has(keys).await?);

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use semantics::builtin;
-use semantics::envelope::Record;
 use semantics::ids::{Kind, Revision};
-use semantics::kind::{self, Declaration, Rule};
+use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::reason::{Reason, Refusal};
 use semantics::schema::CompiledSchema;
 
@@ -50,25 +49,50 @@ impl Kinds {
             .ok_or_else(|| Refusal::new(Reason::KindUndeclared, format!("no kind {kind} is declared")))
     }
 
-    /// Reads the declarations of the confirmed layer. One that cannot be understood here (written by a newer hub)
-    /// is left out, so that its kind is refused by name and nothing else is.
+    /// Reads the declarations of the confirmed layer, and the policies set for kinds. One that cannot be understood
+    /// here (written by a newer hub) is left out, so that its kind is refused by name and nothing else is.
     pub(crate) async fn load(txn: &mut dyn ReplicaTxn) -> Result<Self, StoreError> {
         let mut kinds = BUILT_IN.clone();
-        let mut range = Range { kind: Kind::new(kind::KIND).ok(), ..Range::default() };
-        loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
-            let Some(last) = rows.last() else { return Ok(Self(kinds)) };
-            range.after = Some(last.record.key.clone());
-            for row in &rows {
-                let Some(declaration) = declared(&row.record) else { continue };
-                if let Ok(rules) = KindRules::new(declaration, row.revision) {
-                    kinds.insert(rules.declaration.name.clone(), Arc::new(rules));
-                }
+        let mut set: BTreeMap<Kind, (PolicySet, Revision)> = BTreeMap::new();
+        for (name, body, revision) in controls(txn, kind::POLICY).await? {
+            set.extend(serde_json::from_slice(&body).ok().map(|policy| (name, (policy, revision))));
+        }
+        let mut declared: BTreeMap<Kind, (Declaration, Revision)> = BTreeMap::new();
+        for (name, body, revision) in controls(txn, kind::KIND).await? {
+            declared.extend(
+                serde_json::from_slice(&body).ok().map(|declaration| (name, (declaration, revision))),
+            );
+        }
+        let built_in = set.keys().filter_map(|name| builtin::builtin(name));
+        for declaration in built_in {
+            let entry = declared.entry(declaration.name.clone());
+            entry.or_insert_with(|| (declaration.clone(), Revision::ZERO));
+        }
+        for (name, (declaration, revision)) in declared {
+            let set = set.get(&name);
+            let version = set.map_or(revision, |(_, at)| revision.max(*at));
+            if let Ok(rules) = KindRules::new(declaration.with(set.map(|(policy, _)| policy)), version) {
+                kinds.insert(name, Arc::new(rules));
             }
         }
+        Ok(Self(kinds))
     }
 }
 
-fn declared(record: &Record) -> Option<Declaration> {
-    serde_json::from_slice(record.body()?).ok()
+/// The live control records of a kind that is about kinds: whose they are, their bodies and revisions.
+async fn controls(
+    txn: &mut dyn ReplicaTxn,
+    kind: &str,
+) -> Result<Vec<(Kind, Vec<u8>, Revision)>, StoreError> {
+    let mut found = Vec::new();
+    let mut range = Range { kind: Kind::new(kind).ok(), ..Range::default() };
+    loop {
+        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let Some(last) = rows.last() else { return Ok(found) };
+        range.after = Some(last.record.key.clone());
+        for row in &rows {
+            let Ok(name) = Kind::new(row.record.key.id.as_str()) else { continue };
+            found.extend(row.record.body().map(|body| (name, body.to_vec(), row.revision)));
+        }
+    }
 }

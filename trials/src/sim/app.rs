@@ -17,7 +17,7 @@ use super::points::Act;
 use super::world::{Event, World};
 
 /// Kinds that are written, the declared one last.
-const KINDS: [&str; 6] = ["resource", "entity", "edge", "moment", "note", "task"];
+const KINDS: [&str; 8] = ["resource", "entity", "edge", "moment", "note", "knowledge", "identity", "task"];
 /// Fields that patches touch.
 const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
 /// Domains there are.

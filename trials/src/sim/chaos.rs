@@ -1,7 +1,7 @@
 //! What goes wrong, and what operators do.
 
-use semantics::ids::{Domain, NodeId};
-use semantics::kind::Declaration;
+use semantics::ids::{Domain, Kind, NodeId};
+use semantics::kind::{Declaration, Policy};
 use semantics::view::{Selector, View};
 use serde_json::json;
 use spoke::replica::memory::MemoryStore;
@@ -141,6 +141,19 @@ impl World {
                     ctx.emit(Output::Operated { what: "apply kind", result });
                 });
             }
+            4..7 => {
+                let policies = [Some(Policy::LastWriter), Some(Policy::ThreeWay), Some(Policy::Branch), None];
+                let policy = self.rng.pick(&policies).copied().flatten();
+                let Ok(kind) = Kind::new(*self.rng.pick(&["note", "knowledge"]).unwrap_or(&"note")) else {
+                    return;
+                };
+                self.stats.policy_changes += 1;
+                self.note(|| format!("{kind} is settled by {policy:?}"));
+                self.exec.spawn(life, async move {
+                    let result = hub.set_policy(&who.tenant, NodeId::HUB, &kind, policy).await.map(drop);
+                    ctx.emit(Output::Operated { what: "set policy", result });
+                });
+            }
             _ => {
                 let view = self.draw_view(n);
                 self.stats.view_changes += 1;
@@ -174,12 +187,12 @@ impl World {
                 }
                 4 | 5 => {
                     let kind = self.rng.pick(&["entity", "resource", "note"]).copied().unwrap_or("entity");
-                    let kind = semantics::ids::Kind::new(kind).ok();
+                    let kind = Kind::new(kind).ok();
                     view.cells.insert(Selector { domain, kind, facet: None });
                 }
                 6 => {
                     let facet = semantics::ids::Facet::new("open").ok();
-                    let kind = semantics::ids::Kind::new("task").ok();
+                    let kind = Kind::new("task").ok();
                     view.cells.insert(Selector { domain, kind, facet });
                 }
                 _ => {}

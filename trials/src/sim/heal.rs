@@ -1,13 +1,15 @@
 //! The end of a run: everything is made well, and then everything must come together.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use gateway::hub::Principal;
 use gateway::hub::control::plain_node;
-use semantics::decide::{Context, Decision, decide, parse};
-use semantics::envelope::Placement;
+use gateway::store::LogRow;
+use semantics::decide::{Context, Decision, Row, ancestor, decide, needs_ancestor, parse};
+use semantics::envelope::{Mutation, Placement};
 use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId};
-use semantics::kind::{Declaration, Rule};
+use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::outcome::Outcome;
 use semantics::view::View;
 use spoke::replica::entry::EntryState;
@@ -202,7 +204,7 @@ impl World {
             self.check_store(&tenant)?;
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
-            self.replay(log)?;
+            self.stats.merged += self.replay(log)?;
             count(log, &mut self.stats);
         }
         Ok(())
@@ -284,8 +286,9 @@ impl World {
         Ok(())
     }
 
-    /// Every record's rows, decided again from empty, give the same bytes.
-    fn replay(&self, log: &Log) -> Checked {
+    /// Every record's rows, decided again from empty, give the same bytes; how many were merged against an ancestor.
+    fn replay(&self, log: &Log) -> Result<u64, String> {
+        let mut merged = 0;
         for row in &log.rows {
             let Some(mutation) = row.mutation.clone() else { continue };
             let node =
@@ -295,9 +298,16 @@ impl World {
                 Revision(r) => usize::try_from(r - 1).ok().and_then(|at| log.rows.get(at)),
             };
             let rule = rule(log, &mutation.key.kind, row.rule_version)?;
-            let context = Context::new(Placement { domain: node.domain.clone(), subject: None });
             let parsed = parse(mutation).map_err(|e| e.to_string())?;
-            let decision = decide(before.map(|row| &row.record), &parsed, &rule, &context);
+            let record = before.map(|row| &row.record);
+            let ancestor = match needs_ancestor(record, &parsed.mutation, &rule) {
+                true => ancestor_of(log, row, &parsed.mutation),
+                false => None,
+            };
+            merged += u64::from(ancestor.is_some());
+            let place = Placement { domain: node.domain.clone(), subject: None };
+            let context = Context { default_placement: place, ancestor, revision: Some(row.revision) };
+            let decision = decide(record, &parsed, &rule, &context);
             ensure!(decision.record() == Some(&row.record), "row {} decided again is another", row.revision);
             let told = log.dots.get(&row.dot).map(|told| told.outcome.name());
             let name = match decision {
@@ -308,19 +318,44 @@ impl World {
             };
             ensure!(told == Some(name), "row {} decided again is {name}, not {told:?}", row.revision);
         }
-        Ok(())
+        Ok(merged)
     }
 }
 
+/// What a row's mutation was made on, as the hub saw the log when it took it.
+fn ancestor_of(log: &Log, row: &LogRow, mutation: &Mutation) -> Option<Vec<u8>> {
+    let commit = usize::try_from(row.commit.0).ok()?;
+    let horizon = commit.checked_sub(2).and_then(|at| log.commits.get(at)).map(|before| before.horizon);
+    let found = |revision: Revision| -> Result<Option<Row<'_>>, Infallible> {
+        let at = usize::try_from(revision.0).ok().and_then(|at| at.checked_sub(1));
+        let row = at.and_then(|at| log.rows.get(at));
+        Ok(row.map(|row| Row {
+            previous: row.previous,
+            dot: row.dot,
+            mutation: row.mutation.as_ref(),
+            record: &row.record,
+        }))
+    };
+    let Ok(body) = ancestor(mutation, row.previous, horizon.unwrap_or_default(), found);
+    body
+}
+
+/// The rule of a kind as the control records up to `version` make it.
 fn rule(log: &Log, kind: &Kind, version: Revision) -> Result<Rule, String> {
-    if version == Revision::ZERO {
-        let builtin = semantics::builtin::builtin(kind).ok_or_else(|| format!("no kind {kind}"))?;
-        return Ok(builtin.rule(version));
-    }
-    let at = usize::try_from(version.0 - 1).unwrap_or(usize::MAX);
-    let body = log.rows.get(at).and_then(|row| row.record.body()).ok_or("no declaration")?;
-    let declaration: Declaration = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    Ok(declaration.rule(version))
+    let upto = usize::try_from(version.0).unwrap_or(usize::MAX).min(log.rows.len());
+    let newest = |about: &str| {
+        let is_it = |row: &&LogRow| {
+            row.record.key.kind.as_str() == about && row.record.key.id.as_str() == kind.as_str()
+        };
+        log.rows.get(..upto)?.iter().rev().find(is_it)?.record.body()
+    };
+    let declared: Option<Declaration> =
+        newest(kind::KIND).map(serde_json::from_slice).transpose().map_err(|e| e.to_string())?;
+    let set: Option<PolicySet> =
+        newest(kind::POLICY).map(serde_json::from_slice).transpose().map_err(|e| e.to_string())?;
+    let declaration = declared.or_else(|| semantics::builtin::builtin(kind).cloned());
+    let declaration = declaration.ok_or_else(|| format!("no kind {kind}"))?;
+    Ok(declaration.with(set.as_ref()).rule(version))
 }
 
 fn count(log: &Log, stats: &mut super::report::Stats) {

@@ -97,6 +97,10 @@ pub struct Stats {
     pub commits: u64,
     /// Log rows that were pruned.
     pub pruned: u64,
+    /// Mutations merged against what their author saw.
+    pub merged: u64,
+    /// Policies set anew.
+    pub policy_changes: u64,
 }
 
 impl Stats {
@@ -108,7 +112,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 24] {
+    pub fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -134,6 +138,8 @@ impl Stats {
             ("local writes", self.writes),
             ("commits", self.commits),
             ("pruned rows", self.pruned),
+            ("merges against an ancestor", self.merged),
+            ("policies set anew", self.policy_changes),
         ]
     }
 }

@@ -67,6 +67,10 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     let odd = tour.file("odd.json", r#"{"name":"lamp","policy":"luck"}"#);
     tour.step("hubward", hub, &["kind", "apply", &odd]);
     tour.step("hubward", hub, &["kind", "list"]);
+    tour.step("hubward", hub, &["policy", "set", "lamp", "branch"]);
+    tour.step("hubward", hub, &["policy", "set", "lamp", "coin toss"]);
+    tour.step("hubward", hub, &["policy", "set", "lamp", "--reset"]);
+    tour.step("hubward", hub, &["policy", "list"]);
     tour.begins("hubward", hub, &["ca", "show"]);
     let votes = r#"{"candidates":[
         {"id":"A","stability":3.2,"health":0.9,"recency":0.8,"priority":0.7},

@@ -36,6 +36,16 @@ pub(super) fn node(node: &v1::NodeView) -> Value {
     with(shown, heard.map_or_else(|| heard_of(&v1::WriterView::default()), heard_of))
 }
 
+pub(super) fn policy(row: &v1::PolicyView) -> Value {
+    json!({
+        "kind": row.kind,
+        "policy": row.policy,
+        "declared": row.declared,
+        "set": row.assigned,
+        "version": row.version,
+    })
+}
+
 pub(super) fn node_type(row: &v1::NodeTypeView) -> Value {
     json!({"type": row.node_type, "capabilities": row.capabilities, "set": row.assigned})
 }

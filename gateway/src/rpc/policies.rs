@@ -1,0 +1,45 @@
+//! Which policy settles the concurrent changes of each kind, and setting it.
+
+use proto::v1;
+use semantics::ids::Kind;
+use semantics::kind::Policy;
+
+use super::admin::{malformed, tenant_id};
+use super::lists::page_of_kinds;
+use super::paging::size;
+use crate::auth::Operator;
+use crate::hub::Hub;
+use crate::hub::error::HubError;
+
+pub(super) async fn list(
+    hub: &Hub,
+    request: &v1::ListPoliciesRequest,
+) -> Result<v1::ListPoliciesResponse, HubError> {
+    let tenant = tenant_id(&request.tenant)?;
+    let (declared, next_page_token) =
+        page_of_kinds(hub, &tenant, size(request.page_size)?, &request.page_token).await?;
+    let mut policies = Vec::new();
+    for declaration in declared {
+        let found = hub.policy(&tenant, &declaration.name).await?;
+        policies.push(v1::PolicyView {
+            kind: declaration.name.to_string(),
+            policy: found.policy().name().to_owned(),
+            declared: found.declaration.policy.name().to_owned(),
+            assigned: found.set.is_some(),
+            version: found.version.0,
+        });
+    }
+    Ok(v1::ListPoliciesResponse { policies, next_page_token })
+}
+
+pub(super) async fn set(
+    hub: &Hub,
+    by: &Operator,
+    request: v1::SetPolicyRequest,
+) -> Result<v1::SetPolicyResponse, HubError> {
+    let tenant = tenant_id(&request.tenant)?;
+    let kind = Kind::new(request.kind).map_err(|e| malformed("kind", &e))?;
+    let policy = request.policy.as_deref().map(Policy::from_name).transpose()?;
+    let revision = hub.set_policy(&tenant, by.author(), &kind, policy).await?;
+    Ok(v1::SetPolicyResponse { revision: revision.0 })
+}

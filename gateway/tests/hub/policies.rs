@@ -1,0 +1,175 @@
+//! Ordered policies at a hub, and policies set at run time.
+
+use gateway::hub::error::HubError;
+use gateway::store::Current;
+use semantics::conflict::Conflict;
+use semantics::ids::{Key, Kind, NodeId, Revision};
+use semantics::kind::{Declaration, Policy};
+use semantics::outcome::Outcome;
+use semantics::reason::Reason;
+use serde_json::{Value, json};
+
+use crate::support::author::{put, revision};
+use crate::support::engine::Engine;
+use crate::support::rows::key;
+use crate::support::world::World;
+
+async fn set(world: &World, kind: &str, policy: Option<Policy>) -> Result<Revision, HubError> {
+    world.hub.set_policy(&world.tenant, NodeId::HUB, &Kind::new(kind).unwrap(), policy).await
+}
+
+async fn declare(world: &World, declaration: Value) -> Result<Revision, HubError> {
+    let declaration: Declaration = serde_json::from_value(declaration).unwrap();
+    world.hub.apply_kind(&world.tenant, NodeId::HUB, &declaration).await
+}
+
+async fn stands(world: &World, subject: &Key) -> Current {
+    world.current(subject).await.unwrap()
+}
+
+async fn open_paths(world: &World, subject: &Key) -> Vec<String> {
+    let open = stands(world, subject).await.pointer.open;
+    open.into_iter().map(|open| open.path).collect()
+}
+
+/// Two nodes write on the same state; the second is later.
+async fn clash(world: &World, subject: &Key, base: &str, one: &str, two: &str) -> [Outcome; 2] {
+    let names = [1, 2].map(|n| format!("{}-{}-{n}", subject.kind, subject.id));
+    let mut first = world.author(&names[0], "default").await;
+    let mut second = world.author(&names[1], "default").await;
+    first.put(subject, base).await;
+    let seen = world.current(subject).await;
+    let one = first.write(subject, seen.as_ref(), put(one));
+    world.clock.advance(5);
+    let two = second.write(subject, seen.as_ref(), put(two));
+    [first.settle(&[one]).await.remove(0), second.settle(&[two]).await.remove(0)]
+}
+
+pub async fn concurrent_changes_are_merged_against_what_their_author_saw(engine: &Engine) {
+    let world = World::new(engine).await;
+    let subject = key("knowledge", "tides");
+    let told = clash(
+        &world,
+        &subject,
+        r#"{"sources":["a"],"title":"Tides","unit":{"height":"ft","time":"h"}}"#,
+        r#"{"sources":["a"],"title":"Tides","unit":{"height":"m","time":"h"}}"#,
+        r#"{"sources":["a","b"],"title":"Ebb and flood","unit":{"height":"ft","time":"min"}}"#,
+    );
+    assert!(matches!(told.await, [Outcome::Applied { .. }, Outcome::Merged { .. }]));
+    let merged = r#"{"sources":["a","b"],"title":"Ebb and flood","unit":{"height":"m","time":"min"}}"#;
+    assert_eq!(world.body(&subject).await.as_deref(), Some(merged));
+    assert_eq!(open_paths(&world, &subject).await, Vec::<String>::new());
+    let current = stands(&world, &subject).await;
+    let made = world.row(current.pointer.revision).await.unwrap();
+    assert_eq!(current.record.version.get(&semantics::ids::Writer::HUB), made.revision.0);
+    world.check().await;
+}
+
+pub async fn own_changes_without_an_answer_are_merged_one_by_one(engine: &Engine) {
+    let world = World::new(engine).await;
+    let subject = key("knowledge", "a");
+    let mut away = world.author("away", "default").await;
+    let mut other = world.author("other", "default").await;
+    away.put(&subject, r#"{"a":0,"b":0}"#).await;
+    let seen = world.current(&subject).await;
+    other.put(&subject, r#"{"a":0,"b":"other"}"#).await;
+    world.clock.advance(5);
+    let mut offline = vec![away.write(&subject, seen.as_ref(), put(r#"{"a":1,"b":0}"#))];
+    for n in 2..=20 {
+        let last = offline.last().unwrap();
+        let next = away.write_on(last, put(&format!(r#"{{"a":{n},"b":0}}"#)));
+        let mut version = last.base.version.clone();
+        version.add(last.dot);
+        offline.push(semantics::envelope::Mutation {
+            base: semantics::envelope::Base { version, ..next.base.clone() },
+            ..next
+        });
+    }
+    // Some in one push, and some in another, between which somebody else writes.
+    let (first, rest) = offline.split_at(10);
+    let told = away.push(first).await.unwrap();
+    assert_eq!(told.waits, None);
+    other.put(&subject, r#"{"a":10,"b":"again"}"#).await;
+    world.clock.advance(5);
+    let told = away.settle(rest).await;
+    assert!(told.iter().all(|outcome| outcome.revision().is_some()), "{told:?}");
+    assert_eq!(world.body(&subject).await.as_deref(), Some(r#"{"a":20,"b":"again"}"#));
+    assert_eq!(open_paths(&world, &subject).await, Vec::<String>::new());
+    world.check().await;
+}
+
+pub async fn branches_are_kept_whole(engine: &Engine) {
+    let world = World::new(engine).await;
+    let subject = key("identity", "ada");
+    let told = clash(&world, &subject, r#"{"is":1}"#, r#"{"is":2}"#, r#"{"is":3}"#).await;
+    assert!(matches!(told, [Outcome::Applied { .. }, Outcome::Conflicted { .. }]));
+    assert_eq!(
+        (world.body(&subject).await.as_deref(), open_paths(&world, &subject).await.len()),
+        (Some(r#"{"is":3}"#), 1)
+    );
+    let open = stands(&world, &subject).await.pointer.open.remove(0);
+    let conflict = stands(&world, &key("conflict", open.id.as_str())).await;
+    let conflict: Conflict = serde_json::from_slice(conflict.record.body().unwrap()).unwrap();
+    let lost = world.row(conflict.losers[0].revision).await.unwrap();
+    assert_eq!(lost.record.body(), Some(r#"{"is":2}"#.as_bytes()));
+    world.check().await;
+}
+
+pub async fn what_does_not_fit_the_schema_together_is_kept_whole(engine: &Engine) {
+    let world = World::new(engine).await;
+    // At most two members: each side adds one.
+    let recipe = json!({"name": "recipe", "policy": "three_way", "schema": {"maxProperties": 2}});
+    declare(&world, recipe).await.unwrap();
+    let subject = key("recipe", "soup");
+    let told = clash(&world, &subject, r#"{"a":1}"#, r#"{"a":1,"b":1}"#, r#"{"a":1,"c":1}"#).await;
+    assert!(matches!(told, [Outcome::Applied { .. }, Outcome::Conflicted { .. }]));
+    assert_eq!(world.body(&subject).await.as_deref(), Some(r#"{"a":1,"c":1}"#));
+    assert_eq!(open_paths(&world, &subject).await, [""]);
+    world.check().await;
+}
+
+pub async fn a_policy_applies_from_its_revision_on(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (one, two) = (r#"{"a":1,"b":0}"#, r#"{"a":0,"b":1}"#);
+    let before = clash(&world, &key("note", "1"), r#"{"a":0,"b":0}"#, one, two).await;
+    assert!(matches!(before[1], Outcome::Conflicted { .. }));
+    let at = set(&world, "note", Some(Policy::ThreeWay)).await.unwrap();
+    assert_eq!(
+        set(&world, "note", Some(Policy::ThreeWay)).await.unwrap(),
+        at,
+        "the same again changes nothing"
+    );
+    let after = clash(&world, &key("note", "2"), r#"{"a":0,"b":0}"#, one, two).await;
+    assert!(matches!(after[1], Outcome::Merged { .. }));
+    let row = world.row(revision(&after[1])).await.unwrap();
+    assert_eq!(row.rule_version, at);
+    // Another gateway, which has not written it, knows it as well.
+    let other = world.another_hub();
+    let policy = other.policy(&world.tenant, &Kind::new("note").unwrap()).await.unwrap();
+    assert_eq!((policy.policy(), policy.set, policy.version), (Policy::ThreeWay, Some(Policy::ThreeWay), at));
+    let reset = set(&world, "note", None).await.unwrap();
+    let back = clash(&world, &key("note", "3"), r#"{"a":0,"b":0}"#, one, two).await;
+    assert!(matches!(back[1], Outcome::Conflicted { .. }));
+    let row = world.row(revision(&back[1])).await.unwrap();
+    assert_eq!(row.rule_version, reset);
+    world.check().await;
+}
+
+pub async fn rules_that_open_conflicts_could_not_be_read_under_are_refused(engine: &Engine) {
+    let world = World::new(engine).await;
+    let recipe = |policy: &str, schema: Value| json!({"name": "recipe", "policy": policy, "schema": schema});
+    declare(&world, recipe("branch", json!(true))).await.unwrap();
+    clash(&world, &key("recipe", "soup"), r#"{"a":0}"#, r#"{"a":"one"}"#, r#"{"a":2}"#).await;
+    let refused = async |declaration| declare(&world, declaration).await.unwrap_err().reason();
+    let numbers = json!({"properties": {"a": {"type": "number"}}});
+    assert_eq!(refused(recipe("branch", numbers)).await, Reason::ConflictsOpen);
+    assert_eq!(refused(recipe("fields", json!(true))).await, Reason::ConflictsOpen);
+    let reason = set(&world, "recipe", Some(Policy::Fields)).await.unwrap_err().reason();
+    assert_eq!(reason, Reason::ConflictsOpen);
+    // What the sides fit, and policies that take bodies whole, are no trouble.
+    declare(&world, recipe("branch", json!({"required": ["a"]}))).await.unwrap();
+    set(&world, "recipe", Some(Policy::ThreeWay)).await.unwrap();
+    let unknown = set(&world, "oven", Some(Policy::Branch)).await.unwrap_err().reason();
+    assert_eq!(unknown, Reason::NotFound);
+    world.check().await;
+}
