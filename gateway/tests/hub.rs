@@ -111,6 +111,7 @@ macro_rules! hub_tests {
                     clock_back,
                     clock_ahead,
                     a_session_goes_on_when_the_clock_steps_back,
+                    a_session_never_tells_a_time_before_what_it_told_or_committed,
                     a_gateway_behind_its_store_goes_by_the_stores_time,
                 }
                 views {
