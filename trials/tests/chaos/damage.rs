@@ -10,6 +10,8 @@ use trials::sim::rng::Rng;
 /// Damages of every run; `DAMAGES=n` for more.
 const DAMAGES: u64 = 2;
 const RECORDS: u64 = 30;
+/// Numbers from here on are written while there is no connection.
+const UNSENT: u64 = 1_000_000;
 const PAGE_BYTES: usize = 4_096;
 
 /// Flips bits, blanks a page, or tears the end off. Gives what it did.
@@ -66,11 +68,8 @@ fn is_sound(spoke: &Spoke, what: &str) -> bool {
         let got = spoke.run(&["get", "note", record["id"].as_str().expect("an id")]);
         if is_done(what, &got) {
             let found = got.json()["body"].clone();
-            assert_eq!(
-                found,
-                body(found["n"].as_u64().expect("a number")),
-                "{what}: what nobody wrote is shown"
-            );
+            let n = found["n"].as_u64().expect("a number");
+            assert_eq!(found, body(n), "{what}: what nobody wrote is shown");
         }
     }
     true
@@ -102,6 +101,9 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
         let fresh = RECORDS + round;
         laptop.ok(&["put", "note", &format!("n{fresh}"), &body(fresh).to_string()]);
         laptop.ok(&["sync"]);
+        // Written and not sent: what is damaged of it must not be sent either, and nothing of it be forgotten.
+        let waiting = UNSENT + round;
+        desktop.ok(&["put", "note", &format!("n{waiting}"), &body(waiting).to_string()]);
         let pristine = std::fs::read(&file).expect("the file is read");
         let what = format!("seed {seed}, round {round}: {}", damage(&file, &mut rng));
         // It goes on with its work as long as nobody tells it not to: reads, writes on what is there, syncs.
@@ -128,6 +130,11 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
         laptop.ok(&["sync"]);
         desktop.ok(&["sync"]);
         assert!(is_sound(&laptop, &what), "{what}: the other spoke");
+        for n in [fresh, waiting] {
+            assert_eq!(laptop.body("note", &format!("n{n}")), Some(body(n)), "{what}: n{n} was lost");
+        }
+        let status = desktop.ok(&["status"]).json();
+        assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{what}: {status}");
         assert_eq!(desktop.digest(), laptop.digest(), "{what}");
         assert_eq!(laptop.digest(), hub.digest("laptop"), "{what}");
     }
