@@ -129,7 +129,7 @@ async fn a_damaged_page_is_an_error_and_no_empty_replica() {
 #[tokio::test]
 async fn an_unsent_write_in_which_a_byte_flipped_is_neither_shown_nor_sent() {
     let (scratch, mut hub) = (Scratch::new(), Hub::default());
-    let (store, replica) = self::replica(&scratch.file()).await;
+    let (store, replica) = replica(&scratch.file()).await;
     greet(&replica, &mut hub).await;
     replica.write(put("note", "n", json!({"text": "find me"})), NOW).await.unwrap();
     drop(replica);
@@ -151,7 +151,7 @@ async fn an_unsent_write_in_which_a_byte_flipped_is_neither_shown_nor_sent() {
 #[tokio::test]
 async fn a_write_that_its_lists_do_not_hold_as_it_stands_is_found() {
     let scratch = Scratch::new();
-    let (store, replica) = self::replica(&scratch.file()).await;
+    let (store, replica) = replica(&scratch.file()).await;
     replica.write(put("note", "n", json!({})), NOW).await.unwrap();
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
@@ -176,7 +176,7 @@ async fn a_write_that_its_lists_do_not_hold_as_it_stands_is_found() {
 #[tokio::test]
 async fn a_row_that_is_missing_from_an_index_is_found() {
     let scratch = Scratch::new();
-    let (store, replica) = self::replica(&scratch.file()).await;
+    let (store, replica) = replica(&scratch.file()).await;
     replica.write(put("note", "n", json!({})), NOW).await.unwrap();
     store.close().await;
     // The index as it was when the outbox was empty.
