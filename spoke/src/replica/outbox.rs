@@ -256,13 +256,21 @@ impl Batch {
     fn give(&mut self, entry: &mut Entry, parent: Option<&Entry>, floor: HybridTime) {
         let writer = self.writer;
         let mutation = &mut entry.mutation;
-        let floor = parent
-            .map_or(floor, |parent| floor.max(stamps::of_parent(parent, writer, &self.clock, self.now_ms)));
         mutation.base = match parent {
             Some(parent) => base_on(&entry.footing, &parent.mutation.base, parent.mutation.dot, writer),
             None => owned_by(entry.footing.clone(), writer),
         };
+        let mut floor = floor;
+        if let Some(parent) = parent {
+            floor = floor.max(stamps::of_parent(parent, writer, &self.clock, self.now_ms));
+        }
+        if mutation.base.version.get(&writer) > 0 {
+            // It names all that the writer sent before, also what it was not made on by name: what was sent again into
+            // another log, say.
+            floor = floor.max(self.clock.as_taken(self.stream.last_time, self.now_ms));
+        }
         mutation.time = mutation.time.at_send(floor, self.clock.hub_now_ms(self.now_ms));
+        self.stream.last_time = self.stream.last_time.max(mutation.time);
         self.stream.last_n += 1;
         mutation.dot = Dot { writer, n: self.stream.last_n };
         let digest = mutation_digest(mutation);
