@@ -21,6 +21,8 @@ async fn round(world: &World, hub: &mut Arc<Hub>, busy: &mut Author, n: u64) {
     *hub = world.another_hub();
     *busy = busy.at(hub);
     busy.delete(&note(&format!("old{n}"))).await;
+    // What is pruned below was replayed before.
+    world.check().await;
     let late = note(&format!("late{n}"));
     let ((), one, two) = futures::join!(
         async { drop(busy.put(&late, "{}").await) },
