@@ -14,6 +14,8 @@ mod support;
 mod access;
 #[path = "hub/clocks.rs"]
 mod clocks;
+#[path = "hub/collection.rs"]
+mod collection;
 #[path = "hub/compare.rs"]
 mod compare;
 #[path = "hub/conflicts.rs"]
@@ -123,6 +125,7 @@ macro_rules! hub_tests {
                     clock_back,
                     clock_ahead,
                     a_session_goes_on_when_the_clock_steps_back,
+                    a_session_never_tells_a_time_before_what_it_told_or_committed,
                     a_gateway_behind_its_store_goes_by_the_stores_time,
                 }
                 views {
@@ -162,6 +165,9 @@ macro_rules! hub_tests {
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
+                }
+                collection {
+                    nothing_deleted_comes_back_while_retention_runs_under_load,
                 }
                 compare {
                     ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
