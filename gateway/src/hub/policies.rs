@@ -13,7 +13,6 @@ use super::Hub;
 use super::control::key_of;
 use super::error::HubError;
 use super::known::control_body;
-use super::plan::named;
 use super::query::LIST_ROWS_MAX;
 use crate::store::PointerQuery;
 
@@ -115,7 +114,7 @@ impl Hub {
         }
         let schema = CompiledSchema::compile(&declaration.schema)?;
         for (id, conflict) in self.open_conflicts(tenant, kind).await? {
-            let rows = self.store().rows(tenant, &named(&conflict)).await?;
+            let rows = self.store().rows(tenant, &conflict.named()).await?;
             let bodies = rows.iter().filter(|row| row.record.key_id == KEY_ID_CLEAR);
             for body in bodies.filter_map(|row| row.record.body()) {
                 if let Err(refusal) = schema.check_object(parse_object(body)?) {
