@@ -193,7 +193,7 @@ fn named_token(hub: &Hub) -> String {
 }
 
 /// Commands that are no group of others.
-fn leaves(program: &str, command: &clap::Command, all: &mut Vec<String>) {
+pub(super) fn leaves(program: &str, command: &clap::Command, all: &mut Vec<String>) {
     let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
     if below.is_empty() {
         all.push(program.to_owned());
