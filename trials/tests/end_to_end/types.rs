@@ -20,9 +20,9 @@ fn set_mobile(hub: &Hub, words: &[&str]) {
 }
 
 fn kinds_of(exported: &str) -> Vec<String> {
-    let line = |line: &str| serde_json::from_str::<Value>(line).expect("a line of JSON");
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
     let mut kinds: Vec<String> =
-        exported.lines().filter_map(|text| line(text)["kind"].as_str().map(str::to_owned)).collect();
+        exported.lines().map(|text| line(text)["kind"].as_str().unwrap_or("none").to_owned()).collect();
     kinds.dedup();
     kinds
 }
