@@ -52,8 +52,8 @@ mod tests {
     /// Whether another task of a runtime with one worker gets on while the work is done.
     fn others_get_on(is_heavy: bool) -> bool {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let (told, heard) = mpsc::channel();
-        let (begun, begins) = mpsc::channel();
+        let (told, heard) = mpsc::sync_channel(1);
+        let (begun, begins) = mpsc::sync_channel(1);
         let long = runtime.spawn(async move {
             run(is_heavy, || {
                 begun.send(()).unwrap();
@@ -61,7 +61,9 @@ mod tests {
             })
         });
         begins.recv_timeout(WITHIN).unwrap();
-        runtime.spawn(async move { drop(told.send(())) });
+        runtime.spawn(async move {
+            let _ = told.send(());
+        });
         runtime.block_on(long).unwrap()
     }
 
