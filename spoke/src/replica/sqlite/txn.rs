@@ -9,6 +9,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::codec::{cell_bytes, cell_of};
 use super::error::failed;
+use super::seal::{sealed, unsealed};
 use super::{changes, kept, layers, outbox};
 use crate::error::StoreError;
 use crate::replica::entry::Entry;
@@ -57,15 +58,17 @@ impl Txn {
 #[async_trait]
 impl ReplicaTxn for Txn {
     async fn meta_get(&mut self, key: MetaKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query_scalar("select value from meta where name = ?").bind(key.as_str());
-        query.fetch_optional(self.conn()).await.map_err(failed)
+        let name = key.as_str();
+        let query = sqlx::query_scalar::<_, Vec<u8>>("select value from meta where name = ?").bind(name);
+        let value = query.fetch_optional(self.conn()).await.map_err(failed)?;
+        value.map(|value| unsealed("meta", &[name.as_bytes()], &value).map(<[u8]>::to_vec)).transpose()
     }
     async fn meta_put(&mut self, key: MetaKey, value: Option<&[u8]>) -> Result<(), StoreError> {
         let query = match value {
             Some(value) => {
                 let sql = "insert into meta (name, value) values (?, ?) \
                            on conflict (name) do update set value = excluded.value";
-                sqlx::query(sql).bind(key.as_str()).bind(value.to_vec())
+                sqlx::query(sql).bind(key.as_str()).bind(sealed(&[key.as_str().as_bytes()], value))
             }
             None => sqlx::query("delete from meta where name = ?").bind(key.as_str()),
         };
