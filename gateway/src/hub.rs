@@ -32,6 +32,7 @@ pub mod registry;
 mod seal;
 mod seen;
 pub mod session;
+pub mod settle;
 pub mod work;
 
 pub use self::admission::{Admission, Open};

@@ -40,6 +40,8 @@ mod paging;
 mod recovery;
 #[path = "hub/registry.rs"]
 mod registry;
+#[path = "hub/resolutions.rs"]
+mod resolutions;
 #[path = "hub/seen.rs"]
 mod seen;
 #[path = "hub/streams.rs"]
@@ -84,6 +86,18 @@ macro_rules! hub_tests {
                     offline_storm_that_loses,
                     a_field_conflict_names_the_mutation_that_stands,
                     rules_of_a_declared_kind_apply_from_its_revision_on,
+                }
+                resolutions {
+                    a_resolution_is_one_commit_that_says_why,
+                    what_stands_is_kept_without_a_row,
+                    a_resolution_of_a_conflict_that_moved_is_stale,
+                    an_undo_brings_the_state_before_back_as_a_new_revision,
+                    an_undo_is_refused_once_others_have_gone_on,
+                    a_path_in_conflict_again_is_not_opened_twice,
+                    a_write_over_a_conflict_leaves_it_open_with_its_sides,
+                    the_records_own_rule_decides_what_may_stand,
+                    a_node_settles_what_its_view_shows_and_nothing_else,
+                    a_settled_conflict_converges_and_its_sides_are_pruned,
                 }
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,

@@ -25,6 +25,7 @@ pub mod node;
 pub mod outcome;
 pub mod reason;
 pub mod recovery;
+pub mod resolution;
 pub mod role;
 pub mod schedule;
 pub mod schema;

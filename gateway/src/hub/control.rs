@@ -30,7 +30,7 @@ impl Hub {
         let work = ControlWork { key, body, expected, author, salt };
         match self.submit(tenant, Work::Control(work)).await? {
             Answer::Control(revision) => Ok(revision?),
-            Answer::Push(_) | Answer::Done(_) => {
+            Answer::Push(_) | Answer::Settled(_) | Answer::Done(_) => {
                 Err(HubError::internal("a control record got another answer"))
             }
         }
