@@ -76,12 +76,26 @@ fn is_sound(spoke: &Spoke, what: &str) -> bool {
     true
 }
 
-/// After whatever was refused: the file as it was before, as from a backup.
-fn put_back(file: &Path, pristine: &[u8]) {
-    for suffix in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+/// The file and what SQLite keeps beside it: a write that was just made may lie there alone.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
+fn part(file: &Path, suffix: &str) -> String {
+    format!("{}{suffix}", file.display())
+}
+
+fn kept(file: &Path) -> [Option<Vec<u8>>; 3] {
+    PARTS.map(|suffix| std::fs::read(part(file, suffix)).ok())
+}
+
+/// After whatever was refused: the files as they were before, as from a backup.
+fn put_back(file: &Path, kept: &[Option<Vec<u8>>; 3]) {
+    for (suffix, bytes) in PARTS.iter().zip(kept) {
+        let path = part(file, suffix);
+        match bytes {
+            Some(bytes) => std::fs::write(path, bytes).expect("the file is written"),
+            None => drop(std::fs::remove_file(path)),
+        }
     }
-    std::fs::write(file, pristine).expect("the file is written");
 }
 
 #[test]
@@ -105,7 +119,7 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
         // Written and not sent: what is damaged of it must not be sent either, and nothing of it be forgotten.
         let waiting = UNSENT + round;
         desktop.ok(&["put", "note", &format!("n{waiting}"), &body(waiting).to_string()]);
-        let pristine = std::fs::read(&file).expect("the file is read");
+        let pristine = kept(&file);
         let what = format!("seed {seed}, round {round}: {}", damage(&file, &mut rng));
         // It goes on with its work as long as nobody tells it not to: reads, writes on what is there, syncs.
         let touched = format!("n{}", rng.below(RECORDS));
