@@ -119,6 +119,8 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
         // Written and not sent: what is damaged of it must not be sent either, and nothing of it be forgotten.
         let waiting = UNSENT + round;
         desktop.ok(&["put", "note", &format!("n{waiting}"), &body(waiting).to_string()]);
+        // A command that reads folds what lies beside the file into it: the damage is to meet everything.
+        desktop.ok(&["get", "note", "n0"]);
         let pristine = kept(&file);
         let what = format!("seed {seed}, round {round}: {}", damage(&file, &mut rng));
         // It goes on with its work as long as nobody tells it not to: reads, writes on what is there, syncs.
