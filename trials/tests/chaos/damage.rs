@@ -54,6 +54,17 @@ fn is_done(what: &str, ran: &Ran) -> bool {
     false
 }
 
+/// Syncs, then asks the doctor. What does not get on may not say why; the doctor must.
+fn is_synced_or_found(spoke: &Spoke, what: &str) -> bool {
+    let synced = spoke.run(&["sync", "--timeout", "10"]);
+    let examined = is_done(what, &spoke.run(&["doctor", "--repair"]));
+    if synced.code != 0 && synced.error()["error"]["reason"] == "DEADLINE_EXCEEDED" {
+        assert!(!examined, "{what}: it does not get on, and the doctor calls it sound");
+        return false;
+    }
+    is_done(what, &synced) && examined
+}
+
 fn body(n: u64) -> Value {
     json!({"n": n, "text": format!("as it was written {n}").repeat(20)})
 }
@@ -99,6 +110,7 @@ fn put_back(file: &Path, kept: &[Option<Vec<u8>>; 3]) {
 }
 
 #[test]
+#[ignore = "every file is damaged in another way: for runs by hand"]
 fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
     let folder = Folder::new("damage");
     let hub = Hub::start(&folder, false, None);
@@ -129,8 +141,7 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
         let patched = desktop.run(&["patch", "note", &touched, r#"{"text":null}"#]);
         let undone = patched.code == 0;
         is_well &= is_done(&what, &patched);
-        is_well &= is_done(&what, &desktop.run(&["sync"]));
-        is_well &= is_done(&what, &desktop.run(&["doctor", "--repair"]));
+        is_well &= is_synced_or_found(&desktop, &what);
         let what = format!("{what}, {}", if is_well { "mended" } else { "refused" });
         println!("{what}");
         if is_well {
