@@ -36,10 +36,22 @@ pub const CONNECT_MS: u64 = 10_000;
 pub const CALL_MS: u64 = 20_000;
 /// For a hub to answer when it is measured, milliseconds.
 const PROBE_WITHIN_MS: u64 = 5_000;
-/// Between probes of a connection, milliseconds: without them a dead one is never left.
-const KEEP_ALIVE_MS: u64 = 10_000;
-/// For the answer to a probe, milliseconds.
-const KEEP_ALIVE_ANSWER_MS: u64 = 10_000;
+/// How soon a connection over which nothing comes any more is left, though nobody has closed it: a gateway that froze,
+/// a cable that was pulled.
+#[derive(Debug, Clone, Copy)]
+struct KeepAlive {
+    /// Between probes of the connection, milliseconds.
+    probe_ms: u64,
+    /// For the answer to a probe, milliseconds.
+    answer_ms: u64,
+}
+
+impl KeepAlive {
+    /// Where there is nowhere else to go, trying again soon would only add to what slows the hub down.
+    const TO_ONE: Self = Self { probe_ms: 10_000, answer_ms: 10_000 };
+    /// Another endpoint is asked within five seconds.
+    const TO_SEVERAL: Self = Self { probe_ms: 2_000, answer_ms: 2_500 };
+}
 /// A message may be larger than its bound by what frames it.
 pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 
@@ -69,17 +81,17 @@ impl fmt::Debug for HubTransport {
 /// # Errors
 /// `MALFORMED` for something that is no URL, `PIN_MISMATCH` for another hub, `UNREACHABLE` when nobody answers.
 pub async fn channel(url: &str, pin: Option<Digest>) -> Result<Channel, Refusal> {
-    channel_over(url, PinnedConnector::new(pin)?).await
+    channel_over(url, PinnedConnector::new(pin)?, KeepAlive::TO_ONE).await
 }
 
-async fn channel_over(url: &str, connector: PinnedConnector) -> Result<Channel, Refusal> {
+async fn channel_over(url: &str, connector: PinnedConnector, alive: KeepAlive) -> Result<Channel, Refusal> {
     let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{url}: {detail}"));
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|e| malformed(e.to_string()))?
         .connect_timeout(Duration::from_millis(CONNECT_MS))
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_millis(KEEP_ALIVE_MS))
-        .keep_alive_timeout(Duration::from_millis(KEEP_ALIVE_ANSWER_MS))
+        .http2_keep_alive_interval(Duration::from_millis(alive.probe_ms))
+        .keep_alive_timeout(Duration::from_millis(alive.answer_ms))
         .keep_alive_while_idle(true);
     let connecting = endpoint.connect_with_connector(connector);
     match tokio::time::timeout(Duration::from_millis(CONNECT_MS), connecting).await {
@@ -159,7 +171,8 @@ impl HubTransport {
             Some(channel) => Ok(channel.clone()),
             None => {
                 let connector = PinnedConnector::metered(self.pin, Arc::clone(&self.meter))?;
-                let channel = channel_over(url, connector).await?;
+                let alive = if self.urls.len() > 1 { KeepAlive::TO_SEVERAL } else { KeepAlive::TO_ONE };
+                let channel = channel_over(url, connector, alive).await?;
                 *held = Some(channel.clone());
                 Ok(channel)
             }

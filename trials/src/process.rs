@@ -262,10 +262,11 @@ impl Process {
     /// Sends a signal to this process and no other.
     ///
     /// # Panics
-    /// When `kill` cannot be run.
+    /// When no shell can be run.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        Command::new("kill").args([signal, &id]).status().unwrap_or_else(|e| panic!("kill: {e}"));
+        // The shell's own, because a bare machine has no other.
+        let kill = format!("kill {signal} {}", self.child.id());
+        Command::new("sh").args(["-c", &kill]).status().unwrap_or_else(|e| panic!("sh: {e}"));
     }
 
     /// SIGKILL, and waits until it is gone.
