@@ -17,6 +17,7 @@ pub mod control;
 pub mod error;
 pub mod examine;
 pub mod feed;
+mod heavy;
 pub mod hello;
 pub mod known;
 pub mod limits;

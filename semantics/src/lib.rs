@@ -32,5 +32,6 @@ pub mod schema;
 pub mod seen;
 pub mod session;
 pub mod shown;
+pub mod spelling;
 pub mod version;
 pub mod view;

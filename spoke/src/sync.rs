@@ -97,6 +97,10 @@ pub struct Sync {
     ack: Option<Cursor>,
     is_caught_up: bool,
     heard_ms: u64,
+    /// When the event came that is being taken.
+    now_ms: u64,
+    /// When the last try to connect began.
+    tried_ms: u64,
     moved: u64,
     sessions: u64,
     counts: Counts,
@@ -137,6 +141,8 @@ impl Sync {
             ack: None,
             is_caught_up: false,
             heard_ms: 0,
+            now_ms: 0,
+            tried_ms: 0,
             moved: 0,
             sessions: 0,
             counts: Counts::default(),
@@ -176,8 +182,9 @@ impl Sync {
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         // A clock that stepped back must not make the hub seem heard for ever.
         self.heard_ms = self.heard_ms.min(now_ms);
+        self.now_ms = now_ms;
         match event {
-            Event::Start if self.phase == Phase::Idle => self.connect(),
+            Event::Start if self.phase == Phase::Idle || self.may_try_now() => self.connect(),
             Event::Start => Vec::new(),
             Event::Rest => {
                 let actions = self.close();
@@ -229,8 +236,15 @@ impl Sync {
         matches!(self.phase, Phase::Greeting | Phase::Live)
     }
 
+    /// Whether somebody who asks for a session is worth a try before its time: the hub may be back, and whoever asks
+    /// again and again makes no more than one try in [`Config::stall_ms`].
+    fn may_try_now(&self) -> bool {
+        self.phase == Phase::Waiting && self.now_ms.abs_diff(self.tried_ms) >= self.config.stall_ms
+    }
+
     fn connect(&mut self) -> Vec<Action> {
         self.phase = Phase::Connecting;
+        self.tried_ms = self.now_ms;
         self.push = PushState::Idle;
         self.outbox_dirty = true;
         self.consumed_bytes = 0;

@@ -160,6 +160,19 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
 }
 
 #[test]
+fn who_asks_is_tried_for_at_once_and_not_again_and_again() {
+    let mut sync = machine();
+    called(&mut sync, Event::Start, 10_000);
+    sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 10_000);
+    assert_eq!(sync.on(Event::Start, 10_999), [], "it was tried a moment ago");
+    assert_eq!(called(&mut sync, Event::Start, 11_000).len(), 2);
+    assert_eq!(sync.status().phase, Phase::Connecting);
+    sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 11_000);
+    assert_eq!(sync.on(Event::Start, 11_500), []);
+    assert_eq!(sync.status().failures, 2);
+}
+
+#[test]
 fn no_hub_is_called_by_who_cannot_greet_it_yet() {
     for (event, led) in
         [(Event::EpochNeeded, Phase::Reconciling), (Event::Halted(refusal(Reason::LogForked)), Phase::Idle)]

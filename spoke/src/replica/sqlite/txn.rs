@@ -17,6 +17,11 @@ use crate::replica::store::{
     ChangesKept, ConfirmedRow, Kept, MetaKey, Mode, OutboxTotals, Range, ReplicaTxn, Staged, VisibleChange,
 };
 
+/// The position of a catch-up is sealed by the hub, and may begin with any byte.
+fn is_sealed(key: MetaKey) -> bool {
+    key != MetaKey::Resume
+}
+
 /// Dropping it rolls back.
 pub(super) struct Txn {
     inner: Transaction<'static, Sqlite>,
@@ -61,14 +66,19 @@ impl ReplicaTxn for Txn {
         let name = key.as_str();
         let query = sqlx::query_scalar::<_, Vec<u8>>("select value from meta where name = ?").bind(name);
         let value = query.fetch_optional(self.conn()).await.map_err(failed)?;
-        value.map(|value| unsealed("meta", &[name.as_bytes()], &value).map(<[u8]>::to_vec)).transpose()
+        match value {
+            Some(value) if is_sealed(key) => Ok(Some(unsealed("meta", &[name.as_bytes()], &value)?.to_vec())),
+            value => Ok(value),
+        }
     }
     async fn meta_put(&mut self, key: MetaKey, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let name = key.as_str().as_bytes();
         let query = match value {
             Some(value) => {
+                let value = if is_sealed(key) { sealed(&[name], value) } else { value.to_vec() };
                 let sql = "insert into meta (name, value) values (?, ?) \
                            on conflict (name) do update set value = excluded.value";
-                sqlx::query(sql).bind(key.as_str()).bind(sealed(&[key.as_str().as_bytes()], value))
+                sqlx::query(sql).bind(key.as_str()).bind(value)
             }
             None => sqlx::query("delete from meta where name = ?").bind(key.as_str()),
         };
