@@ -113,13 +113,8 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::AdoptLog => return run::adopt_log(&data, printer).await,
         command => command,
     };
-<<<<<<< HEAD
-    let at = At { data, reach: settings.reach()? };
-    let command = match command {
-=======
     let at = At { data, reach: config::with_variables(settings)?.reach()? };
-    match command {
->>>>>>> 2dd2215fd84714cdafdbffd6e2a57e1919d1c672
+    let command = match command {
         Command::Watch { kind, after } => return watch::run(&at, kind, after).await,
         Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,
         Command::Conflicts { command } if command.is_at_hub() => {
