@@ -8,6 +8,7 @@ use tonic::{Request, Status};
 
 pub mod admin;
 pub mod audit;
+mod conflicts;
 pub mod examine;
 pub mod inflow;
 pub mod keeper;

@@ -21,6 +21,8 @@ mod admin;
 mod asks;
 #[path = "rpc/audit.rs"]
 mod audit;
+#[path = "rpc/conflicts.rs"]
+mod conflicts;
 #[path = "rpc/layers.rs"]
 mod layers;
 #[path = "rpc/refusals.rs"]

@@ -4,6 +4,7 @@
 pub mod convert;
 pub mod reason;
 pub mod shape;
+pub mod told;
 
 /// Generated from `hubward/v1/*.proto`.
 #[allow(

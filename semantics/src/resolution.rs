@@ -250,6 +250,22 @@ pub fn wanted<'a>(
 /// Policies that can be asked what they make of a conflict's sides.
 pub const ASKED_POLICIES: [Policy; 2] = [Policy::LastWriter, Policy::AppendOnly];
 
+/// A policy's name.
+#[must_use]
+pub fn policy_name(policy: Policy) -> String {
+    let name = serde_json::to_value(policy).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A policy by its name.
+///
+/// # Errors
+/// `MALFORMED` for a name that is none.
+pub fn policy_named(name: &str) -> Result<Policy, Refusal> {
+    serde_json::from_value(Value::String(name.to_owned()))
+        .map_err(|_| Refusal::new(Reason::Malformed, format!("policy: there is no {name}")))
+}
+
 fn by_policy(conflict: &Conflict, policy: Policy) -> Result<&Side, Refusal> {
     let chosen = if policy == Policy::LastWriter {
         conflict.sides().max_by_key(|side| side.stamp)

@@ -14,6 +14,7 @@ mod outbox;
 mod print;
 mod records;
 mod run;
+mod settle;
 mod watch;
 mod write;
 
@@ -24,7 +25,7 @@ use clap::{CommandFactory as _, Parser as _};
 use semantics::reason::{Reason, Refusal};
 
 use self::access::{Access, At};
-use self::args::{Args, Command, ConflictsCommand, Join, Run};
+use self::args::{Args, Command, Join, Run};
 use self::print::Printer;
 use self::write::Target;
 use crate::settings::Settings;
@@ -113,11 +114,14 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         command => command,
     };
     let at = At { data, reach: config::with_variables(settings)?.reach()? };
-    match command {
+    let command = match command {
         Command::Watch { kind, after } => return watch::run(&at, kind, after).await,
         Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,
-        _ => {}
-    }
+        Command::Conflicts { command } if command.is_at_hub() => {
+            return settle::at_hub(&at, command, printer).await;
+        }
+        command => command,
+    };
     let mut access = Access::open(&at).await?;
     let result = with_access(&mut access, &at, command, printer).await;
     access.close().await;
@@ -157,10 +161,7 @@ async fn with_access(
         Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Remnants => outbox::remnants(access, printer).await,
-        Command::Conflicts { command: ConflictsCommand::List } => conflicts::list(access, printer).await,
-        Command::Conflicts { command: ConflictsCommand::Show { id } } => {
-            conflicts::show(access, at, &id, printer).await
-        }
+        Command::Conflicts { command } => settle::with_replica(access, at, command, printer).await,
         Command::Import(import) => files::import(access, import, printer).await,
         Command::Export { kind } => files::export(access, kind).await,
     }

@@ -1,5 +1,6 @@
 //! Hubs over gRPC: one channel per endpoint, access tokens that are fetched and refreshed as needed.
 
+mod conflicts;
 mod session;
 
 use std::fmt;

@@ -2,6 +2,8 @@
 
 #[path = "end_to_end/backup.rs"]
 mod backup;
+#[path = "end_to_end/conflicts.rs"]
+mod conflicts;
 #[path = "end_to_end/doctor.rs"]
 mod doctor;
 #[path = "end_to_end/recorded.rs"]

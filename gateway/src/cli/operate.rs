@@ -14,10 +14,12 @@ use super::client::{At, Client, not_operators};
 use super::output::Printer;
 
 pub(super) mod audit;
+mod conflict;
 pub(super) mod nodes;
 pub(super) mod operators;
 mod show;
 
+use self::conflict::ConflictCommand;
 use self::nodes::{Node, NodeTypes};
 
 /// Entries asked for at once.
@@ -59,6 +61,9 @@ pub(super) enum Operate {
     /// Records as the log holds them.
     #[command(subcommand)]
     Record(Record),
+    /// Conflicts: the inbox of those who settle them.
+    #[command(subcommand)]
+    Conflict(ConflictCommand),
     /// Takes back from spokes what a log lost when it went on from a backup, and tells what is only state.
     Recover {
         /// Ends it: spokes of the log before are refused again.
@@ -272,6 +277,7 @@ impl Operate {
             Self::Node(command) => command.run(&mut hub, out).await,
             Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
+            Self::Conflict(command) => command.run(&mut hub, out).await,
             Self::Recover { finish, status, of } => {
                 use v1::recover_log_request::Action;
                 let action = match (finish, status) {
@@ -440,7 +446,7 @@ impl Record {
                         break;
                     }
                 }
-                out.list("history", rows, &["revision", "commit", "outcome", "author", "body"]);
+                out.list("history", rows, &["revision", "commit", "outcome", "author", "why", "body"]);
             }
         }
         Ok(())

@@ -120,8 +120,8 @@ impl Hub {
     ///
     /// # Errors
     /// NOT_FOUND; STALE when the conflict moved or is open, when its path is in conflict again, or when somebody has
-    /// written over what the resolution wrote; RECORD_GONE when the horizon has reached the resolution; otherwise as
-    /// [`Hub::resolve`].
+    /// written over what the resolution wrote; RECORD_GONE when the horizon has reached the resolution, or when history
+    /// no longer holds a side, the ancestor or the state before; otherwise as [`Hub::resolve`].
     pub async fn undo_resolution(
         &self,
         tenant: &TenantId,
@@ -133,6 +133,7 @@ impl Hub {
         let settled = disputed.conflict.resolution.as_ref().filter(|_| !disputed.conflict.open);
         let settled = settled
             .ok_or_else(|| HubError::new(Reason::Stale, "the conflict is open: there is nothing to undo"))?;
+        disputed.check_sides()?;
         let wanted = if settled.has_written() {
             let before = disputed.row(settled.before).ok_or_else(|| {
                 HubError::new(
@@ -182,6 +183,19 @@ impl Hub {
 }
 
 impl Disputed {
+    /// An open conflict names only what is kept: one whose sides went with the history stays settled.
+    fn check_sides(&self) -> Result<(), HubError> {
+        let ancestor = Some(self.conflict.ancestor).filter(|ancestor| *ancestor != Revision::ZERO);
+        let mut named = self.conflict.sides().map(|side| side.revision).chain(ancestor);
+        match named.find(|revision| self.row(*revision).is_none()) {
+            None => Ok(()),
+            Some(revision) => {
+                let detail = format!("revision {revision}, which the conflict names, is not kept any more");
+                Err(HubError::new(Reason::RecordGone, detail))
+            }
+        }
+    }
+
     fn check(&self, expected: Revision) -> Result<(), HubError> {
         if self.revision == expected {
             return Ok(());

@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, lists, nodes, policies, recovery, status};
+use super::{Gate, conflicts, lists, nodes, policies, recovery, status};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -168,6 +168,35 @@ impl AdminService for AdminHandler {
         let (_, mut request) = within(request, |request| &request.tenant)?;
         let key = request_key(request.key.take()).map_err(status::of)?;
         reply(lists::history(&self.gate.hub, &request, &key).await)
+    }
+
+    async fn list_conflicts(
+        &self,
+        request: Request<v1::ListConflictsRequest>,
+    ) -> Reply<v1::ListConflictsResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(conflicts::list(&self.gate.hub, &request).await)
+    }
+
+    async fn get_conflict(&self, request: Request<v1::GetConflictRequest>) -> Reply<v1::GetConflictResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(conflicts::get(&self.gate.hub, &request).await)
+    }
+
+    async fn resolve_conflict(
+        &self,
+        request: Request<v1::ResolveConflictRequest>,
+    ) -> Reply<v1::ResolveConflictResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(conflicts::resolve(&self.gate.hub, &by, request).await)
+    }
+
+    async fn undo_resolution(
+        &self,
+        request: Request<v1::UndoResolutionRequest>,
+    ) -> Reply<v1::UndoResolutionResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(conflicts::undo(&self.gate.hub, &by, request).await)
     }
 
     async fn recover_log(&self, request: Request<v1::RecoverLogRequest>) -> Reply<v1::RecoverLogResponse> {

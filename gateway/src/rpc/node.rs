@@ -9,7 +9,7 @@ use semantics::reason::Reason;
 use semantics::session::About;
 use tonic::{Request, Response, Status};
 
-use super::{Gate, lists, node_of, status};
+use super::{Gate, conflicts, lists, node_of, status};
 use crate::hub::Principal;
 use crate::hub::error::HubError;
 use crate::store::Wanted;
@@ -38,6 +38,33 @@ impl NodeService for NodeHandler {
         let (who, _) = node_of(&request)?;
         let page = lists::node_history(&self.0.hub, &who, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(page))
+    }
+
+    async fn get_record_conflict(
+        &self,
+        request: Request<v1::GetRecordConflictRequest>,
+    ) -> Result<Response<v1::GetRecordConflictResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let found = conflicts::get_of_node(&self.0.hub, &who, &request.into_inner()).await;
+        found.map(Response::new).map_err(status::of)
+    }
+
+    async fn resolve_record_conflict(
+        &self,
+        request: Request<v1::ResolveRecordConflictRequest>,
+    ) -> Result<Response<v1::ResolveRecordConflictResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let done = conflicts::resolve_of_node(&self.0.hub, &who, request.into_inner()).await;
+        done.map(Response::new).map_err(status::of)
+    }
+
+    async fn undo_record_resolution(
+        &self,
+        request: Request<v1::UndoRecordResolutionRequest>,
+    ) -> Result<Response<v1::UndoRecordResolutionResponse>, Status> {
+        let (who, _) = node_of(&request)?;
+        let done = conflicts::undo_of_node(&self.0.hub, &who, request.into_inner()).await;
+        done.map(Response::new).map_err(status::of)
     }
 
     async fn count_seen(

@@ -299,6 +299,21 @@ pub async fn a_path_in_conflict_again_is_not_opened_twice(engine: &Engine) {
     world.check().await;
 }
 
+/// Settled, the conflict holds nothing: what had been written over long ago goes before the resolution does.
+pub async fn an_undo_is_refused_once_a_side_is_pruned(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut quarrel = Quarrel::of_bodies(&world, "note").await;
+    let id = quarrel.id(&world).await;
+    let subject = quarrel.subject.clone();
+    quarrel.one.put(&subject, r#"{"t":"over"}"#).await;
+    let oldest = conflict(&world, &id).await.1.ancestor;
+    resolve(&world, &id, Choice::Keep).await.unwrap();
+    let prune = gateway::store::Prune { rows: vec![oldest], ..Default::default() };
+    world.store.prune(&world.tenant, &prune).await.unwrap();
+    assert_eq!(reason(undo(&world, &id).await), Reason::RecordGone);
+    assert!(!conflict(&world, &id).await.1.open);
+}
+
 /// Somebody who saw both sides writes over them: the conflict stays for whoever settles it, with both sides.
 pub async fn a_write_over_a_conflict_leaves_it_open_with_its_sides(engine: &Engine) {
     let world = World::new(engine).await;

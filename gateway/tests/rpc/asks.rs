@@ -90,6 +90,17 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "CreateTenant" => v1::CreateTenantRequest { tenant }.encode_to_vec(),
         "CreateToken" => v1::CreateTokenRequest { tenant, uses: None, ttl_s: None }.encode_to_vec(),
         "GetCa" => v1::GetCaRequest {}.encode_to_vec(),
+        "GetConflict" => v1::GetConflictRequest { tenant, conflict: about.name() }.encode_to_vec(),
+        "ListConflicts" => v1::ListConflictsRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "ResolveConflict" => {
+            let choice = Some(v1::conflict_choice::Choice::Keep(v1::KeepStanding {}));
+            let choice = Some(v1::ConflictChoice { choice });
+            let conflict = about.name();
+            v1::ResolveConflictRequest { tenant, conflict, choice, ..Default::default() }.encode_to_vec()
+        }
+        "UndoResolution" => {
+            v1::UndoResolutionRequest { tenant, conflict: about.name(), ..Default::default() }.encode_to_vec()
+        }
         "GetHubRecord" => v1::GetHubRecordRequest { tenant, key }.encode_to_vec(),
         "GetNode" => v1::GetNodeRequest { tenant, node }.encode_to_vec(),
         "GetViewDigest" => v1::GetViewDigestRequest { tenant, node }.encode_to_vec(),
@@ -163,6 +174,16 @@ fn of_node(method: &str, about: About<'_>) -> Vec<u8> {
         "CompareRange" => v1::CompareRangeRequest::default().encode_to_vec(),
         "CompareScopes" => v1::CompareScopesRequest {}.encode_to_vec(),
         "CountSeen" => v1::CountSeenRequest { revisions: vec![1] }.encode_to_vec(),
+        "GetRecordConflict" => v1::GetRecordConflictRequest { conflict: about.name() }.encode_to_vec(),
+        "ResolveRecordConflict" => {
+            let choice = Some(v1::conflict_choice::Choice::Keep(v1::KeepStanding {}));
+            let choice = Some(v1::ConflictChoice { choice });
+            let conflict = about.name();
+            v1::ResolveRecordConflictRequest { conflict, choice, ..Default::default() }.encode_to_vec()
+        }
+        "UndoRecordResolution" => {
+            v1::UndoRecordResolutionRequest { conflict: about.name(), ..Default::default() }.encode_to_vec()
+        }
         "Heartbeat" => v1::HeartbeatRequest::default().encode_to_vec(),
         "ListRecordHistory" => {
             v1::ListRecordHistoryRequest { key: about.key(), ..Default::default() }.encode_to_vec()

@@ -242,13 +242,91 @@ pub(super) enum OutboxCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConflictsCommand {
-    /// List conflicts.
-    List,
-    /// Show a conflict with the values of both sides and of their ancestor.
+    /// List conflicts as this replica knows them, those that nobody has settled unless told otherwise.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// Those that are settled instead.
+        #[arg(long, conflicts_with = "all")]
+        resolved: bool,
+        /// Both.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a conflict: its sides, their ancestor, what stands, what policies make of it, how it was settled. Asks the
+    /// hub.
     Show {
         /// Id, as listed.
         id: String,
     },
+    /// Settle a conflict at the hub, or without an id every open one that the filters leave.
+    Resolve {
+        /// Id, as listed.
+        id: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        choice: Choice,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// The revision at which the conflict was looked at; without it the one at which it stands.
+        #[arg(long, value_name = "REVISION", requires = "id")]
+        expected: Option<u64>,
+    },
+    /// Take a resolution back at the hub: the state before becomes a new revision, and the conflict is open again.
+    Undo {
+        /// Id, as listed.
+        id: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// The revision at which the conflict was looked at; without it the one at which it stands.
+        #[arg(long, value_name = "REVISION")]
+        expected: Option<u64>,
+    },
+}
+
+impl ConflictsCommand {
+    /// Whether it needs the hub and no replica.
+    pub(super) fn is_at_hub(&self) -> bool {
+        matches!(self, Self::Show { .. } | Self::Undo { .. } | Self::Resolve { id: Some(_), .. })
+    }
+}
+
+/// Which conflicts.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(super) struct Filter {
+    /// Only about records of this kind.
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// Only about the record with this id.
+    #[arg(long)]
+    pub(super) record: Option<String>,
+    /// Only of this type: version, deletion, collision or equivocation.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(super) of_type: Option<String>,
+}
+
+/// What is to stand.
+#[derive(Debug, Clone, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub(super) struct Choice {
+    /// What stands.
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// What a side wrote: primary, loser, the number of a losing side from 1, or a dot as shown.
+    #[arg(long, value_name = "primary|loser|N|DOT")]
+    pub(super) side: Option<String>,
+    /// What the sides were made on.
+    #[arg(long)]
+    pub(super) ancestor: bool,
+    /// This JSON: the field's value, or the whole body; null removes the field or deletes the record.
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub(super) value: Option<String>,
+    /// What a policy makes of the sides: last_writer or append_only.
+    #[arg(long, value_name = "NAME")]
+    pub(super) policy: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,96 +1,73 @@
 //! `spoke conflicts` and `spoke history`: what the hub's log keeps of a record.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use proto::v1;
-use semantics::conflict::{Conflict, Side};
-use semantics::ids::{Key, Kind, RecordId, Revision};
+use proto::{told, v1};
+use semantics::conflict::Conflict;
+use semantics::ids::{Key, Kind, RecordId};
 use semantics::kind::CONFLICT;
 use semantics::reason::{Class, Reason, Refusal};
 use serde_json::{Map, Value, json};
 
 use super::access::{Access, At};
-use super::outbox;
+use super::args::Filter;
 use super::print::{Printer, note, record};
-use crate::ambient::{SystemClock, SystemEntropy};
-use crate::client::open::hub_transport;
-use crate::folder::Paths;
+use super::{outbox, settle};
 
 /// Rows asked for at once.
 const PAGE_ROWS: i32 = 500;
 /// Most pages of history read for one answer.
 const HISTORY_PAGES_MAX: u32 = 100;
 
-pub(super) async fn list(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+/// The conflicts of the replica: ids, revisions, and what they say.
+pub(super) async fn inbox(access: &mut Access) -> Result<Vec<(String, u64, Conflict)>, Refusal> {
     let mut request =
         v1::ListRecordsRequest { page_size: PAGE_ROWS, kind: CONFLICT.to_owned(), ..Default::default() };
-    let mut conflicts = Vec::new();
+    let mut found = Vec::new();
     loop {
         let page = access.list(request.clone()).await?;
-        for view in &page.records {
-            let conflict = parsed(view)?;
-            conflicts.push(json!({
-                "id": view.key.as_ref().map(|key| &key.id),
-                "kind": conflict.subject.kind,
-                "record": conflict.subject.id,
-                "path": conflict.path,
-                "type": conflict.conflict_type,
-                "sides": 1 + conflict.losers.len(),
-                "open": conflict.open,
-                "revision": view.revision,
-            }));
+        for view in page.records {
+            let conflict = serde_json::from_slice(&view.body)
+                .map_err(|e| Refusal::new(Reason::StoreCorrupt, format!("a conflict cannot be read: {e}")))?;
+            found.push((view.key.unwrap_or_default().id, view.revision, conflict));
         }
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
-            return printer.show(&json!({"conflicts": conflicts}));
+            return Ok(found);
         }
     }
 }
 
-fn parsed(view: &v1::RecordView) -> Result<Conflict, Refusal> {
-    serde_json::from_slice(&view.body)
-        .map_err(|e| Refusal::new(Reason::StoreCorrupt, format!("a conflict cannot be read: {e}")))
+/// Whether filters leave a conflict.
+pub(super) fn is_listed(filter: &Filter, conflict: &Conflict) -> bool {
+    let is = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|asked| asked == found);
+    let of_type = json!(conflict.conflict_type);
+    is(&filter.kind, conflict.subject.kind.as_str())
+        && is(&filter.record, conflict.subject.id.as_str())
+        && is(&filter.of_type, of_type.as_str().unwrap_or_default())
 }
 
-pub(super) async fn show(access: &mut Access, home: &At, id: &str, printer: Printer) -> Result<(), Refusal> {
-    let key = v1::Key { kind: CONFLICT.to_owned(), id: id.to_owned() };
-    let answer = access.get(v1::GetRecordRequest { key: Some(key) }).await?;
-    let conflict = parsed(&answer.record.unwrap_or_default())?;
-    let rows = hub_history(home, &conflict.subject).await.map_err(|refusal| {
-        let detail = format!("the values of the sides are kept by the hub: {}", refusal.detail);
-        Refusal::new(refusal.reason, detail)
-    })?;
-    let rows: BTreeMap<u64, &v1::HistoryRow> = rows.iter().map(|row| (row.revision, row)).collect();
-    let side = |side: &Side| side_json(&conflict.path, side, rows.get(&side.revision.0).copied());
-    let ancestor = match conflict.ancestor {
-        Revision::ZERO => Value::Null,
-        revision => ancestor_json(&conflict.path, revision, rows.get(&revision.0).copied()),
-    };
-    printer.show(&json!({
+pub(super) async fn list(
+    access: &mut Access,
+    filter: &Filter,
+    is_state: impl Fn(bool) -> bool,
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let mut found = inbox(access).await?;
+    found.retain(|(_, _, conflict)| is_state(conflict.open) && is_listed(filter, conflict));
+    let conflicts: Vec<Value> =
+        found.iter().map(|(id, revision, conflict)| entry(id, *revision, conflict)).collect();
+    printer.show(&json!({"conflicts": conflicts}))
+}
+
+fn entry(id: &str, revision: u64, conflict: &Conflict) -> Value {
+    json!({
         "id": id,
         "kind": conflict.subject.kind,
         "record": conflict.subject.id,
         "path": conflict.path,
         "type": conflict.conflict_type,
+        "sides": 1 + conflict.losers.len(),
         "open": conflict.open,
-        "primary": side(&conflict.primary),
-        "losers": conflict.losers.iter().map(side).collect::<Vec<_>>(),
-        "dropped": conflict.dropped,
-        "ancestor": ancestor,
-    }))
-}
-
-/// What one side wrote: its own mutation, not what became of the record.
-fn side_json(path: &str, side: &Side, row: Option<&v1::HistoryRow>) -> Value {
-    let mutation = row.and_then(|row| row.mutation.as_ref());
-    json!({
-        "revision": side.revision,
-        "node": side.stamp.dot.writer.node,
-        "epoch": side.stamp.dot.writer.epoch,
-        "n": side.stamp.dot.n,
-        "time_ms": side.stamp.time.ms,
-        "value": mutation.map_or(Value::Null, |mutation| written(path, mutation)),
+        "revision": revision,
     })
 }
 
@@ -105,11 +82,6 @@ fn written(path: &str, mutation: &v1::Mutation) -> Value {
     }
 }
 
-fn ancestor_json(path: &str, revision: Revision, row: Option<&v1::HistoryRow>) -> Value {
-    let body = row.and_then(|row| row.record.as_ref()).and_then(|record| record.body.as_ref());
-    json!({"revision": revision, "value": body.map_or(Value::Null, |body| at(path, body))})
-}
-
 /// The value of a field, or with an empty path of all of them.
 fn at(path: &str, body: &[u8]) -> Value {
     let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!(hex::encode(body)));
@@ -118,10 +90,7 @@ fn at(path: &str, body: &[u8]) -> Value {
 
 /// A record's rows as the hub keeps them, newest first. The hub is asked directly: reading needs no replica.
 async fn hub_history(home: &At, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
-    let paths = Paths::new(&home.data);
-    let config = paths.load_config()?;
-    let (clock, entropy) = (Arc::new(SystemClock::new()), Arc::new(SystemEntropy));
-    let hub = hub_transport(&paths, &config, &home.reach, clock, entropy)?;
+    let hub = settle::hub(home)?;
     let mut rows = Vec::new();
     let mut token = String::new();
     for _ in 0..HISTORY_PAGES_MAX {
@@ -160,6 +129,9 @@ fn row(row: &v1::HistoryRow) -> Value {
         shown.insert("author".to_owned(), json!(hex::encode(&mutation.author)));
         shown.insert("written_ms".to_owned(), json!(mutation.written_ms));
         shown.insert("wrote".to_owned(), written("", mutation));
+    }
+    if let Some(settlement) = &row.settlement {
+        shown.insert("why".to_owned(), told::settlement(settlement));
     }
     match row.record.as_ref().map(|record| &record.body) {
         Some(Some(body)) => shown.insert("body".to_owned(), at("", body)),

@@ -109,8 +109,14 @@ fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
         sync(data);
     }
     let listed = tour.step("spoke", laptop, &["conflicts", "list"]);
-    tour.step("spoke", laptop, &["conflicts", "show", &named(&listed, 64)]);
+    let id = named(&listed, 64);
+    tour.step("spoke", laptop, &["conflicts", "show", &id]);
     tour.step("spoke", laptop, &["history", "note", "plan"]);
+    tour.step("spoke", laptop, &["conflicts", "resolve", &id]);
+    tour.step("spoke", laptop, &["conflicts", "resolve", &id, "--side", "loser", "--reason", "asked them"]);
+    tour.step("spoke", laptop, &["conflicts", "resolve", &id, "--keep"]);
+    tour.step("spoke", laptop, &["conflicts", "undo", &id, "--reason", "asked again"]);
+    sync(laptop);
     tour.step("spoke", laptop, &["digest"]);
     tour.step("spoke", laptop, &["digest", "--content"]);
     tour.begins("spoke", laptop, &["doctor"]);
@@ -177,6 +183,12 @@ fn every_command_answers_as_kept() {
     tour.step("spoke", &desktop, &join);
     conflict(&mut tour, &laptop.data, &desktop);
     tour.step("hubward", &hub_data, &["record", "get", "kind", "lamp"]);
+    let listed = tour.step("hubward", &hub_data, &["conflict", "list"]);
+    let id = named(&listed, 64);
+    tour.step("hubward", &hub_data, &["conflict", "show", &id]);
+    tour.step("hubward", &hub_data, &["conflict", "resolve", &id, "--side", "3"]);
+    tour.step("hubward", &hub_data, &["conflict", "resolve", "--kind", "note", "--keep"]);
+    tour.step("hubward", &hub_data, &["conflict", "undo", &id]);
     tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
     tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
     let backup = folder.at("backup");

@@ -129,6 +129,7 @@ pub(super) fn history(row: &v1::HistoryRow) -> Value {
         "mutation": mutation.map(|mutation| hex::encode(&mutation.id)),
         "author": mutation.map(|mutation| hex::encode(&mutation.author)),
         "written_ms": mutation.map(|mutation| mutation.written_ms),
+        "why": row.settlement.as_ref().map(proto::told::settlement),
     });
     with(content(row.record.as_ref()), more)
 }

@@ -1,0 +1,152 @@
+//! Conflicts as messages.
+
+use std::collections::BTreeSet;
+
+use proto::v1;
+use semantics::conflict::{Conflict, ConflictType, Side};
+use semantics::ids::{RecordId, Revision, TenantId, Writer};
+use semantics::kind;
+use semantics::reason::Refusal;
+use semantics::resolution::{
+    ASKED_POLICIES, Account, Choice, Chosen, Resolution, Wanted, policy_name, shown as at_path,
+};
+use semantics::view::View;
+
+use crate::hub::Hub;
+use crate::hub::error::HubError;
+use crate::hub::settle::Disputed;
+use crate::store::{Current, LogRow};
+
+/// Names of the types of conflicts.
+pub(super) const TYPES: [&str; 4] = ["version", "deletion", "collision", "equivocation"];
+
+pub(super) fn type_name(conflict_type: ConflictType) -> &'static str {
+    match conflict_type {
+        ConflictType::Version => "version",
+        ConflictType::Deletion => "deletion",
+        ConflictType::Collision => "collision",
+        ConflictType::Equivocation => "equivocation",
+    }
+}
+
+/// A conflict without any values.
+pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> v1::ConflictView {
+    let side = |side: &Side| v1::ConflictSide {
+        stamp: Some((&side.stamp).into()),
+        revision: side.revision.0,
+        value: None,
+    };
+    let ancestor = Some(conflict.ancestor).filter(|ancestor| *ancestor != Revision::ZERO);
+    v1::ConflictView {
+        id: id.to_string(),
+        revision: revision.0,
+        subject: Some((&conflict.subject).into()),
+        path: conflict.path.clone(),
+        r#type: type_name(conflict.conflict_type).to_owned(),
+        open: conflict.open,
+        primary: Some(side(&conflict.primary)),
+        losers: conflict.losers.iter().map(side).collect(),
+        dropped: conflict.dropped,
+        ancestor: ancestor.map(|ancestor| v1::ConflictState { revision: ancestor.0, value: None }),
+        standing: None,
+        policies: Vec::new(),
+        resolution: conflict.resolution.as_ref().map(resolution),
+    }
+}
+
+/// A conflict with the values of its sides, of their ancestor, of what stands, and of what policies would make of it.
+pub(super) fn shown(disputed: &Disputed) -> v1::ConflictView {
+    let conflict = &disputed.conflict;
+    let view = listed(&disputed.id, disputed.revision, conflict);
+    let of = |choice: &Choice| Some(value(disputed.wanted(choice)));
+    let side = |(shown, side): (v1::ConflictSide, &Side)| v1::ConflictSide {
+        value: of(&Choice::Side(side.stamp.dot)),
+        ..shown
+    };
+    let standing = |subject: &Current| v1::ConflictState {
+        revision: subject.pointer.revision.0,
+        value: Some(value(at_path(&subject.record, disputed.kind.rule.policy, &conflict.path))),
+    };
+    let answers = ASKED_POLICIES
+        .into_iter()
+        .map(|policy| v1::PolicyAnswer { policy: policy_name(policy), value: of(&Choice::Policy(policy)) });
+    v1::ConflictView {
+        primary: view.primary.map(|primary| side((primary, &conflict.primary))),
+        losers: view.losers.into_iter().zip(&conflict.losers).map(side).collect(),
+        ancestor: view.ancestor.map(|state| v1::ConflictState { value: of(&Choice::Ancestor), ..state }),
+        standing: disputed.subject.as_ref().map(standing),
+        policies: answers.collect(),
+        ..view
+    }
+}
+
+fn value(wanted: Result<Wanted, Refusal>) -> v1::ConflictValue {
+    use v1::conflict_value::Value;
+    let unknown =
+        |reason: &str, detail: String| Value::Unknown(v1::UnknownValue { reason: reason.to_owned(), detail });
+    let value = match wanted {
+        Ok(Wanted::Value(json)) => Value::Json(json.to_string().into_bytes()),
+        Ok(Wanted::Nothing) => Value::Nothing(v1::NoValue {}),
+        Ok(Wanted::Sealed { key_id, .. }) => Value::Sealed(v1::SealedValue { key_id }),
+        Ok(Wanted::Standing) => unknown("", "what stands".to_owned()),
+        Err(refusal) => unknown(refusal.reason.as_str(), refusal.detail),
+    };
+    v1::ConflictValue { value: Some(value) }
+}
+
+fn account(account: &Account) -> v1::ConflictAccount {
+    v1::ConflictAccount {
+        by: account.by.as_bytes().to_vec(),
+        name: account.name.clone(),
+        reason: account.reason.clone(),
+        time_ms: account.time_ms,
+        revision: account.revision.0,
+    }
+}
+
+fn resolution(resolution: &Resolution) -> v1::ConflictResolution {
+    let side = if let Chosen::Side(dot) = &resolution.choice { Some(dot.into()) } else { None };
+    let policy =
+        if let Chosen::Policy(policy) = resolution.choice { policy_name(policy) } else { String::new() };
+    v1::ConflictResolution {
+        account: Some(account(&resolution.account)),
+        choice: resolution.choice.name().to_owned(),
+        side,
+        policy,
+        before: resolution.before.0,
+        rule_version: resolution.rule_version.0,
+        undone: resolution.undone.as_ref().map(account),
+    }
+}
+
+/// Rows of a record's history, with what the rows that settled conflicts say of why they are there: that stands in the
+/// conflict's row, which follows right behind. `view` is what the asker sees; an operator sees all.
+pub(in crate::rpc) async fn settlements(
+    hub: &Hub,
+    tenant: &TenantId,
+    rows: Vec<LogRow>,
+    view: Option<&View>,
+) -> Result<Vec<v1::HistoryRow>, HubError> {
+    let is_settling = |row: &&LogRow| row.mutation.is_some() && row.dot.writer == Writer::HUB;
+    let behind: BTreeSet<Revision> = rows.iter().filter(is_settling).map(|row| row.revision.next()).collect();
+    let behind = if behind.is_empty() { Vec::new() } else { hub.store().rows(tenant, &behind).await? };
+    let told = |row: &LogRow| {
+        let is_behind = |other: &&LogRow| other.revision == row.revision.next() && other.commit == row.commit;
+        let found =
+            behind.iter().find(is_behind).filter(|found| kind::is_conflict(&found.record.key.kind))?;
+        let conflict: Conflict = serde_json::from_slice(found.record.body()?).ok()?;
+        let is_shown = view.is_none_or(|view| view.contains(&found.cell));
+        settlement(&found.record.key.id, &conflict, row).filter(|_| is_shown)
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| v1::HistoryRow { settlement: told(&row), ..crate::rpc::view::history(row) })
+        .collect())
+}
+
+fn settlement(id: &RecordId, conflict: &Conflict, row: &LogRow) -> Option<v1::Settlement> {
+    let resolution = conflict.resolution.as_ref().filter(|_| conflict.subject == row.record.key)?;
+    let (by, undo) = resolution.account_of(row.revision)?;
+    let choice = resolution.choice.name().to_owned();
+    Some(v1::Settlement { conflict: id.to_string(), account: Some(account(by)), undo, choice })
+}
