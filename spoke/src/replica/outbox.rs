@@ -149,7 +149,8 @@ async fn check_shown(txn: &mut dyn ReplicaTxn, key: &Key) -> Result<(), ReplicaE
     if stands || txn.confirmed_get(std::slice::from_ref(key)).await?.is_empty() {
         return Ok(());
     }
-    let detail = format!("this replica starts anew and shows {key} as it was before: sync, look at it, retry");
+    let detail =
+        format!("this replica starts anew and shows {key} as it was before: sync, look at it, retry");
     refused(Reason::Stale, detail)
 }
 

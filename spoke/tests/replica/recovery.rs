@@ -152,6 +152,16 @@ async fn what_was_kept_under_an_epoch_of_before_is_set_aside_where_another_log_i
 }
 
 #[tokio::test]
+async fn what_was_kept_of_a_log_before_is_set_aside_by_who_comes_to_the_new_one_from_nowhere() {
+    let (replica, backup) = kept_from_an_epoch_before().await;
+    // Away for so long that the hub can tell it nothing any more.
+    replica.rebootstrap().await.unwrap();
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, ["set_aside"]);
+}
+
+#[tokio::test]
 async fn what_a_lost_log_shows_is_not_taken_for_what_the_new_one_holds() {
     let (replica, backup) = kept_from_an_epoch_before().await;
     let mut restored = from_backup(&backup);
