@@ -79,7 +79,6 @@ fn die_at(point: Point, reached: &Mutex<Reached>) -> bool {
     let seeds = (1..).filter(|seed| Plan::may_lead(point, *seed)).take(RUNS_PER_POINT_MAX);
     for plan in seeds.map(|seed| Plan::towards(point, seed)) {
         if reached.lock().unwrap().holds(point) {
-            eprintln!("{point}: {} runs", plan.seed - 1);
             return true;
         }
         match run_plan(&plan, TAIL_LINES) {
