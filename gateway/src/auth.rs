@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use semantics::ids::{Digest, Revision, TenantId};
+use semantics::ids::{Digest, TenantId};
 use semantics::reason::Reason;
 
 mod access;
@@ -28,7 +28,7 @@ pub use self::join::JOIN_CONTEXT;
 pub use self::keys::{CA_FILE, KEYS_FOLDER, ca_key_digest};
 pub use self::operators::{
     FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
-    OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, author_of,
+    OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
 };
 pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
@@ -210,10 +210,10 @@ impl Trust {
         by: &Operator,
         tenant: &TenantId,
         name: &str,
-    ) -> Result<Revision, HubError> {
-        let revision = operators::revoke(&self.hub, by.author(), tenant, name).await?;
+    ) -> Result<Revoked, HubError> {
+        let revoked = operators::revoke(&self.hub, by.author(), tenant, name).await?;
         self.verifier.reload().await?;
-        Ok(revision)
+        Ok(revoked)
     }
 
     /// Every operator, revoked ones included.

@@ -94,7 +94,8 @@ fn origin(config: &Config) -> Result<Origin<'_>, HubError> {
 ///
 /// # Errors
 /// ALREADY_EXISTS for a folder that holds something; STORE_UNAVAILABLE for a folder that cannot be written or a store
-/// that does not answer; STORE_CORRUPT when what was written does not read back; store errors. No folder is left.
+/// that does not answer; STORE_CORRUPT when what was written does not read back; STALE when a log became another one
+/// meanwhile; store errors. No folder is left, unless all but the last step was done: remembering that it is there.
 pub async fn create(config: &Config, folder: &Path, clock: &dyn Clock) -> Result<Manifest, HubError> {
     let at = origin(config)?;
     if !is_vacant(folder)? {
@@ -104,9 +105,13 @@ pub async fn create(config: &Config, folder: &Path, clock: &dyn Clock) -> Result
     // Spokes keep what they send from here on, until a backup holds it.
     let begun = archive::heads(at).await?.into_iter();
     let nothing = BackedUp { revision: Revision::ZERO, time_ms: 0 };
-    archive::note(at, &begun.map(|(tenant, _)| (tenant, nothing)).collect::<Vec<_>>()).await?;
+    let begun: Vec<_> = begun.map(|(tenant, head)| (tenant, head.log_id, nothing)).collect();
+    archive::note(at, &begun).await?;
     let partial = beside(folder, clock);
-    let made = write(at, &partial, clock).await;
+    let made = match write(at, &partial, clock).await {
+        Ok(manifest) => still(at, manifest).await,
+        Err(error) => Err(error),
+    };
     let published = made.and_then(|manifest| {
         fs::rename(&partial, folder).map_err(|e| unwritten(folder, &e))?;
         sync_folder(&parent(folder))?;
@@ -118,10 +123,28 @@ pub async fn create(config: &Config, folder: &Path, clock: &dyn Clock) -> Result
     let manifest = published?;
     let held = manifest.tenants.iter().filter_map(|head| {
         let tenant = semantics::ids::TenantId::new(head.tenant.clone()).ok()?;
-        Some((tenant, BackedUp { revision: head.revision, time_ms: manifest.time_ms }))
+        Some((tenant, head.log_id, BackedUp { revision: head.revision, time_ms: manifest.time_ms }))
     });
     archive::note(at, &held.collect::<Vec<_>>()).await?;
     Ok(manifest)
+}
+
+/// A backup of a log that became another one while it was made is of no use to the one that is there now.
+async fn still(at: Origin<'_>, manifest: Manifest) -> Result<Manifest, HubError> {
+    let there = archive::heads(at).await?;
+    let is_other = |head: &&TenantHead| {
+        there.iter().any(|(tenant, now)| tenant.as_str() == head.tenant && now.log_id != head.log_id)
+    };
+    match manifest.tenants.iter().find(is_other) {
+        None => Ok(manifest),
+        Some(head) => {
+            let detail = format!(
+                "the log of {} became another one while this backup was made (a restore, or a failover of the database)",
+                head.tenant
+            );
+            Err(HubError::new(Reason::Stale, detail))
+        }
+    }
 }
 
 /// Writes all of a backup and reads it again.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use semantics::reason::{Reason, Refusal};
+use semantics::spelling;
 use serde::Deserialize;
 
 mod check;
@@ -23,7 +24,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Longest secret in a file, bytes.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 /// The keys of a settings file.
-pub const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 9] = [
     "data",
     "database_url",
     "database_url_file",
@@ -31,6 +32,7 @@ pub const KEYS: [&str; 8] = [
     "drain_lead_s",
     "hostnames",
     "listen",
+    "metrics_tenant_labels",
     "operator_listen",
 ];
 /// Longest time between saying "not ready" and the drain, seconds.
@@ -56,6 +58,10 @@ pub struct Given {
     /// Where spokes connect [default: 127.0.0.1:7420]; port 0 takes a free one.
     #[arg(long, env = "HUBWARD_LISTEN")]
     pub listen: Option<String>,
+    /// Whether /metrics, which asks for no credential, names tenants [default: true]; false leaves their heads and
+    /// nodes out.
+    #[arg(long, env = "HUBWARD_METRICS_TENANT_LABELS", value_name = "true|false")]
+    pub metrics_tenant_labels: Option<bool>,
     /// Where operators connect [default: 127.0.0.1:7421].
     #[arg(long, env = "HUBWARD_OPERATOR_LISTEN")]
     pub operator_listen: Option<String>,
@@ -84,6 +90,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Between "not ready" and the drain.
     pub drain_lead: Duration,
+    /// Whether /metrics names tenants.
+    pub metrics_tenant_labels: bool,
 }
 
 /// A place for tenants.
@@ -140,7 +148,7 @@ impl Given {
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(malformed(format!(
                 "{name}: unknown key {key}; did you mean {}?",
-                nearest(key, KEYS.into_iter())
+                spelling::nearest(key, KEYS)
             )));
         }
         table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
@@ -157,6 +165,7 @@ impl Given {
             database_url_file: if is_said { self.database_url_file } else { other.database_url_file },
             drain_lead_s: self.drain_lead_s.or(other.drain_lead_s),
             listen: self.listen.or(other.listen),
+            metrics_tenant_labels: self.metrics_tenant_labels.or(other.metrics_tenant_labels),
             operator_listen: self.operator_listen.or(other.operator_listen),
             hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
             data: self.data.or(other.data),
@@ -196,12 +205,15 @@ impl Given {
         check::apart(listen, operator_listen)?;
         self.hostnames.iter().try_for_each(|name| check::hostname(name))?;
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
+        check::data_folder(&data)?;
         let lead_s = self.drain_lead_s.unwrap_or(0);
         if lead_s > DRAIN_LEAD_S_MAX {
             return Err(malformed(format!("drain_lead_s: {lead_s} is more than {DRAIN_LEAD_S_MAX} seconds")));
         }
         let (hostnames, drain_lead) = (self.hostnames, Duration::from_secs(lead_s));
-        Ok(Config { dev: self.dev, store, listen, operator_listen, hostnames, data, drain_lead })
+        let metrics_tenant_labels = self.metrics_tenant_labels.unwrap_or(true);
+        let dev = self.dev;
+        Ok(Config { dev, store, listen, operator_listen, hostnames, data, drain_lead, metrics_tenant_labels })
     }
 }
 
@@ -219,28 +231,6 @@ pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
         "" => Err(malformed(format!("{name}: {at} is empty"))),
         secret => Ok(secret.to_owned()),
     }
-}
-
-/// The known word that is written most alike.
-fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> &'k str {
-    known.min_by_key(|known| distance(word, known)).unwrap_or_default()
-}
-
-/// How many letters are put in, taken out or changed between two words.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for letter in from.chars() {
-        let mut next = vec![row.first().map_or(0, |n| n + 1)];
-        for (pair, other) in row.windows(2).zip(&to) {
-            let [before, above] = pair else { continue };
-            let changed = before + usize::from(letter != *other);
-            let left = next.last().map_or(0, |n| n + 1);
-            next.push(changed.min(above + 1).min(left));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
@@ -261,6 +251,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), LISTEN);
         assert_eq!(config.operator_listen.to_string(), OPERATOR_LISTEN);
         assert_eq!((config.dev, config.store), (false, StoreAt::Folder));
+        assert!(config.metrics_tenant_labels);
     }
 
     #[test]
@@ -268,6 +259,8 @@ mod tests {
         let flags = given("listen = '127.0.0.1:1'");
         let file = given("listen = '127.0.0.1:2'\noperator_listen = '127.0.0.1:3'\ndata = 'd'");
         let config = flags.or(file).check().unwrap();
+        let silent = given("metrics_tenant_labels = false").or(given("metrics_tenant_labels = true"));
+        assert!(!silent.check().unwrap().metrics_tenant_labels);
         assert_eq!((config.listen.port(), config.operator_listen.port()), (1, 3));
         assert_eq!(config.data, PathBuf::from("d"));
     }
@@ -314,6 +307,8 @@ mod tests {
             ("dev = true\nlisten = '0.0.0.0:7420'", "listen"),
             ("listen = '127.0.0.1:7421'", "operator_listen"),
             ("hostnames = ['my hub']", "hostnames"),
+            ("data = ''", "data"),
+            ("data = '/dev/null'", "data"),
         ] {
             let refusal = given(text).check().unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);

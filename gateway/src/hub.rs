@@ -17,6 +17,7 @@ pub mod control;
 pub mod error;
 pub mod examine;
 pub mod feed;
+mod heavy;
 pub mod hello;
 pub mod known;
 pub mod limits;
@@ -32,6 +33,7 @@ pub mod registry;
 mod seal;
 mod seen;
 pub mod session;
+pub mod settle;
 pub mod work;
 
 pub use self::admission::{Admission, Open};

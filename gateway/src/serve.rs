@@ -133,7 +133,7 @@ impl Engine {
 /// refuses.
 pub async fn open(config: &Config) -> Result<Opened, HubError> {
     place::make_folder(&config.data)?;
-    let metrics = Metrics::new();
+    let metrics = if config.metrics_tenant_labels { Metrics::new() } else { Metrics::naming_no_tenant() };
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = open_engine(config, clock.as_ref(), entropy.as_ref()).await?;

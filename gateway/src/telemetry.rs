@@ -78,6 +78,7 @@ pub struct Metrics {
     heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
     nodes: Family<OfHealth, Gauge<u64, AtomicU64>>,
     tenants_shown: Arc<AtomicU64>,
+    tenants_max: usize,
 }
 
 impl Default for Metrics {
@@ -90,6 +91,16 @@ impl Metrics {
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_tenants(TENANTS_SHOWN_MAX)
+    }
+
+    /// All at zero, and no tenant will be named.
+    #[must_use]
+    pub fn naming_no_tenant() -> Self {
+        Self::of_tenants(0)
+    }
+
+    fn of_tenants(tenants_max: usize) -> Self {
         let mut registry = <Registry>::with_prefix("hubward");
         let r = &mut registry;
         let (sessions, pushes_waiting, connections): (Gauge, Gauge, Gauge) = <_>::default();
@@ -136,6 +147,7 @@ impl Metrics {
             heads,
             nodes,
             tenants_shown: Arc::default(),
+            tenants_max,
         }
     }
 
@@ -183,7 +195,7 @@ impl Metrics {
             return;
         }
         let shown = self.tenants_shown.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if shown < u64::try_from(TENANTS_SHOWN_MAX).unwrap_or(u64::MAX) {
+        if shown < u64::try_from(self.tenants_max).unwrap_or(u64::MAX) {
             self.heads.get_or_create(&label).set(revision);
         }
     }
@@ -229,6 +241,16 @@ mod tests {
         assert!(text.contains("hubward_nodes{tenant=\"acme\",health=\"offline\"} 2"), "{text}");
         assert!(!text.contains("nobody"), "only of tenants whose log is shown: {text}");
         assert!(text.contains("hubward_sessions 1"), "{text}");
+    }
+
+    #[test]
+    fn metrics_that_name_no_tenant_count_everything_else() {
+        let metrics = Metrics::naming_no_tenant();
+        metrics.committed("acme", 7, 3, Duration::from_millis(1));
+        metrics.nodes("acme", &[(Health::Offline, 2)].into());
+        let text = metrics.text();
+        assert!(!text.contains("acme") && !text.contains("{tenant="), "{text}");
+        assert!(text.contains("hubward_commit_rows_count 1"), "{text}");
     }
 
     #[test]

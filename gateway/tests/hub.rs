@@ -14,6 +14,8 @@ mod support;
 mod access;
 #[path = "hub/clocks.rs"]
 mod clocks;
+#[path = "hub/collection.rs"]
+mod collection;
 #[path = "hub/compare.rs"]
 mod compare;
 #[path = "hub/conflicts.rs"]
@@ -38,6 +40,8 @@ mod paging;
 mod recovery;
 #[path = "hub/registry.rs"]
 mod registry;
+#[path = "hub/resolutions.rs"]
+mod resolutions;
 #[path = "hub/seen.rs"]
 mod seen;
 #[path = "hub/streams.rs"]
@@ -83,6 +87,18 @@ macro_rules! hub_tests {
                     a_field_conflict_names_the_mutation_that_stands,
                     rules_of_a_declared_kind_apply_from_its_revision_on,
                 }
+                resolutions {
+                    a_resolution_is_one_commit_that_says_why,
+                    what_stands_is_kept_without_a_row,
+                    a_resolution_of_a_conflict_that_moved_is_stale,
+                    an_undo_brings_the_state_before_back_as_a_new_revision,
+                    an_undo_is_refused_once_others_have_gone_on,
+                    a_path_in_conflict_again_is_not_opened_twice,
+                    a_write_over_a_conflict_leaves_it_open_with_its_sides,
+                    the_records_own_rule_decides_what_may_stand,
+                    a_node_settles_what_its_view_shows_and_nothing_else,
+                    a_settled_conflict_converges_and_its_sides_are_pruned,
+                }
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
                     an_effect_waits_until_its_cause_is_back,
@@ -109,6 +125,7 @@ macro_rules! hub_tests {
                     clock_back,
                     clock_ahead,
                     a_session_goes_on_when_the_clock_steps_back,
+                    a_session_never_tells_a_time_before_what_it_told_or_committed,
                     a_gateway_behind_its_store_goes_by_the_stores_time,
                 }
                 views {
@@ -149,6 +166,9 @@ macro_rules! hub_tests {
                     a_released_hold_is_pruned,
                     one_round_prunes_all_that_may_go,
                 }
+                collection {
+                    nothing_deleted_comes_back_while_retention_runs_under_load,
+                }
                 compare {
                     ranges_name_the_live_records_of_a_view_in_key_order_and_no_others,
                     scopes_differ_after_a_write_and_not_without_one,
@@ -167,6 +187,7 @@ macro_rules! hub_tests {
                     a_heartbeat_outside_of_a_session_is_written_down_rarely,
                     active_nodes_are_counted_by_health,
                     what_an_admin_sets_goes_before_what_a_node_declared,
+                    a_node_first_sees_the_kinds_of_its_type,
                 }
                 seen {
                     a_change_is_seen_by_those_who_acknowledged_a_cut_at_or_past_it,

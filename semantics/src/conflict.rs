@@ -1,9 +1,12 @@
 //! Conflict records: both sides and the ancestor, by log revision, so that nothing that lost is gone.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 use crate::ids::{Dot, Key, RecordId, Revision};
+use crate::resolution::Resolution;
 use crate::version::Version;
 
 /// Most sides one conflict names beside the primary; older losing sides of the same writer are replaced first,
@@ -67,6 +70,9 @@ pub struct Conflict {
     pub ancestor: Revision,
     /// Whether nobody has settled it.
     pub open: bool,
+    /// How it was last settled, if it ever was; stays when that was undone, and says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
 }
 
 /// Id of a conflict record: SHA-256 over (kind, id, path, first losing dot), in hexadecimal (see
@@ -100,6 +106,7 @@ pub fn fold(
             dropped: 0,
             ancestor,
             open: true,
+            resolution: None,
         };
         (id(subject, &clash.path, loser.stamp.dot), conflict)
     });
@@ -118,6 +125,20 @@ pub fn fold(
 }
 
 impl Conflict {
+    /// Every side, the losing ones first.
+    pub fn sides(&self) -> impl Iterator<Item = &Side> {
+        self.losers.iter().chain([&self.primary])
+    }
+
+    /// The log revisions that it keeps from being pruned: those of its sides and of their ancestor while it is open,
+    /// none once it is settled.
+    #[must_use]
+    pub fn named(&self) -> BTreeSet<Revision> {
+        let sides = self.sides().filter(|_| self.open).map(|side| side.revision);
+        let ancestor = Some(self.ancestor).filter(|_| self.open);
+        sides.chain(ancestor).filter(|revision| *revision != Revision::ZERO).collect()
+    }
+
     /// Moves the former primary among the losers, unless the new one was written over it, and drops the sides
     /// that their own writer has written over since.
     fn retire(&mut self, former: Side, loser: &Side, base: &Version) {

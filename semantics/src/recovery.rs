@@ -123,9 +123,14 @@ pub struct Recovery {
     pub revision: Revision,
 }
 
-/// A base as this log can read it: revisions that it never gave name nothing in it.
+/// A base as this log can read it: revisions that it never gave name nothing in it, neither as the state at its root
+/// nor as what the hub itself wrote (whose counter is the revision, which this log gives to something else).
 #[must_use]
 pub fn rebased(mut base: Base, known: Revision) -> Base {
+    let is_known = |dot: &Dot| dot.writer != Writer::HUB || dot.n <= known.0;
+    if !base.version.dots().all(|dot| is_known(&dot)) {
+        base.version = base.version.dots().filter(is_known).collect();
+    }
     if base.revision > known {
         base.revision = Revision::ZERO;
     }

@@ -19,7 +19,10 @@ const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 
 /// A schema ready to check bodies with.
 #[derive(Debug)]
-pub struct CompiledSchema(Option<Validator>);
+pub struct CompiledSchema {
+    validator: Option<Validator>,
+    looks: u64,
+}
 
 impl CompiledSchema {
     /// Compiles a schema. Patterns run on an engine of linear time, so look-around and back-references are
@@ -30,20 +33,20 @@ impl CompiledSchema {
     /// refers to another document or otherwise than by a pointer, or has a pattern that is not supported.
     pub fn compile(schema: &Value) -> Result<Self, Refusal> {
         if *schema == Value::Bool(true) {
-            return Ok(Self(None));
+            return Ok(Self { validator: None, looks: 0 });
         }
         let bytes = schema.to_string().len();
         if bytes > SCHEMA_BYTES_MAX {
             let detail = format!("schema has {bytes} bytes, at most {SCHEMA_BYTES_MAX} are allowed");
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
-        cost::check(schema)?;
+        let looks = cost::check(schema)?;
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .offline()
             .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
             .build(schema)
-            .map(|validator| Self(Some(validator)))
+            .map(|validator| Self { validator: Some(validator), looks })
             .map_err(|e| {
                 Refusal::new(Reason::Malformed, format!("schema at {:?}: {e}", e.schema_path().as_str()))
             })
@@ -52,14 +55,20 @@ impl CompiledSchema {
     /// A schema that nothing fits.
     #[must_use]
     pub fn nothing() -> Self {
-        Self(jsonschema::validator_for(&Value::Bool(false)).ok())
+        Self { validator: jsonschema::validator_for(&Value::Bool(false)).ok(), looks: 1 }
+    }
+
+    /// How much checking a body of so many bytes may cost, at most, in looks at one value: a byte is a value at worst.
+    #[must_use]
+    pub fn looks(&self, bytes: u64) -> u64 {
+        self.looks.saturating_mul(bytes)
     }
 
     /// Every violation of a value, at most `max`: JSON pointer, and what is wrong there. The value itself is not
     /// repeated.
     #[must_use]
     pub fn violations(&self, value: &Value, max: usize) -> Vec<(String, String)> {
-        let Some(validator) = &self.0 else { return Vec::new() };
+        let Some(validator) = &self.validator else { return Vec::new() };
         let errors = validator.iter_errors(value).take(max);
         errors.map(|e| (e.instance_path().as_str().to_owned(), e.masked().to_string())).collect()
     }
@@ -70,7 +79,7 @@ impl CompiledSchema {
     /// `SCHEMA_VIOLATION` with the JSON pointer of the first violation, what is wrong there, and how many there
     /// are. The value itself is not repeated, because details end up in logs.
     pub fn check(&self, body: &Value) -> Result<(), Refusal> {
-        let Some(validator) = &self.0 else {
+        let Some(validator) = &self.validator else {
             return Ok(());
         };
         if validator.is_valid(body) {
@@ -93,7 +102,7 @@ impl CompiledSchema {
     /// # Errors
     /// As [`Self::check`].
     pub fn check_object(&self, body: Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
-        if self.0.is_none() {
+        if self.validator.is_none() {
             return Ok(body);
         }
         let body = Value::Object(body);

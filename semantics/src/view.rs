@@ -41,6 +41,14 @@ impl View {
         Self { cells: BTreeSet::from([Selector { domain, kind: None, facet: None }]) }
     }
 
+    /// Some kinds of one domain, or every kind where none is named: the first view of a node whose type has kinds.
+    #[must_use]
+    pub fn of_kinds(domain: &Domain, kinds: Option<&BTreeSet<Kind>>) -> Self {
+        let Some(kinds) = kinds else { return Self::of_domain(domain.clone()) };
+        let of = |kind: &Kind| Selector { domain: domain.clone(), kind: Some(kind.clone()), facet: None };
+        Self { cells: kinds.iter().map(of).collect() }
+    }
+
     /// Whether a cell belongs to the view. A conflict belongs where its subject's kind does (its facet names that
     /// kind); the declaration of a kind belongs wherever one of the kind's cells does; other control records
     /// belong to no view.

@@ -112,7 +112,7 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::AdoptLog => return run::adopt_log(&data, printer).await,
         command => command,
     };
-    let at = At { data, reach: settings.reach()? };
+    let at = At { data, reach: config::with_variables(settings)?.reach()? };
     match command {
         Command::Watch { kind, after } => return watch::run(&at, kind, after).await,
         Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,

@@ -9,6 +9,7 @@ mod service;
 mod status;
 mod wait;
 mod watch;
+mod whose;
 mod wire;
 
 use std::io;
@@ -105,16 +106,20 @@ fn peers(listener: UnixListener, user: u32) -> impl Stream<Item = io::Result<Uni
 }
 
 /// Speaks to the daemon of a socket; `None` when none answers.
-pub async fn connect(socket: &Path) -> Option<RecordServiceClient<Channel>> {
+///
+/// # Errors
+/// `PERMISSION_DENIED` when it is another user's.
+pub async fn connect(socket: &Path) -> Result<Option<RecordServiceClient<Channel>>, Refusal> {
+    whose::check(socket)?;
     let path = socket.to_owned();
     let connector = tower::service_fn(move |_: http::Uri| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
     });
     let endpoint = Endpoint::from_static("http://daemon.invalid");
-    let channel = endpoint.connect_with_connector(connector).await.ok()?;
+    let Ok(channel) = endpoint.connect_with_connector(connector).await else { return Ok(None) };
     let client = RecordServiceClient::new(channel)
         .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX);
-    Some(client)
+    Ok(Some(client))
 }

@@ -19,6 +19,7 @@ mod read;
 mod recover;
 mod settle;
 pub mod sqlite;
+mod stamps;
 mod state;
 pub mod store;
 mod work;

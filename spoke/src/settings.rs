@@ -3,6 +3,7 @@
 //! The settings file is `spoke.toml` in the data folder, where there is one, or the file that `--config` names. A
 //! key that is not known is refused with the nearest known one.
 
+mod check;
 mod file;
 
 use std::net::SocketAddr;
@@ -55,9 +56,6 @@ pub struct Hubs {
     #[arg(long = "hub", env = "SPOKE_HUBS", value_name = "URL", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hubs: Vec<String>,
-    /// How messages are compressed on the way [default: zstd].
-    #[arg(long, env = "SPOKE_COMPRESSION", value_enum)]
-    pub compression: Option<Compression>,
 }
 
 /// What a join needs to know.
@@ -86,7 +84,7 @@ pub struct Joining {
     pub capabilities: Vec<String>,
 }
 
-/// When the daemon syncs, and where it tells what that came to.
+/// When and how the daemon syncs, and where it tells what that came to.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Syncing {
@@ -105,6 +103,9 @@ pub struct Syncing {
     /// Where the daemon serves its counters as /metrics: a loopback ADDRESS:PORT [default: nowhere].
     #[arg(long, env = "SPOKE_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
+    /// How messages are compressed on the way [default: zstd].
+    #[arg(long, env = "SPOKE_COMPRESSION", value_enum)]
+    pub compression: Option<Compression>,
 }
 
 /// All of them.
@@ -293,13 +294,12 @@ impl Settings {
     /// # Errors
     /// `MALFORMED`, naming the setting.
     pub fn reach(&self) -> Result<Reach, Refusal> {
-        let Hubs { hubs, compression } = self.read()?;
+        let Hubs { hubs } = self.read()?;
+        let Syncing { compression, .. } = self.read()?;
         if hubs.len() > HUBS_MAX {
             return Err(malformed(format!("hubs: {} of them, at most {HUBS_MAX}", hubs.len())));
         }
-        if let Some(url) = hubs.iter().find(|url| !is_url(url)) {
-            return Err(malformed(format!("hubs: {url:?} is no http:// or https:// URL")));
-        }
+        hubs.iter().try_for_each(|url| check::hub_url(url))?;
         Ok(Reach { hubs, compression: compression.unwrap_or_default() })
     }
 
@@ -358,6 +358,7 @@ impl Settings {
     /// # Errors
     /// `MALFORMED`, naming the setting; `NOT_FOUND` when the token's file cannot be read.
     pub fn join(&self) -> Result<Join, Refusal> {
+        check::data_folder(&self.data())?;
         let hubs = self.reach()?.hubs;
         if hubs.is_empty() {
             return Err(missing("hubs", "--hub", "SPOKE_HUBS"));
@@ -393,22 +394,19 @@ impl Settings {
     /// Checks what was said; what a join alone needs may be absent.
     ///
     /// # Errors
-    /// `MALFORMED`, naming the setting; `NOT_FOUND` when the token's file cannot be read.
+    /// `MALFORMED` or `JOIN_TOKEN_INVALID`, naming the setting; `NOT_FOUND` when the token's file cannot be read.
     pub fn check(&self) -> Result<(), Refusal> {
+        check::data_folder(&self.data())?;
         self.reach()?;
         self.schedule()?;
         self.metrics()?;
-        self.joining().map(drop)
+        let (said, _) = self.joining()?;
+        said.token.as_deref().map_or(Ok(()), check::token)
     }
 }
 
 fn missing(key: &str, flag: &str, variable: &str) -> Refusal {
     malformed(format!("{key}: give {flag}, {variable} or {key} in the settings file"))
-}
-
-fn is_url(text: &str) -> bool {
-    let known = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https"));
-    text.parse::<http::Uri>().is_ok_and(|uri| known(&uri) && uri.host().is_some())
 }
 
 #[cfg(test)]

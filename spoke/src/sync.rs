@@ -1,8 +1,9 @@
 //! The sync machine: events in, actions out. No input or output, no clock, no randomness but its seed; what it
 //! knows beside the replica may be lost at any moment, and a new machine goes on from the replica.
 //!
-//! Rules it keeps: one push is in flight at a time; the outbox is drained by level, so that one notice, or none
-//! after a reconnect, is enough; credit is granted anew for what was staged or applied, never for what was only
+//! Rules it keeps: one push is in flight at a time; the outbox is drained by level: it is looked at with every session,
+//! answer, cut and ping, and notices only make that sooner; whatever leads nowhere again and again is tried ever less
+//! often, and the status says so; credit is granted anew for what was staged or applied, never for what was only
 //! received; an acknowledgement names only cuts that are durable.
 
 mod backoff;
@@ -14,7 +15,7 @@ mod message;
 use semantics::cursor::Cursor;
 use semantics::endpoint::Endpoints;
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{ClientMessage, Hello, ServerMessage};
+use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage};
 
 use self::backoff::Backoff;
 pub use self::config::Config;
@@ -60,6 +61,10 @@ pub struct Status {
     pub endpoints: Endpoints,
     /// Failures in a row.
     pub failures: u32,
+    /// Sessions and new beginnings in a row that led nowhere, the present one included until it has led somewhere.
+    pub in_vain: u32,
+    /// Why the stream of mutations waits, when the hub has said so.
+    pub push_waits: Option<Refusal>,
     /// The last refusal that ended a connection or stopped the machine.
     pub last_refusal: Option<Refusal>,
 }
@@ -92,6 +97,10 @@ pub struct Sync {
     ack: Option<Cursor>,
     is_caught_up: bool,
     heard_ms: u64,
+    /// When the event came that is being taken.
+    now_ms: u64,
+    /// When the last try to connect began.
+    tried_ms: u64,
     moved: u64,
     sessions: u64,
     counts: Counts,
@@ -105,6 +114,11 @@ pub struct Sync {
     /// Whether the hub was asked again with a new access token since it last took one.
     is_renewing: bool,
     last_refusal: Option<Refusal>,
+    /// Answers in a row that settled nothing.
+    stalls: u32,
+    push_waits: Option<Refusal>,
+    /// The last page of a reconciliation that was asked for: one that comes again leads nowhere.
+    reconciled: Option<Reconcile>,
     /// Whether the hub takes back what its log lost, as it said in its welcome.
     is_asked_back: bool,
 }
@@ -127,6 +141,8 @@ impl Sync {
             ack: None,
             is_caught_up: false,
             heard_ms: 0,
+            now_ms: 0,
+            tried_ms: 0,
             moved: 0,
             sessions: 0,
             counts: Counts::default(),
@@ -136,6 +152,9 @@ impl Sync {
             gave_up: false,
             is_renewing: false,
             last_refusal: None,
+            stalls: 0,
+            push_waits: None,
+            reconciled: None,
             is_asked_back: false,
         }
     }
@@ -153,6 +172,8 @@ impl Sync {
             pushed: self.pushed,
             endpoints: self.endpoints.clone(),
             failures: self.backoff.failures(),
+            in_vain: self.backoff.in_vain(),
+            push_waits: self.push_waits.clone(),
             last_refusal: self.last_refusal.clone(),
         }
     }
@@ -161,13 +182,14 @@ impl Sync {
     pub fn on(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         // A clock that stepped back must not make the hub seem heard for ever.
         self.heard_ms = self.heard_ms.min(now_ms);
+        self.now_ms = now_ms;
         match event {
-            Event::Start if self.phase == Phase::Idle => self.connect(),
+            Event::Start if self.phase == Phase::Idle || self.may_try_now() => self.connect(),
             Event::Start => Vec::new(),
             Event::Rest => {
                 let actions = self.close();
                 self.phase = Phase::Idle;
-                self.backoff.succeeded();
+                self.backoff = self.backoff.rested();
                 actions
             }
             Event::Connected => self.connected(now_ms),
@@ -214,8 +236,15 @@ impl Sync {
         matches!(self.phase, Phase::Greeting | Phase::Live)
     }
 
+    /// Whether somebody who asks for a session is worth a try before its time: the hub may be back, and whoever asks
+    /// again and again makes no more than one try in [`Config::stall_ms`].
+    fn may_try_now(&self) -> bool {
+        self.phase == Phase::Waiting && self.now_ms.abs_diff(self.tried_ms) >= self.config.stall_ms
+    }
+
     fn connect(&mut self) -> Vec<Action> {
         self.phase = Phase::Connecting;
+        self.tried_ms = self.now_ms;
         self.push = PushState::Idle;
         self.outbox_dirty = true;
         self.consumed_bytes = 0;
@@ -245,6 +274,9 @@ impl Sync {
             (Event::StepFailed(refusal), _) if self.phase != Phase::Idle => self.step_failed(refusal),
             (Event::Halted(refusal), _) => self.stop(refusal),
             (Event::EpochNeeded, Phase::Connecting | Phase::Greeting | Phase::Live | Phase::Resetting) => {
+                if matches!(self.phase, Phase::Connecting | Phase::Greeting) {
+                    self.backoff.led_nowhere();
+                }
                 let mut actions = self.close();
                 self.phase = Phase::Reconciling;
                 self.gave_up = false;
@@ -257,7 +289,7 @@ impl Sync {
             }
             (Event::WelcomeTaken(_), Phase::Greeting) => {
                 self.phase = Phase::Live;
-                self.backoff.succeeded();
+                self.backoff.welcomed();
                 self.is_renewing = false;
                 self.sessions = self.sessions.wrapping_add(1);
                 self.last_refusal = None;
@@ -273,7 +305,9 @@ impl Sync {
             (Event::PushReady(push), Phase::Live) if self.push == PushState::Preparing => {
                 let Some(push) = push else {
                     self.push = PushState::Idle;
-                    return self.push_if_idle();
+                    let actions = self.push_if_idle();
+                    self.note_in_sync();
+                    return actions;
                 };
                 self.push = PushState::InFlight;
                 vec![
@@ -285,19 +319,17 @@ impl Sync {
                 vec![Action::Send(ClientMessage::Remnants(page))]
             }
             (Event::Settled(settled), Phase::Live) => self.settled(settled),
-            (Event::Staged { bytes }, Phase::Live) => self.consumed(bytes),
+            (Event::Staged { bytes }, Phase::Live) => {
+                self.backoff.staged();
+                self.consumed(bytes)
+            }
             (Event::Applied(applied), Phase::Live) => self.applied(applied),
             (Event::ResumeForgotten | Event::Rebootstrapped, Phase::Resetting) => {
-                let delay = self.backoff.jittered(self.config.backoff_min_ms);
+                let delay = self.backoff.delay(&self.config);
                 self.wait(delay)
             }
-            (Event::ReconcileReady(request) | Event::ReconcileSettled(Some(request)), Phase::Reconciling) => {
-                vec![
-                    Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.answer_ms },
-                    Action::Reconcile { endpoint: self.endpoints.current(), request },
-                ]
-            }
-            (Event::ReconcileSettled(None), Phase::Reconciling) => self.connect(),
+            (Event::ReconcileReady(request), Phase::Reconciling) => self.reconcile(request),
+            (Event::ReconcileSettled(next), Phase::Reconciling) => self.reconciled(next),
             _ => Vec::new(),
         }
     }
@@ -311,7 +343,11 @@ impl Sync {
             }
             ServerMessage::Welcome(_) => Vec::new(),
             // Changes and results may follow the welcome before the replica has taken it; steps keep the order.
-            ServerMessage::Results(results) => vec![Action::Step(Step::Settle(results))],
+            ServerMessage::Results(results) => {
+                let waits = results.waits.as_ref();
+                self.push_waits = waits.map(|waits| Refusal::new(waits.reason, waits.detail.clone()));
+                vec![Action::Step(Step::Settle(results))]
+            }
             ServerMessage::Changes(page) if is_cut(&page) => vec![Action::Step(Step::Apply(page))],
             ServerMessage::Changes(page) => vec![Action::Step(Step::Stage(page))],
             ServerMessage::Pong { nonce, hub_time_ms, backup_watermark: backed_up } => {
@@ -336,10 +372,15 @@ impl Sync {
         self.outbox_dirty = true;
         self.moved = self.moved.wrapping_add(u64::from(settled.answered > 0));
         self.pushed = self.pushed.saturating_add(u64::try_from(settled.answered).unwrap_or(u64::MAX));
+        self.stalls = if settled.answered == 0 { self.stalls.saturating_add(1) } else { 0 };
+        if settled.answered > 0 {
+            self.backoff.moved();
+        }
         if self.push != PushState::InFlight {
             return self.push_if_idle();
         }
-        let stalled = (settled.answered == 0).then_some(self.config.stall_ms);
+        let stalled =
+            (self.stalls > 0).then(|| backoff::doubled(self.config.stall_ms, self.stalls, &self.config));
         match settled.retry_after_ms.or(stalled) {
             Some(after_ms) => {
                 self.push = PushState::Waiting;
@@ -381,7 +422,15 @@ impl Sync {
         }
         // An answered entry that the cut brought back may have made room for others.
         actions.extend(self.push_if_idle());
+        self.note_in_sync();
         actions
+    }
+
+    /// Nothing is left to fetch and nothing to send: whatever had been tried before has led somewhere.
+    fn note_in_sync(&mut self) {
+        if self.is_caught_up && self.push == PushState::Idle && !self.outbox_dirty {
+            self.backoff.in_sync();
+        }
     }
 
     fn timer(&mut self, timer: Timer, now_ms: u64) -> Vec<Action> {
@@ -397,10 +446,13 @@ impl Sync {
                 }
                 self.nonce = self.nonce.wrapping_add(1);
                 self.pinged = Some((self.nonce, now_ms));
-                vec![
-                    Action::Send(ClientMessage::Ping { nonce: self.nonce, time_ms: Some(now_ms) }),
-                    Action::SetTimer { timer, after_ms: self.config.ping_ms },
-                ]
+                let ping = ClientMessage::Ping { nonce: self.nonce, time_ms: Some(now_ms) };
+                let again = Action::SetTimer { timer, after_ms: self.config.ping_ms };
+                let mut actions = vec![Action::Send(ping), again];
+                // A notice of a write that was lost costs no more than this long.
+                self.outbox_dirty = true;
+                actions.extend(self.push_if_idle());
+                actions
             }
             (Timer::Answer, Phase::Live) if self.push == PushState::InFlight => {
                 self.ended(silent("the hub did not answer a push in time"))

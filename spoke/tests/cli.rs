@@ -134,8 +134,9 @@ fn help_names_every_command() {
 fn settings_come_from_flags_then_variables_then_the_folders_file_and_secrets_are_not_shown() {
     let data = Data::joined();
     let file = data.0.join("spoke.toml");
-    std::fs::write(&file, "schedule = 'batch'\nevery_s = 9\nbatch_changes = 5\ntoken = 's3cret'").unwrap();
+    std::fs::write(&file, "schedule = 'batch'\nevery_s = 9\nbatch_changes = 5").unwrap();
     assert_eq!(data.ok(&["config", "check"])["file"], json!(file));
+    std::fs::write(&file, "schedule = 'batch'\nevery_s = 9\nbatch_changes = 5\ntoken = 's3cret'").unwrap();
     let mut command = data.command(&["config", "print", "--every-s", "7"]);
     let output = command.env("SPOKE_BATCH_CHANGES", "6").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -157,6 +158,76 @@ fn settings_come_from_flags_then_variables_then_the_folders_file_and_secrets_are
     std::fs::write(&file, "shedule = 'batch'").unwrap();
     assert_eq!(data.refused(&["config", "check"]), (3, "MALFORMED".to_owned()));
     assert_eq!(data.refused(&["run"]), (3, "MALFORMED".to_owned()));
+}
+
+#[test]
+fn the_variables_of_the_hubs_count_for_commands_without_a_flag_for_them() {
+    let data = Data::joined();
+    std::fs::write(data.0.join("spoke.toml"), "hubs = ['http://127.0.0.1:2']").unwrap();
+    assert_eq!(data.ok(&["status"])["hubs"], json!(["http://127.0.0.1:2"]));
+    let status = |value: &str| data.command(&["status"]).env("SPOKE_HUBS", value).output().unwrap();
+    let shown: Value =
+        serde_json::from_slice(&status("http://127.0.0.1:3,http://127.0.0.1:4").stdout).unwrap();
+    assert_eq!(shown["hubs"], json!(["http://127.0.0.1:3", "http://127.0.0.1:4"]));
+    let odd = String::from_utf8_lossy(&status("hub").stderr).into_owned();
+    assert!(odd.contains("give https://HOST:PORT"), "{odd}");
+}
+
+#[test]
+fn a_variable_that_nothing_reads_is_refused_by_the_check_with_the_one_that_was_meant() {
+    let data = Data::joined();
+    let check = |name: &str| {
+        let output = data.command(&["config", "check"]).env(name, "on_event").output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (name, near) in [("SPOKE_SHEDULE", "SPOKE_SCHEDULE"), ("SPOKE_HUB", "SPOKE_HUBS")] {
+        let (code, text) = check(name);
+        assert_eq!(code, 3, "{text}");
+        let told = format!("variable {name} is read by nothing: unset it; did you mean {near}?");
+        assert!(text.contains(&told), "{text}");
+    }
+    let none = data.0.join("no-token").display().to_string();
+    let token_file = data.command(&["config", "check"]).env("SPOKE_TOKEN_FILE", &none).output().unwrap();
+    assert!(String::from_utf8_lossy(&token_file.stderr).contains(&none), "a secret's file is read");
+    for name in ["SPOKE_SCHEDULE", "SPOKE_LOG", "MY_SPOKE_X"] {
+        assert_eq!(check(name).0, 0, "{name}");
+    }
+}
+
+#[test]
+fn what_a_join_cannot_use_is_refused_in_one_line_that_says_what_to_give() {
+    let fresh = Data::empty();
+    let file = std::env::temp_dir().join(format!("spoke-cli-file-{}", std::process::id()));
+    std::fs::write(&file, "").unwrap();
+    let in_file = file.join("below").display().to_string();
+    let told = |data: &str, args: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_spoke");
+        let output = Command::new(program).args(["--data", data]).args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.lines().count() == 1, "{args:?}: {text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        text
+    };
+    let (folder, rest) = (fresh.0.display().to_string(), ["--name", "n", "--type", "edge"]);
+    let (hub, token) = ("https://hub:7420", "hwo1_s3cret");
+    for (data, hub, what_to_do) in [
+        (folder.as_str(), "hub.example.org", "give https://HOST:PORT"),
+        (&folder, "https://me:s3cret@hub", "names a user"),
+        (&folder, "https://hub:7420/path", "goes on after the port"),
+        (&folder, hub, "a join token begins with hwj1_"),
+        (&in_file, hub, "is no folder: name a folder"),
+        ("", hub, "a value is required for '--data <DIR>'"),
+    ] {
+        let join = [&["join", "--hub", hub, "--token", token], &rest[..]].concat();
+        assert!(told(data, &join).contains(what_to_do), "{}", told(data, &join));
+        let check = ["config", "check", "--hub", hub, "--token", token];
+        assert!(told(data, &check).contains(what_to_do), "{}", told(data, &check));
+    }
+    assert!(!fresh.0.join("spoke.json").exists());
+    std::fs::remove_file(file).unwrap();
+    // It would not be kept: it is set where it is used.
+    let text = told(&folder, &["join", "--hub", hub, "--compression", "gzip"]);
+    assert!(text.contains("--compression"), "{text}");
 }
 
 #[test]
@@ -343,13 +414,21 @@ fn the_socket_of_another_user_does_not_answer() {
         eprintln!("SKIPPED: only root can be another user");
         return;
     }
-    let health = |user: u32| data.command(&["health"]).uid(user).gid(user).output().unwrap();
+    let run = |user: u32, args: &[&str]| data.command(args).uid(user).gid(user).output().unwrap();
+    let health = |user: u32| run(user, &["health"]);
+    let owner_is_told = |args: &[&str]| {
+        let output = run(NOBODY, args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {text}");
+        assert!(text.contains("belongs to user 0") && text.contains("PERMISSION_DENIED"), "{args:?}: {text}");
+    };
     assert!(health(0).status.success());
-    assert!(!health(NOBODY).status.success());
+    owner_is_told(&["health"]);
     // Even where the files' rights let it through.
     std::fs::set_permissions(&data.0, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(socket(&data.0), std::fs::Permissions::from_mode(0o666)).unwrap();
-    let output = health(NOBODY);
-    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    owner_is_told(&["health"]);
+    owner_is_told(&["get", "note", "a"]);
+    owner_is_told(&["watch", "note"]);
     assert!(health(0).status.success());
 }

@@ -54,7 +54,7 @@ async fn a_copy_of_file_and_log_taken_at_any_commit_holds_what_was_committed() {
         let (copied, copied_replica) = self::replica(&copy.file()).await;
         assert_eq!(copied_replica.page(&Range::default(), 100).await.unwrap().len(), n + 1);
         assert_eq!(copied_replica.changes_end().await.unwrap(), u64::try_from(n).unwrap() + 1);
-        copied.check().await.unwrap();
+        assert_eq!(copied.check().await.unwrap(), Vec::<String>::new());
     }
 }
 
@@ -120,8 +120,86 @@ async fn a_damaged_page_is_an_error_and_no_empty_replica() {
     bytes[half..].fill(0x5a);
     std::fs::write(scratch.file(), bytes).unwrap();
     let Ok(store) = SqliteReplica::open(&scratch.file()).await else { return };
-    let error = store.check().await.unwrap_err();
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    match store.check().await {
+        Ok(found) => assert_ne!(found, Vec::<String>::new()),
+        Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "{error}"),
+    }
+}
+
+#[tokio::test]
+async fn an_unsent_write_in_which_a_byte_flipped_is_neither_shown_nor_sent() {
+    let (scratch, mut hub) = (Scratch::new(), Hub::default());
+    let (store, replica) = replica(&scratch.file()).await;
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "n", json!({"text": "find me"})), NOW).await.unwrap();
+    drop(replica);
+    store.close().await;
+    alter(&scratch.file(), b"find me", b"fine me");
+    let (store, replica) = self::replica(&scratch.file()).await;
+    for error in [
+        replica.get(&key("note", "n")).await.unwrap_err(),
+        replica.next_push(NOW).await.unwrap_err(),
+        replica.write(put("note", "n", json!({"text": "over it"})), NOW).await.unwrap_err(),
+    ] {
+        assert_eq!(error.refusal().reason, Reason::StoreCorrupt, "{error}");
+    }
+    let found = store.check().await.unwrap();
+    assert!(found.iter().any(|finding| finding.contains("outbox")), "{found:?}");
+    assert_eq!(replica.examine().await.unwrap().store, found);
+}
+
+#[tokio::test]
+async fn a_write_that_its_lists_do_not_hold_as_it_stands_is_found() {
+    let scratch = Scratch::new();
+    let (store, replica) = replica(&scratch.file()).await;
+    replica.write(put("note", "n", json!({})), NOW).await.unwrap();
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+    for (sql, says) in [
+        ("update outbox set state = 3", "is listed as another"),
+        ("update outbox set state = 0, place = place + 1", "is listed as another"),
+        ("update outbox set place = place - 1", ""),
+        ("update outbox_totals set queued = 0", "sums"),
+    ] {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+        let (store, _) = self::replica(&scratch.file()).await;
+        let found = store.check().await.unwrap();
+        assert_eq!(found.len(), usize::from(!says.is_empty()), "{sql}: {found:?}");
+        assert!(found.iter().all(|finding| finding.contains(says)), "{sql}: {found:?}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_missing_from_an_index_is_found() {
+    let scratch = Scratch::new();
+    let (store, replica) = replica(&scratch.file()).await;
+    replica.write(put("note", "n", json!({})), NOW).await.unwrap();
+    store.close().await;
+    // The index as it was when the outbox was empty.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    for sql in [
+        "pragma writable_schema = on",
+        "update sqlite_schema set sql = replace(sql, 'state = 0', 'state = 9') where name = 'outbox_queued'",
+        "pragma writable_schema = reset",
+        "reindex outbox_queued",
+        "pragma writable_schema = on",
+        "update sqlite_schema set sql = replace(sql, 'state = 9', 'state = 0') where name = 'outbox_queued'",
+        "pragma writable_schema = reset",
+    ] {
+        sqlx::query(sql).execute(&mut *connection).await.unwrap();
+    }
+    drop(connection);
+    pool.close().await;
+    let (store, replica) = self::replica(&scratch.file()).await;
+    assert_eq!(replica.status().await.unwrap().outbox.queued, 1);
+    let found = store.check().await.unwrap();
+    assert!(found.iter().any(|finding| finding.contains("outbox_queued")), "{found:?}");
 }
 
 #[tokio::test]

@@ -6,11 +6,15 @@ mod endpoints;
 
 use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::ids::{CommitNumber, Digest, LogId, NodeId, Revision, Writer};
+use semantics::outcome::Transient;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{
     About, ClientMessage, Hello, Limits, Push, Reconcile, Reconciliation, Results, ServerMessage, Welcome,
 };
 use spoke::sync::{Action, Applied, Config, Counts, Event, Phase, Settled, Step, Sync, Timer};
+
+#[path = "sync_table/loops.rs"]
+mod loops;
 
 const WRITER: Writer = Writer { node: NodeId([1; 16]), epoch: 1 };
 
@@ -153,6 +157,19 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
             Action::Step(Step::PreparePush)
         ]
     ));
+}
+
+#[test]
+fn who_asks_is_tried_for_at_once_and_not_again_and_again() {
+    let mut sync = machine();
+    called(&mut sync, Event::Start, 10_000);
+    sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 10_000);
+    assert_eq!(sync.on(Event::Start, 10_999), [], "it was tried a moment ago");
+    assert_eq!(called(&mut sync, Event::Start, 11_000).len(), 2);
+    assert_eq!(sync.status().phase, Phase::Connecting);
+    sync.on(Event::ConnectFailed(refusal(Reason::Unreachable)), 11_000);
+    assert_eq!(sync.on(Event::Start, 11_500), []);
+    assert_eq!(sync.status().failures, 2);
 }
 
 #[test]
@@ -353,12 +370,13 @@ fn a_copy_reconciles_page_by_page_and_then_connects() {
     assert_eq!(goodbye(&mut sync, Reason::NodeForked)[1], Action::Step(Step::RequireEpoch));
     assert_eq!(sync.on(Event::EpochNeeded, 0), [Action::Step(Step::PrepareReconcile)]);
     let ask = Reconcile { cursor: Some(cursor(5)), after: CommitNumber(3) };
-    let call = Action::Reconcile { endpoint: 0, request: ask.clone() };
-    assert_eq!(sync.on(Event::ReconcileReady(ask.clone()), 0)[1], call);
+    let call = |request: &Reconcile| Action::Reconcile { endpoint: 0, request: request.clone() };
+    assert_eq!(sync.on(Event::ReconcileReady(ask.clone()), 0)[1], call(&ask));
     let answer = Reconciliation { outcomes: vec![], next: Some(CommitNumber(9)), epoch: None };
     let actions = sync.on(Event::ReconcileAnswer(Ok(answer.clone())), 0);
     assert_eq!(actions, [Action::Step(Step::SettleReconciliation(answer))]);
-    assert_eq!(sync.on(Event::ReconcileSettled(Some(ask.clone())), 0)[1], call);
+    let ask = Reconcile { after: CommitNumber(9), ..ask };
+    assert_eq!(sync.on(Event::ReconcileSettled(Some(ask.clone())), 0)[1], call(&ask));
     assert!(matches!(called(&mut sync, Event::ReconcileSettled(None), 0)[1], Action::Connect { .. }));
 }
 

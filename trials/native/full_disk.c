@@ -1,5 +1,6 @@
-/* A disk without room, for one process: preloaded into it, and while the file FULL_DISK exists, no write takes anything
- * in files whose names hold ".sqlite". */
+/* A disk without room, for one process: preloaded into it, and while the file FULL_DISK exists, no write comes to
+ * its end in files whose names hold ".sqlite": a part of it is taken, as by a disk with a little room left, and then
+ * nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,8 +25,11 @@ static int is_full(int fd) {
 #define TAKES(name)                                                             \
     ssize_t name(int fd, const void *bytes, size_t size, off_t offset) {        \
         if (is_full(fd)) {                                                      \
-            errno = ENOSPC;                                                     \
-            return -1;                                                          \
+            size /= 2;                                                          \
+            if (size == 0) {                                                    \
+                errno = ENOSPC;                                                 \
+                return -1;                                                      \
+            }                                                                   \
         }                                                                       \
         return ((pwrite_fn)dlsym(RTLD_NEXT, #name))(fd, bytes, size, offset);   \
     }

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::disk::Disk;
 use crate::fleet::{Hub, Spoke};
 use crate::history::{Stands, Told, Verdict, judge};
 use crate::process::{Folder, Postgres, Process, until};
@@ -53,10 +54,13 @@ pub enum Fault {
     Hold,
     /// The network is slow for a while.
     Slow,
+    /// The disk of a spoke, or of a gateway that keeps its store on it, is full for a while; half of the time the
+    /// process is killed while it is.
+    FullDisk,
 }
 
 /// Faults of a run; what kills is drawn most often.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 12] = [
     Fault::KillGateway,
     Fault::KillGateway,
     Fault::KillGateway,
@@ -67,6 +71,8 @@ const FAULTS: [Fault; 10] = [
     Fault::Cut,
     Fault::Hold,
     Fault::Slow,
+    Fault::FullDisk,
+    Fault::FullDisk,
 ];
 
 /// Hubs, spokes and the network between them.
@@ -77,6 +83,17 @@ struct Fleet<'a> {
     proxies: Vec<Proxy>,
     spokes: Vec<Spoke>,
     daemons: Vec<Option<Process>>,
+    /// One for each gateway.
+    hub_disks: Vec<Disk>,
+    /// One for each spoke.
+    spoke_disks: Vec<Disk>,
+}
+
+/// A disk of its own, in a folder of its own.
+fn disk(folder: &Folder, name: &str) -> Disk {
+    let folder = folder.path().join(format!("disk-{name}"));
+    std::fs::create_dir_all(&folder).expect("a folder is made");
+    Disk::under(&folder)
 }
 
 /// So many rounds of faults drawn from a seed; `None`, loudly, where the database is not installed.
@@ -151,7 +168,15 @@ impl<'a> Fleet<'a> {
         };
         let near = Hub::start(folder, false, postgres.as_ref().map(|postgres| postgres.url.as_str()));
         let far = postgres.is_some().then(|| near.beside(folder, "far"));
-        let hubs: Vec<Hub> = [Some(near), far].into_iter().flatten().collect();
+        let mut hubs: Vec<Hub> = [Some(near), far].into_iter().flatten().collect();
+        let hub_disks: Vec<Disk> = (0..hubs.len()).map(|n| disk(folder, &format!("hub{n}"))).collect();
+        for (hub, disk) in hubs.iter_mut().zip(&hub_disks) {
+            for (name, value) in disk.environment() {
+                hub.set(&name, &value);
+            }
+            let _ = hub.terminate();
+            hub.restart();
+        }
         let proxies: Vec<Proxy> = hubs.iter().map(|hub| Proxy::before(&hub.address())).collect();
         let urls: Vec<String> = proxies.iter().map(|proxy| format!("https://{}", proxy.address())).collect();
         let mut spokes = Vec::new();
@@ -162,8 +187,10 @@ impl<'a> Fleet<'a> {
             urls.rotate_left(turns);
             spokes.push(Spoke::join_at(folder, hub, &urls, &format!("spoke{n}")));
         }
-        let daemons = spokes.iter().map(|spoke| Some(spoke.daemon())).collect();
-        Some(Self { folder, postgres, hubs, proxies, spokes, daemons })
+        let spoke_disks: Vec<Disk> = spokes.iter().map(|spoke| disk(folder, &spoke.name)).collect();
+        let daemons = spokes.iter().zip(&spoke_disks);
+        let daemons = daemons.map(|(spoke, disk)| Some(spoke.daemon_in(&disk.environment()))).collect();
+        Some(Self { folder, postgres, hubs, proxies, spokes, daemons, hub_disks, spoke_disks })
     }
 
     /// The revision that the first spoke is told when it has synced.
@@ -184,12 +211,12 @@ impl<'a> Fleet<'a> {
                 hub.restart();
             }
             (Fault::KillSpoke, _) => {
-                let daemon = self.daemons.get_mut(spoke).expect("an index");
-                if let Some(daemon) = daemon.take() {
-                    daemon.kill();
-                }
-                *daemon = Some(self.spokes.get(spoke).expect("an index").daemon_again());
+                self.kill_spoke(spoke);
+                self.start_spoke(spoke);
             }
+            // The database has another disk than the gateways.
+            (Fault::FullDisk, None) if rng.below(2) == 0 => self.fill_disk_of_hub(gateway, lasts_ms, rng),
+            (Fault::FullDisk, _) => self.fill_disk_of_spoke(spoke, lasts_ms, rng),
             (Fault::StopGateway, _) => {
                 let hub = self.hubs.get(gateway).expect("an index");
                 hub.process().signal("-STOP");
@@ -207,6 +234,46 @@ impl<'a> Fleet<'a> {
                 proxy.heal();
             }
         }
+    }
+
+    fn fill_disk_of_hub(&mut self, gateway: usize, lasts_ms: u64, rng: &mut Rng) {
+        let (hub, disk) = (self.hubs.get_mut(gateway), self.hub_disks.get(gateway));
+        let (hub, disk) = (hub.expect("an index"), disk.expect("an index"));
+        disk.fill();
+        pause(lasts_ms);
+        let is_killed = rng.below(2) == 0;
+        if is_killed {
+            hub.kill();
+        }
+        disk.empty();
+        if is_killed {
+            hub.restart();
+        }
+    }
+
+    fn fill_disk_of_spoke(&mut self, spoke: usize, lasts_ms: u64, rng: &mut Rng) {
+        self.spoke_disks.get(spoke).expect("an index").fill();
+        pause(lasts_ms);
+        let is_killed = rng.below(2) == 0;
+        if is_killed {
+            self.kill_spoke(spoke);
+        }
+        self.spoke_disks.get(spoke).expect("an index").empty();
+        if is_killed {
+            self.start_spoke(spoke);
+        }
+    }
+
+    fn kill_spoke(&mut self, spoke: usize) {
+        if let Some(daemon) = self.daemons.get_mut(spoke).expect("an index").take() {
+            daemon.kill();
+        }
+    }
+
+    fn start_spoke(&mut self, spoke: usize) {
+        let environment = self.spoke_disks.get(spoke).expect("an index").environment();
+        let daemon = self.spokes.get(spoke).expect("an index").daemon_again_in(&environment);
+        *self.daemons.get_mut(spoke).expect("an index") = Some(daemon);
     }
 
     fn settle(&self) -> (Vec<Stands>, u64) {

@@ -303,8 +303,17 @@ impl Spoke {
     /// When it does not come up.
     #[must_use]
     pub fn daemon_again(&self) -> Process {
+        self.daemon_again_in(&[])
+    }
+
+    /// As [`Spoke::daemon_again`], with more environment variables.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn daemon_again_in(&self, env: &[(String, String)]) -> Process {
         until("the daemon owns the replica", || {
-            let daemon = self.second_daemon();
+            let daemon = Process::start_in("spoke", &self.run_args(), env, None);
             let ready = daemon.line_within(WAIT_MAX)?;
             ready.contains("ready").then_some(daemon)
         })

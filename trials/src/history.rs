@@ -38,10 +38,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether every promise was kept.
+    /// Whether every promise was kept. A run in which nobody was told anything shows nothing.
     #[must_use]
     pub fn is_kept(&self) -> bool {
-        self.lost + self.doubled + self.out_of_order + self.made_up == 0
+        self.acknowledged > 0 && self.lost + self.doubled + self.out_of_order + self.made_up == 0
     }
 }
 
@@ -111,5 +111,7 @@ mod tests {
         assert_eq!(of(&[("a1", 1), ("a2", 3)], 3).doubled, 1, "revision 2 was taken by something done again");
         assert_eq!(of(&[("a1", 1), ("a2", 1)], 1).doubled, 1, "one revision given twice");
         assert_eq!(of(&[("a1", 1), ("a2", 2), ("x", 3)], 3).made_up, 1);
+        assert!(of(&[("a1", 1), ("a2", 2)], 2).is_kept());
+        assert!(!judge(&[told(&["a1?", "a2?"])], &[], (0, 0)).is_kept(), "nobody was told anything");
     }
 }

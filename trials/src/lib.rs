@@ -4,6 +4,7 @@ pub mod chaos;
 pub mod clock;
 pub mod cluster;
 pub mod crowd;
+pub mod disk;
 pub mod fleet;
 pub mod history;
 pub mod power;

@@ -10,6 +10,8 @@
 
 #[path = "chaos/clocks.rs"]
 mod clocks;
+#[path = "chaos/damage.rs"]
+mod damage;
 #[path = "chaos/network.rs"]
 mod network;
 #[path = "chaos/offline.rs"]

@@ -6,6 +6,10 @@ mod backup;
 mod doctor;
 #[path = "end_to_end/recorded.rs"]
 mod recorded;
+#[path = "end_to_end/refused.rs"]
+mod refused;
+#[path = "end_to_end/types.rs"]
+mod types;
 #[path = "end_to_end/waits.rs"]
 mod waits;
 

@@ -2,6 +2,8 @@
 //! printed now.
 #![allow(clippy::panic, clippy::expect_used, reason = "a panic is how a test fails")]
 
+#[path = "snapshots/documents.rs"]
+mod documents;
 #[path = "snapshots/tour.rs"]
 mod tour;
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use spoke::replica::sqlite::SqliteReplica;
 use spoke::replica::store::{Mode, ReplicaStore};
 use trials::clock::Clock;
+use trials::disk::Disk;
 use trials::fleet::{Hub, Spoke};
-use trials::process::{Folder, Process, preload, until};
+use trials::process::{Folder, Process, until};
 
 /// Longer than an access token lives, seconds.
 const TOKEN_ENDS_S: i64 = 16 * 60;
@@ -154,35 +155,27 @@ fn page(address: &str) -> String {
     answer
 }
 
-/// Disks that fill and empty at a word.
-fn disk(folder: &Folder) -> (std::path::PathBuf, [(String, String); 2]) {
-    let full = folder.path().join("disk-is-full");
-    let library = preload("full_disk", folder.path()).display().to_string();
-    let environment = [("LD_PRELOAD", library), ("FULL_DISK", full.display().to_string())];
-    (full.clone(), environment.map(|(name, value)| (name.to_owned(), value)))
-}
-
 #[test]
 fn a_disk_that_was_full_needs_no_restart_of_spoke_or_hub() {
     let folder = Folder::new("full-disk");
     let mut hub = Hub::start(&folder, false, None);
     let laptop = Spoke::join(&folder, &hub, "laptop");
-    let (full, environment) = disk(&folder);
+    let disk = Disk::under(folder.path());
     assert_eq!(hub.terminate(), 0);
-    for (name, value) in &environment {
-        hub.set(name, value);
+    for (name, value) in disk.environment() {
+        hub.set(&name, &value);
     }
     hub.restart();
-    let _daemon = laptop.daemon_in(&environment);
+    let _daemon = laptop.daemon_in(&disk.environment());
     put(&laptop, "note", "before", &json!({}));
     laptop.ok(&["sync"]);
     for round in 0..2 {
-        std::fs::write(&full, "").expect("a flag is set");
+        disk.fill();
         let refused = laptop.run(&["put", "note", "lost", "{}"]);
         assert_eq!(refused.error()["error"]["reason"], "STORE_FULL", "{refused:?}");
         assert_eq!(laptop.body("note", "before"), Some(json!({})), "reading goes on");
         assert_ne!(hub.admin(&["tenant", "create", &format!("full-{round}")]).code, 0);
-        std::fs::remove_file(&full).expect("there is room");
+        disk.empty();
         put(&laptop, "note", &format!("after-{round}"), &json!({}));
         laptop.ok(&["sync"]);
         assert_eq!(laptop.body("note", "lost"), None, "a put that was refused had no effect");

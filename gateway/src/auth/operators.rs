@@ -234,13 +234,22 @@ pub(super) async fn rotate(
     Ok(())
 }
 
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revoked {
+    /// The revision of the operator's record.
+    pub revision: Revision,
+    /// Whether it was this one that ended the operator, who may have been revoked before.
+    pub is_new: bool,
+}
+
 /// Ends an operator for good. A hub keeps one admin at least: two who revoke each other at once can still take both.
 pub(super) async fn revoke(
     hub: &Hub,
     author: NodeId,
     tenant: &TenantId,
     name: &str,
-) -> Result<Revision, HubError> {
+) -> Result<Revoked, HubError> {
     let (body, at) = find(hub, tenant, name).await?;
     let now_ms = hub.clock().now_ms();
     let admins = all(hub.store()).await?.iter().filter(|other| other.is_admin_of_hub(now_ms)).count();
@@ -248,9 +257,10 @@ pub(super) async fn revoke(
         return Err(malformed("the last admin of the whole hub cannot be revoked: make another first"));
     }
     if body.credential.is_none() {
-        return Ok(at);
+        return Ok(Revoked { revision: at, is_new: false });
     }
-    write(hub, author, &OperatorBody { credential: None, before: None, ..body }, at).await
+    let revision = write(hub, author, &OperatorBody { credential: None, before: None, ..body }, at).await?;
+    Ok(Revoked { revision, is_new: true })
 }
 
 async fn find(hub: &Hub, tenant: &TenantId, name: &str) -> Result<(OperatorBody, Revision), HubError> {

@@ -114,6 +114,11 @@ pub(super) fn print(
         ("drain_lead_s", json!(all.drain_lead_s.unwrap_or(0)), in_file.drain_lead_s.is_some()),
         ("hostnames", json!(all.hostnames), !in_file.hostnames.is_empty()),
         ("listen", json!(listen), in_file.listen.is_some()),
+        (
+            "metrics_tenant_labels",
+            json!(all.metrics_tenant_labels.unwrap_or(true)),
+            in_file.metrics_tenant_labels.is_some(),
+        ),
         ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),
     ];
     let row = |(key, value, is_in_file): (&str, serde_json::Value, bool)| {

@@ -1,8 +1,11 @@
 //! Checks of single settings, each in one sentence that says what to do.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use semantics::reason::Refusal;
+use semantics::spelling;
 
 use super::malformed;
 
@@ -43,16 +46,34 @@ pub(super) fn apart(listen: SocketAddr, operator_listen: SocketAddr) -> Result<(
     Err(malformed(detail))
 }
 
+/// A data folder that is there, or that can be made: what stands above it is a folder.
+pub(super) fn data_folder(data: &Path) -> Result<(), Refusal> {
+    if data.as_os_str().is_empty() {
+        return Err(malformed("data: it is empty: name a folder, or leave --data and HUBWARD_DATA out"));
+    }
+    // A relative path ends in the empty one, which stands for the folder this runs in.
+    for path in data.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        let shown = path.display();
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => {
+                let detail =
+                    format!("data: {shown} is no folder: name a folder; it is made if it is not there");
+                return Err(malformed(detail));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(malformed(format!("data: {shown}: {error}: name another folder"))),
+        }
+    }
+    Ok(())
+}
+
 /// A variable of ours that nothing reads is a misspelled one.
 ///
 /// # Errors
 /// MALFORMED, naming the first of `given` that begins with `prefix` and is none of `known`.
 pub fn variables(prefix: &str, known: &[String], given: impl Iterator<Item = String>) -> Result<(), Refusal> {
-    let mut unknown: Vec<String> =
-        given.filter(|name| name.starts_with(prefix) && !known.contains(name)).collect();
-    unknown.sort();
-    let Some(name) = unknown.first() else { return Ok(()) };
-    let near = super::nearest(name, known.iter().map(String::as_str));
+    let Some((name, near)) = spelling::unread_variable(prefix, known, given) else { return Ok(()) };
     Err(malformed(format!("variable {name} is read by nothing: unset it; did you mean {near}?")))
 }
 
@@ -71,6 +92,22 @@ mod tests {
             let refusal = hostname(wrong).unwrap_err();
             assert!(refusal.detail.starts_with("hostnames: "), "{wrong}: {refusal}");
         }
+    }
+
+    #[test]
+    fn a_data_folder_is_a_folder_or_one_that_can_be_made() {
+        let base = std::env::temp_dir().join(format!("hubward-check-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let file = base.join("file");
+        std::fs::write(&file, "").unwrap();
+        for fine in [base.clone(), base.join("new/below"), "hubward-data".into(), ".".into()] {
+            data_folder(&fine).unwrap();
+        }
+        for odd in ["".into(), file.clone(), file.join("below/more"), base.join("x".repeat(300))] {
+            let refusal = data_folder(&odd).unwrap_err();
+            assert!(refusal.detail.starts_with("data: ") && refusal.detail.contains("folder"), "{refusal}");
+        }
+        std::fs::remove_dir_all(base).unwrap();
     }
 
     #[test]

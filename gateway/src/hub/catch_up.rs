@@ -302,6 +302,9 @@ impl Hub {
     ) -> Result<(), HubError> {
         position.check(head)?;
         let end = std::mem::replace(&mut position.end, End::of(head));
+        if Fault::ResumeNotCompared.is_planted() {
+            return Ok(());
+        }
         let forked = |detail: String| Err(HubError::new(Reason::LogForked, detail));
         if end.commit > head.commit {
             return forked(format!("the log ends at commit {}, before {}", head.commit, end.commit));

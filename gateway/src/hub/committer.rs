@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::error::HubError;
 use super::feed::Feed;
+use super::heavy;
 use super::known::{Known, Missing};
 use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use super::plan::{Plan, plan};
@@ -249,10 +250,11 @@ impl Committer {
         let mut known = known;
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let missing = match known
-                .as_ref()
-                .map(|known| plan(known, works, means.clock.now_ms(), means.commit_bytes_max))
-            {
+            let planned = known.as_ref().map(|known| {
+                let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
+                heavy::run(heavy::is_heavy(known, works), of)
+            });
+            let missing = match planned {
                 None => Missing::default(),
                 Some(Err(missing)) => missing,
                 Some(Ok(plan)) => match known {

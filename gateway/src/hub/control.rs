@@ -2,6 +2,7 @@
 
 use semantics::ids::{Domain, Key, Kind, NodeId, RecordId, Revision, Salt, TenantId};
 use semantics::kind::{self, Declaration};
+use semantics::node::NodeType;
 use semantics::reason::Reason;
 use semantics::view::View;
 use serde::Serialize;
@@ -30,7 +31,7 @@ impl Hub {
         let work = ControlWork { key, body, expected, author, salt };
         match self.submit(tenant, Work::Control(work)).await? {
             Answer::Control(revision) => Ok(revision?),
-            Answer::Push(_) | Answer::Done(_) => {
+            Answer::Push(_) | Answer::Settled(_) | Answer::Done(_) => {
                 Err(HubError::internal("a control record got another answer"))
             }
         }
@@ -120,7 +121,10 @@ impl Hub {
     async fn write_node(&self, tenant: &TenantId, node: NodeId, body: &NodeBody) -> Result<NodeId, HubError> {
         let view_key = key_of(kind::VIEW, &node.to_string())?;
         if self.control(tenant, &view_key).await?.is_none() {
-            self.put_control(tenant, node, view_key, &View::of_domain(body.domain.clone())).await?;
+            let types = self.node_types(tenant).await?;
+            let node_type = NodeType::from_name(&body.node_type).ok();
+            let kinds = node_type.and_then(|node_type| types.kinds(node_type));
+            self.put_control(tenant, node, view_key, &View::of_kinds(&body.domain, kinds)).await?;
         }
         self.put_control(tenant, node, key_of(kind::NODE, &node.to_string())?, body).await?;
         Ok(node)

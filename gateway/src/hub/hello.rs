@@ -163,7 +163,9 @@ impl Hub {
         let writers = silent.map(|(_, writer)| writer).into_iter().collect();
         match self.submit(&who.tenant, Work::CloseEpochs(writers)).await? {
             Answer::Done(_) => Ok(()),
-            Answer::Push(_) | Answer::Control(_) => Err(HubError::internal("an epoch got another answer")),
+            Answer::Push(_) | Answer::Control(_) | Answer::Settled(_) => {
+                Err(HubError::internal("an epoch got another answer"))
+            }
         }
     }
 }

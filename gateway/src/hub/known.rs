@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::limits::{
     CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
 };
-use super::work::{Item, Work};
+use super::work::{Item, SettleWork, Work};
 use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
 /// A kind, ready to be applied.
@@ -41,6 +41,15 @@ impl CompiledKind {
     fn new(declaration: Declaration, version: Revision) -> Result<Self, Refusal> {
         let schema = CompiledSchema::compile(&declaration.schema)?;
         Ok(Self { rule: declaration.rule(version), declaration, schema })
+    }
+
+    /// A kind as it stands: as its control record declares it, else as it is built in.
+    #[must_use]
+    pub fn standing(kind: &Kind, declared: Option<&Current>) -> Option<Arc<Self>> {
+        let version = declared.map(|current| current.pointer.revision).unwrap_or_default();
+        let declaration = control_body(declared);
+        let compiled = declaration.and_then(|declaration| Self::new(declaration, version).ok());
+        compiled.map(Arc::new).or_else(|| builtin_kind(kind))
     }
 
     /// Checks what a mutation makes of a record, whatever the mutation says.
@@ -335,6 +344,7 @@ impl Known {
             match work {
                 Work::Push(push) => self.push_misses(push, &mut missing),
                 Work::Control(control) => self.want_key(Some(control.key.clone()), &mut missing),
+                Work::Settle(settle) => self.settle_misses(settle, &mut missing),
                 Work::OpenEpoch(writer) => self.want_writer(*writer, &mut missing),
                 Work::CloseEpochs(writers) => {
                     writers.iter().for_each(|writer| self.want_writer(*writer, &mut missing));
@@ -364,11 +374,25 @@ impl Known {
             if !kind::is_pushable(&key.kind) {
                 continue;
             }
-            self.want_key(control_key(kind::KIND, key.kind.as_str()), missing);
-            self.want_key(Some(key.clone()), missing);
-            for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
-                self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
-            }
+            self.want_record(key, missing);
+        }
+    }
+
+    fn settle_misses(&self, settle: &SettleWork, missing: &mut Missing) {
+        if settle.by.is_node {
+            self.want_key(node_key(settle.by.author), missing);
+            self.want_key(view_key(settle.by.author), missing);
+        }
+        self.want_key(control_key(kind::CONFLICT, settle.conflict.as_str()), missing);
+        self.want_record(&settle.subject, missing);
+    }
+
+    /// A record, what its kind says, and what is open about it.
+    fn want_record(&self, key: &Key, missing: &mut Missing) {
+        self.want_key(control_key(kind::KIND, key.kind.as_str()), missing);
+        self.want_key(Some(key.clone()), missing);
+        for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
+            self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
         }
     }
 

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use super::error::HubError;
 use super::known::node_key;
-use super::plan::named;
 use super::presence::{Seen, Told, ack_key};
 use super::work::Work;
 use super::{Hub, Lease, Principal};
@@ -220,8 +219,12 @@ impl Hub {
             let row = &entry.row;
             let before = self.store().rows(tenant, &BTreeSet::from([row.previous])).await?.pop();
             let Some(before) = before.and_then(|before| conflict_of(&before.record)) else { continue };
-            let still = conflict_of(&row.record).map(|now| named(&now)).unwrap_or_default();
-            let gone: BTreeSet<Revision> = named(&before).difference(&still).copied().collect();
+            let now = conflict_of(&row.record);
+            let still = now.as_ref().map(Conflict::named).unwrap_or_default();
+            // Who settled it let it go as it stood then: what stood, if nothing was written over it, stands.
+            let settled = now.filter(|now| !now.open).and_then(|now| now.resolution);
+            let below = settled.map_or(Revision(u64::MAX), |settled| settled.account.revision);
+            let gone = before.named().difference(&still).copied().filter(|gone| *gone < below).collect();
             let rows = self.store().rows(tenant, &gone).await?;
             // What a conflict names came from outside: nothing but the subject's own rows goes for it.
             let own = rows.into_iter().filter(|row| row.record.key == before.subject);

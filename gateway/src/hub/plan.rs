@@ -24,8 +24,7 @@ use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointe
 
 mod conflicts;
 mod push;
-
-pub(super) use conflicts::named;
+mod settle;
 
 /// What a plan comes to.
 #[derive(Debug)]
@@ -117,6 +116,7 @@ impl<'a> Draft<'a> {
         match work {
             Work::Push(push) => self.push(push),
             Work::Control(control) => Some(Answer::Control(self.control(control))),
+            Work::Settle(settle) => Some(Answer::Settled(self.settle(settle))),
             Work::OpenEpoch(writer) => Some(Answer::Done(self.open_epoch(*writer))),
             Work::CloseEpochs(writers) => Some(Answer::Done(self.close_epochs(writers))),
             Work::MoveHorizon(to) => {

@@ -44,7 +44,9 @@ impl Hub {
                 let results = results?;
                 Ok(Results { waits: results.waits.or(waits), ..results })
             }
-            Answer::Control(_) | Answer::Done(_) => Err(HubError::internal("a push got another answer")),
+            Answer::Control(_) | Answer::Settled(_) | Answer::Done(_) => {
+                Err(HubError::internal("a push got another answer"))
+            }
         }
     }
 }

@@ -19,23 +19,35 @@ use crate::store::{PointerQuery, Wanted};
 /// Registrations read at once.
 const PAGE_MAX: usize = 1_000;
 
-/// The body of a node type's control record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What was set for a type of nodes: the body of its control record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NodeTypeBody {
-    capabilities: BTreeSet<String>,
+pub struct TypeSet {
+    /// What nodes of it can do that declare nothing; `None`: what the table of types says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<BTreeSet<String>>,
+    /// The kinds of its domain that a node of it sees from the start; `None`: every kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<BTreeSet<Kind>>,
 }
 
 /// What was set for a tenant's node types; a type that is not in it stands for what the table of types says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeTypes(BTreeMap<NodeType, BTreeSet<String>>);
+pub struct NodeTypes(BTreeMap<NodeType, TypeSet>);
 
 impl NodeTypes {
     /// What nodes of a type can do that declare nothing, and whether that was set for this tenant.
     #[must_use]
     pub fn of(&self, node_type: NodeType) -> (BTreeSet<String>, bool) {
-        let assigned = self.0.get(&node_type);
-        (assigned.cloned().unwrap_or_else(|| node_type.defaults()), assigned.is_some())
+        let set = self.0.get(&node_type);
+        let capabilities = set.and_then(|set| set.capabilities.clone());
+        (capabilities.unwrap_or_else(|| node_type.defaults()), set.is_some())
+    }
+
+    /// The kinds that nodes of a type see from the start; `None`: every kind.
+    #[must_use]
+    pub fn kinds(&self, node_type: NodeType) -> Option<&BTreeSet<Kind>> {
+        self.0.get(&node_type)?.kinds.as_ref()
     }
 
     /// What a node can do.
@@ -43,7 +55,7 @@ impl NodeTypes {
     pub fn capabilities(&self, node: &NodeBody) -> BTreeSet<String> {
         // A registration of a type that is none was written by a program with other types.
         let Ok(node_type) = NodeType::from_name(&node.node_type) else { return node.capabilities.clone() };
-        let of_type = self.0.get(&node_type);
+        let of_type = self.0.get(&node_type).and_then(|set| set.capabilities.as_ref());
         let said = Said { assigned: node.assigned.as_ref(), declared: &node.capabilities, of_type };
         said.capabilities(node_type)
     }
@@ -62,14 +74,14 @@ impl Hub {
         let found = self.store().load(tenant, &wanted).await?.current;
         let mut types = BTreeMap::new();
         for current in found.values().filter(|current| !current.pointer.deleted) {
-            let body: Option<NodeTypeBody> = control_body(Some(current));
             let named = NodeType::from_name(current.pointer.key.id.as_str()).ok();
-            types.extend(named.zip(body.map(|body| body.capabilities)));
+            types.extend(named.zip(control_body(Some(current))));
         }
         Ok(NodeTypes(types))
     }
 
-    /// Sets what nodes of a type can do that declare nothing themselves; `None`: what the type stands for by itself.
+    /// Sets what nodes of a type can do that declare nothing themselves, and what they see from the start: nodes that
+    /// have joined keep their view. With nothing set the type is what it is by itself.
     ///
     /// # Errors
     /// STALE; store errors.
@@ -78,15 +90,15 @@ impl Hub {
         tenant: &TenantId,
         author: NodeId,
         node_type: NodeType,
-        capabilities: Option<BTreeSet<String>>,
+        set: TypeSet,
     ) -> Result<Revision, HubError> {
         let key = key_of(kind::NODE_TYPE, node_type.as_str())?;
-        match capabilities {
-            Some(capabilities) => self.put_control(tenant, author, key, &NodeTypeBody { capabilities }).await,
-            None => match self.control(tenant, &key).await? {
-                Some(stands) => self.set_control(tenant, author, key, None, stands.pointer.revision).await,
-                None => Ok(Revision::ZERO),
-            },
+        if set != TypeSet::default() {
+            return self.put_control(tenant, author, key, &set).await;
+        }
+        match self.control(tenant, &key).await? {
+            Some(stands) => self.set_control(tenant, author, key, None, stands.pointer.revision).await,
+            None => Ok(Revision::ZERO),
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Session {
     acknowledged: Revision,
     present: Present,
     seen_written_ms: u64,
+    /// The hub's time as it was last told, milliseconds since 1970-01-01 UTC.
+    told_ms: u64,
 }
 
 impl Session {
@@ -114,6 +116,7 @@ impl Session {
             acknowledged: Revision::ZERO,
             present,
             seen_written_ms: now_ms,
+            told_ms: welcome.hub_time_ms,
         };
         Ok((session, welcome))
     }
@@ -176,7 +179,7 @@ impl Session {
                 let backed_up = self.hub.marks(&self.who.tenant).await?.backed_up;
                 Ok(Some(ServerMessage::Pong {
                     nonce,
-                    hub_time_ms: self.hub.clock().now_ms(),
+                    hub_time_ms: self.time_ms(),
                     backup_watermark: backed_up.map(|held| held.revision),
                 }))
             }
@@ -185,6 +188,14 @@ impl Session {
                 Ok(Some(ServerMessage::RemnantsTaken { page: page.page }))
             }
         }
+    }
+
+    /// The hub's time: that of its clock, and not before that of a commit that the spoke may have been sent. A clock
+    /// that stepped back would let it stamp its next write before what it was made on.
+    fn time_ms(&mut self) -> u64 {
+        let committed_ms = self.tenant.feed.end().map_or(0, |head| head.time_ms);
+        self.told_ms = self.hub.clock().now_ms().max(committed_ms).max(self.told_ms);
+        self.told_ms
     }
 
     async fn push(&self, push: Push) -> Result<Results, HubError> {

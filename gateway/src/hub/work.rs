@@ -1,8 +1,9 @@
 //! Work for the committer, and its answers.
 
 use semantics::decide::Parsed;
-use semantics::ids::{Digest, Key, MutationId, NodeId, Revision, Salt, Writer};
+use semantics::ids::{Digest, Key, MutationId, NodeId, RecordId, Revision, Salt, Writer};
 use semantics::reason::Refusal;
+use semantics::resolution::{Chosen, Wanted};
 use semantics::session::Results;
 use serde_json::{Map, Value};
 
@@ -103,6 +104,64 @@ pub struct ControlWork {
     pub salt: Salt,
 }
 
+/// Who settles a conflict, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settler {
+    /// As logs name it.
+    pub author: NodeId,
+    /// As people name it.
+    pub name: String,
+    /// Whether it is a node, which settles only what its view shows.
+    pub is_node: bool,
+    /// In words; may be empty.
+    pub reason: String,
+}
+
+/// What is done to a conflict.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// It is settled so.
+    Resolve {
+        /// As the conflict remembers it.
+        choice: Chosen,
+        /// What is to stand at its path.
+        wanted: Wanted,
+    },
+    /// Its resolution is taken back.
+    Undo {
+        /// What stood at its path before.
+        wanted: Wanted,
+    },
+}
+
+/// A conflict settled, or opened again. What is to stand was read from rows of the log, which never change.
+#[derive(Debug, Clone)]
+pub struct SettleWork {
+    /// Id of the conflict record.
+    pub conflict: RecordId,
+    /// The record it is about.
+    pub subject: Key,
+    /// The revision at which the conflict record must stand.
+    pub expected: Revision,
+    /// What is done.
+    pub act: Act,
+    /// Who does it.
+    pub by: Settler,
+    /// Id of the mutation that changes the record.
+    pub mutation: MutationId,
+    /// Its salt.
+    pub salt: Salt,
+}
+
+/// Where a conflict and its record stand once it was settled or opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Revision of the conflict record.
+    pub conflict: Revision,
+    /// Revision of the record it is about; unchanged when nothing had to be written.
+    pub subject: Revision,
+}
+
 /// What the committer is asked to do.
 #[derive(Debug, Clone)]
 pub enum Work {
@@ -110,6 +169,8 @@ pub enum Work {
     Push(PushWork),
     /// Change a control record.
     Control(ControlWork),
+    /// Settle a conflict, or open it again.
+    Settle(Box<SettleWork>),
     /// Open an epoch for a node: the writer to open, one above every one it ever had.
     OpenEpoch(Writer),
     /// Close epochs.
@@ -152,6 +213,8 @@ pub enum Answer {
     Push(Result<Results, Refusal>),
     /// The new revision, or why not.
     Control(Result<Revision, Refusal>),
+    /// Where both stand, or why not.
+    Settled(Result<Settled, Refusal>),
     /// Done. For an epoch: whether it was still free.
     Done(bool),
 }

@@ -1,5 +1,6 @@
 //! AuditService: who did what, from commits and from the access log.
 
+pub(crate) mod known;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +8,6 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::audit_service_server::AuditService;
-use semantics::access::EVENT_NAMES;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
@@ -93,7 +93,7 @@ impl AuditHandler {
         let times = format!("{:?} {:?}", request.since_ms, request.until_ms);
         let scope = ["access", tenant.as_str(), &times, &request.who, &request.event, &request.reason];
         let (block, entries) = unpair(&scope, &request.page_token)?;
-        check_known(&request)?;
+        known::check(&request)?;
         let filter = Filter {
             since_ms: request.since_ms,
             until_ms: request.until_ms,
@@ -103,14 +103,18 @@ impl AuditHandler {
         };
         let page = access::page(&self.gate.hub, &tenant, &filter, Position { block, entries }, size).await?;
         let next = page.next.map(|next| token(&scope, &pair(next.block, next.entries)));
+        let nodes = page.entries.iter().filter_map(|(_, entry)| node_of(&entry.who)).collect();
+        let names = self.node_names(&tenant, &nodes).await?;
         let entries = page.entries.into_iter().map(|(number, entry)| {
+            let node_name =
+                node_of(&entry.who).and_then(|node| names.get(&node).cloned()).unwrap_or_default();
             let (time_ms, who, event) = (entry.time_ms, entry.who, entry.event.name().to_owned());
             let mut details = serde_json::to_value(&entry.event).unwrap_or_default();
             if let Value::Object(details) = &mut details {
                 details.remove("event");
             }
             let details = details.to_string().into_bytes();
-            v1::AccessEntry { number, time_ms, who, event, details }
+            v1::AccessEntry { number, time_ms, who, event, details, node_name }
         });
         Ok(v1::ListAccessResponse { entries: entries.collect(), next_page_token: next.unwrap_or_default() })
     }
@@ -122,6 +126,7 @@ impl AuditHandler {
         let times = format!("{:?} {:?}", request.since_ms, request.until_ms);
         let scope = ["changes", tenant.as_str(), &times, &request.author, &request.kind, &request.outcome];
         let (mut after, mut skipped) = unpair(&scope, &request.page_token)?;
+        known::check_outcome(&request.outcome)?;
         let author = match given(request.author.clone()) {
             Some(text) => Some(self.author(&tenant, &text).await?),
             None => None,
@@ -169,6 +174,13 @@ impl AuditHandler {
         if text == "hub" {
             return Ok(NodeId::HUB);
         }
+        if let Some(node) = text.strip_prefix("node/") {
+            return match node.parse() {
+                Ok(id) => Ok(id),
+                Err(_) => Ok(nodes::find(&self.gate.hub, tenant, node).await?.0),
+            };
+        }
+        let text = text.strip_prefix("operator/").unwrap_or(text);
         if let Some((of, name)) = text.split_once('/')
             && let Ok(of) = TenantId::new(of)
         {
@@ -180,6 +192,21 @@ impl AuditHandler {
         }
     }
 
+    /// What the nodes among some ids are called, as far as it is known.
+    async fn node_names(
+        &self,
+        tenant: &TenantId,
+        ids: &BTreeSet<NodeId>,
+    ) -> Result<BTreeMap<NodeId, String>, HubError> {
+        let mut names = BTreeMap::new();
+        for id in ids {
+            let Some(key) = node_key(*id) else { continue };
+            let body: Option<NodeBody> = control_body(self.gate.hub.control(tenant, &key).await?.as_ref());
+            names.extend(body.map(|body| (*id, body.name)));
+        }
+        Ok(names)
+    }
+
     /// Says who the authors are, as far as it is known.
     async fn name(&self, tenant: &TenantId, found: &mut [v1::ChangeEntry]) -> Result<(), HubError> {
         let authors: BTreeSet<NodeId> =
@@ -189,19 +216,19 @@ impl AuditHandler {
             let id = author_of(&operator.tenant, &operator.name);
             names.insert(id, format!("{}/{}", operator.tenant, operator.name));
         }
-        for author in authors {
-            if let Some(key) = node_key(author).filter(|_| !names.contains_key(&author)) {
-                let body: Option<NodeBody> =
-                    control_body(self.gate.hub.control(tenant, &key).await?.as_ref());
-                names.extend(body.map(|body| (author, body.name)));
-            }
-        }
+        let others = authors.into_iter().filter(|author| !names.contains_key(author)).collect();
+        names.extend(self.node_names(tenant, &others).await?);
         for entry in found {
             let author = NodeId::from_slice(&entry.author).ok();
             entry.author_name = author.and_then(|author| names.get(&author).cloned()).unwrap_or_default();
         }
         Ok(())
     }
+}
+
+/// The node that an entry of the access log is of.
+fn node_of(who: &str) -> Option<NodeId> {
+    who.strip_prefix("node/")?.parse().ok()
 }
 
 /// The number of the last commit before a time, as far as commits are kept.
@@ -265,17 +292,4 @@ fn of_control(commit: &CommitRow, row: &LogRow) -> v1::ChangeEntry {
         reason: String::new(),
         mutation: Vec::new(),
     }
-}
-
-/// A name that nothing has finds nothing, and its asker would take that for an answer.
-fn check_known(request: &v1::ListAccessRequest) -> Result<(), HubError> {
-    let (event, reason) = (request.event.as_str(), request.reason.as_str());
-    if !event.is_empty() && !EVENT_NAMES.contains(&event) {
-        let detail = format!("event: there is no {event}; there are {}", EVENT_NAMES.join(", "));
-        return Err(HubError::new(Reason::Malformed, detail));
-    }
-    if !reason.is_empty() && !Reason::ALL.iter().any(|known| known.as_str() == reason) {
-        return Err(HubError::new(Reason::Malformed, format!("reason: there is no {reason}")));
-    }
-    Ok(())
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use proto::v1;
 use semantics::commit::Head;
 use semantics::health::Health;
-use semantics::ids::{NodeId, TenantId};
+use semantics::ids::{Kind, NodeId, TenantId};
 use semantics::kind;
 use semantics::node::{self, NodeType};
 use semantics::reason::Reason;
-use semantics::view::View;
+use semantics::view::{VIEW_SELECTORS_MAX, View};
 
 use super::admin::tenant_id;
 use super::lists::controls;
@@ -17,7 +17,7 @@ use super::paging::{size, text_position, token};
 use crate::hub::error::HubError;
 use crate::hub::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use crate::hub::presence::Seen;
-use crate::hub::registry::NodeTypes;
+use crate::hub::registry::{NodeTypes, TypeSet};
 use crate::hub::{Hub, Principal};
 use crate::store::{Space, WriterRow};
 
@@ -177,12 +177,32 @@ pub(super) async fn types(hub: &Hub, tenant: &str) -> Result<v1::ListNodeTypesRe
     let row = |node_type: NodeType| {
         let (capabilities, assigned) = types.of(node_type);
         let capabilities = capabilities.into_iter().collect();
-        v1::NodeTypeView { node_type: node_type.as_str().to_owned(), capabilities, assigned }
+        let kinds = types.kinds(node_type);
+        let kinds = kinds.map(|kinds| v1::Kinds { names: kinds.iter().map(ToString::to_string).collect() });
+        v1::NodeTypeView { node_type: node_type.as_str().to_owned(), capabilities, assigned, kinds }
     };
     Ok(v1::ListNodeTypesResponse { node_types: NodeType::all().map(row).collect() })
 }
 
-/// Sets what nodes of a type can do.
+/// The kinds a type's nodes see: as many as a view can name, and not none, which would sync nothing.
+fn kinds(names: &[String]) -> Result<BTreeSet<Kind>, HubError> {
+    let malformed = |detail: String| HubError::new(Reason::Malformed, detail);
+    if names.is_empty() || names.len() > VIEW_SELECTORS_MAX {
+        return Err(malformed(format!("kinds: {} names, 1 to {VIEW_SELECTORS_MAX} are needed", names.len())));
+    }
+    let kind = |name: &String| {
+        let kind = Kind::new(name.as_str()).map_err(|e| malformed(format!("kinds: {name:?}: {e}")))?;
+        match kind::is_pushable(&kind) {
+            true => Ok(kind),
+            false => {
+                Err(malformed(format!("kinds: {kind} is the hub's own: it comes with the kinds it is about")))
+            }
+        }
+    };
+    names.iter().map(kind).collect()
+}
+
+/// Sets what nodes of a type can do, and see from the start.
 pub(super) async fn set_type(
     hub: &Hub,
     author: NodeId,
@@ -190,6 +210,8 @@ pub(super) async fn set_type(
 ) -> Result<v1::SetNodeTypeResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
     let node_type = NodeType::from_name(&request.node_type)?;
-    let revision = hub.set_node_type(&tenant, author, node_type, set(request.capabilities)?).await?;
+    let kinds = request.kinds.map(|given| kinds(&given.names)).transpose()?;
+    let set = TypeSet { capabilities: set(request.capabilities)?, kinds };
+    let revision = hub.set_node_type(&tenant, author, node_type, set).await?;
     Ok(v1::SetNodeTypeResponse { revision: revision.0 })
 }

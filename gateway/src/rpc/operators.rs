@@ -135,9 +135,11 @@ impl OperatorHandler {
         request: &v1::RevokeOperatorRequest,
     ) -> Result<v1::RevokeOperatorResponse, HubError> {
         let tenant = tenant_id(&request.tenant)?;
-        let revision = self.trust.revoke_operator(by, &tenant, &request.name).await?;
-        self.note(&tenant, by, Event::OperatorRevoked { name: request.name.clone() });
-        Ok(v1::RevokeOperatorResponse { revision: revision.0 })
+        let revoked = self.trust.revoke_operator(by, &tenant, &request.name).await?;
+        if revoked.is_new {
+            self.note(&tenant, by, Event::OperatorRevoked { name: request.name.clone() });
+        }
+        Ok(v1::RevokeOperatorResponse { revision: revoked.revision.0 })
     }
 }
 

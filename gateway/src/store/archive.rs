@@ -206,14 +206,22 @@ pub async fn put(file: &Path, url: &str, replace: bool) -> Result<(), StoreError
     Ok(())
 }
 
-/// Remembers in a store in use what backups hold of it; never less than before.
+/// Remembers in a store in use what backups hold of it; never less than before. Of a log that has become another one
+/// since (the store was restored, or its database failed over), nothing is remembered: its revisions say nothing of
+/// the one that is there.
 ///
 /// # Errors
 /// What the engines refuse.
-pub async fn note(at: Origin<'_>, held: &[(TenantId, BackedUp)]) -> Result<(), StoreError> {
-    async fn note<C: Connection>(store: &mut C, held: &[(TenantId, BackedUp)]) -> Result<(), StoreError> {
-        for (tenant, held) in held {
-            copy::note_backup(store, tenant, *held).await?;
+pub async fn note(at: Origin<'_>, held: &[(TenantId, LogId, BackedUp)]) -> Result<(), StoreError> {
+    async fn note<C: Connection>(
+        store: &mut C,
+        held: &[(TenantId, LogId, BackedUp)],
+    ) -> Result<(), StoreError> {
+        let there = copy::heads(store).await?;
+        for (tenant, log_id, held) in held {
+            if there.iter().any(|(name, head)| name == tenant && head.log_id == *log_id) {
+                copy::note_backup(store, tenant, *held).await?;
+            }
         }
         Ok(())
     }

@@ -86,4 +86,40 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "gateway/tests/auth/keys.rs",
         "a_store_of_another_hub_is_not_taken_over",
     ),
+    at(
+        "what a schema violation tells",
+        "`SCHEMA_VIOLATION`: the path of the value in the body, and not the value",
+        "semantics/src/schema.rs",
+        "a_violation_names_path_and_count_but_not_the_value",
+    ),
+    at(
+        "a schema that is short and dear",
+        "`TOO_LARGE`, when it is declared",
+        "semantics/src/schema/cost/tests.rs",
+        "a_short_schema_of_countless_looks_is_too_large",
+    ),
+    at(
+        "the daemon's local socket, from another user, whatever the files' rights",
+        "closed without a word; `spoke` says `PERMISSION_DENIED` and whose it is",
+        "spoke/tests/cli.rs",
+        "the_socket_of_another_user_does_not_answer",
+    ),
+    at(
+        "an import of a symlink, a FIFO or a folder",
+        "`MALFORMED`, at the spoke",
+        "spoke/tests/import.rs",
+        "what_is_no_regular_file_or_too_long_a_line_is_refused",
+    ),
+    at(
+        "an import of 10 GB in one line",
+        "`TOO_LARGE`; 1 GB in one line is a bad row; neither is held in memory",
+        "spoke/tests/import.rs",
+        "a_sparse_file_of_one_huge_line_is_not_held_in_memory",
+    ),
+    at(
+        "a link in the place of the file for an import's bad rows",
+        "replaced, not followed",
+        "spoke/tests/import.rs",
+        "bad_rows_go_to_a_file_of_the_owners_and_never_through_a_link",
+    ),
 ];

@@ -82,6 +82,7 @@ impl Hub {
             hostnames: Vec::new(),
             data: folder.clone(),
             drain_lead: Duration::ZERO,
+            metrics_tenant_labels: true,
         };
         let opened = serve::open(&config).await.unwrap();
         let ca_pem = opened.trust.ca_pem().to_owned();

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use gateway::ambient::Clock as _;
 use gateway::hub::limits::PROGRESS_MS;
+use gateway::hub::session::Session;
 use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
+use semantics::session::{ClientMessage, ServerMessage};
 
 use crate::support::ambient::START_MS;
 use crate::support::author::put;
@@ -103,6 +105,28 @@ pub async fn a_session_goes_on_when_the_clock_steps_back(engine: &Engine) {
     }
     reader.listen(&mut live).await.unwrap();
     assert_eq!(reader.at(), world.revision().await, "progress comes within its time all the same");
+}
+
+pub async fn a_session_never_tells_a_time_before_what_it_told_or_committed(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let (mut session, welcome) =
+        Session::open(&world.hub, author.who.clone(), &author.hello(None)).await.unwrap();
+    world.clock.set(START_MS - HOUR_MS);
+    let told_ms = time_told(&mut session).await;
+    assert!(told_ms >= welcome.hub_time_ms, "{told_ms} and before {}", welcome.hub_time_ms);
+    // What another write was stamped after must not be what the next one is stamped before.
+    world.clock.set(START_MS + HOUR_MS);
+    author.put(&note("a"), "{}").await;
+    world.clock.set(START_MS);
+    assert_eq!(time_told(&mut session).await, START_MS + HOUR_MS);
+}
+
+async fn time_told(session: &mut Session) -> u64 {
+    match session.on(ClientMessage::Ping { nonce: 1, time_ms: None }).await.unwrap() {
+        Some(ServerMessage::Pong { hub_time_ms, .. }) => hub_time_ms,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Of gateway and store the clock that is ahead counts.

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use gateway::ambient::Clock as _;
 use gateway::hub::control::plain_node;
 use gateway::hub::known::NodeBody;
+use gateway::hub::registry::TypeSet;
 use gateway::hub::session::Session;
 use gateway::hub::{Hub, Retention};
 use gateway::store::Space;
 use semantics::health::{HEARTBEAT_MS, Health, OFFLINE_MS, SEEN_WRITE_MS, SUSPECT_MS};
-use semantics::ids::{Domain, NodeId};
+use semantics::ids::{Domain, Key, Kind, NodeId, RecordId};
+use semantics::kind;
 use semantics::node::NodeType;
 use semantics::session::{About, ClientMessage, Hello, PROTOCOL_VERSION};
+use semantics::view::View;
 
 use crate::support::author::Author;
 use crate::support::engine::Engine;
@@ -167,10 +170,11 @@ pub async fn what_an_admin_sets_goes_before_what_a_node_declared(engine: &Engine
         hub.node_types(tenant).await.unwrap().capabilities(&body)
     };
     assert_eq!((can(a).await, can(b).await), (NodeType::Mobile.defaults(), set(&["camera"])));
+    let small = TypeSet { capabilities: Some(set(&["small"])), kinds: None };
     for _ in 0..2 {
-        hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, Some(set(&["small"]))).await.unwrap();
+        hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, small.clone()).await.unwrap();
         assert_eq!((can(a).await, can(b).await), (set(&["small"]), set(&["camera"])));
-        hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, None).await.unwrap();
+        hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, TypeSet::default()).await.unwrap();
         assert_eq!(can(a).await, NodeType::Mobile.defaults());
     }
     hub.set_capabilities(tenant, NodeId::HUB, b, Some(set(&[]))).await.unwrap();
@@ -181,4 +185,38 @@ pub async fn what_an_admin_sets_goes_before_what_a_node_declared(engine: &Engine
     hub.set_capabilities(tenant, NodeId::HUB, b, None).await.unwrap();
     assert_eq!(can(b).await, set(&["camera"]));
     world.check().await;
+}
+
+pub async fn a_node_first_sees_the_kinds_of_its_type(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (hub, tenant) = (&world.hub, &world.tenant);
+    let kinds =
+        |names: &[&str]| names.iter().map(|name| Kind::new(*name).unwrap()).collect::<BTreeSet<Kind>>();
+    let mobile = |name: &str| NodeBody {
+        node_type: "mobile".to_owned(),
+        ..plain_node(name, Domain::default_domain())
+    };
+    let view = |node: NodeId| async move {
+        let key = Key { kind: Kind::new(kind::VIEW).unwrap(), id: RecordId::new(node.to_string()).unwrap() };
+        let found = hub.control(tenant, &key).await.unwrap().unwrap();
+        serde_json::from_slice::<View>(found.record.body().unwrap()).unwrap()
+    };
+    let before = hub.register_node(tenant, &mobile("before")).await.unwrap();
+    let set = TypeSet { capabilities: None, kinds: Some(kinds(&["entity", "edge"])) };
+    hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, set).await.unwrap();
+    let after = hub.register_node(tenant, &mobile("after")).await.unwrap();
+    let domain = Domain::default_domain();
+    let named = kinds(&["edge", "entity"]);
+    assert_eq!(view(after).await, View::of_kinds(&domain, Some(&named)));
+    assert_eq!(view(before).await, View::of_domain(domain.clone()), "who has joined keeps its view");
+    // Another type is as it was, and so are the capabilities.
+    let desktop = plain_node("desktop", domain.clone());
+    let desktop = hub.register_node(tenant, &desktop).await.unwrap();
+    assert_eq!(view(desktop).await, View::of_domain(domain.clone()));
+    let types = hub.node_types(tenant).await.unwrap();
+    assert_eq!(types.of(NodeType::Mobile), (NodeType::Mobile.defaults(), true));
+    // Joining again is the same join.
+    hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, TypeSet::default()).await.unwrap();
+    assert_eq!(hub.register_node(tenant, &mobile("after")).await.unwrap(), after);
+    assert_eq!(view(after).await, View::of_kinds(&domain, Some(&named)));
 }

@@ -107,7 +107,8 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
             v1::SetNodeCapabilitiesRequest { tenant, node, capabilities: None }.encode_to_vec()
         }
         "SetNodeType" => {
-            v1::SetNodeTypeRequest { tenant, node_type: about.name(), capabilities: None }.encode_to_vec()
+            v1::SetNodeTypeRequest { tenant, node_type: about.name(), capabilities: None, kinds: None }
+                .encode_to_vec()
         }
         "SetView" => v1::SetViewRequest { tenant, node, view: Some(v1::View { cells }) }.encode_to_vec(),
         _ => panic!("say how {method} is asked"),

@@ -52,6 +52,7 @@ async fn sessions_joins_and_tokens_leave_an_entry_each() {
     };
     let who = format!("node/{}", hex::encode(&node.id));
     assert_eq!((closed.len(), &closed[0].who), (1, &who));
+    assert_eq!(closed[0].node_name, "laptop", "the name is told beside the id");
     let events: Vec<(String, String)> =
         access(&world, "acme", "").await.into_iter().map(|entry| (entry.event, entry.who)).collect();
     let expected = [
@@ -153,8 +154,22 @@ async fn changes_name_their_author_their_record_and_what_became_of_them() {
     );
     assert_eq!(all[3].reason, "KIND_UNDECLARED");
     let by = |author: &str| v1::ListChangesRequest { author: author.to_owned(), ..changes("acme") };
-    assert_eq!(all_changes(&world, by("hub/first")).await.len(), 1);
-    assert_eq!(all_changes(&world, by("laptop")).await.len(), 4);
+    let node_id = format!("node/{id}");
+    for (author, changes) in [
+        ("hub/first", 1),
+        ("operator/hub/first", 1),
+        ("laptop", 4),
+        ("node/laptop", 4),
+        (id.as_str(), 4),
+        (&node_id, 4),
+        ("hub", 0),
+        ("address/127.0.0.1", 0),
+    ] {
+        assert_eq!(all_changes(&world, by(author)).await.len(), changes, "{author}");
+    }
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    let luck = v1::ListChangesRequest { outcome: "luck".to_owned(), ..changes("acme") };
+    assert_eq!(reason(audit.list_changes(world.by_operator(luck)).await), Reason::Malformed);
     let rejected = v1::ListChangesRequest { outcome: "rejected".to_owned(), ..changes("acme") };
     assert_eq!(all_changes(&world, rejected).await.len(), 1);
     let late = v1::ListChangesRequest { since_ms: Some(all[4].time_ms + 60_000), ..changes("acme") };
@@ -181,7 +196,10 @@ async fn a_tenants_own_admin_sees_who_made_rotated_and_revoked_its_operators() {
         v1::RotateOperatorRequest { tenant: tenant.clone(), name: name.clone(), ttl_s: None, grace_s: None };
     operators.rotate_operator(with_token(rotate, &own)).await.unwrap();
     let revoke = v1::RevokeOperatorRequest { tenant, name };
-    operators.revoke_operator(with_token(revoke, &own)).await.unwrap();
+    let first = operators.revoke_operator(with_token(revoke.clone(), &own)).await.unwrap().into_inner();
+    // What is so already does not happen again.
+    let second = operators.revoke_operator(with_token(revoke, &own)).await.unwrap().into_inner();
+    assert_eq!(first.revision, second.revision);
 
     world.running.flush_access().await;
     let request = v1::ListAccessRequest {

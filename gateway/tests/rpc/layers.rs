@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::post;
 use gateway::ambient::SystemEntropy;
+use gateway::config::Given;
 use gateway::rpc::layers::Layers;
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
@@ -96,6 +97,18 @@ async fn probes_and_counters_answer_without_a_credential() {
     world.running.gate.draining.cancel();
     assert!(get(&world, "/readyz").await.starts_with("HTTP/1.1 503"));
     assert!(get(&world, "/livez").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_told_so_names_no_tenant_to_who_has_no_credential() {
+    let world = World::with(Given { metrics_tenant_labels: Some(false), ..Given::default() }).await;
+    let node = world.node("a").await;
+    let _talk = node.talk().await;
+    node.sync().push(node.by(node.push(vec![node.note(1, "x")]))).await.unwrap();
+    let metrics = get(&world, "/metrics").await;
+    assert!(metrics.contains("hubward_sessions 1"), "{metrics}");
+    assert!(metrics.contains("hubward_mutations_total{name=\"applied\"} 1"), "{metrics}");
+    assert!(!metrics.contains("acme") && !metrics.contains("{tenant="), "{metrics}");
 }
 
 #[tokio::test]

@@ -85,11 +85,19 @@ async fn filters_and_capabilities_of_the_wrong_shape_are_refused() {
     }
     let can = |name: &str| Some(v1::Capabilities { names: vec![name.to_owned()] });
     let tenant = || "acme".to_owned();
-    let bad =
-        v1::SetNodeTypeRequest { tenant: tenant(), node_type: "edge".to_owned(), capabilities: can("A B") };
+    let bad = v1::SetNodeTypeRequest {
+        tenant: tenant(),
+        node_type: "edge".to_owned(),
+        capabilities: can("A B"),
+        kinds: None,
+    };
     assert_eq!(reason(world.admin().set_node_type(world.by_operator(bad)).await), Reason::Malformed);
-    let bad =
-        v1::SetNodeTypeRequest { tenant: tenant(), node_type: "oven".to_owned(), capabilities: can("a") };
+    let bad = v1::SetNodeTypeRequest {
+        tenant: tenant(),
+        node_type: "oven".to_owned(),
+        capabilities: can("a"),
+        kinds: None,
+    };
     assert_eq!(reason(world.admin().set_node_type(world.by_operator(bad)).await), Reason::Malformed);
     let bad =
         v1::SetNodeCapabilitiesRequest { tenant: tenant(), node: "z".to_owned(), capabilities: can("a") };
@@ -98,8 +106,12 @@ async fn filters_and_capabilities_of_the_wrong_shape_are_refused() {
         v1::SetNodeCapabilitiesRequest { tenant: tenant(), node: "a".to_owned(), capabilities: can("gpu") };
     world.admin().set_node_capabilities(world.by_operator(set)).await.unwrap();
     assert_eq!(show(&world, "a").await.capabilities, ["gpu"]);
-    let set =
-        v1::SetNodeTypeRequest { tenant: tenant(), node_type: "edge".to_owned(), capabilities: can("far") };
+    let set = v1::SetNodeTypeRequest {
+        tenant: tenant(),
+        node_type: "edge".to_owned(),
+        capabilities: can("far"),
+        kinds: None,
+    };
     world.admin().set_node_type(world.by_operator(set)).await.unwrap();
     let ask = v1::ListNodeTypesRequest { tenant: tenant() };
     let types = world.admin().list_node_types(world.by_operator(ask)).await.unwrap().into_inner().node_types;

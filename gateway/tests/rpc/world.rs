@@ -61,6 +61,11 @@ async fn channel(address: std::net::SocketAddr) -> Channel {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(Given::default()).await
+    }
+
+    /// A hub with more settings.
+    pub async fn with(more: Given) -> Self {
         let folder =
             std::env::temp_dir().join(format!("hubward-rpc-{}", hex::encode(SystemEntropy.bytes16())));
         let zero = || Some("127.0.0.1:0".to_owned());
@@ -70,7 +75,7 @@ impl World {
             listen: zero(),
             operator_listen: zero(),
             data: Some(folder.clone()),
-            ..Given::default()
+            ..more
         };
         let config = given.check().unwrap();
         let opened = serve::open(&config).await.unwrap();

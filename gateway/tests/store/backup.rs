@@ -7,9 +7,11 @@ use gateway::ambient::{Clock, SystemEntropy};
 use gateway::backup::{self, MANIFEST_FILE, TABLES_FILE};
 use gateway::config::{Config, Given};
 use gateway::hub::error::HubError;
+use gateway::store::archive::{self, Origin};
 use gateway::store::postgres::PostgresStore;
 use gateway::store::sqlite::{DATABASE_FILE, SqliteStore};
 use gateway::store::{Space, Store};
+use semantics::ids::{LogId, Revision};
 use semantics::reason::Reason;
 use semantics::recovery::{BackedUp, Phase, Restored};
 
@@ -152,6 +154,30 @@ async fn a_store_goes_on_from_a_backup_on_either_engine() {
     };
     goes_on(Some(from.clone()), None).await;
     goes_on(None, Some(to)).await;
+}
+
+/// A backup is finished after the log that it is of went on as another one: its last step, taken alone.
+async fn is_not_noted(url: Option<String>) {
+    let place = Place::new();
+    let config = place.config("hub", url.as_deref());
+    let store = open(&config, url.as_deref()).await;
+    let (one, _) = fill(&*store).await;
+    let at = url.as_deref().map_or(Origin::Folder(&config.data), Origin::Postgres);
+    let held = |revision: u64| BackedUp { revision: Revision(revision), time_ms: 1 };
+    archive::note(at, &[(one.tenant.clone(), one.head.log_id, held(3))]).await.unwrap();
+    archive::note(at, &[(one.tenant.clone(), LogId([9; 16]), held(500))]).await.unwrap();
+    archive::note(at, &[(tenant("gone"), LogId([9; 16]), held(500))]).await.unwrap();
+    let noted: BackedUp = mark(&*store, &one, b"backed-up").await.unwrap();
+    assert_eq!(noted.revision, Revision(3), "spokes of the present log keep what no backup of it holds");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_the_log_before_says_nothing_of_the_present_one() {
+    is_not_noted(None).await;
+    match postgres::url().await {
+        Some(url) => is_not_noted(Some(url)).await,
+        None => eprintln!("SKIPPED: postgres is not available here"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

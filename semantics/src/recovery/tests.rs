@@ -56,6 +56,12 @@ fn a_base_names_no_revision_that_this_log_never_gave() {
     let base = |revision| Base { version: Version::of(dot(1, 3)), revision: Revision(revision), own: None };
     assert_eq!(rebased(base(40), Revision(40)), base(40));
     assert_eq!(rebased(base(41), Revision(40)), base(0));
+    let with_hub = |n| {
+        let settled = Dot { writer: Writer::HUB, n };
+        Base { version: base(40).version.with(settled), ..base(40) }
+    };
+    assert_eq!(rebased(with_hub(40), Revision(40)), with_hub(40));
+    assert_eq!(rebased(with_hub(41), Revision(40)), base(40));
 }
 
 #[test]

@@ -33,22 +33,40 @@ const INSIDE: [&str; 6] = [
 /// Keywords by which a reference would mean something else than a place in this schema.
 const ELSEWHERE: [&str; 5] = ["$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef"];
 
+/// Keywords with a regular expression.
+const PATTERNS: [&str; 2] = ["pattern", "patternProperties"];
+/// Looks that one run of a regular expression over a text counts for: it is linear in the text, but in the expression
+/// too.
+const PATTERN_LOOKS: u64 = 64;
+
 /// Refuses a schema that may look at one value of a body more than [`LOOKS_MAX`] times, or that may need more than
-/// [`STEPS_MAX`] steps inside one another.
+/// [`STEPS_MAX`] steps inside one another. Gives how often it may look at one value, regular expressions counted for
+/// what they cost.
 ///
 /// # Errors
 /// `TOO_LARGE` past a bound. `MALFORMED` for a reference that leads back to itself without going into the body, and
 /// for one that is not `#` and a JSON pointer, such as to a name.
-pub(super) fn check(schema: &Value) -> Result<(), Refusal> {
+pub(super) fn check(schema: &Value) -> Result<u64, Refusal> {
     let members = schema.as_object().into_iter().flatten();
     for (_, part) in members.filter(|(name, _)| name.as_str() != "$id") {
         refuse_names(part)?;
     }
     let mut costs = Costs { root: schema, known: BTreeMap::new() };
+    let mut looks = 1;
     for depth in 0..=DEPTH_MAX {
-        costs.of(schema, depth, 0)?;
+        looks = costs.of(schema, depth, 0)?.looks.max(looks);
     }
-    Ok(())
+    Ok(if has_pattern(schema) { looks.saturating_mul(PATTERN_LOOKS) } else { looks })
+}
+
+fn has_pattern(part: &Value) -> bool {
+    match part {
+        Value::Object(members) => {
+            PATTERNS.iter().any(|name| members.contains_key(*name)) || members.values().any(has_pattern)
+        }
+        Value::Array(items) => items.iter().any(has_pattern),
+        _ => false,
+    }
 }
 
 fn refuse_names(part: &Value) -> Result<(), Refusal> {

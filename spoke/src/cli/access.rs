@@ -55,11 +55,12 @@ impl Access {
     /// Finds the daemon of a folder, or opens the folder.
     ///
     /// # Errors
-    /// `NOT_JOINED`; `REPLICA_LOCKED` when a process owns the folder and does not answer.
+    /// `NOT_JOINED`; `REPLICA_LOCKED` when a process owns the folder and does not answer; `PERMISSION_DENIED` when the
+    /// daemon is another user's.
     pub(super) async fn open(at: &At) -> Result<Self, Refusal> {
         let mut tries = 0;
         loop {
-            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await {
+            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await? {
                 return Ok(Self::Daemon(Box::new(client)));
             }
             match Spoke::open_reaching(&at.data, &at.reach).await {

@@ -25,7 +25,7 @@ pub(super) async fn run(data: &Path, printer: Printer) -> Result<(), Refusal> {
                 format!("no daemon answers on {}; `spoke run` starts one", socket.display()),
             )
         };
-        let mut daemon = daemon::connect(&socket).await.ok_or_else(absent)?;
+        let mut daemon = daemon::connect(&socket).await?.ok_or_else(absent)?;
         let answer = daemon.get_status(v1::GetStatusRequest {}).await;
         answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
     };

@@ -15,13 +15,24 @@ use super::print::{self, Printer, record};
 const PAGE_ROWS: i32 = 500;
 /// A body may be written with more bytes than its canonical form has.
 const INPUT_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// What to do about entries that were set aside.
+const SET_ASIDE: &str = "`spoke outbox list` says why each was refused; then `spoke outbox retry MUTATION` writes it \
+                         anew, and `spoke outbox drop MUTATION` gives it up";
 /// Milliseconds in a second.
 const SECOND_MS: u64 = 1000;
 
 pub(super) async fn sync(access: &mut Access, timeout_s: u64, printer: Printer) -> Result<(), Refusal> {
     let timeout_ms = Some(timeout_s.saturating_mul(SECOND_MS));
     let answer = access.sync(v1::SyncNowRequest { timeout_ms }).await?;
-    printer.show(&json!({"revision": answer.revision}))
+    let mut shown = json!({
+        "revision": answer.revision,
+        "set_aside": answer.set_aside,
+        "set_aside_before": answer.set_aside_before,
+    });
+    if answer.set_aside + answer.set_aside_before > 0 {
+        shown["remedy"] = json!(SET_ASIDE);
+    }
+    printer.show(&shown)
 }
 
 pub(super) async fn get(

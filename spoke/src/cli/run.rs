@@ -21,6 +21,10 @@ use crate::folder::Folder;
 /// Owns the replica and syncs by the schedule until SIGTERM or SIGINT.
 pub(super) async fn run(at: &At, schedule: Schedule, metrics: Option<SocketAddr>) -> Result<(), Refusal> {
     log();
+    // Not refused here: Kubernetes gives every container variables that are named after its services.
+    if let Err(refusal) = super::config::variables() {
+        tracing::warn!("{}", refusal.detail);
+    }
     let mut term = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let socket = crate::folder::Paths::new(&at.data).socket();

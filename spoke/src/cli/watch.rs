@@ -33,7 +33,7 @@ pub(super) async fn run(at: &At, kind: Option<String>, after: Option<u64>) -> Re
         }
         access = loop {
             tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
-            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await {
+            if let Some(client) = daemon::connect(&Paths::new(&at.data).socket()).await? {
                 break Access::Daemon(Box::new(client));
             }
         };

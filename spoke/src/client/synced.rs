@@ -100,10 +100,35 @@ fn ended(seen: &Progress, before: &Progress) -> Option<Refusal> {
     }
     let refusal = seen.status.last_refusal.as_ref()?;
     let failures = seen.status.failures;
+    // What failed before somebody asked may go well now: at least one try is made for them.
+    let is_tried = failures > before.status.failures;
     let is_final = match refusal.reason.class() {
         Class::Authentication => failures > 0,
-        Class::Network => failures >= FAILURES_MAX,
+        Class::Network => failures >= FAILURES_MAX && is_tried,
         Class::Data | Class::Platform => false,
     };
     is_final.then(|| refusal.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Statistics;
+    use crate::sync::{Config, Sync};
+
+    fn progress(failures: u32, turns: u64) -> Progress {
+        let status = Sync::new(Config::default()).status();
+        let last_refusal = Some(Refusal::new(Reason::Unreachable, "refused"));
+        let status = crate::sync::Status { failures, last_refusal, ..status };
+        Progress { status, stopped: None, turns, statistics: Statistics::default() }
+    }
+
+    #[test]
+    fn failures_from_before_somebody_asked_end_no_wait() {
+        let before = progress(FAILURES_MAX + 2, 10);
+        assert_eq!(ended(&progress(FAILURES_MAX + 2, 11), &before), None, "nothing was tried yet");
+        assert!(ended(&progress(FAILURES_MAX + 3, 12), &before).is_some());
+        assert_eq!(ended(&progress(FAILURES_MAX - 1, 12), &progress(0, 10)), None);
+        assert!(ended(&progress(FAILURES_MAX, 12), &progress(0, 10)).is_some());
+    }
 }

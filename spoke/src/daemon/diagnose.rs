@@ -74,6 +74,7 @@ async fn report(spoke: &Spoke, about: &Map<String, Value>, stalled_ms: u64) -> R
     here.iter().for_each(|here| look_here(here, &mut problems));
     beside.into_iter().for_each(|compared| look_beside(compared, &mut problems));
     let records_are_wrong = problems.0.len() > before;
+    here.iter().for_each(|here| look_at_store(here, &mut problems));
     look_around(&status, here.as_ref(), &mut problems);
     Ok(json!({
         "healthy": problems.0.is_empty(),
@@ -86,6 +87,7 @@ async fn report(spoke: &Spoke, about: &Map<String, Value>, stalled_ms: u64) -> R
         "scopes": here.as_ref().map(|here| scopes(here, beside)),
         "differences": beside.map(|compared| compared.records.iter().map(difference).collect::<Vec<_>>()),
         "damaged": here.as_ref().map(|here| here.damaged.iter().map(key).collect::<Vec<_>>()),
+        "store": here.as_ref().map(|here| &here.store),
         "versions": {"spoke": env!("CARGO_PKG_VERSION"), "protocol": semantics::session::PROTOCOL_VERSION},
         "status": status,
     }))
@@ -104,6 +106,16 @@ fn look_here(here: &Examined, problems: &mut Problems) {
         let detail =
             format!("{} are not those of their records, the first is {}", here.stale.len(), name(first));
         problems.add("sums of scopes", detail, ANEW);
+    }
+}
+
+/// What is wrong with the file, which fetching records anew does not mend.
+fn look_at_store(here: &Examined, problems: &mut Problems) {
+    const KEEP: &str = "stop the daemon, keep a copy of the folder and check the disk; then restore the folder from a \
+                        backup, or join anew in another folder and write there what `spoke outbox list` still shows";
+    if let Some(first) = here.store.first() {
+        let more = here.store.len() - 1;
+        problems.add("a damaged file", format!("{first} (and {more} more findings)"), KEEP);
     }
 }
 

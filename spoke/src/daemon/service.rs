@@ -178,14 +178,16 @@ impl Records {
         Ok(v1::SettleOutboxEntryResponse {})
     }
 
-    /// Pushes and pulls until nothing is left.
+    /// Pushes and pulls until nothing is left, and tells what the hub refused meanwhile.
     ///
     /// # Errors
     /// Those of [`Spoke::wait_until_synced`].
     pub async fn sync(&self, request: v1::SyncNowRequest) -> Result<v1::SyncNowResponse, Refusal> {
         let timeout_ms = request.timeout_ms.unwrap_or(SYNC_MS).min(SYNC_MS_MAX);
+        let before = self.spoke.status().await?.outbox.set_aside;
         let revision = self.spoke.wait_until_synced(timeout_ms).await?;
-        Ok(v1::SyncNowResponse { revision: revision.0 })
+        let set_aside = self.spoke.status().await?.outbox.set_aside.saturating_sub(before);
+        Ok(v1::SyncNowResponse { revision: revision.0, set_aside, set_aside_before: before })
     }
 
     /// Waits for writes.

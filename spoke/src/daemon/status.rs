@@ -19,6 +19,8 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
         "phase": phase(progress.status.phase),
         "caught_up": progress.status.is_caught_up,
         "failures": progress.status.failures,
+        "in_vain": progress.status.in_vain,
+        "push_waits": progress.status.push_waits.as_ref().map(refusal),
         "endpoints": endpoints(spoke.endpoint_names(), &progress.status),
         "last_refusal": progress.status.last_refusal.as_ref().map(refusal),
         "stopped": progress.stopped.as_ref().or(replica.condition.stopped.as_ref()).map(refusal),

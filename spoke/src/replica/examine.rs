@@ -11,7 +11,7 @@ use semantics::lthash::LtHash;
 
 use super::store::{ROWS_MAX, Range};
 use super::{Replica, state};
-use crate::error::ReplicaError;
+use crate::error::{ReplicaError, StoreError};
 
 /// Most damaged records that are named.
 pub const DAMAGED_MAX: usize = 100;
@@ -33,6 +33,8 @@ pub struct Examined {
     pub damaged: Vec<Key>,
     /// Scopes whose kept sum is not that of their records.
     pub stale: Vec<Cell>,
+    /// What is wrong with the store itself, in sentences.
+    pub store: Vec<String>,
     /// How far the hub's clock is ahead of the one here, milliseconds, as last told.
     pub hub_ahead_ms: i64,
 }
@@ -44,11 +46,15 @@ struct Sum {
 }
 
 impl Replica {
-    /// Reads every confirmed record and makes the sums anew, all at one instant.
+    /// Has the store checked; then reads every confirmed record and makes the sums anew, all at one instant.
     ///
     /// # Errors
     /// [`ReplicaError::Store`], where what is damaged cannot even be read.
     pub async fn examine(&self) -> Result<Examined, ReplicaError> {
+        let store = match self.store.check().await {
+            Err(error @ StoreError::Corrupt { .. }) => vec![error.to_string()],
+            checked => checked?,
+        };
         let mut txn = self.read().await?;
         let revision = state::cursor(&mut *txn).await?.map_or(Revision::ZERO, |cursor| cursor.revision);
         let hub_ahead_ms = state::clock(&mut *txn).await?.hub_ahead_ms;
@@ -83,7 +89,7 @@ impl Replica {
         let records = sums.values().map(|sum| sum.records).collect();
         let scopes =
             sums.into_iter().map(|(cell, sum)| Scope { cell, digest: sum.content.finish() }).collect();
-        Ok(Examined { revision, scopes, records, tombstones, damaged, stale, hub_ahead_ms })
+        Ok(Examined { revision, scopes, records, tombstones, damaged, stale, store, hub_ahead_ms })
     }
 
     /// Live confirmed records of a scope after a key and up to another (`None` = to the end), and whether these are

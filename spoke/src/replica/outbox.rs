@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
+use semantics::clock::HybridTime;
 use semantics::digest::mutation_digest;
 use semantics::envelope::Op;
 use semantics::fault::Fault;
@@ -17,12 +17,8 @@ use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
 use super::write::{Write, WriteOp};
-use super::{Replica, state};
+use super::{Replica, stamps, state};
 use crate::error::{ReplicaError, StoreError, refused};
-
-/// How far a stamp may be ahead of what we take for the hub's time before it is made anew, milliseconds: half of
-/// what the hub allows, because our idea of its time is as old as the last pong.
-const RESTAMP_AHEAD_MS: u64 = CLOCK_AHEAD_MS_MAX / 2;
 
 impl Replica {
     /// What is to be pushed: first what is dotted and unanswered, byte for byte as before, then what is queued,
@@ -261,7 +257,8 @@ impl Batch {
         }
         for mut entry in unit {
             let parent = entry.after.and_then(|after| parents.get(&after));
-            self.give(&mut entry, parent);
+            let floor = stamps::floor(txn, &self.clock, &entry, self.now_ms).await?;
+            self.give(&mut entry, parent, floor);
             self.push(&entry);
             parents.insert(entry.id(), entry.clone());
             self.dotted.insert(entry.id(), entry);
@@ -269,30 +266,29 @@ impl Batch {
         Ok(())
     }
 
-    fn give(&mut self, entry: &mut Entry, parent: Option<&Entry>) {
+    fn give(&mut self, entry: &mut Entry, parent: Option<&Entry>, floor: HybridTime) {
         let writer = self.writer;
         let mutation = &mut entry.mutation;
-        let mut floor = entry.base_time;
         mutation.base = match parent {
-            Some(parent) => {
-                floor = floor.max(parent.base_time).max(parent.mutation.time);
-                base_on(&entry.footing, &parent.mutation.base, parent.mutation.dot, writer)
-            }
+            Some(parent) => base_on(&entry.footing, &parent.mutation.base, parent.mutation.dot, writer),
             None => owned_by(entry.footing.clone(), writer),
         };
-        mutation.time = self.stamp(mutation.time, self.clock.as_taken(floor, self.now_ms));
+        let mut floor = floor;
+        if let Some(parent) = parent {
+            floor = floor.max(stamps::of_parent(parent, writer, &self.clock, self.now_ms));
+        }
+        if mutation.base.version.get(&writer) > 0 {
+            // It names all that the writer sent before, also what it was not made on by name: what was sent again into
+            // another log, say.
+            floor = floor.max(self.clock.as_taken(self.stream.last_time, self.now_ms));
+        }
+        mutation.time = mutation.time.at_send(floor, self.clock.hub_now_ms(self.now_ms));
+        self.stream.last_time = self.stream.last_time.max(mutation.time);
         self.stream.last_n += 1;
         mutation.dot = Dot { writer, n: self.stream.last_n };
         let digest = mutation_digest(mutation);
         self.stream.last_digest = Some(digest);
         entry.state = EntryState::Dotted { digest, withdraw: false };
-    }
-
-    /// The time as written, or a new one where it is not after the base, or too far ahead of the hub.
-    fn stamp(&self, time: HybridTime, floor: HybridTime) -> HybridTime {
-        let hub_now_ms = self.clock.hub_now_ms(self.now_ms);
-        let is_ahead = time.ms > hub_now_ms.saturating_add(RESTAMP_AHEAD_MS);
-        if is_ahead || time <= floor { floor.tick(hub_now_ms) } else { time }
     }
 }
 

@@ -10,7 +10,7 @@ use super::pending::{Surroundings, rematerialise};
 use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX};
 use super::work::Work;
-use super::{Replica, state};
+use super::{Replica, stamps, state};
 use crate::error::ReplicaError;
 use crate::sync::Settled;
 
@@ -104,7 +104,8 @@ async fn wait(
     for entry in dotted {
         // Only what a new stamp would bring back: a base that is ahead itself must wait for the clock.
         // What rests on another entry is marked with that one.
-        if clock.as_taken(entry.base_time, now_ms).tick(hub_now_ms) < entry.mutation.time {
+        let floor = stamps::floor(work.txn, clock, &entry, now_ms).await?;
+        if floor.tick(hub_now_ms) < entry.mutation.time {
             marked += withdraw_once(work, entry).await?;
         }
     }

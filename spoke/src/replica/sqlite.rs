@@ -7,6 +7,7 @@ mod error;
 mod kept;
 mod layers;
 mod outbox;
+mod seal;
 mod txn;
 
 use std::fs::OpenOptions;
@@ -17,11 +18,11 @@ use async_trait::async_trait;
 use semantics::fault::Fault;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqlSafeStr, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, SqlitePool};
 
 use self::error::{damaged, failed};
 use self::txn::Txn;
-use super::store::{Mode, ReplicaStore, ReplicaTxn};
+use super::store::{FINDINGS_MAX, Mode, ReplicaStore, ReplicaTxn};
 use crate::error::StoreError;
 
 /// Read transactions that may be open at once; more wait.
@@ -79,18 +80,6 @@ impl SqliteReplica {
         self.readers.close().await;
         self.writer.close().await;
     }
-
-    /// Has SQLite check the whole file. Takes as long as reading it.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] with the first findings.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(10)")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)?;
-        if found == ["ok"] { Ok(()) } else { Err(damaged("file", found.join("; "))) }
-    }
 }
 
 #[async_trait]
@@ -106,6 +95,17 @@ impl ReplicaStore for SqliteReplica {
             sqlx::query("select 1 from meta limit 1").fetch_optional(&mut *inner).await.map_err(failed)?;
         }
         Ok(Box::new(Txn::new(inner, mode)))
+    }
+
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        let sql = format!("pragma integrity_check({FINDINGS_MAX})");
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
+        let mut found = query.fetch_all(&self.readers).await.map_err(failed)?;
+        found.retain(|finding| finding != "ok");
+        let mut txn = self.readers.begin().await.map_err(failed)?;
+        found.extend(outbox::check(&mut txn, FINDINGS_MAX).await?);
+        found.truncate(FINDINGS_MAX);
+        Ok(found)
     }
 }
 
@@ -126,6 +126,7 @@ fn migrations() -> Migrator {
     let files = [
         (1, "init", include_str!("../../../migrations/replica/0001_init.sql")),
         (2, "kept", include_str!("../../../migrations/replica/0002_kept.sql")),
+        (3, "sealed", include_str!("../../../migrations/replica/0003_sealed.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

@@ -29,6 +29,9 @@ pub(crate) struct Stream {
     pub(crate) last_n: u64,
     pub(crate) last_digest: Option<Digest>,
     pub(crate) answered_n: u64,
+    /// Greatest time that anything was sent with.
+    #[serde(default)]
+    pub(crate) last_time: HybridTime,
 }
 
 /// The hybrid clock, and how far the hub's time is ahead of the wall clock here.

@@ -222,7 +222,17 @@ pub struct ChangesKept {
 pub trait ReplicaStore: Send + Sync + Debug {
     /// Opens a transaction.
     async fn begin(&self, mode: Mode) -> Result<Box<dyn ReplicaTxn>, StoreError>;
+
+    /// What is wrong with how the state lies on the disk, at most [`FINDINGS_MAX`] findings for a person to read; none
+    /// of a store that keeps nothing there. Reads everything once, changes nothing, and says nothing about whether the
+    /// state is the hub's. What is so damaged that it cannot even be looked at is [`StoreError::Corrupt`].
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
 }
+
+/// Most findings of one [`ReplicaStore::check`].
+pub const FINDINGS_MAX: usize = 10;
 
 /// Primitives inside one transaction. Lists that are passed in or asked for have at most [`ROWS_MAX`] elements
 /// (a longer `limit` is cut to it). Writing in a [`Mode::Read`] transaction is [`StoreError::Unavailable`].

@@ -15,7 +15,7 @@ use super::tally::{Tally, Turn};
 use super::{Command, Heard, Link, Mailbox, Progress, Transport};
 use crate::ambient::Clock;
 use crate::engine::Engine;
-use crate::sync::{Action, Event, Phase, Timer};
+use crate::sync::{Action, Event, Phase, Status, Timer};
 
 /// Runs the engine until the mailbox's stop is asked for. What is durable stays so whenever it ends.
 pub async fn run(engine: Engine, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>, mailbox: Mailbox) {
@@ -61,7 +61,9 @@ impl Task {
                 self.timers.clear();
             }
             let began_ms = self.clock.elapsed_ms();
+            let before = self.engine.status();
             self.turn(event).await;
+            say_what_is_in_the_way(&before, &self.engine.status());
             if self.engine.status().phase == Phase::Live {
                 self.stopped = None;
             }
@@ -163,6 +165,23 @@ impl Task {
             Action::Step(_) => debug_assert!(false, "the engine performs its steps itself"),
         }
         None
+    }
+}
+
+/// Logs what is tried in vain: each failure, and why a stream waits when that is new.
+fn say_what_is_in_the_way(before: &Status, now: &Status) {
+    let has_begun_to_wait = now.phase == Phase::Waiting && before.phase != Phase::Waiting;
+    if let Some(refusal) = now.last_refusal.as_ref().filter(|_| has_begun_to_wait) {
+        let (failures, in_vain) = (now.failures, now.in_vain);
+        let (reason, detail) = (refusal.reason.as_str(), &refusal.detail);
+        tracing::warn!(reason, detail, failures, in_vain, "not in session; will try again");
+    }
+    if let Some(refusal) = now.push_waits.as_ref().filter(|_| now.push_waits != before.push_waits) {
+        tracing::warn!(
+            reason = refusal.reason.as_str(),
+            detail = refusal.detail,
+            "the hub lets mutations wait"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use semantics::reason::{Reason, Refusal};
+use semantics::spelling;
 use toml::Table;
 
 use super::{Hubs, Joining, KEYS, Syncing, malformed};
@@ -21,7 +22,10 @@ pub(super) fn read(path: &Path) -> Result<Table, Refusal> {
     let table: Table = toml::from_str(&text).map_err(|e| malformed(format!("{name}: {}", e.message())))?;
     for (key, value) in &table {
         if !KEYS.contains(&key.as_str()) {
-            return Err(malformed(format!("{name}: unknown key {key}; did you mean {}?", nearest(key))));
+            return Err(malformed(format!(
+                "{name}: unknown key {key}; did you mean {}?",
+                spelling::nearest(key, KEYS)
+            )));
         }
         fits(key, value).map_err(|problem| malformed(format!("{name}: {key}: {problem}")))?;
     }
@@ -62,26 +66,4 @@ fn bounded(path: &Path, bytes_max: u64) -> Result<String, Refusal> {
         return Err(Refusal::new(Reason::TooLarge, format!("{at} is larger than {bytes_max} bytes")));
     }
     Ok(text)
-}
-
-/// The known key that is written most alike.
-fn nearest(key: &str) -> &'static str {
-    KEYS.into_iter().min_by_key(|known| distance(key, known)).unwrap_or_default()
-}
-
-/// How many letters are put in, taken out or changed between two words.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for letter in from.chars() {
-        let mut next = vec![row.first().map_or(0, |n| n + 1)];
-        for (pair, other) in row.windows(2).zip(&to) {
-            let [before, above] = pair else { continue };
-            let changed = before + usize::from(letter != *other);
-            let left = next.last().map_or(0, |n| n + 1);
-            next.push(changed.min(above + 1).min(left));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -42,8 +42,9 @@ fn the_keys_are_those_of_the_parts() {
         batch_changes: Some(1),
         batch_wait_s: Some(1),
         metrics_listen: Some("127.0.0.1:0".to_owned()),
+        compression: Some(Compression::None),
     };
-    let hubs = Hubs { hubs: vec![String::new()], compression: Some(Compression::None) };
+    let hubs = Hubs { hubs: vec![String::new()] };
     let mut keys: Vec<String> = vec!["data".to_owned()];
     for part in [Table::try_from(joining), Table::try_from(syncing), Table::try_from(hubs)] {
         keys.extend(part.unwrap().keys().cloned());
@@ -102,6 +103,8 @@ fn a_bad_value_is_refused_by_name() {
         ("type = 'toaster'", "type: "),
         ("domain = ''", "domain: "),
         ("token = 'a'\ntoken_file = 'b'", "token and token_file are both given"),
+        ("hubs = ['https://me:s3cret@hub']", "hubs: a URL with '@' names a user"),
+        ("hubs = ['https://hub:7420/path']", "goes on after the port"),
         ("data = 'elsewhere'", "data: a folder's own file cannot name another"),
     ] {
         let folder = Folder::with("bad", text);
@@ -136,4 +139,15 @@ fn a_token_is_never_shown_and_one_that_is_given_stands_for_the_files() {
     flags.joining.token_file = Some(folder.0.join("other"));
     let settings = settings.with(&flags.joining).unwrap();
     assert_eq!(settings.shown("token"), serde_json::Value::Null);
+}
+
+#[test]
+fn a_token_and_a_folder_that_cannot_be_used_are_found_by_the_check() {
+    let folder = Folder::with("odd", "token = 'hwo1_s3cret'");
+    let refusal = folder.settings().unwrap().check().unwrap_err();
+    assert_eq!(refusal.reason, Reason::JoinTokenInvalid);
+    assert!(refusal.detail.starts_with("token: ") && !refusal.detail.contains("s3cret"), "{refusal}");
+    let odd = folder.0.join(FILE);
+    let refusal = Settings::gather(Some(&odd), None).unwrap().check().unwrap_err();
+    assert!(refusal.detail.contains("is no folder: name a folder"), "{refusal}");
 }

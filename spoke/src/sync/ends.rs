@@ -1,14 +1,19 @@
 //! Ends: of connections, and of the machine.
 
 use semantics::reason::{Reason, Refusal};
+use semantics::session::Reconcile;
 
 use super::{Action, Phase, PushState, Step, Sync, Timer};
+
+/// So often in a row a new epoch is used at once; the first may already be the second thing that led nowhere.
+const EPOCHS_AT_ONCE: u32 = 2;
 
 impl Sync {
     pub(super) fn close(&mut self) -> Vec<Action> {
         let was_open = matches!(self.phase, Phase::Connecting | Phase::Greeting | Phase::Live);
         self.push = PushState::Idle;
         self.ack = None;
+        self.push_waits = None;
         self.is_caught_up = false;
         if was_open { vec![Action::Close] } else { Vec::new() }
     }
@@ -44,6 +49,7 @@ impl Sync {
     pub(super) fn reset(&mut self, step: Step) -> Vec<Action> {
         let mut actions = self.close();
         self.phase = Phase::Resetting;
+        self.backoff.began_anew();
         actions.push(Action::Step(step));
         actions
     }
@@ -69,12 +75,37 @@ impl Sync {
             Reason::Draining => {
                 let mut actions = self.close();
                 self.endpoints.failed(self.endpoints.current());
-                let delay = self.backoff.jittered(self.config.backoff_min_ms);
+                self.backoff.led_nowhere();
+                let delay = self.backoff.delay(&self.config);
                 actions.extend(self.wait(delay));
                 actions
             }
             reason if needs_a_person(reason) => self.stop(refusal),
             _ => self.ended(refusal),
+        }
+    }
+
+    pub(super) fn reconcile(&mut self, request: Reconcile) -> Vec<Action> {
+        self.reconciled = Some(request.clone());
+        vec![
+            Action::SetTimer { timer: Timer::Greeting, after_ms: self.config.answer_ms },
+            Action::Reconcile { endpoint: self.endpoints.current(), request },
+        ]
+    }
+
+    /// A page is settled. One that is followed by itself would come for ever; an epoch that does not help is tried
+    /// again ever less often.
+    pub(super) fn reconciled(&mut self, next: Option<Reconcile>) -> Vec<Action> {
+        match next {
+            Some(next) if self.reconciled.as_ref() == Some(&next) => {
+                self.ended(Refusal::new(Reason::Internal, "the hub's reconciliation does not get on"))
+            }
+            Some(next) => self.reconcile(next),
+            None if self.backoff.in_vain() <= EPOCHS_AT_ONCE => self.connect(),
+            None => {
+                let delay = self.backoff.delay(&self.config);
+                self.wait(delay)
+            }
         }
     }
 

@@ -57,6 +57,39 @@ async fn a_clock_that_steps_back_does_not_stamp_before_what_was_taken() {
     assert_eq!(body(&replica, "entity", "e").await, Some(json!({"t": 2})));
 }
 
+/// Pushes at a time of the spoke's own clock, and takes the answers.
+async fn push_at(replica: &Replica, hub: &mut Hub, now_ms: u64) {
+    let sent = replica.next_push(now_ms).await.unwrap().unwrap();
+    replica.settle(&hub.push(&sent), now_ms).await.unwrap().unwrap();
+}
+
+/// What the hub took since the last pong may be stamped after what was then allowed.
+#[tokio::test]
+async fn what_was_taken_since_the_last_pong_is_stamped_after_though_the_clock_steps_back() {
+    let (_, replica) = fresh().await;
+    let theirs = other().await;
+    let mut hub = Hub::default();
+    greet(&replica, &mut hub).await;
+    greet(&theirs, &mut hub).await;
+    hub.now_ms = NOW + 40_000;
+    let (fast_ms, back_ms) = (NOW + 95_000, NOW - 3_600_000 / 4);
+    // Somebody else's, with a clock as fast as the hub allows, and one of our own, before our clock is set.
+    theirs.write(put("entity", "theirs", json!({"t": 1})), fast_ms).await.unwrap();
+    push_at(&theirs, &mut hub, fast_ms).await;
+    pull(&replica, &hub).await;
+    replica.write(put("entity", "own", json!({"t": 1})), fast_ms).await.unwrap();
+    push_at(&replica, &mut hub, fast_ms).await;
+    for id in ["theirs", "own"] {
+        replica.write(put("entity", id, json!({"t": 2})), back_ms).await.unwrap();
+        push_at(&replica, &mut hub, back_ms).await;
+    }
+    pull(&replica, &hub).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new(), "nothing is refused for its stamp");
+    for id in ["theirs", "own"] {
+        assert_eq!(body(&replica, "entity", id).await, Some(json!({"t": 2})), "{id}");
+    }
+}
+
 fn time(item: &PushItem) -> (u64, u32) {
     match item {
         PushItem::Mutation(mutation) => (mutation.time.ms, mutation.time.counter),

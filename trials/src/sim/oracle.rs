@@ -11,6 +11,7 @@ use semantics::envelope::Record;
 use semantics::ids::{Dot, GroupId, Key, MutationId, NodeId, RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::outcome::{DotOutcome, Outcome};
+use semantics::reason::Reason;
 use semantics::session::Results;
 use semantics::view::View;
 
@@ -221,6 +222,10 @@ impl Log {
             let known = self.dots.get(&dot);
             let Some(known) = known else { return Err(format!("{dot} was answered and is not in the log")) };
             match &result.outcome {
+                // Whatever the clocks did: a spoke knows what it made its write on, and stamps after that.
+                Some(Outcome::Rejected(refusal)) if refusal.reason == Reason::StampBeforeBase => {
+                    return Err(format!("{dot} was refused for its stamp: {}", refusal.detail));
+                }
                 Some(outcome) => {
                     ensure!(*outcome == known.outcome, "{dot} was answered {outcome:?}, not {known:?}")
                 }

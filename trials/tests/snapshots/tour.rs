@@ -78,6 +78,9 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["node", "show", "laptop"]);
     tour.step("hubward", hub, &["node", "set", "laptop", "--capability", "light"]);
     tour.step("hubward", hub, &["node-type", "set", "edge", "--nothing"]);
+    tour.step("hubward", hub, &["node-type", "set", "mobile", "--kind", "entity", "--kind", "edge"]);
+    tour.step("hubward", hub, &["node-type", "set", "mobile", "--kind", "view"]);
+    tour.step("hubward", hub, &["node-type", "list"]);
     tour.step("hubward", hub, &["view", "set", "--node", "laptop", "--cell", "default"]);
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "viewer"]);
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "queen"]);
@@ -190,7 +193,7 @@ fn named_token(hub: &Hub) -> String {
 }
 
 /// Commands that are no group of others.
-fn leaves(program: &str, command: &clap::Command, all: &mut Vec<String>) {
+pub(super) fn leaves(program: &str, command: &clap::Command, all: &mut Vec<String>) {
     let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
     if below.is_empty() {
         all.push(program.to_owned());

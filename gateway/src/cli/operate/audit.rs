@@ -1,7 +1,9 @@
 //! Commands about who did what.
 
+mod asked;
 mod pages;
 mod verify;
+mod who;
 
 use clap::{Args, Subcommand, ValueEnum};
 use proto::v1;
@@ -12,12 +14,13 @@ use self::pages::{Fetched, Place, Places};
 use super::super::client::{At, Audit};
 use super::super::output::Printer;
 use super::{OfTenant, PAGE_SIZE, refused, seconds};
+use crate::rpc::audit::known::OUTCOMES;
 
 /// Entries shown when no limit is given.
 const LIMIT_DEFAULT: usize = 1_000;
 
 /// What the table shows of an entry.
-const COLUMNS: [&str; 8] = ["time_ms", "who", "event", "kind", "id", "revision", "reason", "count"];
+const COLUMNS: [&str; 9] = ["time_ms", "who", "who_id", "event", "kind", "id", "revision", "reason", "count"];
 
 /// Where entries come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +45,7 @@ pub(in super::super) struct List {
     /// Only changes or only access.
     #[arg(long, value_enum)]
     source: Option<Source>,
-    /// Only by this node (name or id), operator (TENANT/NAME), or by a name as this list shows it.
+    /// Only by this node (name or id), operator (TENANT/NAME), or one as this list shows it (node/NAME, address/IP).
     #[arg(long)]
     by: Option<String>,
     /// Not before: milliseconds since 1970-01-01 UTC, or so long ago, as 90s, 30m, 2h or 7d.
@@ -54,11 +57,11 @@ pub(in super::super) struct List {
     /// Only changes of records of this kind.
     #[arg(long)]
     kind: Option<String>,
-    /// Only these: applied, merged, conflicted, rejected, withdrawn, control, or an event of the access log.
-    #[arg(long)]
+    /// Only these; --help lists them.
+    #[arg(long, long_help = asked::events_help())]
     event: Option<String>,
-    /// Only those with this reason, such as PERMISSION_DENIED.
-    #[arg(long)]
+    /// Only those with this reason, such as PERMISSION_DENIED; --help lists them.
+    #[arg(long, long_help = asked::reasons_help())]
     reason: Option<String>,
     /// At most so many; what goes on after them is said, and how to list it.
     #[arg(long, default_value_t = LIMIT_DEFAULT, value_parser = at_least_one)]
@@ -69,8 +72,6 @@ pub(in super::super) struct List {
     #[command(flatten)]
     of: OfTenant,
 }
-
-const OUTCOMES: [&str; 6] = ["applied", "merged", "conflicted", "rejected", "withdrawn", "control"];
 
 impl AuditCommand {
     pub(in super::super) async fn run(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
@@ -84,6 +85,7 @@ impl AuditCommand {
 
 impl List {
     async fn show(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
+        self.check()?;
         let mut hub = at.audit().await?;
         let since_ms = moment("--since", self.since.as_deref(), now_ms)?;
         let until_ms = moment("--until", self.until.as_deref(), now_ms)?;
@@ -147,7 +149,10 @@ impl List {
         mut from: Place,
         (since_ms, until_ms): (Option<u64>, Option<u64>),
     ) -> Result<Fetched, Refusal> {
-        let who = self.who(at).await?;
+        let who = match &self.by {
+            Some(by) => who::asked(at, &self.of.tenant, by).await?,
+            None => String::new(),
+        };
         let mut fetched = Fetched::default();
         loop {
             let request = v1::ListAccessRequest {
@@ -161,7 +166,8 @@ impl List {
                 reason: self.reason.clone().unwrap_or_default(),
             };
             let page = hub.list_access(request).await.map_err(refused)?.into_inner();
-            let next = fetched.take(&from, page.entries.iter().map(access), &page.next_page_token, |_| true);
+            let rows = page.entries.iter().map(access);
+            let next = fetched.take(&from, rows, &page.next_page_token, |_| true);
             match next.filter(|_| fetched.len() <= self.limit) {
                 Some(next) => from = next,
                 None => return Ok(fetched),
@@ -171,24 +177,6 @@ impl List {
 
     fn is_for(&self, row: &Value) -> bool {
         self.reason.as_ref().is_none_or(|reason| row["reason"] == *reason)
-    }
-
-    /// A principal as the access log names it.
-    async fn who(&self, at: &At) -> Result<String, Refusal> {
-        let Some(by) = &self.by else { return Ok(String::new()) };
-        let is_id = by.len() == 32 && by.bytes().all(|b| b.is_ascii_hexdigit());
-        if by == "hub" || ["address/", "node/", "operator/"].iter().any(|sort| by.starts_with(sort)) {
-            return Ok(by.clone());
-        }
-        if by.contains('/') {
-            return Ok(format!("operator/{by}"));
-        }
-        if is_id {
-            return Ok(format!("node/{by}"));
-        }
-        let request = v1::GetNodeRequest { tenant: self.of.tenant.clone(), node: by.clone() };
-        let found = at.connect().await?.get_node(request).await.map_err(refused)?.into_inner();
-        Ok(format!("node/{}", hex::encode(found.node.unwrap_or_default().node)))
     }
 }
 
@@ -207,12 +195,12 @@ fn moment(name: &str, text: Option<&str>, now_ms: u64) -> Result<Option<u64>, Re
 }
 
 fn change(change: &v1::ChangeEntry) -> Value {
-    let name = change.author_name.as_str();
+    let (who, who_id) = who::author(change);
     json!({
         "source": "commits",
         "time_ms": change.time_ms,
-        "who": if name.is_empty() { hex::encode(&change.author) } else { name.to_owned() },
-        "author": hex::encode(&change.author),
+        "who": who,
+        "who_id": who_id,
         "event": change.outcome,
         "kind": change.kind,
         "id": change.id,
@@ -224,8 +212,9 @@ fn change(change: &v1::ChangeEntry) -> Value {
 }
 
 fn access(entry: &v1::AccessEntry) -> Value {
+    let (who, who_id) = who::principal(entry);
     let mut row = json!({
-        "source": "access", "number": entry.number, "time_ms": entry.time_ms, "who": entry.who,
+        "source": "access", "number": entry.number, "time_ms": entry.time_ms, "who": who, "who_id": who_id,
         "event": entry.event,
     });
     if let (Value::Object(row), Ok(Value::Object(details))) =

@@ -54,12 +54,12 @@ pub(in crate::cli) enum NodeTypes {
         #[command(flatten)]
         of: OfTenant,
     },
-    /// Sets what nodes of a type can do that declare nothing themselves.
+    /// Sets what nodes of a type can do that declare nothing themselves, and what they see when they join.
     Set {
         /// desktop, cloud, mobile, edge or agent.
         node_type: String,
         #[command(flatten)]
-        can: Can,
+        set: TypeSet,
         #[command(flatten)]
         of: OfTenant,
     },
@@ -77,6 +77,34 @@ pub(in crate::cli) struct Can {
     /// What it would be without having been set.
     #[arg(long)]
     reset: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(in crate::cli) struct TypeSet {
+    /// Something it can do; may be given several times. Without, what the type can do by itself.
+    #[arg(long = "capability", value_name = "NAME", conflicts_with_all = ["nothing", "reset"])]
+    capabilities: Vec<String>,
+    /// It can do nothing at all.
+    #[arg(long, conflicts_with = "reset")]
+    nothing: bool,
+    /// A kind that its nodes see from the start, in their domain; may be given several times. Without, every kind.
+    #[arg(long = "kind", value_name = "KIND", conflicts_with = "reset")]
+    kinds: Vec<String>,
+    /// What it would be without having been set.
+    #[arg(long)]
+    reset: bool,
+}
+
+impl TypeSet {
+    fn asked(self) -> (Option<v1::Capabilities>, Option<v1::Kinds>) {
+        let can = self.nothing || !self.capabilities.is_empty();
+        let sees = !self.kinds.is_empty();
+        (
+            can.then_some(v1::Capabilities { names: self.capabilities }),
+            sees.then_some(v1::Kinds { names: self.kinds }),
+        )
+    }
 }
 
 impl Can {
@@ -148,11 +176,11 @@ impl NodeTypes {
                 let request = v1::ListNodeTypesRequest { tenant: of.tenant };
                 let found = hub.list_node_types(request).await.map_err(refused)?.into_inner();
                 let rows = found.node_types.iter().map(show::node_type).collect();
-                out.list("node_types", rows, &["type", "capabilities", "set"]);
+                out.list("node_types", rows, &["type", "capabilities", "kinds", "set"]);
             }
-            Self::Set { node_type, can, of } => {
-                let capabilities = can.asked();
-                let request = v1::SetNodeTypeRequest { tenant: of.tenant, node_type, capabilities };
+            Self::Set { node_type, set, of } => {
+                let (capabilities, kinds) = set.asked();
+                let request = v1::SetNodeTypeRequest { tenant: of.tenant, node_type, capabilities, kinds };
                 let done = hub.set_node_type(request).await.map_err(refused)?.into_inner();
                 out.object(&json!({"revision": done.revision}));
             }

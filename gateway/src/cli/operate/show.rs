@@ -37,7 +37,8 @@ pub(super) fn node(node: &v1::NodeView) -> Value {
 }
 
 pub(super) fn node_type(row: &v1::NodeTypeView) -> Value {
-    json!({"type": row.node_type, "capabilities": row.capabilities, "set": row.assigned})
+    let kinds = row.kinds.as_ref().map(|kinds| &kinds.names);
+    json!({"type": row.node_type, "capabilities": row.capabilities, "kinds": kinds, "set": row.assigned})
 }
 
 /// What a writer was heard to be; of a node, the writer heard last.

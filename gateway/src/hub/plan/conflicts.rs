@@ -113,7 +113,15 @@ impl Draft<'_> {
         along.collect()
     }
 
-    fn write_conflict(&mut self, subject: &Key, path: String, id: RecordId, conflict: &Conflict, salt: Salt) {
+    /// Writes a conflict record as the next revision; the record it is about has it among its open ones while it is.
+    pub(super) fn write_conflict(
+        &mut self,
+        subject: &Key,
+        path: String,
+        id: RecordId,
+        conflict: &Conflict,
+        salt: Salt,
+    ) {
         let (Some(key), Some(current)) = (control_key(kind::CONFLICT, id.as_str()), self.current(subject))
         else {
             return;
@@ -134,8 +142,11 @@ impl Draft<'_> {
         self.hold(subject, &id, conflict);
         self.place(row);
         if let Some(mut current) = self.current(subject).cloned() {
-            if current.pointer.open.iter().all(|open| open.id != id) {
-                current.pointer.open.push(OpenConflict { path, id });
+            let open = &mut current.pointer.open;
+            if !conflict.open {
+                open.retain(|open| open.id != id);
+            } else if open.iter().all(|open| open.id != id) {
+                open.push(OpenConflict { path, id });
             }
             self.current.insert(subject.clone(), current);
         }
@@ -143,24 +154,18 @@ impl Draft<'_> {
 
     /// Keeps the revisions that an open conflict names, and lets go of those it no longer does.
     fn hold(&mut self, subject: &Key, id: &RecordId, conflict: &Conflict) {
-        let now = named(conflict);
-        let before = self.known.conflict(id).map(|before| named(&before)).unwrap_or_default();
+        let now = conflict.named();
+        let before = self.known.conflict(id).map(|before| before.named()).unwrap_or_default();
         let open = self.current(subject).map(|current| current.pointer.open.clone()).unwrap_or_default();
         let others: BTreeSet<Revision> = open
             .iter()
             .filter(|other| other.id != *id)
             .filter_map(|other| self.known.conflict(&other.id))
-            .flat_map(|other| named(&other))
+            .flat_map(|other| other.named())
             .collect();
         for revision in before.difference(&now).filter(|revision| !others.contains(revision)) {
             self.holds.entry(*revision).or_insert(false);
         }
         self.holds.extend(now.into_iter().map(|revision| (revision, true)));
     }
-}
-
-/// The revisions that a conflict names.
-pub(crate) fn named(conflict: &Conflict) -> BTreeSet<Revision> {
-    let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
-    sides.chain([conflict.ancestor]).filter(|revision| *revision != Revision::ZERO).collect()
 }

@@ -3,8 +3,9 @@
 //! - The database remembers on which line of its history hubs last wrote, and whether a standby held their commits
 //!   before they were answered. The mark travels to standbys with everything else.
 //! - A hub that opens a later line takes it as it is when commits were held by a standby before: nothing that was
-//!   answered is missing. When they were not, the end of the logs may be missing: in one transaction, and before
-//!   anything else is written, every log becomes a new one that names the old one.
+//!   answered is missing. When they were not, or when the server was told to end its recovery at a point in time, the
+//!   end of the logs may be missing: in one transaction, and before anything else is written, every log becomes a new
+//!   one that names the old one.
 //! - A store serves on one line only. A connection that would lead to another is refused, and the store says that the
 //!   database has moved: who used it forgets what it knows and opens the store again.
 
@@ -42,11 +43,11 @@ enum Step {
 
 fn step(mark: Option<&Standing>, now: &Standing) -> Step {
     match mark {
-        Some(mark) if mark == now => Step::Nothing,
+        Some(mark) if (mark.line, mark.is_synchronous) == (now.line, now.is_synchronous) => Step::Nothing,
         Some(mark)
             if mark.line.system == now.line.system
                 && now.line.timeline > mark.line.timeline
-                && !mark.is_synchronous =>
+                && (!mark.is_synchronous || now.has_target) =>
         {
             Step::Renew
         }
@@ -222,7 +223,11 @@ mod tests {
     use super::*;
 
     fn at(system: i64, timeline: i64, is_synchronous: bool) -> Standing {
-        Standing { line: Line { system, timeline }, is_synchronous }
+        Standing { line: Line { system, timeline }, is_synchronous, has_target: false }
+    }
+
+    fn ended_early(standing: Standing) -> Standing {
+        Standing { has_target: true, ..standing }
     }
 
     #[test]
@@ -234,6 +239,9 @@ mod tests {
             (Some(at(1, 1, false)), at(1, 2, false), Step::Renew),
             (Some(at(1, 1, false)), at(1, 3, true), Step::Renew),
             (Some(at(1, 1, true)), at(1, 2, false), Step::Mark),
+            // A recovery to a point in time lacks what came after it, whoever held that.
+            (Some(at(1, 1, true)), ended_early(at(1, 2, false)), Step::Renew),
+            (Some(at(1, 2, true)), ended_early(at(1, 2, true)), Step::Nothing),
             // A copy in another database numbers its own lines.
             (Some(at(1, 1, false)), at(2, 7, false), Step::Mark),
         ] {

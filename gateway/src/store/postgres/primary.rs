@@ -22,7 +22,9 @@ const READ_WRITE: [&str; 2] = ["target_session_attrs=read-write", "target_sessio
 const STANDING: &str = "select (select system_identifier from pg_control_system()), \
      case when pg_is_in_recovery() then null \
      else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint end, \
-     current_setting('synchronous_standby_names') <> '' and current_setting('synchronous_commit') <> 'local'";
+     current_setting('synchronous_standby_names') <> '' and current_setting('synchronous_commit') <> 'local', \
+     exists (select from unnest(array['', '_lsn', '_name', '_time', '_xid']) as targets (name) \
+     where coalesce(current_setting('recovery_target' || name, true), '') <> '')";
 
 /// A line of a database's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,14 +43,18 @@ pub(super) struct Standing {
     pub(super) line: Line,
     /// Whether a commit is answered only when a standby holds it too.
     pub(super) is_synchronous: bool,
+    /// Whether it was told to end its recovery at a point of its own: what came after is not there, whatever any
+    /// standby had. The settings stay when the recovery is over. Of the server, so it is not remembered.
+    #[serde(skip)]
+    pub(super) has_target: bool,
 }
 
 /// What a connected server says of itself; `None` for a standby.
 pub(super) async fn standing(connection: &mut PgConnection) -> Result<Option<Standing>, sqlx::Error> {
     let row = sqlx::query(STANDING).fetch_one(connection).await?;
-    let (system, timeline, is_synchronous) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let timeline: Option<i64> = timeline;
-    Ok(timeline.map(|timeline| Standing { line: Line { system, timeline }, is_synchronous }))
+    let (system, timeline) = (row.try_get(0)?, row.try_get::<Option<i64>, _>(1)?);
+    let (is_synchronous, has_target) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(timeline.map(|timeline| Standing { line: Line { system, timeline }, is_synchronous, has_target }))
 }
 
 /// The servers that a URL names: `postgres://USER@HOST:PORT,HOST:PORT/DATABASE`.

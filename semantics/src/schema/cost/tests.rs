@@ -37,6 +37,16 @@ fn a_short_schema_of_countless_looks_is_too_large() {
 }
 
 #[test]
+fn what_a_check_may_cost_grows_with_the_body_the_looks_and_the_patterns() {
+    let looks = |schema: &Value| CompiledSchema::compile(schema).unwrap().looks(1_000);
+    assert_eq!(looks(&json!(true)), 0, "nothing is checked");
+    assert_eq!(looks(&json!({"type": "object"})), 1_000);
+    let twice = |next: Value| json!({"allOf": [next, next]});
+    assert!(looks(&chain(7, json!(true), twice)) >= 128_000);
+    assert_eq!(looks(&json!({"properties": {"a": {"pattern": "^x*$"}}})), 64_000);
+}
+
+#[test]
 fn a_chain_of_references_longer_than_a_stack_is_too_large() {
     assert_eq!(reason_of(&chain(1_500, json!(true), |next| next)), Reason::TooLarge);
     let again = json!({"additionalProperties": {"$ref": "#/$defs/d0"}});

@@ -10,6 +10,7 @@ use semantics::reason::Refusal;
 use serde::{Deserialize, Serialize};
 
 use super::error::damaged;
+use super::seal::{sealed, unsealed};
 use crate::error::StoreError;
 use crate::replica::entry::{Entry, EntryState};
 
@@ -100,6 +101,21 @@ pub(super) fn record_of(what: &'static str, key: &[u8], bytes: &[u8]) -> Result<
     if record.key == key { Ok(record) } else { Err(wrong(format!("holds {}", record.key))) }
 }
 
+/// A record that has no digest beside it, with a sum over it and the place it belongs to.
+pub(super) fn sealed_record(place: &[&[u8]], record: &Record) -> Vec<u8> {
+    sealed(place, &record_bytes(record))
+}
+
+/// Such a record read back; the place begins with its key.
+pub(super) fn unsealed_record(
+    what: &'static str,
+    place: &[&[u8]],
+    bytes: &[u8],
+) -> Result<Record, StoreError> {
+    let key = place.first().copied().unwrap_or_default();
+    record_of(what, key, unsealed(what, place, bytes)?)
+}
+
 /// A digest read back.
 pub(super) fn digest_of(bytes: &[u8]) -> Result<Digest, StoreError> {
     Digest::from_slice(bytes).map_err(|e| damaged("confirmed layer", e))
@@ -143,12 +159,13 @@ pub(super) fn entry_bytes(entry: &Entry) -> Result<Vec<u8>, StoreError> {
         base_body: entry.base_body.clone(),
         rest: serde_json::to_vec(&rest).map_err(|e| StoreError::Unavailable(e.to_string()))?,
     };
-    Ok(stored.encode_to_vec())
+    Ok(sealed(&[entry.id().as_bytes()], &stored.encode_to_vec()))
 }
 
 /// An entry read back.
 pub(super) fn entry_of(id: &[u8], bytes: &[u8]) -> Result<Entry, StoreError> {
     let wrong = |why: String| damaged("outbox", format!("mutation {}: {why}", hex::encode(id)));
+    let bytes = unsealed("outbox", &[id], bytes)?;
     let stored = StoredEntry::decode(bytes).map_err(|e| wrong(e.to_string()))?;
     let mutation = Mutation::from_wire(&stored.mutation).map_err(|e| wrong(e.to_string()))?;
     if mutation.id.as_bytes() != id {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::batch::{marks, pieces, row_marks};
 use super::codec::{
     KEY_END, column, digest_of, key_bytes, key_of, kind_bytes, limit, number, record_bytes, record_of,
-    revision_column,
+    revision_column, sealed_record, unsealed_record,
 };
 use super::error::failed;
 use crate::error::StoreError;
@@ -139,7 +139,7 @@ pub(super) async fn pending_get(
             query = query.bind(key_bytes(key));
         }
         for (key, record) in query.fetch_all(&mut *conn).await.map_err(failed)? {
-            let record = record_of("pending layer", &key, &record)?;
+            let record = unsealed_record("pending layer", &[&key], &record)?;
             found.insert(record.key.clone(), record);
         }
     }
@@ -154,7 +154,9 @@ pub(super) async fn pending_put(conn: &mut SqliteConnection, records: &[Record])
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for record in records {
-            query = query.bind(key_bytes(&record.key)).bind(record_bytes(record));
+            let key = key_bytes(&record.key);
+            let bytes = sealed_record(&[&key], record);
+            query = query.bind(key).bind(bytes);
         }
         query.execute(&mut *conn).await.map_err(failed)?;
     }
@@ -170,7 +172,7 @@ pub(super) async fn pending_page(
     let sql = "select key, record from pending where key >= ? and key < ? order by key limit ?";
     let query = sqlx::query_as::<_, PendingColumns>(sql).bind(from).bind(to).bind(limit(rows));
     let rows = query.fetch_all(conn).await.map_err(failed)?;
-    rows.into_iter().map(|(key, record)| record_of("pending layer", &key, &record)).collect()
+    rows.into_iter().map(|(key, record)| unsealed_record("pending layer", &[&key], &record)).collect()
 }
 
 pub(super) async fn staging_put(conn: &mut SqliteConnection, items: &[Staged]) -> Result<(), StoreError> {
@@ -184,15 +186,12 @@ pub(super) async fn staging_put(conn: &mut SqliteConnection, items: &[Staged]) -
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for item in items {
             let (revision, is_change) = item.rank();
+            let (key, revision) = (key_bytes(item.key()), column(revision.0)?);
             let record = match item {
-                Staged::Change(change) => record_bytes(&change.record),
+                Staged::Change(change) => sealed_record(&[&key, &revision.to_be_bytes()], &change.record),
                 Staged::Departure(_) => Vec::new(),
             };
-            query = query
-                .bind(key_bytes(item.key()))
-                .bind(column(revision.0)?)
-                .bind(i64::from(is_change))
-                .bind(record);
+            query = query.bind(key).bind(revision).bind(i64::from(is_change)).bind(record);
         }
         query.execute(&mut *conn).await.map_err(failed)?;
     }
@@ -212,10 +211,11 @@ pub(super) async fn staging_page(
 }
 
 fn staged_of((key, revision, is_change, record): StagedColumns) -> Result<Staged, StoreError> {
+    let place: [&[u8]; 2] = [&key, &revision.to_be_bytes()];
     let revision = Revision(number(revision)?);
-    if is_change == 0 {
+    if is_change == 0 && record.is_empty() {
         return Ok(Staged::Departure(Departure { revision, key: key_of(&key)? }));
     }
-    let record = record_of("staging area", &key, &record)?;
+    let record = unsealed_record("staging area", &place, &record)?;
     Ok(Staged::Change(Box::new(Change { revision, record })))
 }

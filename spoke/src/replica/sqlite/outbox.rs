@@ -13,7 +13,7 @@ use super::codec::{
 use super::error::{damaged, failed};
 use crate::error::StoreError;
 use crate::replica::entry::Entry;
-use crate::replica::store::OutboxTotals;
+use crate::replica::store::{OutboxTotals, ROWS_MAX};
 
 type Columns = (Vec<u8>, Vec<u8>);
 type TotalColumns = (i64, i64, i64, i64, i64, i64);
@@ -251,4 +251,56 @@ pub(super) async fn save_totals(
         query = query.bind(column(number)?);
     }
     query.execute(conn).await.map(|_| ()).map_err(failed)
+}
+
+type WholeRow =
+    (Vec<u8>, i64, Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, i64, i64, Option<i64>, Vec<u8>);
+
+/// Rows that a look-up would not find, or find in the wrong place: their columns are not those of their entries. Then
+/// whether the sums are those of the rows.
+pub(super) async fn check(
+    conn: &mut SqliteConnection,
+    findings_max: usize,
+) -> Result<Vec<String>, StoreError> {
+    let (mut found, mut totals, mut after) = (Vec::new(), OutboxTotals::default(), Vec::new());
+    loop {
+        let sql = "select id, place, key, after, group_id, group_index, state, n, revision, entry from outbox \
+                   where id > ? order by id limit ?";
+        let query = sqlx::query_as::<_, WholeRow>(sql).bind(after).bind(limit(ROWS_MAX));
+        let rows = query.fetch_all(&mut *conn).await.map_err(failed)?;
+        let Some(last) = rows.last() else { break };
+        after = last.0.clone();
+        for row in &rows {
+            match entry_of(&row.0, &row.9) {
+                Ok(entry) => {
+                    let state = state_column(&entry.state);
+                    *count(&mut totals, state)? += 1;
+                    totals.entries += 1;
+                    totals.bytes = totals.bytes.saturating_add(entry.bytes());
+                    if !stands_for(row, &entry)? && found.len() < findings_max {
+                        found.push(format!("outbox: mutation {} is listed as another", entry.id()));
+                    }
+                }
+                Err(error) if found.len() < findings_max => found.push(error.to_string()),
+                Err(_) => {}
+            }
+        }
+    }
+    if found.is_empty() && load_totals(conn).await? != totals {
+        found.push("outbox: the sums over it are not those of its entries".to_owned());
+    }
+    Ok(found)
+}
+
+fn stands_for(row: &WholeRow, entry: &Entry) -> Result<bool, StoreError> {
+    let group = entry.mutation.group;
+    let (_, place, key, after, group_id, group_index, state, n, revision, _) = row;
+    Ok(*place == column(entry.order)?
+        && *key == key_bytes(&entry.mutation.key)
+        && *after == entry.after.map(|after| after.as_bytes().to_vec())
+        && *group_id == group.map(|group| group.id.as_bytes().to_vec())
+        && *group_index == group.map(|group| i64::from(group.index))
+        && *state == state_column(&entry.state)
+        && *n == column(entry.mutation.dot.n)?
+        && *revision == entry.answered_revision().map(revision_column).transpose()?)
 }

@@ -9,12 +9,18 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::codec::{cell_bytes, cell_of};
 use super::error::failed;
+use super::seal::{sealed, unsealed};
 use super::{changes, kept, layers, outbox};
 use crate::error::StoreError;
 use crate::replica::entry::Entry;
 use crate::replica::store::{
     ChangesKept, ConfirmedRow, Kept, MetaKey, Mode, OutboxTotals, Range, ReplicaTxn, Staged, VisibleChange,
 };
+
+/// The position of a catch-up is sealed by the hub, and may begin with any byte.
+fn is_sealed(key: MetaKey) -> bool {
+    key != MetaKey::Resume
+}
 
 /// Dropping it rolls back.
 pub(super) struct Txn {
@@ -57,15 +63,22 @@ impl Txn {
 #[async_trait]
 impl ReplicaTxn for Txn {
     async fn meta_get(&mut self, key: MetaKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let query = sqlx::query_scalar("select value from meta where name = ?").bind(key.as_str());
-        query.fetch_optional(self.conn()).await.map_err(failed)
+        let name = key.as_str();
+        let query = sqlx::query_scalar::<_, Vec<u8>>("select value from meta where name = ?").bind(name);
+        let value = query.fetch_optional(self.conn()).await.map_err(failed)?;
+        match value {
+            Some(value) if is_sealed(key) => Ok(Some(unsealed("meta", &[name.as_bytes()], &value)?.to_vec())),
+            value => Ok(value),
+        }
     }
     async fn meta_put(&mut self, key: MetaKey, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let name = key.as_str().as_bytes();
         let query = match value {
             Some(value) => {
+                let value = if is_sealed(key) { sealed(&[name], value) } else { value.to_vec() };
                 let sql = "insert into meta (name, value) values (?, ?) \
                            on conflict (name) do update set value = excluded.value";
-                sqlx::query(sql).bind(key.as_str()).bind(value.to_vec())
+                sqlx::query(sql).bind(key.as_str()).bind(value)
             }
             None => sqlx::query("delete from meta where name = ?").bind(key.as_str()),
         };

@@ -1,0 +1,3 @@
+-- No table changes. From here on what is stored in meta, pending, outbox, kept and staging begins with a sum over itself,
+-- which the version before cannot read: this number tells it so. What is there already has no sum until it is written
+-- again.
