@@ -97,6 +97,10 @@ faults! {
     HeldRowPruned = "held_row_pruned",
     /// A log that went on from a backup keeps the id of the one before.
     LogIdKept = "log_id_kept",
+    /// A hub that lost commits takes who holds their answers for a copied replica.
+    LossTakenForCopy = "loss_taken_for_copy",
+    /// A catch-up goes on in whatever the log has become.
+    ResumeNotCompared = "resume_not_compared",
     /// A copied replica is given the epoch of the one it was copied from.
     EpochKeptByCopy = "epoch_kept_by_copy",
 }

@@ -43,10 +43,11 @@ pub fn run(seed: u64, level: Level, tail_lines: usize) -> Result<Report, Box<Fai
 /// As [`run`].
 pub fn run_plan(plan: &Plan, tail_lines: usize) -> Result<Report, Box<Failure>> {
     let (seed, (profile, rng)) = (plan.seed, Plan::begin(plan.seed, plan.level));
+    let until_ms = profile.chaos_ms.max(plan.end_ms());
     let mut world = World::new(profile, rng, Trace::new(tail_lines));
     plan.operations.iter().for_each(|operation| world.at(operation.at_ms, Event::Operation(*operation)));
     world.note(|| format!("seed {seed}: {profile:?}"));
-    let done = world.set_up().and_then(|()| world.run_until(profile.chaos_ms)).and_then(|()| world.heal());
+    let done = world.set_up().and_then(|()| world.run_until(until_ms)).and_then(|()| world.heal());
     let World { steps, trace, stats, mut reached, ctx, .. } = world;
     ctx.lock().crashed.iter().for_each(|at| reached.hub(*at));
     match done {

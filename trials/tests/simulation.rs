@@ -11,15 +11,15 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use trials::sim::points::Reached;
+use trials::sim::points::{Point, Reached};
 use trials::sim::{Failure, Level, Plan, Report, Stats, TAIL_LINES, run, run_plan};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 2_000;
-/// So many seeds reach at least nine of ten crash points; which ones is printed.
-const SEEDS_FOR_POINTS: usize = 2_000;
+/// Runs towards one crash point until something dies there.
+const RUNS_PER_POINT_MAX: usize = 100;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
 /// Most runs with which a plan is cut down.
@@ -61,9 +61,37 @@ fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Failure>) {
     (reports, failures)
 }
 
-/// How many crash points there are, and those where nothing died.
-fn missing(reports: &[Report]) -> (usize, Vec<String>) {
-    reports.iter().fold(Reached::default(), |reached, report| reached.and(report.reached)).missing()
+fn reached(reports: &[Report]) -> Reached {
+    reports.iter().fold(Reached::default(), |reached, report| reached.and(report.reached))
+}
+
+/// Writes a plan down and says how it is run again.
+fn write_down(plan: &Plan, name: &str) -> String {
+    let file = format!("target/plan-{name}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, plan.to_string()).unwrap();
+    format!("make sim PLAN={file}")
+}
+
+/// Runs worlds in which whoever comes to a point dies there, until something did. Whether it did.
+fn die_at(point: Point, reached: &Mutex<Reached>) -> bool {
+    let seeds = (1..).filter(|seed| Plan::may_lead(point, *seed)).take(RUNS_PER_POINT_MAX);
+    for plan in seeds.map(|seed| Plan::towards(point, seed)) {
+        if reached.lock().unwrap().holds(point) {
+            return true;
+        }
+        match run_plan(&plan, TAIL_LINES) {
+            Ok(report) => {
+                let mut reached = reached.lock().unwrap();
+                *reached = reached.and(report.reached);
+            }
+            Err(failure) => {
+                panic!("\n{failure}\n{}", write_down(&plan, &point.to_string().replace(':', "-")))
+            }
+        }
+    }
+    reached.lock().unwrap().holds(point)
 }
 
 fn print(reports: &[Report]) {
@@ -76,9 +104,6 @@ fn print(reports: &[Report]) {
     }
     let pages = reports.iter().filter(|report| report.stats.pages_max >= 3).count();
     println!("{pages:>5} of {total} seeds with a catch-up of three pages or more");
-    let (points, missing) = missing(reports);
-    println!("crash points: {} of {points} reached", points - missing.len());
-    missing.iter().for_each(|name| println!("not reached: {name}"));
     println!("{:>5} events in all", reports.iter().map(|report| report.steps).sum::<u64>());
 }
 
@@ -101,16 +126,9 @@ fn run_one(plan: &Plan) {
     if number("SHRINK").is_some() {
         let smaller = plan.shrink(SHRINK_RUNS_MAX, |plan| run_plan(plan, 0).is_err());
         let what = run_plan(&smaller, lines).unwrap_err();
-        let file = format!("target/plan-{}", plan.seed);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, smaller.to_string()).unwrap();
         println!("{smaller}{what}");
-        println!(
-            "{} of {} operations: make sim PLAN={file}",
-            smaller.operations.len(),
-            plan.operations.len()
-        );
+        let again = write_down(&smaller, &plan.seed.to_string());
+        println!("{} of {} operations: {again}", smaller.operations.len(), plan.operations.len());
     }
     panic!("\n{failure}\n1 seeds, 0 passed");
 }
@@ -135,19 +153,48 @@ fn simulation_of_many_seeds() {
     if level() >= Level::Network {
         assert!(all_three * 10 >= reports.len() * 3, "only {all_three} seeds had all three");
     }
-    if level() == Level::Copies && reports.len() >= SEEDS_FOR_POINTS {
-        let (points, missing) = missing(&reports);
-        assert!(missing.len() * 10 <= points, "nothing died at {missing:?}");
+    let by_luck = reached(&reports).missing().len();
+    println!("crash points: {} of {} reached by luck", Point::all().count() - by_luck, Point::all().count());
+}
+
+#[test]
+fn seeds_in_which_something_dies_at_each_crash_point() {
+    if asked().is_some() {
+        return;
     }
+    let next = AtomicUsize::new(0);
+    let only = std::env::var("POINT").ok().and_then(|name| Point::named(&name));
+    let points: Vec<Point> = Point::all().filter(|point| only.is_none_or(|only| only == *point)).collect();
+    let by_then: Mutex<Reached> = Mutex::default();
+    let missed: Mutex<Vec<String>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !die_at(*point, &by_then) {
+                        missed.lock().unwrap().push(point.to_string());
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().unwrap();
+    println!("crash points: {} of {} reached", points.len() - missed.len(), points.len());
+    assert!(missed.is_empty(), "nothing died at {missed:?}");
 }
 
 #[test]
 fn a_plan_is_read_back_as_it_was_written_down() {
     let plan = Plan::draw(7, level());
     assert_eq!(Plan::read(&plan.to_string()), Ok(plan.clone()));
-    for damaged in
-        ["", "seed 7", "seed 7 level none", "seed 7 level calm\n5 dance 1", "seed 7 level calm\n5 tidy"]
-    {
+    for damaged in [
+        "",
+        "seed 7",
+        "seed 7 level none",
+        "seed 7 level calm\n5 dance 1",
+        "seed 7 level calm\n5 tidy",
+        "seed 7 level calm\n5 die hub:nowhere 1",
+    ] {
         assert!(Plan::read(damaged).is_err(), "{damaged}");
     }
     let hash =

@@ -8,7 +8,7 @@ use semantics::commit::Head;
 use semantics::cursor::{Change, Cursor, Cut, Next, Page};
 use semantics::delivery::Reader;
 use semantics::fault::Fault;
-use semantics::ids::{Digest, Key, LogId, Revision};
+use semantics::ids::{CommitNumber, Digest, Key, LogId, Revision};
 use semantics::lthash::LtHash;
 use semantics::reason::Reason;
 use semantics::view::View;
@@ -39,6 +39,8 @@ struct Position {
     log_id: LogId,
     /// The reader's last cut.
     origin: Option<Cursor>,
+    /// Where the log ended when the last page was read: nothing that was sent lies beyond.
+    end: End,
     /// No state older than this revision's has been sent or is held; a horizon above it ends the catch-up.
     floor: Revision,
     /// View record of the reader's last cut.
@@ -57,6 +59,13 @@ struct Position {
     leased_ms: u64,
     /// When the first page was given, milliseconds since 1970-01-01 UTC.
     started_ms: u64,
+}
+
+/// An end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct End {
+    commit: CommitNumber,
+    chain: Digest,
 }
 
 /// Where a backfill stands.
@@ -110,7 +119,7 @@ impl Hub {
             Some(position) => position,
             None => self.first_position(&read.head, own.view_revision),
         };
-        position.check(&read.head)?;
+        self.check_position(who, &mut position, &read.head).await?;
         if position.view != own.view_revision {
             if self.change_view(who, &mut position, &own).await? {
                 return self.empty_page(who, &mut position, own).await;
@@ -169,7 +178,7 @@ impl Hub {
             ..PointerQuery::default()
         };
         let read = self.store().pointer_page(&who.tenant, &query).await?;
-        position.check(&read.head)?;
+        self.check_position(who, position, &read.head).await?;
         let wanted = crate::store::Wanted { keys: own_keys(who), ..crate::store::Wanted::default() };
         let own = self.own(who, &self.store().load(&who.tenant, &wanted).await?.current)?;
         if own.view_revision != position.view {
@@ -242,6 +251,7 @@ impl Hub {
         Position {
             log_id: head.log_id,
             origin: None,
+            end: End::of(head),
             floor: head.revision,
             base_view: view,
             view,
@@ -259,6 +269,7 @@ impl Hub {
         Ok(Position {
             log_id: cursor.log_id,
             origin: Some(*cursor),
+            end: End { commit: cursor.commit, chain: cursor.chain },
             floor: cursor.revision,
             base_view: cursor.view_revision,
             view: cursor.view_revision,
@@ -281,7 +292,40 @@ impl Hub {
         Ok(position)
     }
 
+    /// Checks that a position is of this log as a page of it has just been read, and still served. A log put back
+    /// to before the position's last page may have gone on past it with other commits: the chain tells.
+    async fn check_position(
+        &self,
+        who: &Principal,
+        position: &mut Position,
+        head: &Head,
+    ) -> Result<(), HubError> {
+        position.check(head)?;
+        let end = std::mem::replace(&mut position.end, End::of(head));
+        if Fault::ResumeNotCompared.is_planted() {
+            return Ok(());
+        }
+        let forked = |detail: String| Err(HubError::new(Reason::LogForked, detail));
+        if end.commit > head.commit {
+            return forked(format!("the log ends at commit {}, before {}", head.commit, end.commit));
+        }
+        if end.commit == head.commit || end.commit == CommitNumber::ZERO {
+            let is_it = end.commit == CommitNumber::ZERO || end.chain == head.chain;
+            return if is_it { Ok(()) } else { forked(other_chain(end.commit)) };
+        }
+        // The floor lies at or below it, so it is not pruned.
+        let before = CommitNumber(end.commit.0 - 1);
+        let found = self.store().commits_after(&who.tenant, before, 1).await?;
+        match found.first() {
+            Some(commit) if (commit.number, commit.chain) == (end.commit, end.chain) => Ok(()),
+            _ => forked(other_chain(end.commit)),
+        }
+    }
+
     /// Whether a resume position goes on from this cursor.
+    ///
+    /// # Errors
+    /// LOG_FORKED when its last page was of commits that the log does not have; store errors.
     pub(super) async fn resumes(
         &self,
         who: &Principal,
@@ -289,7 +333,15 @@ impl Hub {
         cursor: Option<&Cursor>,
     ) -> Result<bool, HubError> {
         match self.position_from(who, bytes).await {
-            Ok(position) => Ok(position.origin.as_ref() == cursor),
+            Ok(position) if position.origin.as_ref() != cursor => Ok(false),
+            Ok(mut position) => {
+                let head = self.store().head(&who.tenant).await?;
+                // Below the horizon, or of another log id: the page that is asked for says it.
+                if position.check(&head).is_ok() {
+                    self.check_position(who, &mut position, &head).await?;
+                }
+                Ok(true)
+            }
             Err(error) if error.reason() == Reason::BadToken => Ok(false),
             Err(error) if error.reason() == Reason::CursorExpired => Ok(false),
             Err(error) => Err(error),
@@ -312,11 +364,11 @@ impl Hub {
         if cursor.commit.0 == 0 {
             return Ok(());
         }
-        let before = semantics::ids::CommitNumber(cursor.commit.0 - 1);
+        let before = CommitNumber(cursor.commit.0 - 1);
         let found = self.store().commits_after(&who.tenant, before, 1).await?;
         match found.iter().find(|commit| commit.number == cursor.commit) {
             Some(commit) if commit.chain == cursor.chain && commit.last == cursor.revision => Ok(()),
-            Some(_) => forked(format!("the chain at commit {} is another one", cursor.commit)),
+            Some(_) => forked(other_chain(cursor.commit)),
             None => Err(expired(cursor.revision, &head)),
         }
     }
@@ -360,6 +412,12 @@ impl Hub {
     }
 }
 
+impl End {
+    fn of(head: &Head) -> Self {
+        Self { commit: head.commit, chain: head.chain }
+    }
+}
+
 impl Position {
     fn check(&self, head: &Head) -> Result<(), HubError> {
         if self.log_id != head.log_id {
@@ -395,6 +453,10 @@ pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
 
 fn own_keys(who: &Principal) -> BTreeSet<Key> {
     [node_key(who.node), view_key(who.node)].into_iter().flatten().collect()
+}
+
+fn other_chain(at: CommitNumber) -> String {
+    format!("the chain at commit {at} is another one")
 }
 
 fn expired(revision: Revision, head: &Head) -> HubError {

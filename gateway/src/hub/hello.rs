@@ -98,7 +98,7 @@ impl Hub {
         let wanted = Wanted { writers: [writer].into(), ..Wanted::default() };
         let row = self.store().load(&who.tenant, &wanted).await?.writers.remove(&writer);
         let last_n = row.as_ref().map_or(0, |row| row.last_n);
-        if last_n < stream.answered_n {
+        if last_n < stream.answered_n && !Fault::LossTakenForCopy.is_planted() {
             let detail = format!(
                 "the hub has {last_n} of epoch {}, but had answered {}",
                 stream.epoch, stream.answered_n
@@ -108,6 +108,9 @@ impl Hub {
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
         let row = row.filter(|row| !row.closed);
         let row = row.ok_or_else(|| forked(format!("epoch {} is not open", stream.epoch)))?;
+        if last_n < stream.answered_n {
+            return Err(forked("the replica has answers of another".to_owned()));
+        }
         if row.last_n > stream.last_n {
             return Err(forked(format!(
                 "the hub has {}, the replica gave out {}",

@@ -1,8 +1,14 @@
 //! Catch-up in pages while the log goes on.
 
+use std::future::ready;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use gateway::hub::limits::{LEASE_MS, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
-use gateway::store::Space;
+use gateway::store::memory::MemoryStore;
+use gateway::store::{Space, Store};
 use semantics::reason::Reason;
+use semantics::session::Hello;
 
 use crate::support::author::Author;
 use crate::support::engine::Engine;
@@ -159,7 +165,7 @@ pub async fn a_resume_position_is_good_only_as_it_was_given(engine: &Engine) {
         let mut liar = reader.clone();
         liar.resume = Some([&given[..start], forged.as_bytes()].concat());
         assert_eq!(liar.page(&world.hub).await.unwrap_err().reason(), Reason::BadToken);
-        let hello = semantics::session::Hello { resume: liar.resume.clone(), ..author.hello(None) };
+        let hello = Hello { resume: liar.resume.clone(), ..author.hello(None) };
         assert_eq!(world.hub.hello(&author.who, &hello).await.unwrap_err().reason(), Reason::BadToken);
         liar.resume = Some(forged.into_bytes());
         assert_eq!(liar.page(&world.hub).await.unwrap_err().reason(), Reason::BadToken);
@@ -189,7 +195,7 @@ pub async fn equal_cursors_have_equal_digests(engine: &Engine) {
     let world = World::with(engine, Settings::paged(ROWS)).await;
     let mut mover = world.author("mover", "a").await;
     world.show(&mover, &DOMAINS).await;
-    let hubs = [std::sync::Arc::clone(&world.hub), world.another_hub()];
+    let hubs = [Arc::clone(&world.hub), world.another_hub()];
     let mut readers = Vec::new();
     for name in ["one", "two", "three", "four"] {
         let author = world.author(name, "a").await;
@@ -230,4 +236,39 @@ pub async fn equal_cursors_have_equal_digests(engine: &Engine) {
     assert!(digests.iter().all(|digest| *digest == digests[0]));
     assert_eq!(digests[0].1, world.hub.digest(&world.tenant, readers[0].1.who.node).await.unwrap().1);
     world.check().await;
+}
+
+/// A store that can be put back to what it was, as an old disk is: nobody is told.
+async fn put_back_under_a_catch_up(grows: usize) -> (World, Author, Reader) {
+    let store = MemoryStore::new();
+    let again: Arc<dyn Store> = Arc::new(store.clone());
+    let reopened = Arc::clone(&again);
+    let reopen = Box::new(move || -> BoxFuture<'static, _> { Box::pin(ready(Arc::clone(&reopened))) });
+    let engine = Engine::new(again, reopen, ());
+    let (world, mut mover, author) = filled(&engine).await;
+    // The key that seals positions is older than the backup.
+    assert!(Reader::of(&author).page(&world.hub).await.unwrap().is_none());
+    let backup = store.backup();
+    let before = mover.clone();
+    mover.put_in("a", &id(3), r#"{"lost":1}"#).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    store.restore(&backup);
+    let mut mover = before.at(&world.another_hub());
+    for n in 0..grows {
+        mover.put_in("a", &id(4), &format!(r#"{{"instead":{n}}}"#)).await;
+    }
+    (world, author, reader)
+}
+
+#[tokio::test]
+async fn a_log_put_back_under_a_catch_up_is_another_log() {
+    for grows in [0, 1, 3] {
+        let (world, author, mut reader) = put_back_under_a_catch_up(grows).await;
+        let gateway = world.another_hub();
+        let hello = Hello { resume: reader.resume.clone(), ..author.hello(None) };
+        let refused = gateway.hello(&author.who, &hello).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::LogForked, "{grows}");
+        assert_eq!(reader.page(&gateway).await.unwrap_err().reason(), Reason::LogForked, "{grows}");
+    }
 }

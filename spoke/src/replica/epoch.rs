@@ -12,6 +12,7 @@ use semantics::session::{Reconcile, Reconciliation};
 use super::apply::forget_position;
 use super::entry::{Entry, EntryState, provisional};
 use super::pending::base_on;
+use super::recover::sent_before;
 use super::state::Stream;
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -118,8 +119,8 @@ impl Replica {
     }
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
-    /// not known to the new log is sent again under an epoch of its own, recognised by mutation id. The caller
-    /// keeps a copy of the old replica aside.
+    /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was kept
+    /// under an epoch of before is set aside. The caller keeps a copy of the old replica aside.
     ///
     /// # Errors
     /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
@@ -145,7 +146,11 @@ impl Replica {
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing = entry.mutation.base.clone();
             entry.since = CommitNumber::ZERO;
-            entry.requeue(writer, entry.order);
+            if Some(entry.mutation.dot.writer) == stream.writer {
+                entry.requeue(writer, entry.order);
+            } else {
+                entry = sent_before(entry);
+            }
             txn.outbox_put(&[entry]).await?;
         }
         let mut condition = state::condition(&mut *txn).await?;
@@ -173,8 +178,6 @@ impl Replica {
             is_open
         })
         .await?;
-        // Those of another epoch are for its own replica to send again.
-        kept::take_all(txn).await?;
         let stream = Stream { writer: Some(writer), ..Stream::default() };
         state::save(txn, MetaKey::Stream, &stream).await?;
         let mut condition = state::condition(txn).await?;

@@ -122,6 +122,7 @@ impl Replica {
             WelcomeTaken::Ready(welcome.writer)
         };
         if matches!(taken, WelcomeTaken::Ready(_)) {
+            kept::leave_behind(&mut *txn, welcome.log_id).await?;
             kept::note(&mut *txn, welcome.backup_watermark, now_ms).await?;
         }
         let mut clock = state::clock(&mut *txn).await?;

@@ -1,10 +1,11 @@
 //! What took effect is kept until a backup of the hub holds it: it can be sent again when the hub begins anew from a
 //! backup that does not.
 
-use semantics::ids::Revision;
+use semantics::ids::{LogId, Revision};
 use semantics::recovery::{KEPT_BYTES_MAX, KEPT_ENTRIES_MAX, keeps};
 
 use super::entry::Entry;
+use super::recover::sent_before;
 use super::state::{self, Backups};
 use super::store::{Kept, MetaKey, ROWS_MAX, ReplicaTxn};
 use crate::error::StoreError;
@@ -22,12 +23,28 @@ pub(super) async fn keep(
     if backups.revision.is_none_or(|held| revision <= held) {
         return Ok(());
     }
+    backups.log_id = state::cursor(txn).await?.map(|cursor| cursor.log_id).or(backups.log_id);
     let entry = Entry { base_body: None, after: None, refused_here: None, ..entry.clone() };
     let kept = Kept { revision, acknowledged_ms: backups.noted_ms, entry };
     backups.entries = backups.entries.saturating_add(1);
     backups.bytes = backups.bytes.saturating_add(kept.entry.bytes());
     txn.kept_put(&[kept]).await?;
     state::save(txn, MetaKey::Backups, &backups).await
+}
+
+/// The replica, which stood nowhere, comes to a log: what it keeps of another one nobody will ask for, and is set aside
+/// for a person.
+pub(super) async fn leave_behind(txn: &mut dyn ReplicaTxn, log_id: LogId) -> Result<(), StoreError> {
+    let backups = state::backups(txn).await?;
+    if backups.entries == 0 || backups.log_id.is_none_or(|kept_of| kept_of == log_id) {
+        return Ok(());
+    }
+    let kept = take_all(txn).await?;
+    let entries: Vec<Entry> = kept.into_iter().map(|kept| sent_before(kept.entry)).collect();
+    for entries in entries.chunks(ROWS_MAX) {
+        txn.outbox_put(entries).await?;
+    }
+    Ok(())
 }
 
 /// Remembers up to where backups hold the log, and lets go what need not, or can not, be kept any longer. Whether

@@ -6,7 +6,7 @@ use semantics::clock::HybridTime;
 use semantics::digest::mutation_digest;
 use semantics::envelope::Op;
 use semantics::fault::Fault;
-use semantics::ids::{Dot, MutationId, Revision, Writer};
+use semantics::ids::{Dot, Key, MutationId, Revision, Writer};
 use semantics::reason::Reason;
 use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
 
@@ -91,8 +91,8 @@ impl Replica {
     /// old one. The new id, or `None` where it would change nothing.
     ///
     /// # Errors
-    /// `NOT_FOUND` when no such mutation is set aside; the refusals of a write, and then it stays set aside;
-    /// [`ReplicaError::Store`].
+    /// `NOT_FOUND` when no such mutation is set aside; `STALE` while the replica starts anew and shows the record as it
+    /// was before; the refusals of a write. In every case it stays set aside. [`ReplicaError::Store`].
     pub async fn outbox_retry(
         &self,
         id: MutationId,
@@ -100,7 +100,9 @@ impl Replica {
     ) -> Result<Option<MutationId>, ReplicaError> {
         let entry = {
             let mut txn = self.read().await?;
-            set_aside(&mut *txn, id).await?
+            let entry = set_aside(&mut *txn, id).await?;
+            check_shown(&mut *txn, &entry.mutation.key).await?;
+            entry
         };
         let mutation = entry.mutation;
         let op = match mutation.op {
@@ -119,7 +121,7 @@ impl Replica {
         &self,
         txn: &mut dyn ReplicaTxn,
         writer: Writer,
-        touched: &BTreeSet<semantics::ids::Key>,
+        touched: &BTreeSet<Key>,
     ) -> Result<(), StoreError> {
         if touched.is_empty() {
             return Ok(());
@@ -135,6 +137,17 @@ async fn set_aside(txn: &mut dyn ReplicaTxn, id: MutationId) -> Result<Entry, Re
         Some(entry) if !entry.is_shown() => Ok(entry),
         _ => refused(Reason::NotFound, format!("no mutation {id} is set aside")),
     }
+}
+
+/// A replica that starts anew shows records of a log that may have lost them: nothing is to be made on those unseen.
+async fn check_shown(txn: &mut dyn ReplicaTxn, key: &Key) -> Result<(), ReplicaError> {
+    let stands = state::cursor(txn).await?.is_some();
+    if stands || txn.confirmed_get(std::slice::from_ref(key)).await?.is_empty() {
+        return Ok(());
+    }
+    let detail =
+        format!("this replica starts anew and shows {key} as it was before: sync, look at it, retry");
+    refused(Reason::Stale, detail)
 }
 
 /// A push being put together.

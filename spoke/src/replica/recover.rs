@@ -65,13 +65,7 @@ pub(super) async fn recover(
 fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Recovery) -> Option<Entry> {
     let dot = entry.mutation.dot;
     if dot.writer != writer {
-        // A copy of this replica may send it again under the dot it had, and the hub would take both.
-        let detail = format!(
-            "it was sent under epoch {} and is not in the log that went on from a backup, unless another copy of              this replica has sent it again: look at the record, then retry or drop it",
-            dot.writer.epoch
-        );
-        entry.state = EntryState::SetAside { refusal: Refusal::new(Reason::LogForked, detail) };
-        return Some(entry);
+        return Some(sent_before(entry));
     }
     if dot.n <= last_n {
         return None;
@@ -79,6 +73,18 @@ fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Reco
     entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
     again(&mut entry, last_n, recovery);
     Some(entry)
+}
+
+/// What was sent under an epoch that is no longer the replica's own: a copy of the replica may send it again under the
+/// dot it had, and the hub would take both. A person looks at it.
+pub(super) fn sent_before(mut entry: Entry) -> Entry {
+    let detail = format!(
+        "it was sent under epoch {} and is not in the log that went on from a backup, unless another copy of this \
+         replica has sent it again: look at the record, then retry or drop it",
+        entry.mutation.dot.writer.epoch
+    );
+    entry.state = EntryState::SetAside { refusal: Refusal::new(Reason::LogForked, detail) };
+    entry
 }
 
 /// An entry as the log that went on can read it.

@@ -92,6 +92,9 @@ pub struct Backups {
     pub bytes: u64,
     /// Entries that no backup held when they had to go.
     pub given_up: u64,
+    /// The log that took what is kept; `None` where an older version kept it.
+    #[serde(default)]
+    pub log_id: Option<LogId>,
 }
 
 /// How much of what this replica had in the log before a restore was told to the hub.

@@ -131,7 +131,8 @@ impl Replica {
         self.write(Write { key, op: WriteOp::Delete, placement: None }, now_ms).await
     }
 
-    /// Writes one mutation. `None`: the record already was as asked, and nothing was written.
+    /// Writes one mutation. `None`: the record already was as asked, and nothing was written. While the replica
+    /// starts anew, what it shows may be gone from the log, and what changes nothing of it is written all the same.
     ///
     /// # Errors
     /// `KIND_UNDECLARED`, `CONTROL_KIND`, `RECORD_ABSENT`, `SCHEMA_VIOLATION`, `UNSAFE_NUMBER`, `TOO_LARGE`,
@@ -231,7 +232,7 @@ impl Replica {
         let keys: Vec<Key> = writes.iter().map(|write| write.key.clone()).collect();
         let kinds = self.kinds(txn).await?;
         let stream = state::stream(txn).await?;
-        let since = state::cursor(txn).await?.map_or(CommitNumber::ZERO, |cursor| cursor.commit);
+        let cursor = state::cursor(txn).await?;
         let confirmed = txn.confirmed_get(&keys).await?;
         confirmed.values().try_for_each(ConfirmedRow::check)?;
         Ok(Draft {
@@ -241,7 +242,8 @@ impl Replica {
             author: self.identity.node,
             entropy: &*self.entropy,
             now_ms,
-            since,
+            since: cursor.map_or(CommitNumber::ZERO, |cursor| cursor.commit),
+            stands: cursor.is_some(),
             clock: state::clock(txn).await?,
             order: state::load(txn, MetaKey::Order).await?.unwrap_or(1),
             confirmed,

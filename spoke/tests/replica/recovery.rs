@@ -120,6 +120,67 @@ async fn what_was_kept_under_an_epoch_of_before_is_set_aside_and_not_forgotten()
     assert!(restored.records.contains_key(&key("note", "a")));
 }
 
+/// A replica that keeps what it wrote before its present epoch, and the hub as a backup has it: without that.
+async fn kept_from_an_epoch_before() -> (Replica, Hub) {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({"n": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    assert_eq!(kept(&replica).await, 1);
+    replica.require_epoch().await.unwrap();
+    reconcile(&replica, &mut hub).await;
+    let backup = Hub { streams: hub.streams.clone(), view: hub.view.clone(), ..Hub::default() };
+    (replica, backup)
+}
+
+#[tokio::test]
+async fn what_was_kept_when_a_new_epoch_begins_stays_kept_and_is_set_aside_by_a_recovery() {
+    let (replica, backup) = kept_from_an_epoch_before().await;
+    assert_eq!(kept(&replica).await, 1, "no backup holds it yet");
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, ["set_aside"]);
+}
+
+#[tokio::test]
+async fn what_was_kept_under_an_epoch_of_before_is_set_aside_where_another_log_is_adopted() {
+    let (replica, _) = kept_from_an_epoch_before().await;
+    replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    assert_eq!(states(&replica).await, ["set_aside"], "a copy of this replica may send it too");
+}
+
+#[tokio::test]
+async fn what_was_kept_of_a_log_before_is_set_aside_by_who_comes_to_the_new_one_from_nowhere() {
+    let (replica, backup) = kept_from_an_epoch_before().await;
+    // Away for so long that the hub can tell it nothing any more.
+    replica.rebootstrap().await.unwrap();
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, ["set_aside"]);
+}
+
+#[tokio::test]
+async fn what_a_lost_log_shows_is_not_taken_for_what_the_new_one_holds() {
+    let (replica, backup) = kept_from_an_epoch_before().await;
+    let mut restored = from_backup(&backup);
+    greet(&replica, &mut restored).await;
+    // The record still shows the put, as the log before had it, and nothing holds it but the entry set aside.
+    let same = || put("note", "a", json!({"n": 1}));
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"n": 1})));
+    let entry = replica.outbox(None, 1).await.unwrap().remove(0);
+    assert_eq!(reason(replica.outbox_retry(entry.id(), NOW).await), Reason::Stale);
+    assert_eq!(states(&replica).await, ["set_aside"]);
+    assert!(replica.write(same(), NOW).await.unwrap().is_some(), "forgotten as if it were there");
+    pull(&replica, &restored).await;
+    assert!(replica.outbox_retry(entry.id(), NOW).await.unwrap().is_some());
+    sync(&replica, &mut restored).await;
+    assert!(restored.records.contains_key(&key("note", "a")));
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"n": 1})));
+    assert_eq!(replica.write(same(), NOW).await.unwrap(), None, "it stands in the log again");
+}
+
 #[tokio::test]
 async fn a_counter_whose_mutation_is_gone_is_withdrawn_and_its_state_told() {
     let (_, replica) = fresh().await;

@@ -123,18 +123,21 @@ impl Ctx {
             if shared.is_quiet {
                 return;
             }
-            if shared.trap == Some(at) && shared.owner != 0 {
-                shared.trap = None;
-                shared.trapped = Some(shared.owner);
-            }
             let slow = shared.faults.slow;
             if shared.rng.permille(slow) { shared.rng.range(50, 700) } else { shared.rng.below(4) }
         };
         self.stand(at, self.sleep(ms)).await;
     }
 
-    /// Waits, standing there.
+    /// Waits, standing there; whoever comes into a trap dies there.
     pub async fn stand(&self, at: At, sleep: Sleep) {
+        {
+            let mut shared = self.lock();
+            if !shared.is_quiet && shared.trap == Some(at) && shared.owner != 0 {
+                shared.trap = None;
+                shared.trapped = Some(shared.owner);
+            }
+        }
         let mut standing = Standing { ctx: self, at, is_over: false };
         sleep.await;
         standing.is_over = true;

@@ -92,6 +92,11 @@ impl World {
 
     /// Draws whether, and where, the process dies in what it does next.
     pub(super) fn light(&mut self, m: usize, act: Act) -> Option<Death> {
+        if let Some((death, _)) = self.snare.filter(|(_, at)| *at == act) {
+            let after = if death == Death::Before { 0 } else { u64::MAX };
+            self.machines[m].fuse.as_ref()?.light(after);
+            return Some(death);
+        }
         if self.is_healing || self.profile.spoke_crash == 0 {
             return None;
         }
@@ -113,6 +118,7 @@ impl World {
             return true;
         }
         self.reached.spoke(act, death);
+        self.snare = self.snare.filter(|snare| *snare != (death, act));
         self.crash_machine(m);
         false
     }

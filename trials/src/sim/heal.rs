@@ -102,6 +102,8 @@ impl World {
         self.is_healing = true;
         self.ctx.lock().faults = StoreFaults::default();
         self.ctx.lock().trap = None;
+        self.snare = None;
+        self.rolls_back = false;
         self.stalled.clear();
         for g in 0..self.gateways.len() {
             self.gateways[g].clock.set(0);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use semantics::cursor::{Cut, Next, Page};
-use semantics::ids::{Key, MutationId, Revision, Writer};
+use semantics::ids::{Key, MutationId, Revision};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Reconcile};
 use semantics::version::Version;
@@ -122,14 +122,14 @@ impl Machine {
         }
     }
 
-    /// Its writer, and up to where it was told that backups hold the log.
+    /// Up to where it was told that backups hold the log.
     ///
     /// # Errors
     /// When its file cannot be read.
-    pub fn knows(&self) -> Result<(Option<Writer>, Option<Revision>), String> {
-        let Some(replica) = self.replica() else { return Ok((None, None)) };
+    pub fn knows_backed_up(&self) -> Result<Option<Revision>, String> {
+        let Some(replica) = self.replica() else { return Ok(None) };
         let status = at_once(replica.status()).ok_or("the status waits")?.map_err(|e| e.to_string())?;
-        Ok((status.writer, status.backups.revision))
+        Ok(status.backups.revision)
     }
 
     /// The replica, while the process runs.
@@ -268,7 +268,11 @@ impl World {
                 }
                 self.check_cut(m)?;
             }
-            Some(Told::Settled(_) | Told::ReconcileSettled(_)) => self.check_expected(m)?,
+            Some(Told::Settled(_) | Told::ReconcileSettled(_)) => {
+                self.check_expected(m)?;
+                self.watch_for_rollback(m)?;
+            }
+            Some(Told::Staged { .. }) => self.watch_for_rollback(m)?,
             // What it set aside may have taken effect all the same.
             Some(Told::ReconcileReady(_)) if name == GIVE_UP => self.machines[m].is_copied = true,
             Some(Told::Halted(refusal)) if refusal.reason == Reason::LogForked => self.sees_fork(m)?,

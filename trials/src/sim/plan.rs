@@ -3,7 +3,10 @@
 
 use std::fmt;
 
+use gateway::hub::limits::LEASE_WRITTEN_MS;
+
 use super::chaos::MACHINES_MAX;
+use super::points::{Act, At, Point};
 use super::profile::{Level, Profile};
 use super::rng::Rng;
 
@@ -11,6 +14,13 @@ use super::rng::Rng;
 const TROUBLE_FROM_MS: u64 = 500;
 /// The hub tidies up so late for the first time, milliseconds.
 const TIDY_FROM_MS: u64 = 2_000;
+
+/// Traps are set from then on, milliseconds.
+const TRAP_FROM_MS: u64 = 200;
+/// Everybody writes all the time until then, milliseconds.
+const CONTENDED_MS: u64 = 4_000;
+/// How many worlds have a hub whose old disk is put back unsaid, in a thousand.
+const ROLLBACK_PERMILLE: u64 = 120;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +31,11 @@ pub enum What {
     Trouble,
     /// A gateway tidies up.
     Tidy,
+    /// Whoever comes to this crash point next dies there.
+    Die(Point),
+    /// The hub is backed up, and its old disk put back, unsaid, as soon as a spoke has heard of what it lacks and
+    /// stands before it.
+    Rollback,
 }
 
 /// An operation.
@@ -63,8 +78,57 @@ impl Plan {
         if level >= Level::Retention {
             plan.repeat(&mut rng, What::Tidy, TIDY_FROM_MS, (500, 5_000), profile.chaos_ms);
         }
+        if level >= Level::Copies && rng.permille(ROLLBACK_PERMILLE) {
+            let at_ms = rng.range(TROUBLE_FROM_MS, profile.chaos_ms);
+            plan.operations.push(Operation { at_ms, what: What::Rollback, luck: rng.next() });
+        }
         plan.operations.sort_by_key(|operation| operation.at_ms);
         plan
+    }
+
+    /// What a seed does, while whoever comes to a crash point dies there, again and again.
+    #[must_use]
+    pub fn towards(point: Point, seed: u64) -> Self {
+        let mut plan = Self::draw(seed, Level::Copies);
+        let (profile, _) = Self::begin(seed, plan.level);
+        let mut rng = Rng::new(seed);
+        plan.repeat(&mut rng, What::Die(point), TRAP_FROM_MS, (200, 1_000), profile.chaos_ms);
+        if is_contended(point) {
+            // Whoever loses two races in a row asks for a section.
+            for machine in 0..MACHINES_MAX {
+                plan.repeat(&mut rng, What::Use(machine), 500, (5, 60), CONTENDED_MS.min(profile.chaos_ms));
+            }
+        }
+        if is_expired(point) {
+            plan.repeat(&mut rng, What::Tidy, TRAP_FROM_MS, (100, 500), profile.chaos_ms);
+        }
+        if point == Point::Hub(At::PlainDelete) {
+            // Nothing is deleted before a lease has ended.
+            let ended_ms = profile.chaos_ms + LEASE_WRITTEN_MS;
+            for at_ms in (ended_ms..ended_ms + 6 * TIDY_FROM_MS).step_by(2_000) {
+                for what in [What::Die(point), What::Tidy] {
+                    plan.operations.push(Operation { at_ms, what, luck: rng.next() });
+                }
+            }
+        }
+        plan.operations.sort_by_key(|operation| operation.at_ms);
+        plan
+    }
+
+    /// Whether a seed's world is likely to lead to a crash point: some need a log that is pruned before somebody has
+    /// read it, or gateways that come in each other's way.
+    #[must_use]
+    pub fn may_lead(point: Point, seed: u64) -> bool {
+        let (profile, _) = Self::begin(seed, Level::Copies);
+        let is_pruned = profile.expiry_ms < profile.chaos_ms / 3 && profile.revisions_min < 10;
+        let is_slow = profile.store.slow > 0 && profile.tenants == 1;
+        (is_pruned || !is_expired(point)) && (is_slow || !is_contended(point))
+    }
+
+    /// When its last operation is done, milliseconds.
+    #[must_use]
+    pub fn end_ms(&self) -> u64 {
+        self.operations.iter().map(|operation| operation.at_ms).max().unwrap_or_default()
     }
 
     /// The world of a seed, and its luck from there on.
@@ -130,6 +194,16 @@ impl Plan {
     }
 }
 
+fn is_contended(point: Point) -> bool {
+    use At::{Exclusive, SectionAppend, SectionAppended, SectionLoad, SectionLoaded, Turn};
+    let sections = [Turn, Exclusive, SectionLoad, SectionLoaded, SectionAppend, SectionAppended];
+    sections.into_iter().any(|at| point == Point::Hub(at))
+}
+
+fn is_expired(point: Point) -> bool {
+    matches!(point, Point::Spoke(_, Act::Rebootstrap | Act::GiveUp))
+}
+
 fn operation(line: &str) -> Option<Operation> {
     let mut words = line.split_whitespace();
     let at_ms = words.next()?.parse().ok()?;
@@ -137,6 +211,8 @@ fn operation(line: &str) -> Option<Operation> {
         "use" => What::Use(words.next()?.parse().ok()?),
         "trouble" => What::Trouble,
         "tidy" => What::Tidy,
+        "die" => What::Die(Point::named(words.next()?)?),
+        "rollback" => What::Rollback,
         _ => return None,
     };
     let luck = words.next()?.parse().ok()?;
@@ -150,6 +226,8 @@ impl fmt::Display for Operation {
             What::Use(machine) => write!(f, "{at_ms} use {machine} {luck}"),
             What::Trouble => write!(f, "{at_ms} trouble {luck}"),
             What::Tidy => write!(f, "{at_ms} tidy {luck}"),
+            What::Die(point) => write!(f, "{at_ms} die {point} {luck}"),
+            What::Rollback => write!(f, "{at_ms} rollback {luck}"),
         }
     }
 }

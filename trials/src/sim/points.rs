@@ -1,6 +1,8 @@
 //! Crash points, by name: where a hub waits for its store, and on which side of its transaction a spoke stands in
 //! whatever it does. Runs tell which of them a process died at.
 
+use std::fmt;
+
 use spoke::sync::Step;
 
 macro_rules! named {
@@ -173,17 +175,58 @@ impl Reached {
         }
     }
 
-    /// How many points there are, and the names of those not reached.
+    /// Whether a point is among them.
     #[must_use]
-    pub fn missing(self) -> (usize, Vec<String>) {
-        let hubs = At::ALL.iter().filter(|at| self.hubs & bit(At::ALL, **at) == 0);
-        let hubs = hubs.map(|at| format!("hub: {}", at.name()));
-        let sides = [("before", self.spokes_before), ("after", self.spokes_after)];
-        let spokes = sides.into_iter().flat_map(|(side, reached)| {
-            let acts = Act::ALL.iter().filter(move |act| reached & bit(Act::ALL, **act) == 0);
-            acts.map(move |act| format!("spoke: {side} {}", act.name()))
-        });
-        (At::ALL.len() + 2 * Act::ALL.len(), hubs.chain(spokes).collect())
+    pub fn holds(self, point: Point) -> bool {
+        let held = match point {
+            Point::Hub(at) => self.hubs & bit(At::ALL, at),
+            Point::Spoke(Death::Before, act) => self.spokes_before & bit(Act::ALL, act),
+            Point::Spoke(_, act) => self.spokes_after & bit(Act::ALL, act),
+        };
+        held != 0
+    }
+
+    /// The points that are not.
+    #[must_use]
+    pub fn missing(self) -> Vec<Point> {
+        Point::all().filter(|point| !self.holds(*point)).collect()
+    }
+}
+
+/// A crash point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// A hub waits there.
+    Hub(At),
+    /// A spoke is on that side of what it does: before or after it.
+    Spoke(Death, Act),
+}
+
+impl Point {
+    /// Each of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let spokes = [Death::Before, Death::After]
+            .into_iter()
+            .flat_map(|death| Act::ALL.iter().map(move |act| Self::Spoke(death, *act)));
+        At::ALL.iter().map(|at| Self::Hub(*at)).chain(spokes)
+    }
+
+    /// The point of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|point| point.to_string() == name)
+    }
+}
+
+/// One word, so that it can stand in a plan.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, name) = match self {
+            Self::Hub(at) => ("hub", at.name()),
+            Self::Spoke(Death::Before, act) => ("before", act.name()),
+            Self::Spoke(_, act) => ("after", act.name()),
+        };
+        write!(f, "{place}:{}", name.replace(": ", "-").replace(' ', "-"))
     }
 }
 
@@ -197,13 +240,20 @@ mod tests {
 
     #[test]
     fn each_point_is_missing_until_it_is_reached() {
-        let (all, missing) = Reached::default().missing();
-        assert_eq!(missing.len(), all);
+        assert_eq!(Reached::default().missing(), Point::all().collect::<Vec<_>>());
         let mut reached = Reached::default();
         At::ALL.iter().for_each(|at| reached.hub(*at));
         Act::ALL.iter().for_each(|act| reached.spoke(*act, Death::Before));
         let mut after = Reached::default();
         Act::ALL.iter().skip(1).for_each(|act| after.spoke(*act, Death::After));
-        assert_eq!(reached.and(after).missing().1, ["spoke: after hello"]);
+        assert_eq!(reached.and(after).missing(), [Point::Spoke(Death::After, Act::Hello)]);
+    }
+
+    #[test]
+    fn each_point_is_known_by_its_name() {
+        for point in Point::all() {
+            assert_eq!(Point::named(&point.to_string()), Some(point));
+        }
+        assert_eq!(Point::named("before:nothing"), None);
     }
 }

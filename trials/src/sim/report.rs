@@ -73,6 +73,8 @@ pub struct Stats {
     pub hub_backups: u64,
     /// Times the hub went on from one.
     pub hub_restores: u64,
+    /// Times it did so unsaid, under a spoke that had heard of more and stood before that.
+    pub rollbacks: u64,
     /// Own writes that went with the hub's store, because nobody had told the spoke to keep them.
     pub lost_writes: u64,
     /// Spokes that followed another log because a person said so.
@@ -112,7 +114,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 26] {
+    pub fn named(&self) -> [(&'static str, u64); 27] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -126,6 +128,7 @@ impl Stats {
             ("replicas restored", self.restores),
             ("backups of the hub", self.hub_backups),
             ("hubs that went on from one", self.hub_restores),
+            ("rollbacks under a spoke", self.rollbacks),
             ("writes lost with the hub", self.lost_writes),
             ("logs adopted", self.adoptions),
             ("connections cut", self.cuts),

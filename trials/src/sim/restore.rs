@@ -74,9 +74,52 @@ impl World {
     /// The hub's store is lost, and the last backup put in its place.
     pub(super) fn lose_hub(&mut self) -> Checked {
         let is_told = self.rng.permille(700);
-        if self.disaster.is_some() || self.hub_backup.is_none() || !(is_told || self.may_go_unsaid()?) {
+        if self.disaster.is_some() || self.hub_backup.is_none() || !(is_told || self.may_go_unsaid()) {
             return self.back_up_hub();
         }
+        self.put_back(is_told)
+    }
+
+    /// The hub is backed up; its old disk comes back when a spoke stands where it can be fooled.
+    pub(super) fn await_rollback(&mut self) -> Checked {
+        if self.disaster.is_some() || !self.may_go_unsaid() {
+            return Ok(());
+        }
+        self.rolls_back = true;
+        self.back_up_hub()
+    }
+
+    /// Whether a machine has heard of what the backup lacks, as answers or in an unfinished catch-up, and its last cut
+    /// does not tell: then the hub's old disk is put back.
+    pub(super) fn watch_for_rollback(&mut self, m: usize) -> Checked {
+        let Some(backup) = self.hub_backup.as_ref().filter(|_| self.rolls_back) else { return Ok(()) };
+        let machine = &self.machines[m];
+        let tenant = &self.nodes[machine.node].who.tenant;
+        let Some(held) = backup.logs.get(tenant).map(|log| log.head) else { return Ok(()) };
+        let Some(replica) = machine.replica() else { return Ok(()) };
+        let status = at_once(replica.status()).ok_or("the status waits")?.map_err(|e| e.to_string())?;
+        let is_before = status.cursor.is_none_or(|cursor| cursor.commit <= held.commit);
+        let answered = outbox_entries(&machine.store)?.into_iter().filter_map(|e| e.answered_revision());
+        let is_answered = answered.max().is_some_and(|revision| revision > held.revision);
+        let is_grown = self.store.oracle().logs.get(tenant).is_some_and(|log| log.head.commit > held.commit);
+        if is_before && (is_answered || is_grown && machine.pages > 0) {
+            self.rolls_back = false;
+            let ms = self.rng.below(40);
+            self.after(ms, Event::Rollback);
+        }
+        Ok(())
+    }
+
+    /// The old disk is put back.
+    pub(super) fn roll_back(&mut self) -> Checked {
+        if self.is_healing || self.disaster.is_some() || !self.may_go_unsaid() {
+            return Ok(());
+        }
+        self.stats.rollbacks += 1;
+        self.put_back(false)
+    }
+
+    fn put_back(&mut self, is_told: bool) -> Checked {
         for g in 0..self.gateways.len() {
             self.kill_gateway(g);
             let ms = self.rng.range(100, 3_000);
@@ -89,17 +132,7 @@ impl World {
         self.disaster = Some(if is_told { Disaster::Restored } else { Disaster::RolledBack });
         let mut logs = backup.logs;
         if is_told {
-            let entropy = &mut self.rng;
-            self.store.inner().renew(BASE_MS + self.ctx.now_ms(), || LogId(entropy.bytes16()));
-            for (tenant, log) in &mut logs {
-                let head = at_once(self.store.inner().head(tenant)).ok_or("waits")?;
-                let head = head.map_err(|e| e.to_string())?;
-                ensure!(
-                    head.log_id != log.head.log_id,
-                    "the log of {tenant} that was restored has its old id"
-                );
-                log.head = head;
-            }
+            self.renew_logs(&mut logs)?;
             let ms = self.rng.range(0, 4_000);
             self.after(ms, Event::Recover(Phase::Recovering));
         }
@@ -110,18 +143,22 @@ impl World {
         self.count_what_comes_back()
     }
 
-    /// Whether everybody can tell a log that has the id of the one before. An epoch may be given twice, and then copies
-    /// are told apart no more; and what is staged of a commit that is gone is told by the next digest alone.
-    fn may_go_unsaid(&self) -> Result<bool, String> {
-        for machine in &self.machines {
-            let read = async { machine.store.begin(Mode::Read).await?.staging_page(None, 1).await };
-            let staged =
-                at_once(read).ok_or("waits")?.map_err(|e: spoke::error::StoreError| e.to_string())?;
-            if !staged.is_empty() {
-                return Ok(false);
-            }
+    fn renew_logs(&mut self, logs: &mut BTreeMap<TenantId, Log>) -> Checked {
+        let entropy = &mut self.rng;
+        self.store.inner().renew(BASE_MS + self.ctx.now_ms(), || LogId(entropy.bytes16()));
+        for (tenant, log) in logs {
+            let head = at_once(self.store.inner().head(tenant)).ok_or("waits")?;
+            let head = head.map_err(|e| e.to_string())?;
+            ensure!(head.log_id != log.head.log_id, "the log of {tenant} that was restored has its old id");
+            log.head = head;
         }
-        Ok(self.stats.copies + self.stats.restores == 0)
+        Ok(())
+    }
+
+    /// Whether everybody can tell a log that has the id of the one before: an epoch may be given twice, and then
+    /// copies are told apart no more.
+    fn may_go_unsaid(&self) -> bool {
+        self.stats.copies + self.stats.restores == 0
     }
 
     /// What every machine must bring back: what it has not forgotten. Nothing may be forgotten that no backup holds,
@@ -157,11 +194,10 @@ impl World {
         let machine = &self.machines[m];
         let oracle = self.store.oracle();
         let before = oracle.before.get(&self.nodes[machine.node].who.tenant).ok_or("no log before")?;
-        let (writer, backed_up) = machine.knows()?;
-        let (Some(writer), Some(backed_up)) = (writer, backed_up) else { return Ok(()) };
+        let Some(backed_up) = machine.knows_backed_up()? else { return Ok(()) };
         for id in &machine.written {
             let dots = before.effects.get(id).into_iter().flatten();
-            for dot in dots.filter(|dot| dot.writer == writer) {
+            for dot in dots {
                 let revision = before.dots.get(dot).and_then(|told| told.outcome.revision());
                 let is_backed_up = revision.is_none_or(|revision| revision <= backed_up);
                 ensure!(

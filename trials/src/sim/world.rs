@@ -17,7 +17,7 @@ use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
 use super::plan::{Operation, What};
-use super::points::Reached;
+use super::points::{Act, Death, Point, Reached};
 use super::profile::{EXPIRY_NEVER_MS, Profile};
 use super::report::{Stats, Trace};
 use super::restore::{Disaster, HubBackup};
@@ -129,6 +129,8 @@ pub enum Event {
     Restart(usize),
     /// A gateway that stood still goes on.
     Resume(u64),
+    /// The hub's old disk is put back, and nobody says so.
+    Rollback,
 }
 
 /// A gateway's clock.
@@ -237,6 +239,10 @@ pub struct World {
     pub stats: Stats,
     /// Where spokes died.
     pub reached: Reached,
+    /// Whichever spoke comes there next dies there.
+    pub snare: Option<(Death, Act)>,
+    /// Whether the hub's old disk is put back at the next occasion.
+    pub rolls_back: bool,
     /// Whether everything is being made well.
     pub is_healing: bool,
     /// Events handled.
@@ -267,6 +273,8 @@ impl World {
             trace,
             stats: Stats::default(),
             reached: Reached::default(),
+            snare: None,
+            rolls_back: false,
             is_healing: false,
             steps: 0,
             queue: BTreeMap::new(),
@@ -297,9 +305,15 @@ impl World {
         self.at(self.now_ms() + ms, event);
     }
 
-    /// What was under way to the hub's store when that was lost never comes there.
+    /// What was under way to the hub's store when that was lost never comes there. What the hub had said arrives only
+    /// where all have been told to keep what no backup holds: a cut that comes later ends what an answer had begun.
     pub(super) fn forget_under_way(&mut self) {
-        self.queue.retain(|_, event| !matches!(event, Event::LateAppend(..) | Event::LatePush(..)));
+        let is_kept = self.profile.has_backups;
+        self.queue.retain(|_, event| match event {
+            Event::LateAppend(..) | Event::LatePush(..) => false,
+            Event::ToSpoke(..) => is_kept,
+            _ => true,
+        });
     }
 
     /// Writes down what happened.
@@ -377,6 +391,15 @@ impl World {
                 self.tidy_up();
                 Ok(())
             }
+            What::Die(Point::Hub(at)) => {
+                self.ctx.lock().trap = Some(at);
+                Ok(())
+            }
+            What::Die(Point::Spoke(death, act)) => {
+                self.snare = Some((death, act));
+                Ok(())
+            }
+            What::Rollback => self.await_rollback(),
         };
         self.rng = luck;
         done
@@ -412,6 +435,7 @@ impl World {
             Event::Recover(phase) => self.recover(phase),
             Event::RecoveryEnds => self.end_recovery(),
             Event::Person(machine) => return self.look_at_stopped(machine),
+            Event::Rollback => return self.roll_back(),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);

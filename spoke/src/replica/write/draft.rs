@@ -28,6 +28,8 @@ pub(super) struct Draft<'a> {
     pub(super) entropy: &'a dyn Entropy,
     pub(super) now_ms: u64,
     pub(super) since: CommitNumber,
+    /// Whether the replica stands at a cut. While it starts anew, what it shows may be gone from the log.
+    pub(super) stands: bool,
     pub(super) clock: Clock,
     pub(super) order: u64,
     pub(super) confirmed: BTreeMap<Key, ConfirmedRow>,
@@ -95,7 +97,8 @@ impl Draft<'_> {
         let rules = kinds.require(&key.kind)?;
         let footing = self.footing(&key, parent.as_ref());
         let current = footing.current.as_ref();
-        let Some(op) = form(current, op, placement.as_ref(), rules)? else { return Ok(None) };
+        let is_sure = self.stands || !self.confirmed.contains_key(&key);
+        let Some(op) = form(current, op, placement.as_ref(), rules, is_sure)? else { return Ok(None) };
         let seen_time = current.map_or(footing.base_time, |record| newest(record).max(footing.base_time));
         let mut clock = self.clock;
         let mutation = Mutation {

@@ -9,15 +9,17 @@ use serde_json::{Map, Value};
 use super::WriteOp;
 use crate::replica::kinds::KindRules;
 
-/// The operation; `None` where the record already is as asked.
+/// The operation; `None` where the record already is as asked, and what is shown `is_sure`.
 pub(super) fn form(
     current: Option<&Record>,
     op: WriteOp,
     placement: Option<&Placement>,
     rules: &KindRules,
+    is_sure: bool,
 ) -> Result<Option<Op>, Refusal> {
     let live = current.filter(|record| !record.is_deleted());
     let is_placed = live.is_some_and(|record| placement.is_none_or(|to| *to == record.placement));
+    let is_done = is_placed && is_sure;
     match op {
         WriteOp::Delete if live.is_none() => Err(absent()),
         WriteOp::Delete => Ok(Some(Op::Delete)),
@@ -25,7 +27,7 @@ pub(super) fn form(
             for (name, value) in &rules.declaration.defaults {
                 body.entry(name.clone()).or_insert_with(|| value.clone());
             }
-            put(live, canonical(&body)?, is_placed, rules)
+            put(live, canonical(&body)?, is_done, rules)
         }
         WriteOp::Patch { set, remove } => {
             let set = canonical(&set)?;
@@ -43,9 +45,9 @@ pub(super) fn form(
             }
             body.extend(set.clone());
             if rules.rule.policy != Policy::Fields {
-                return put(live, body, is_placed, rules);
+                return put(live, body, is_done, rules);
             }
-            if body == held && is_placed {
+            if body == held && is_done {
                 return Ok(None);
             }
             check(&body, rules)?;
@@ -58,12 +60,12 @@ pub(super) fn form(
 fn put(
     live: Option<&Record>,
     body: Map<String, Value>,
-    is_placed: bool,
+    is_done: bool,
     rules: &KindRules,
 ) -> Result<Option<Op>, Refusal> {
     check(&body, rules)?;
     let held = live.map(fields_of).transpose()?.flatten();
-    if held.as_ref() == Some(&body) && is_placed {
+    if held.as_ref() == Some(&body) && is_done {
         return Ok(None);
     }
     match held {
@@ -82,7 +84,7 @@ fn patch(
     body: &Map<String, Value>,
 ) -> Result<Option<Op>, Refusal> {
     if set.is_empty() && remove.is_empty() {
-        // Only the placement changes, and a patch of nothing is no patch.
+        // Only the placement changes, or nothing that is shown: a patch of nothing is no patch.
         return Ok(Some(Op::Put { body: object_to_canonical(body)? }));
     }
     remove.sort();
