@@ -19,6 +19,7 @@ pub mod report;
 pub mod restore;
 pub mod rng;
 pub mod session;
+mod settle;
 pub mod store;
 pub mod world;
 

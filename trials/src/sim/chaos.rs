@@ -141,7 +141,8 @@ impl World {
                     ctx.emit(Output::Operated { what: "apply kind", result });
                 });
             }
-            4..7 => {
+            4..11 => self.settle_some(g, n),
+            11..13 => {
                 let policies = [Some(Policy::LastWriter), Some(Policy::ThreeWay), Some(Policy::Branch), None];
                 let policy = self.rng.pick(&policies).copied().flatten();
                 let Ok(kind) = Kind::new(*self.rng.pick(&["note", "knowledge"]).unwrap_or(&"note")) else {

@@ -8,7 +8,7 @@ use gateway::hub::control::plain_node;
 use gateway::store::LogRow;
 use semantics::decide::{Context, Decision, Row, ancestor, decide, needs_ancestor, parse};
 use semantics::envelope::{Mutation, Placement};
-use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId};
+use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId, Writer};
 use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::outcome::Outcome;
 use semantics::view::View;
@@ -207,6 +207,9 @@ impl World {
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
             self.stats.merged += self.replay(log)?;
+            let (settled, undone) = super::settle::check_settled(log)?;
+            self.stats.settled += settled;
+            self.stats.undone += undone;
             count(log, &mut self.stats);
         }
         Ok(())
@@ -293,13 +296,14 @@ impl World {
         let mut merged = 0;
         for row in &log.rows {
             let Some(mutation) = row.mutation.clone() else { continue };
-            let node =
-                self.nodes.iter().find(|node| node.who.node == mutation.author).ok_or("no such author")?;
+            // What the hub wrote to settle a conflict: nobody's stream has it, and the record stays where it is.
+            let is_settled = mutation.dot.writer == Writer::HUB;
             let before = match row.previous {
                 Revision::ZERO => None,
                 Revision(r) => usize::try_from(r - 1).ok().and_then(|at| log.rows.get(at)),
             };
             let rule = rule(log, &mutation.key.kind, row.rule_version)?;
+            let mutation_author = mutation.author;
             let parsed = parse(mutation).map_err(|e| e.to_string())?;
             let record = before.map(|row| &row.record);
             let ancestor = match needs_ancestor(record, &parsed.mutation, &rule) {
@@ -307,7 +311,13 @@ impl World {
                 false => None,
             };
             merged += u64::from(ancestor.is_some());
-            let place = Placement { domain: node.domain.clone(), subject: None };
+            let author = self.nodes.iter().find(|node| node.who.node == mutation_author);
+            let domain = match (author, record) {
+                (_, Some(record)) if is_settled => record.placement.domain.clone(),
+                (Some(node), _) => node.domain.clone(),
+                (None, _) => return Err("no such author".to_owned()),
+            };
+            let place = Placement { domain, subject: None };
             let context = Context { default_placement: place, ancestor, revision: Some(row.revision) };
             let decision = decide(record, &parsed, &rule, &context);
             ensure!(decision.record() == Some(&row.record), "row {} decided again is another", row.revision);
@@ -318,6 +328,7 @@ impl World {
                 Decision::Conflicted { .. } => "conflicted",
                 Decision::Rejected(_) => "rejected",
             };
+            let told = if is_settled { Some("applied") } else { told };
             ensure!(told == Some(name), "row {} decided again is {name}, not {told:?}", row.revision);
         }
         Ok(merged)

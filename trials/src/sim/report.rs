@@ -103,6 +103,10 @@ pub struct Stats {
     pub merged: u64,
     /// Policies set anew.
     pub policy_changes: u64,
+    /// Conflicts settled.
+    pub settled: u64,
+    /// Settlements taken back.
+    pub undone: u64,
 }
 
 impl Stats {
@@ -114,7 +118,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 27] {
+    pub fn named(&self) -> [(&'static str, u64); 29] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -143,6 +147,8 @@ impl Stats {
             ("pruned rows", self.pruned),
             ("merges against an ancestor", self.merged),
             ("policies set anew", self.policy_changes),
+            ("conflicts settled", self.settled),
+            ("settlements taken back", self.undone),
         ]
     }
 }

@@ -1,0 +1,102 @@
+//! Conflicts are settled, and settlements taken back, by operators and by nodes: on what somebody looked at a while ago.
+
+use gateway::hub::error::HubError;
+use gateway::hub::work::Settler;
+use semantics::conflict::Conflict;
+use semantics::ids::{NodeId, RecordId, Revision};
+use semantics::kind;
+use semantics::reason::Reason;
+use semantics::resolution::Choice;
+use serde_json::json;
+
+use super::oracle::{Checked, Log, ensure};
+use super::world::{Output, World};
+
+/// A conflict as it stands.
+type Standing = (RecordId, Revision, Conflict);
+
+impl World {
+    /// Somebody settles a conflict of a node's tenant, or opens one again, at some gateway.
+    pub(super) fn settle_some(&mut self, g: usize, n: usize) {
+        let Some(hub) = self.gateways[g].hub.clone() else { return };
+        let who = self.nodes[n].who.clone();
+        let all = match self.store.oracle().logs.get(&who.tenant) {
+            Some(log) => conflicts(log),
+            None => return,
+        };
+        let Some((id, revision, conflict)) = self.rng.pick(&all).cloned() else { return };
+        // Now and then on what stood before.
+        let expected = if self.rng.permille(50) { Revision(revision.0.saturating_sub(1)) } else { revision };
+        let is_node = self.rng.permille(300);
+        let author = if is_node { who.node } else { NodeId::HUB };
+        let by = Settler { author, name: "somebody".to_owned(), is_node, reason: "simulated".to_owned() };
+        let choice = conflict.open.then(|| self.draw_choice(&conflict));
+        self.note(|| format!("conflict {id} at {expected}: {choice:?}"));
+        let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
+        self.exec.spawn(life, async move {
+            let done = match choice {
+                Some(choice) => hub.resolve(&who.tenant, (&id, expected), &choice, by).await,
+                None => hub.undo_resolution(&who.tenant, (&id, expected), by).await,
+            };
+            let result = done.map(drop).or_else(of_the_record);
+            ctx.emit(Output::Operated { what: "settle", result });
+        });
+    }
+
+    fn draw_choice(&mut self, conflict: &Conflict) -> Choice {
+        let sides: Vec<_> = conflict.sides().map(|side| side.stamp.dot).collect();
+        match self.rng.below(10) {
+            0..2 => Choice::Keep,
+            2..7 => self.rng.pick(&sides).map_or(Choice::Keep, |dot| Choice::Side(*dot)),
+            7 => Choice::Ancestor,
+            8 => Choice::Value(None),
+            _ if conflict.path.is_empty() => {
+                let body = json!({"name": "settled", "title": "settled", "settled": self.next_id()});
+                Choice::Value(Some(body))
+            }
+            _ => Choice::Value(Some(json!(self.next_id()))),
+        }
+    }
+}
+
+/// What a record may have no room for is no fault of the hub's.
+fn of_the_record(error: HubError) -> Result<(), HubError> {
+    if error.reason() == Reason::TooLarge { Ok(()) } else { Err(error) }
+}
+
+/// Every conflict of a log, as it stands at the head.
+fn conflicts(log: &Log) -> Vec<Standing> {
+    let keys = log.keys().filter(|key| kind::is_conflict(&key.kind));
+    let standing = keys.filter_map(|key| {
+        let row = log.standing(key, log.head.revision)?;
+        let conflict = serde_json::from_slice(row.record.body()?).ok()?;
+        Some((key.id.clone(), row.revision, conflict))
+    });
+    standing.collect()
+}
+
+/// How many conflicts were settled and how many settlements taken back; each says truly what it did.
+pub(super) fn check_settled(log: &Log) -> Result<(u64, u64), String> {
+    let (mut settled, mut undone) = (0, 0);
+    for (id, revision, conflict) in conflicts(log) {
+        let Some(resolution) = &conflict.resolution else { continue };
+        settled += 1;
+        undone += u64::from(resolution.undone.is_some());
+        ensure!(
+            conflict.open || resolution.undone.is_none(),
+            "conflict {id} is closed and its settlement taken back"
+        );
+        for account in resolution.undone.iter().chain([&resolution.account]) {
+            check_account(log, &conflict, account.revision)
+                .map_err(|what| format!("conflict {id} at {revision}: {what}"))?;
+        }
+    }
+    Ok((settled, undone))
+}
+
+fn check_account(log: &Log, conflict: &Conflict, at: Revision) -> Checked {
+    let row = usize::try_from(at.0).ok().and_then(|at| log.rows.get(at.checked_sub(1)?));
+    let is_of_subject = row.is_some_and(|row| row.record.key == conflict.subject);
+    ensure!(is_of_subject, "revision {at}, at which it says that the record stood, is another record's");
+    Ok(())
+}
