@@ -54,7 +54,7 @@ fn patch(set: &Value, remove: &[&str]) -> Op {
 /// The record that mutations leave, in this order.
 fn record(policy: Policy, mutations: &[Mutation]) -> Record {
     let placement = Placement { domain: Domain::default_domain(), subject: None };
-    let context = Context { default_placement: placement };
+    let context = Context::new(placement);
     let step = |current: Option<Record>, mutation: &Mutation| {
         let decided = decide(current.as_ref(), &parse(mutation.clone()).unwrap(), &rule(policy), &context);
         Some(decided.record().unwrap_or_else(|| panic!("{decided:?}")).clone())
@@ -228,7 +228,7 @@ fn a_change_of_the_hub_follows_everything_that_shapes_the_record() {
     let made = mutation(&ahead, Revision(4), Revision(9), (patch(&json!({"t": "1"}), &[]), 0), marks);
     assert_eq!((made.dot, made.base.revision), (Dot { writer: Writer::HUB, n: 9 }, Revision(4)));
     assert!(made.time > ahead.stamp.time);
-    let context = Context { default_placement: ahead.placement.clone() };
+    let context = Context::new(ahead.placement.clone());
     let decided = decide(Some(&ahead), &parse(made.clone()).unwrap(), &rule(Policy::Fields), &context);
     let Decision::Applied(record) = decided else { panic!("{decided:?}") };
     assert!(still_stands(&record, &rule(Policy::Fields), "t", Revision(9)));
