@@ -256,7 +256,7 @@ impl Committer {
             });
             let missing = match planned {
                 None => Missing::default(),
-                Some(Err(missing)) => missing,
+                Some(Err(missing)) => *missing,
                 Some(Ok(plan)) => match known {
                     Some(known) => return Ok(Some((known, plan))),
                     None => Missing::default(),

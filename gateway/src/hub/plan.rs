@@ -42,10 +42,10 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`Missing`] when something must be read first.
-pub fn plan(known: &Known, works: &[Work], now_ms: u64, bytes_max: usize) -> Result<Plan, Missing> {
+pub fn plan(known: &Known, works: &[Work], now_ms: u64, bytes_max: usize) -> Result<Plan, Box<Missing>> {
     let missing = known.missing(works);
     if !missing.is_empty() {
-        return Err(missing);
+        return Err(Box::new(missing));
     }
     let mut draft = Draft::new(known, now_ms, bytes_max);
     let answers = works.iter().map(|work| draft.work(work)).collect();
@@ -265,9 +265,10 @@ impl<'a> Draft<'a> {
         revision
     }
 
-    fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Missing> {
+    fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Box<Missing>> {
         if !self.unread.is_empty() || !self.bodies_unread.is_empty() {
-            return Err(Missing { rows: self.unread, bodies: self.bodies_unread, ..Missing::default() });
+            let missing = Missing { rows: self.unread, bodies: self.bodies_unread, ..Missing::default() };
+            return Err(Box::new(missing));
         }
         self.write_conflicts();
         let moved = self.head.horizon != self.known.head.horizon;
@@ -319,7 +320,7 @@ impl<'a> Draft<'a> {
         digest::merkle_root(&digests)
     }
 
-    fn cells(&self) -> Result<Vec<CellRow>, Missing> {
+    fn cells(&self) -> Result<Vec<CellRow>, Box<Missing>> {
         let mut missing = Missing::default();
         let mut cells = Vec::new();
         for (cell, moves) in &self.moves {
@@ -337,6 +338,6 @@ impl<'a> Draft<'a> {
             }
             cells.push(CellRow { cell: cell.clone(), hash });
         }
-        if missing.is_empty() { Ok(cells) } else { Err(missing) }
+        if missing.is_empty() { Ok(cells) } else { Err(Box::new(missing)) }
     }
 }

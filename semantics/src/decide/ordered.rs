@@ -84,6 +84,9 @@ fn joined(
     Ok((record, clashes))
 }
 
+/// A merged body, and the paths that clash.
+type Merged = (Map<String, Value>, Vec<String>);
+
 struct Sides<'a> {
     stands: (Stamp, &'a Whole),
     comes: (Stamp, &'a Whole),
@@ -97,7 +100,7 @@ struct Made {
 
 impl Sides<'_> {
     /// What both made of the ancestor; `None` where there is none, or nobody here can look inside.
-    fn merge(&self, ancestor: Option<&[u8]>) -> Result<Option<(Map<String, Value>, Vec<String>)>, Refusal> {
+    fn merge(&self, ancestor: Option<&[u8]>) -> Result<Option<Merged>, Refusal> {
         let is_clear = |side: &Whole| side.key_id == KEY_ID_CLEAR;
         let Some(ancestor) = ancestor.filter(|_| is_clear(self.stands.1) && is_clear(self.comes.1)) else {
             return Ok(None);
@@ -108,12 +111,7 @@ impl Sides<'_> {
         Ok(Some(merge::objects(Some(&base), &stands, &comes, prefer)))
     }
 
-    fn close(
-        &self,
-        current: &Record,
-        (fields, paths): (Map<String, Value>, Vec<String>),
-        rule: &Rule,
-    ) -> Result<Made, Refusal> {
+    fn close(&self, current: &Record, (fields, paths): Merged, rule: &Rule) -> Result<Made, Refusal> {
         let inputs = self.inputs(current);
         let facet: Option<Facet> = rule.facet_of(&fields);
         let body = object_to_canonical(&fields)?;

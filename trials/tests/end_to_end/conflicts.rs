@@ -8,9 +8,9 @@ use super::{put, sync_both};
 
 fn open_conflict(spoke: &Spoke) -> String {
     let listed = spoke.ok(&["conflicts", "list"]).json();
-    let conflicts = listed["conflicts"].as_array().expect("a list of conflicts");
+    let conflicts = listed["conflicts"].as_array().unwrap();
     assert_eq!(conflicts.len(), 1, "{listed}");
-    conflicts[0]["id"].as_str().expect("a conflict has an id").to_owned()
+    conflicts[0]["id"].as_str().unwrap().to_owned()
 }
 
 fn converged(hub: &Hub, spokes: [&Spoke; 2], expected: &Value) {
