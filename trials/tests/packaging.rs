@@ -194,8 +194,8 @@ fn operator_commands_in_the_table_exist() {
     let mut seen = 0;
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let named_here = spans(row.split(" | ").next().unwrap_or_default());
-        // What begins with a hyphen is another form of the command before it.
-        for span in named_here.iter().filter(|span| !span.starts_with('-')) {
+        // What begins with a hyphen is another form of the command before it; the head of the table is none.
+        for span in named_here.iter().filter(|span| !span.starts_with('-') && !span.ends_with('…')) {
             assert_eq!(named(&format!("hubward {span}")), None);
             seen += 1;
         }
