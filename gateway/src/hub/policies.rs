@@ -7,11 +7,11 @@ use semantics::envelope::KEY_ID_CLEAR;
 use semantics::ids::{Kind, NodeId, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
 use semantics::reason::Reason;
-use semantics::schema::CompiledSchema;
 
 use super::Hub;
 use super::control::key_of;
 use super::error::HubError;
+use super::heavy;
 use super::known::control_body;
 use super::query::LIST_ROWS_MAX;
 use crate::store::PointerQuery;
@@ -112,7 +112,7 @@ impl Hub {
         if before.declaration.schema == declaration.schema {
             return Ok(());
         }
-        let schema = CompiledSchema::compile(&declaration.schema)?;
+        let schema = heavy::compile(declaration)?;
         for (id, conflict) in self.open_conflicts(tenant, kind).await? {
             let rows = self.store().rows(tenant, &conflict.named()).await?;
             let bodies = rows.iter().filter(|row| row.record.key_id == KEY_ID_CLEAR);
