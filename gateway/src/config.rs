@@ -159,6 +159,8 @@ impl Given {
     pub fn or(self, other: Self) -> Self {
         // A secret and its file are one setting: whoever names one of them names it.
         let is_said = self.database_url.is_some() || self.database_url_file.is_some();
+        // A variable that is set and empty, as containers have it, comes as one empty name, and says nothing.
+        let said: Vec<String> = self.hostnames.into_iter().filter(|name| !name.is_empty()).collect();
         Self {
             dev: self.dev || other.dev,
             database_url: if is_said { self.database_url } else { other.database_url },
@@ -167,7 +169,7 @@ impl Given {
             listen: self.listen.or(other.listen),
             metrics_tenant_labels: self.metrics_tenant_labels.or(other.metrics_tenant_labels),
             operator_listen: self.operator_listen.or(other.operator_listen),
-            hostnames: if self.hostnames.is_empty() { other.hostnames } else { self.hostnames },
+            hostnames: if said.is_empty() { other.hostnames } else { said },
             data: self.data.or(other.data),
         }
     }
@@ -263,6 +265,20 @@ mod tests {
         assert!(!silent.check().unwrap().metrics_tenant_labels);
         assert_eq!((config.listen.port(), config.operator_listen.port()), (1, 3));
         assert_eq!(config.data, PathBuf::from("d"));
+    }
+
+    #[test]
+    fn an_empty_list_of_host_names_says_nothing() {
+        use clap::{Args, FromArgMatches};
+        // The parser makes the same of `--hostname ""` as of a variable that is set and empty.
+        for (text, names) in [("", vec!["of-the-file"]), ("hub,", vec!["hub"])] {
+            let command = Given::augment_args(clap::Command::new("hubward"));
+            let matches = command.try_get_matches_from(["hubward", "--hostname", text]).unwrap();
+            let said = Given::from_arg_matches(&matches).unwrap();
+            let config = said.clone().or(given("hostnames = ['of-the-file']")).check().unwrap();
+            assert_eq!(config.hostnames, names);
+            assert!(said.or(Given::default()).check().is_ok());
+        }
     }
 
     #[test]

@@ -417,14 +417,29 @@ fn the_socket_of_another_user_does_not_answer() {
     }
     let run = |user: u32, args: &[&str]| data.command(args).uid(user).gid(user).output().unwrap();
     let health = |user: u32| run(user, &["health"]);
-    let owner_is_told = |args: &[&str]| {
+    let refused = |args: &[&str]| {
         let output = run(NOBODY, args);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(4), "{args:?}: {text}");
-        assert!(text.contains("belongs to user 0") && text.contains("PERMISSION_DENIED"), "{args:?}: {text}");
+        assert!(text.contains("PERMISSION_DENIED"), "{args:?}: {text}");
+        text
+    };
+    let owner_is_told = |args: &[&str]| {
+        let text = refused(args);
+        assert!(text.contains("belongs to user 0, whose daemon"), "{args:?}: {text}");
+    };
+    let folder_is_told = |owner: u32| {
+        let text = refused(&["health"]);
+        let told = format!("belongs to user {owner}, may not be looked into by user {NOBODY}");
+        assert!(text.contains(&told) && !text.contains("daemon"), "{text}");
     };
     assert!(health(0).status.success());
-    owner_is_told(&["health"]);
+    // What is behind a closed folder nobody knows; one's own may be closed, too.
+    folder_is_told(0);
+    std::os::unix::fs::chown(&data.0, Some(NOBODY), None).unwrap();
+    std::fs::set_permissions(&data.0, std::fs::Permissions::from_mode(0o600)).unwrap();
+    folder_is_told(NOBODY);
+    std::os::unix::fs::chown(&data.0, Some(0), None).unwrap();
     // Even where the files' rights let it through.
     std::fs::set_permissions(&data.0, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(socket(&data.0), std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -28,8 +28,8 @@ pub const ELSEWHERE: &[Elsewhere] = &[
     at(
         "a hub under another key than the pinned one",
         "`PIN_MISMATCH`, at the spoke",
-        "gateway/tests/tls.rs",
-        "operators_reach_a_hub_under_its_ca_alone",
+        "spoke/src/trust/pin/tests.rs",
+        "another_hub_is_told_apart_from_a_broken_connection",
     ),
     at("TLS 1.2", "closed: `handshake`", "gateway/tests/tls.rs", "a_tls_1_2_client_is_refused"),
     at(

@@ -14,7 +14,7 @@ const ROOT: u32 = 0;
 /// connection is made, because the daemon closes another user's without a word.
 ///
 /// # Errors
-/// `PERMISSION_DENIED`, naming the owner of the socket, or of the folder that this user may not look into.
+/// `PERMISSION_DENIED`, naming the owner of the socket, or the folder that this user may not look into.
 pub(super) fn check(socket: &Path) -> Result<(), Refusal> {
     // Who does not know itself is told by the connection.
     let Ok(me) = this_user() else { return Ok(()) };
@@ -26,12 +26,21 @@ pub(super) fn check(socket: &Path) -> Result<(), Refusal> {
         );
         Err(Refusal::new(Reason::PermissionDenied, detail))
     };
+    // Behind it may be a daemon of anybody, or none.
+    let closed = |path: &Path, owner: u32| {
+        let path = path.display();
+        let detail = format!(
+            "{path}, which belongs to user {owner}, may not be looked into by user {me}: run the command as a user who \
+             may, or change the folder's rights"
+        );
+        Err(Refusal::new(Reason::PermissionDenied, detail))
+    };
     match std::fs::metadata(socket) {
         Ok(found) if found.uid() != me && me != ROOT => denied(socket, found.uid()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let mut above = socket.ancestors().skip(1);
             let seen = above.find_map(|path| Some((path, std::fs::metadata(path).ok()?.uid())));
-            seen.map_or(Ok(()), |(path, owner)| denied(path, owner))
+            seen.map_or(Ok(()), |(path, owner)| closed(path, owner))
         }
         Ok(_) | Err(_) => Ok(()),
     }

@@ -10,7 +10,7 @@ use proto::v1;
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Value, json};
 
-use self::pages::{Fetched, Place, Places};
+use self::pages::{Fetched, Place, Places, Window};
 use super::super::client::{At, Audit};
 use super::super::output::Printer;
 use super::{OfTenant, PAGE_SIZE, refused, seconds};
@@ -66,7 +66,7 @@ pub(in super::super) struct List {
     /// At most so many; what goes on after them is said, and how to list it.
     #[arg(long, default_value_t = LIMIT_DEFAULT, value_parser = at_least_one)]
     limit: usize,
-    /// Goes on where a listing with the same filters ended: its `next_page_token`.
+    /// Goes on where a listing with the same filters ended: its `next_page_token`, which holds its --since and --until.
     #[arg(long, value_name = "TOKEN")]
     page_token: Option<String>,
     #[command(flatten)]
@@ -87,38 +87,44 @@ impl List {
     async fn show(self, at: &At, now_ms: u64, out: Printer) -> Result<(), Refusal> {
         self.check()?;
         let mut hub = at.audit().await?;
-        let since_ms = moment("--since", self.since.as_deref(), now_ms)?;
-        let until_ms = moment("--until", self.until.as_deref(), now_ms)?;
-        let is_outcome = self.event.as_deref().map(|event| OUTCOMES.contains(&event));
-        let from = match &self.page_token {
-            Some(token) => Places::read(token)?,
-            None => Places {
-                commits: (self.source != Some(Source::Access) && is_outcome != Some(false))
-                    .then(Place::default),
-                access: (self.source != Some(Source::Commits)
-                    && is_outcome != Some(true)
-                    && self.kind.is_none())
-                .then(Place::default),
-            },
-        };
+        let from = self.from(now_ms)?;
+        let window = from.window;
         let commits = match from.commits {
-            Some(from) => self.changes(&mut hub, from, (since_ms, until_ms)).await?,
+            Some(from) => self.changes(&mut hub, from, window).await?,
             None => Fetched::default(),
         };
         let access = match from.access {
-            Some(from) => self.access(at, &mut hub, from, (since_ms, until_ms)).await?,
+            Some(from) => self.access(at, &mut hub, from, window).await?,
             None => Fetched::default(),
         };
-        let (rows, next) = pages::merge(commits, access, self.limit);
+        let (rows, next) = pages::merge(window, commits, access, self.limit);
         out.page("entries", rows, &COLUMNS, next.map(|next| next.token()));
         Ok(())
+    }
+
+    /// Where to begin; a listing that goes on is of the time that its first page was of.
+    fn from(&self, now_ms: u64) -> Result<Places, Refusal> {
+        let since_ms = moment("--since", self.since.as_deref(), now_ms)?;
+        let until_ms = moment("--until", self.until.as_deref(), now_ms)?;
+        if let Some(token) = &self.page_token {
+            return Places::read(token);
+        }
+        let is_outcome = self.event.as_deref().map(|event| OUTCOMES.contains(&event));
+        let is_of_commits = self.source != Some(Source::Access) && is_outcome != Some(false);
+        let is_of_access =
+            self.source != Some(Source::Commits) && is_outcome != Some(true) && self.kind.is_none();
+        Ok(Places {
+            window: Window { since_ms, until_ms },
+            commits: is_of_commits.then(Place::default),
+            access: is_of_access.then(Place::default),
+        })
     }
 
     async fn changes(
         &self,
         hub: &mut Audit,
         mut from: Place,
-        (since_ms, until_ms): (Option<u64>, Option<u64>),
+        Window { since_ms, until_ms }: Window,
     ) -> Result<Fetched, Refusal> {
         let mut fetched = Fetched::default();
         loop {
@@ -147,7 +153,7 @@ impl List {
         at: &At,
         hub: &mut Audit,
         mut from: Place,
-        (since_ms, until_ms): (Option<u64>, Option<u64>),
+        Window { since_ms, until_ms }: Window,
     ) -> Result<Fetched, Refusal> {
         let who = match &self.by {
             Some(by) => who::asked(at, &self.of.tenant, by).await?,
@@ -223,4 +229,32 @@ fn access(entry: &v1::AccessEntry) -> Value {
         row.extend(details);
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        list: List,
+    }
+
+    #[test]
+    fn a_listing_of_the_last_hours_goes_on_within_the_time_it_began_with() {
+        const HOUR_MS: u64 = 3_600_000;
+        let words = ["list", "--tenant", "t", "--since", "2h", "--until", "1h"];
+        let began = Line::try_parse_from(words).unwrap().list.from(10 * HOUR_MS).unwrap();
+        let window = Window { since_ms: Some(8 * HOUR_MS), until_ms: Some(9 * HOUR_MS) };
+        assert_eq!(began.window, window);
+        let token = began.token();
+        for words in [&words[..], &words[..3]] {
+            let again = [words, &["--page-token", &token]].concat();
+            let list = Line::try_parse_from(again).unwrap().list;
+            assert_eq!(list.from(11 * HOUR_MS).unwrap(), began);
+        }
+    }
 }

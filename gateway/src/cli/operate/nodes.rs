@@ -1,7 +1,10 @@
 //! `hubward node` and `hubward node-type`.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 use proto::v1;
+use semantics::node::NodeType;
 use semantics::reason::Refusal;
 use serde_json::json;
 
@@ -82,13 +85,14 @@ pub(in crate::cli) struct Can {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 pub(in crate::cli) struct TypeSet {
-    /// Something it can do; may be given several times. Without, what the type can do by itself.
+    /// Something it can do; may be given several times. Without, what was set before stays, --reset takes it back.
     #[arg(long = "capability", value_name = "NAME", conflicts_with_all = ["nothing", "reset"])]
     capabilities: Vec<String>,
     /// It can do nothing at all.
     #[arg(long, conflicts_with = "reset")]
     nothing: bool,
-    /// A kind that its nodes see from the start, in their domain; may be given several times. Without, every kind.
+    /// A kind that its nodes see from the start, in their domain; may be given several times. Without, what was
+    /// set before stays, --reset takes it back.
     #[arg(long = "kind", value_name = "KIND", conflicts_with = "reset")]
     kinds: Vec<String>,
     /// What it would be without having been set.
@@ -104,6 +108,21 @@ impl TypeSet {
             can.then_some(v1::Capabilities { names: self.capabilities }),
             sees.then_some(v1::Kinds { names: self.kinds }),
         )
+    }
+
+    /// What to set: a half that is not named stays as it stands, because the hub sets both.
+    fn over(self, stands: Option<v1::NodeTypeView>) -> (Option<v1::Capabilities>, Option<v1::Kinds>) {
+        if self.reset {
+            return (None, None);
+        }
+        let (capabilities, kinds) = self.asked();
+        let Some(stands) = stands.filter(|stands| stands.assigned) else { return (capabilities, kinds) };
+        // The hub shows what a type can do, whether that was set or not.
+        let by_itself = NodeType::from_name(&stands.node_type).map(NodeType::defaults).ok();
+        let can: BTreeSet<String> = stands.capabilities.into_iter().collect();
+        let stood = (Some(&can) != by_itself.as_ref())
+            .then(|| v1::Capabilities { names: can.iter().cloned().collect() });
+        (capabilities.or(stood), kinds.or(stands.kinds))
     }
 }
 
@@ -179,12 +198,47 @@ impl NodeTypes {
                 out.list("node_types", rows, &["type", "capabilities", "kinds", "set"]);
             }
             Self::Set { node_type, set, of } => {
-                let (capabilities, kinds) = set.asked();
+                let all = v1::ListNodeTypesRequest { tenant: of.tenant.clone() };
+                let all = hub.list_node_types(all).await.map_err(refused)?.into_inner().node_types;
+                let stands = all.into_iter().find(|stands| stands.node_type == node_type);
+                let (capabilities, kinds) = set.over(stands);
                 let request = v1::SetNodeTypeRequest { tenant: of.tenant, node_type, capabilities, kinds };
                 let done = hub.set_node_type(request).await.map_err(refused)?.into_inner();
                 out.object(&json!({"revision": done.revision}));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn set(capabilities: &[&str], kinds: &[&str], reset: bool) -> TypeSet {
+        TypeSet { capabilities: names(capabilities), nothing: false, kinds: names(kinds), reset }
+    }
+
+    #[test]
+    fn setting_one_half_of_a_type_keeps_the_other() {
+        let light = Some(v1::Capabilities { names: names(&["light"]) });
+        let entity = Some(v1::Kinds { names: names(&["entity"]) });
+        let view = |capabilities: Vec<String>, kinds: Option<v1::Kinds>| {
+            let node_type = "mobile".to_owned();
+            Some(v1::NodeTypeView { node_type, capabilities, assigned: true, kinds })
+        };
+        let by_itself = || NodeType::from_name("mobile").unwrap().defaults().into_iter().collect();
+        let stands = view(by_itself(), entity.clone());
+        assert_eq!(set(&["light"], &[], false).over(stands.clone()), (light.clone(), entity.clone()));
+        assert_eq!(set(&[], &["entity"], false).over(view(by_itself(), None)), (None, entity.clone()));
+        let stands = view(names(&["light"]), entity.clone());
+        let note = Some(v1::Kinds { names: names(&["note"]) });
+        assert_eq!(set(&[], &["note"], false).over(stands.clone()), (light.clone(), note));
+        assert_eq!(set(&[], &[], true).over(stands), (None, None));
+        assert_eq!(set(&["light"], &[], false).over(None), (light, None));
     }
 }

@@ -15,9 +15,20 @@ pub(super) struct Place {
     pub(super) before: usize,
 }
 
+/// The time a listing is of, milliseconds since 1970-01-01 UTC. It goes from page to page, because "two hours ago" is
+/// another moment at each call, and places in a listing count within one time alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Window {
+    /// Not before.
+    pub(super) since_ms: Option<u64>,
+    /// Before.
+    pub(super) until_ms: Option<u64>,
+}
+
 /// Where a listing goes on; `None` = that log has no more for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Places {
+    pub(super) window: Window,
     pub(super) commits: Option<Place>,
     pub(super) access: Option<Place>,
 }
@@ -64,7 +75,12 @@ impl Fetched {
 }
 
 /// The first `limit` entries of both by time, each log in its own order, and where the rest begins.
-pub(super) fn merge(commits: Fetched, access: Fetched, limit: usize) -> (Vec<Value>, Option<Places>) {
+pub(super) fn merge(
+    window: Window,
+    commits: Fetched,
+    access: Fetched,
+    limit: usize,
+) -> (Vec<Value>, Option<Places>) {
     let time = |row: Option<&(Place, Value)>| row.and_then(|(_, row)| row["time_ms"].as_u64());
     let (mut left, mut right) = (commits.rows.into_iter().peekable(), access.rows.into_iter().peekable());
     let mut rows = Vec::new();
@@ -79,10 +95,11 @@ pub(super) fn merge(commits: Fetched, access: Fetched, limit: usize) -> (Vec<Val
         }
     }
     let next = Places {
+        window,
         commits: left.next().map(|(place, _)| place).or(commits.end),
         access: right.next().map(|(place, _)| place).or(access.end),
     };
-    (rows, Some(next).filter(|next| *next != Places::default()))
+    (rows, Some(next).filter(|next| next.commits.is_some() || next.access.is_some()))
 }
 
 #[cfg(test)]
@@ -110,17 +127,23 @@ mod tests {
         // A counted refusal stands at the start of its minute, so a log may go back a little.
         let (commits, access) = ([1, 3, 5, 7, 9], [2, 4, 3, 8, 8, 10, 11]);
         for limit in 1..13 {
+            let window = Window { since_ms: Some(1), until_ms: None };
+            let place = Some(Place::default());
             let (mut listed, mut from) =
-                (Vec::new(), Places { commits: Some(Place::default()), access: Some(Place::default()) });
+                (Vec::new(), Places { window, commits: place.clone(), access: place });
             loop {
                 let of = |times: &[u64], from: Option<Place>| {
                     from.map(|from| fetch(times, from, limit)).unwrap_or_default()
                 };
-                let (rows, next) = merge(of(&commits, from.commits), of(&access, from.access), limit);
+                let (rows, next) =
+                    merge(from.window, of(&commits, from.commits), of(&access, from.access), limit);
                 assert!(rows.len() <= limit);
                 listed.extend(rows.iter().filter_map(|row| row["time_ms"].as_u64()));
                 match next {
-                    Some(next) => from = Places::read(&next.token()).unwrap(),
+                    Some(next) => {
+                        from = Places::read(&next.token()).unwrap();
+                        assert_eq!(from.window, window);
+                    }
                     None => break,
                 }
             }
