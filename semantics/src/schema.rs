@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 use crate::reason::{Reason, Refusal};
 
 mod cost;
+mod patterns;
 
 pub use cost::{LOOKS_MAX, STEPS_MAX};
+pub use patterns::{PATTERNS_BYTES_MAX, PATTERNS_MAX, patterns};
 
 /// Longest schema, bytes of JSON.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// Most violations that are counted.
 pub const VIOLATIONS_COUNTED_MAX: usize = 100;
-/// Largest compiled regular expression of a schema, bytes, roughly.
-const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 
 /// A schema ready to check bodies with.
 #[derive(Debug)]
@@ -29,8 +29,9 @@ impl CompiledSchema {
     /// refused, and references are followed before they are used: a schema must not be able to stop the hub.
     ///
     /// # Errors
-    /// `TOO_LARGE` past [`SCHEMA_BYTES_MAX`], [`LOOKS_MAX`] or [`STEPS_MAX`], `MALFORMED` when it is no valid schema,
-    /// refers to another document or otherwise than by a pointer, or has a pattern that is not supported.
+    /// `TOO_LARGE` past [`SCHEMA_BYTES_MAX`], [`PATTERNS_MAX`], [`LOOKS_MAX`] or [`STEPS_MAX`], `MALFORMED` when it is no
+    /// valid schema, refers to another document or otherwise than by a pointer, or has a pattern that is not supported
+    /// or, compiled, larger than its share of [`PATTERNS_BYTES_MAX`].
     pub fn compile(schema: &Value) -> Result<Self, Refusal> {
         if *schema == Value::Bool(true) {
             return Ok(Self { validator: None, looks: 0 });
@@ -40,11 +41,14 @@ impl CompiledSchema {
             let detail = format!("schema has {bytes} bytes, at most {SCHEMA_BYTES_MAX} are allowed");
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
+        let share = patterns::share(schema)?;
         let looks = cost::check(schema)?;
+        // What a pattern keeps while it runs has the bound of what it is compiled to.
+        let pattern_options = PatternOptions::regex().size_limit(share).dfa_size_limit(share);
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .offline()
-            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES_MAX))
+            .with_pattern_options(pattern_options)
             .build(schema)
             .map(|validator| Self { validator: Some(validator), looks })
             .map_err(|e| {

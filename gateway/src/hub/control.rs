@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Hub;
 use super::error::HubError;
+use super::heavy;
 use super::known::{NodeBody, NodeStatus, control_body, control_key};
 use super::work::{Answer, ControlWork, Work};
 use crate::store::{Current, Space, Wanted};
@@ -57,7 +58,7 @@ impl Hub {
         author: NodeId,
         declaration: &Declaration,
     ) -> Result<Revision, HubError> {
-        declaration.check()?;
+        heavy::check(declaration)?;
         let key = key_of(kind::KIND, declaration.name.as_str())?;
         self.put_control(tenant, author, key, declaration).await
     }

@@ -1,9 +1,16 @@
 //! Work that takes long and waits for nothing: it must not hold up the thread on which other tenants are served.
 
+use std::collections::BTreeMap;
+
+use semantics::ids::Key;
+use semantics::kind::Declaration;
+use semantics::reason::Refusal;
+use semantics::resolution::Wanted;
+use semantics::schema::{self, CompiledSchema};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::known::Known;
-use super::work::{Item, Work};
+use super::work::{Act, Item, Work};
 
 /// Past so many looks of schemas at values a commit is planned beside the threads that serve: about a millisecond.
 const LOOKS_BESIDE: u64 = 64 * 1024;
@@ -17,6 +24,16 @@ pub(super) fn run<T>(is_heavy: bool, work: impl FnOnce() -> T) -> T {
     if is_heavy && has_threads() { tokio::task::block_in_place(work) } else { work() }
 }
 
+/// Compiles the schema of a declaration. Patterns make that dear.
+pub(super) fn compile(declaration: &Declaration) -> Result<CompiledSchema, Refusal> {
+    run(schema::patterns(&declaration.schema) > 0, || CompiledSchema::compile(&declaration.schema))
+}
+
+/// Checks a declaration, which compiles its schema.
+pub(super) fn check(declaration: &Declaration) -> Result<(), Refusal> {
+    run(schema::patterns(&declaration.schema) > 0, || declaration.check())
+}
+
 /// Whether checking what these works make by the schemas of their kinds may take long. What is not read yet counts for
 /// nothing: the plan ends there and is made again when it is.
 pub(super) fn is_heavy(known: &Known, works: &[Work]) -> bool {
@@ -24,26 +41,70 @@ pub(super) fn is_heavy(known: &Known, works: &[Work]) -> bool {
 }
 
 fn looks(known: &Known, works: &[Work]) -> u64 {
-    let mut looks: u64 = 0;
+    let mut records = Records { known, bytes: BTreeMap::new(), looks: 0 };
     for work in works {
-        let Work::Push(push) = work else { continue };
-        for item in &push.items {
-            let Item::Mutation { parsed, .. } = item else { continue };
-            let Some(kind) = known.kind(&parsed.mutation.key.kind) else { continue };
-            // What is checked is the whole record, of which the mutation may be a small patch.
-            let standing = known.current(&parsed.mutation.key).and_then(|current| current.record.body());
-            let bytes = parsed.mutation.op.bytes().saturating_add(standing.map_or(0, <[u8]>::len));
-            looks = looks.saturating_add(kind.schema.looks(u64::try_from(bytes).unwrap_or(u64::MAX)));
+        match work {
+            Work::Push(push) => {
+                let mutations = push.items.iter().filter_map(|item| match item {
+                    Item::Mutation { parsed, .. } => Some(&parsed.mutation),
+                    Item::Refused { .. } | Item::Withdraw { .. } => None,
+                });
+                mutations.for_each(|mutation| records.change(&mutation.key, mutation.op.bytes()));
+            }
+            Work::Settle(settle) => records.change(&settle.subject, bytes_of(&settle.act)),
+            Work::Control(_) | Work::OpenEpoch(_) | Work::CloseEpochs(_) | Work::MoveHorizon(_) => {}
         }
     }
-    looks
+    records.looks
+}
+
+fn bytes_of(act: &Act) -> usize {
+    let (Act::Resolve { wanted, .. } | Act::Undo { wanted }) = act;
+    match wanted {
+        Wanted::Standing | Wanted::Nothing => 0,
+        Wanted::Value(value) => value.to_string().len(),
+        Wanted::Sealed { body, .. } => body.len(),
+    }
+}
+
+/// The records that a commit changes, as large as they may become in it.
+struct Records<'a> {
+    known: &'a Known,
+    bytes: BTreeMap<&'a Key, usize>,
+    looks: u64,
+}
+
+impl<'a> Records<'a> {
+    /// What is checked is the whole record, of which a change may be a small part: as it stands, with what the changes
+    /// before this one in the same commit brought.
+    fn change(&mut self, key: &'a Key, brings: usize) {
+        let Some(kind) = self.known.kind(&key.kind) else { return };
+        let standing =
+            || self.known.current(key).and_then(|current| current.record.body()).map_or(0, <[u8]>::len);
+        let bytes = self.bytes.entry(key).or_insert_with(standing);
+        *bytes = bytes.saturating_add(brings);
+        let looks = kind.schema.looks(u64::try_from(*bytes).unwrap_or(u64::MAX));
+        self.looks = self.looks.saturating_add(looks);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use semantics::clock::HybridTime;
+    use semantics::commit::Head;
+    use semantics::decide;
+    use semantics::envelope::{Base, KEY_ID_CLEAR, Mutation, Op};
+    use semantics::ids::{
+        Digest, Dot, Incarnation, Kind, LogId, MutationId, NodeId, RecordId, Revision, Salt, Writer,
+    };
+    use serde_json::{Value, json};
+
+    use super::super::work::{PushWork, SettleWork, Settler};
     use super::*;
 
     /// Longest wait for a task that has nothing in its way.
@@ -78,5 +139,111 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(async { run(true, || 7) }), 7);
         assert_eq!(run(true, || 7), 7, "and outside of any");
+    }
+
+    /// How many threads a runtime with one worker has needed for this.
+    fn threads(work: impl FnOnce() + Send + 'static) -> usize {
+        let started = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&started);
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let on_start = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        let runtime = runtime.worker_threads(1).on_thread_start(on_start).build().unwrap();
+        runtime.block_on(runtime.spawn(async { work() })).unwrap();
+        // Waits for all of them.
+        drop(runtime);
+        started.load(Ordering::SeqCst)
+    }
+
+    fn declared(schema: Value) -> Declaration {
+        serde_json::from_value(json!({"name": "recipe", "policy": "fields", "schema": schema})).unwrap()
+    }
+
+    #[test]
+    fn patterns_are_compiled_while_another_thread_serves() {
+        let dear = declared(json!({"properties": {"a": {"pattern": "^x*$"}}}));
+        let (compiled, checked) = (dear.clone(), dear);
+        assert_eq!(threads(move || assert!(compile(&compiled).is_ok())), 2);
+        assert_eq!(threads(move || assert!(check(&checked).is_ok())), 2);
+        let cheap = declared(json!({"type": "object"}));
+        assert_eq!(threads(move || assert!(compile(&cheap).is_ok())), 1, "what is cheap stays where it is");
+    }
+
+    /// Of a kind whose schema looks once at each value.
+    fn entity(id: &str) -> Key {
+        Key { kind: Kind::new("entity").unwrap(), id: RecordId::new(id).unwrap() }
+    }
+
+    fn item(key: Key, op: Op) -> Item {
+        let node = NodeId([1; 16]);
+        let mutation = Mutation {
+            id: MutationId([1; 16]),
+            dot: Dot { writer: Writer { node, epoch: 1 }, n: 1 },
+            group: None,
+            key,
+            op,
+            placement: None,
+            incarnation: Incarnation::ZERO,
+            base: Base::default(),
+            time: HybridTime::default(),
+            written_ms: 0,
+            author: node,
+            key_id: KEY_ID_CLEAR,
+            salt: Salt([0; 16]),
+            signature: None,
+        };
+        Item::Mutation { parsed: Box::new(decide::parse(mutation).unwrap()), digest: Digest([0; 32]) }
+    }
+
+    fn push(items: Vec<Item>) -> Work {
+        Work::Push(PushWork { writer: Writer { node: NodeId([1; 16]), epoch: 1 }, confirmed_n: 0, items })
+    }
+
+    fn put(key: Key) -> Item {
+        let body = serde_json::to_vec(&json!({"text": "x".repeat(2_000)})).unwrap();
+        item(key, Op::Put { body })
+    }
+
+    fn patch(key: Key) -> Item {
+        item(key, Op::Patch { set: br#"{"a":1}"#.to_vec(), remove: Vec::new() })
+    }
+
+    fn settle(subject: Key, text: &str) -> Work {
+        Work::Settle(Box::new(SettleWork {
+            conflict: RecordId::new("c").unwrap(),
+            subject,
+            expected: Revision(1),
+            act: Act::Undo { wanted: Wanted::Value(json!(text)) },
+            by: Settler {
+                author: NodeId([1; 16]),
+                name: String::new(),
+                is_node: false,
+                reason: String::new(),
+            },
+            mutation: MutationId([2; 16]),
+            salt: Salt([0; 16]),
+        }))
+    }
+
+    #[test]
+    fn what_a_record_gains_within_a_commit_counts_for_each_later_change_of_it() {
+        let known = Known::at(Head::empty(LogId([0; 16])));
+        let patches = |key: &str| (0..40).map(|_| patch(entity(key))).collect::<Vec<Item>>();
+        let of = |first: &str, then: &str| push([vec![put(entity(first))], patches(then)].concat());
+        assert!(!is_heavy(&known, &[of("a", "b")]), "small changes of another record");
+        assert!(is_heavy(&known, &[of("a", "a")]), "each checks the whole record");
+        let apart = [push(vec![put(entity("a"))]), push(patches("a"))];
+        assert!(is_heavy(&known, &apart), "also in different pushes");
+    }
+
+    #[test]
+    fn settling_a_conflict_counts_what_is_to_stand() {
+        let known = Known::at(Head::empty(LogId([0; 16])));
+        assert!(is_heavy(&known, &[settle(entity("a"), &"x".repeat(70_000))]));
+        assert!(!is_heavy(&known, &[settle(entity("a"), "x")]));
+        let settles = (0..40).map(|_| settle(entity("a"), "x"));
+        let after = [push(vec![put(entity("a"))])].into_iter().chain(settles).collect::<Vec<Work>>();
+        assert!(is_heavy(&known, &after), "and the record it stands in");
     }
 }

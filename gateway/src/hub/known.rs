@@ -20,6 +20,7 @@ use semantics::view::View;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::heavy;
 use super::limits::{
     CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
 };
@@ -39,7 +40,7 @@ pub struct CompiledKind {
 
 impl CompiledKind {
     fn new(declaration: Declaration, version: Revision) -> Result<Self, Refusal> {
-        let schema = CompiledSchema::compile(&declaration.schema)?;
+        let schema = heavy::compile(&declaration)?;
         Ok(Self { rule: declaration.rule(version), declaration, schema })
     }
 

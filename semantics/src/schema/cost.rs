@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::patterns::patterns;
 use crate::canonical::DEPTH_MAX;
 use crate::reason::{Reason, Refusal};
 
@@ -33,8 +34,6 @@ const INSIDE: [&str; 6] = [
 /// Keywords by which a reference would mean something else than a place in this schema.
 const ELSEWHERE: [&str; 5] = ["$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef"];
 
-/// Keywords with a regular expression.
-const PATTERNS: [&str; 2] = ["pattern", "patternProperties"];
 /// Looks that one run of a regular expression over a text counts for: it is linear in the text, but in the expression
 /// too.
 const PATTERN_LOOKS: u64 = 64;
@@ -56,17 +55,7 @@ pub(super) fn check(schema: &Value) -> Result<u64, Refusal> {
     for depth in 0..=DEPTH_MAX {
         looks = costs.of(schema, depth, 0)?.looks.max(looks);
     }
-    Ok(if has_pattern(schema) { looks.saturating_mul(PATTERN_LOOKS) } else { looks })
-}
-
-fn has_pattern(part: &Value) -> bool {
-    match part {
-        Value::Object(members) => {
-            PATTERNS.iter().any(|name| members.contains_key(*name)) || members.values().any(has_pattern)
-        }
-        Value::Array(items) => items.iter().any(has_pattern),
-        _ => false,
-    }
+    Ok(if patterns(schema) > 0 { looks.saturating_mul(PATTERN_LOOKS) } else { looks })
 }
 
 fn refuse_names(part: &Value) -> Result<(), Refusal> {
