@@ -30,10 +30,10 @@ pub(super) async fn floor(
 /// What a mutation must be stamped after for the entry it was made on.
 pub(super) fn of_parent(parent: &Entry, writer: Writer, clock: &Clock, now_ms: u64) -> HybridTime {
     // In the present epoch nobody else sent it, and it went out with this time. Before, a copy of this replica may
-    // have sent it with another, though with none later than the hub's time now.
+    // have sent it with another, though with none past this millisecond of the hub.
     let is_known = parent.mutation.dot.writer == writer;
     let time = parent.mutation.time;
-    let now = HybridTime { ms: clock.hub_now_ms(now_ms), counter: 0 };
+    let now = HybridTime { ms: clock.hub_now_ms(now_ms), counter: u32::MAX };
     let time = if is_known { time } else { clock.as_taken(time, now_ms).max(now) };
     time.max(clock.as_taken(parent.base_time, now_ms))
 }
