@@ -34,7 +34,7 @@ pub(super) fn of_parent(parent: &Entry, writer: Writer, clock: &Clock, now_ms: u
     let is_known = parent.mutation.dot.writer == writer;
     let time = parent.mutation.time;
     let latest_ms = clock.hub_now_ms(now_ms).saturating_add(RESTAMP_AHEAD_MS);
-    let latest = HybridTime { ms: latest_ms, counter: 0 };
+    let latest = HybridTime { ms: latest_ms, counter: u32::MAX };
     let time = if is_known { time } else { clock.as_taken(time, now_ms).max(latest) };
     time.max(clock.as_taken(parent.base_time, now_ms))
 }
