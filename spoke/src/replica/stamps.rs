@@ -4,7 +4,7 @@
 //! known to have taken is always passed, whatever the clock here says; and what may never have been sent under the
 //! time that stands here is not waited for.
 
-use semantics::clock::{HybridTime, RESTAMP_AHEAD_MS};
+use semantics::clock::HybridTime;
 use semantics::ids::Writer;
 
 use super::entry::Entry;
@@ -30,11 +30,10 @@ pub(super) async fn floor(
 /// What a mutation must be stamped after for the entry it was made on.
 pub(super) fn of_parent(parent: &Entry, writer: Writer, clock: &Clock, now_ms: u64) -> HybridTime {
     // In the present epoch nobody else sent it, and it went out with this time. Before, a copy of this replica may
-    // have sent it with another, though with none further ahead of the hub than what is sent may be.
+    // have sent it with another, of which only the hub's time is known here.
     let is_known = parent.mutation.dot.writer == writer;
     let time = parent.mutation.time;
-    let latest_ms = clock.hub_now_ms(now_ms).saturating_add(RESTAMP_AHEAD_MS);
-    let latest = HybridTime { ms: latest_ms, counter: u32::MAX };
+    let latest = HybridTime { ms: clock.hub_now_ms(now_ms), counter: u32::MAX };
     let time = if is_known { time } else { clock.as_taken(time, now_ms).max(latest) };
     time.max(clock.as_taken(parent.base_time, now_ms))
 }
