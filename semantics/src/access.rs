@@ -15,8 +15,8 @@ pub use self::walk::{Break, Walked};
 
 /// Most bytes of a block's entries, as JSON.
 pub const BLOCK_BYTES_MAX: usize = 48 * 1024;
-/// Longest name of a principal, bytes.
-pub const WHO_BYTES_MAX: usize = 128;
+/// Longest name of a principal, bytes: room for `operator/`, a tenant, a slash and a name.
+pub const WHO_BYTES_MAX: usize = 160;
 /// Longest text of a sample, bytes.
 pub const SAMPLE_BYTES_MAX: usize = 200;
 /// First samples kept of one sort of refusal in one minute.

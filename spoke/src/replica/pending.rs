@@ -115,7 +115,11 @@ impl Layer {
                     mutation.time = shown_after(mutation.time, *time);
                     base_on(&entry.footing, base, *dot, mutation.dot.writer)
                 }
-                None if is_provisional => owned_by(entry.footing.clone(), mutation.dot.writer),
+                None if is_provisional => {
+                    // What it was made on may have gone out under a later time than it was written with.
+                    mutation.time = shown_after(mutation.time, entry.base_time);
+                    owned_by(entry.footing.clone(), mutation.dot.writer)
+                }
                 None => mutation.base,
             };
             effective.insert(entry.id(), (mutation.base.clone(), mutation.dot, mutation.time));

@@ -30,9 +30,10 @@ pub(super) async fn floor(
 /// What a mutation must be stamped after for the entry it was made on.
 pub(super) fn of_parent(parent: &Entry, writer: Writer, clock: &Clock, now_ms: u64) -> HybridTime {
     // In the present epoch nobody else sent it, and it went out with this time. Before, a copy of this replica may
-    // have sent it with another.
+    // have sent it with another, of which only the hub's time is known here.
     let is_known = parent.mutation.dot.writer == writer;
     let time = parent.mutation.time;
-    let time = if is_known { time } else { clock.as_taken(time, now_ms) };
+    let latest = HybridTime { ms: clock.hub_now_ms(now_ms), counter: u32::MAX };
+    let time = if is_known { time } else { clock.as_taken(time, now_ms).max(latest) };
     time.max(clock.as_taken(parent.base_time, now_ms))
 }

@@ -9,6 +9,7 @@ use semantics::session::{ClientMessage, Push, ServerMessage};
 
 use super::exec::Ctx;
 use super::oracle::Checked;
+use super::restore::Disaster;
 use super::rng::SimEntropy;
 use super::session::ConnId;
 use super::world::{Event, Output, World};
@@ -193,10 +194,11 @@ impl World {
                 self.after(ms, Event::Reconciled(machine, call, Box::new(answer)));
             }
             Output::Pushed { node, answer } => {
+                let twice = self.disaster == Some(Disaster::RolledBack);
                 let tenant = &self.nodes[node].who.tenant;
                 match answer {
                     Ok(results) => match self.store.oracle().logs.get(tenant) {
-                        Some(log) => log.check_results(&results)?,
+                        Some(log) => log.check_results(&results, twice)?,
                         None => return Err("a push to no tenant was answered".to_owned()),
                     },
                     Err(error) => self.check_error("late push", &error)?,
@@ -216,9 +218,10 @@ impl World {
     fn check_said(&mut self, conn: ConnId, message: &ServerMessage) -> Checked {
         let Some(m) = self.conns.get(&conn).map(|conn| conn.machine) else { return Ok(()) };
         let who = self.nodes[self.machines[m].node].who.clone();
+        let twice = self.disaster == Some(Disaster::RolledBack);
         match message {
             ServerMessage::Results(results) => match self.store.oracle().logs.get(&who.tenant) {
-                Some(log) => log.check_results(results),
+                Some(log) => log.check_results(results, twice),
                 None => Err("results for no tenant".to_owned()),
             },
             ServerMessage::Changes(page) => {

@@ -215,15 +215,21 @@ impl Log {
         Ok(())
     }
 
-    /// Results that a hub gives must be in the log already.
-    pub fn check_results(&self, results: &Results) -> Checked {
+    /// Results that a hub gives must be in the log already. A stamp may be refused for its base in two cases alone:
+    /// where an old disk was put back unsaid, dots are given twice, so that a base may name what its author never saw;
+    /// and who has a further epoch may rest on what another copy sent under a time that is not known here.
+    pub fn check_results(&self, results: &Results, are_dots_given_twice: bool) -> Checked {
         for result in &results.outcomes {
             let dot = Dot { writer: results.writer, n: result.n };
             let known = self.dots.get(&dot);
             let Some(known) = known else { return Err(format!("{dot} was answered and is not in the log")) };
             match &result.outcome {
                 // Whatever the clocks did: a spoke knows what it made its write on, and stamps after that.
-                Some(Outcome::Rejected(refusal)) if refusal.reason == Reason::StampBeforeBase => {
+                Some(Outcome::Rejected(refusal))
+                    if refusal.reason == Reason::StampBeforeBase
+                        && !are_dots_given_twice
+                        && dot.writer.epoch == 1 =>
+                {
                     return Err(format!("{dot} was refused for its stamp: {}", refusal.detail));
                 }
                 Some(outcome) => {

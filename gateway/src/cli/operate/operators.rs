@@ -33,8 +33,8 @@ pub(in super::super) enum Operator {
     Create {
         /// Its name: letters, digits, dots, hyphens, underscores.
         name: String,
-        /// What it may do: viewer reads; operator also runs nodes, join tokens and views; arbiter reads, so far
-        /// no more; admin does everything.
+        /// What it may do: viewer reads; operator also runs nodes, join tokens and views; arbiter reads and
+        /// settles conflicts; admin does everything.
         #[arg(long, value_parser = ["viewer", "operator", "arbiter", "admin"])]
         role: String,
         /// How long the credential is valid: a number and s, m, h or d; at most 400d, 90d when none is given.
