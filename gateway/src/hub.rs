@@ -41,7 +41,7 @@ pub use self::admission::{Admission, Open};
 use self::committer::{Committer, Means};
 use self::error::HubError;
 use self::feed::Feed;
-use self::limits::LEASES_PER_NODE_MAX;
+use self::limits::{Bounds, LEASES_PER_NODE_MAX};
 use self::presence::Presence;
 use self::readers::Readers;
 use self::recovery::Marks;
@@ -133,6 +133,7 @@ impl Tenant {
 pub struct Hub {
     parts: Parts,
     name: Option<String>,
+    bounds: Bounds,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
     presence: Arc<Presence>,
     readers: Readers,
@@ -156,7 +157,8 @@ impl Hub {
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
         let (readers, presence) = (Readers::default(), Arc::default());
-        Self { parts, name: None, tenants: Mutex::default(), presence, readers, pages }
+        let bounds = Bounds::default();
+        Self { parts, name: None, bounds, tenants: Mutex::default(), presence, readers, pages }
     }
 
     /// Those who read here.
@@ -171,6 +173,15 @@ impl Hub {
         Self { name: Some(name.into()), ..self }
     }
 
+    /// With other bounds than the product's.
+    #[must_use]
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -196,8 +207,9 @@ impl Hub {
     pub fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || {
-            let committer = Committer::new(id.clone());
-            let (feed, seal, marks) = (Feed::default(), SealKey::default(), Mutex::default());
+            let committer = Committer::new(id.clone(), self.bounds.queue_max);
+            let feed = Feed::new(self.bounds.ring_batches_max);
+            let (seal, marks) = (SealKey::default(), Mutex::default());
             Arc::new(Tenant { id: id.clone(), committer, feed, seal, marks })
         };
         Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))

@@ -128,6 +128,7 @@ macro_rules! hub_tests {
                     two_gateways_fair,
                     commit_unknown,
                     a_contended_store_is_tried_again,
+                    a_full_queue_refuses_and_takes_again,
                     ring_wrap_other_gateway,
                     notify_lost,
                 }

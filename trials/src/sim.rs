@@ -20,6 +20,7 @@ pub mod restore;
 pub mod rng;
 pub mod session;
 mod settle;
+mod stamps;
 pub mod store;
 pub mod world;
 
@@ -49,7 +50,8 @@ pub fn run_plan(plan: &Plan, tail_lines: usize) -> Result<Report, Box<Failure>> 
     plan.operations.iter().for_each(|operation| world.at(operation.at_ms, Event::Operation(*operation)));
     world.note(|| format!("seed {seed}: {profile:?}"));
     let done = world.set_up().and_then(|()| world.run_until(until_ms)).and_then(|()| world.heal());
-    let World { steps, trace, stats, mut reached, ctx, .. } = world;
+    let World { steps, trace, mut stats, mut reached, ctx, conns, .. } = world;
+    stats.full_outgoing = conns.values().map(|conn| conn.inbox.was_full()).sum();
     ctx.lock().crashed.iter().for_each(|at| reached.hub(*at));
     match done {
         Ok(()) => Ok(Report { seed, stats, hash: trace.hash(), steps, reached }),

@@ -18,7 +18,7 @@ use tokio::sync::SemaphorePermit;
 use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
-use super::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS};
+use super::limits::LEASE_TOTAL_MS_MAX;
 use super::{Hub, Lease, Principal};
 use crate::store::{CellRow, Current, LogPage, LogQuery, Pointer, PointerQuery};
 
@@ -402,8 +402,8 @@ impl Hub {
     async fn leased(&self, who: &Principal, position: &mut Position) -> Result<Vec<u8>, HubError> {
         let now_ms = self.clock().now_ms();
         let last_ms = position.started_ms.saturating_add(LEASE_TOTAL_MS_MAX);
-        if position.leased_ms < now_ms.saturating_add(LEASE_MS).min(last_ms) {
-            let until_ms = now_ms.saturating_add(LEASE_WRITTEN_MS).min(last_ms);
+        if position.leased_ms < now_ms.saturating_add(self.bounds().lease_ms).min(last_ms) {
+            let until_ms = now_ms.saturating_add(self.bounds().lease_written_ms()).min(last_ms);
             self.put_lease(who, position.lease, Lease { floor: position.floor, until_ms }).await?;
             position.leased_ms = until_ms;
         }

@@ -13,7 +13,7 @@ use super::error::HubError;
 use super::feed::Feed;
 use super::heavy;
 use super::known::{Known, Missing};
-use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
+use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX};
 use super::plan::{Plan, plan};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
@@ -49,6 +49,8 @@ struct Queue {
 #[derive(Debug)]
 pub struct Committer {
     tenant: TenantId,
+    /// Most work that waits.
+    queue_max: usize,
     queue: Mutex<Queue>,
     known: AsyncMutex<Option<Known>>,
 }
@@ -65,10 +67,10 @@ pub struct Means {
 }
 
 impl Committer {
-    /// A committer that knows nothing yet.
+    /// A committer that knows nothing yet; at most so much work waits for it.
     #[must_use]
-    pub fn new(tenant: TenantId) -> Self {
-        Self { tenant, queue: Mutex::default(), known: AsyncMutex::new(None) }
+    pub fn new(tenant: TenantId, queue_max: usize) -> Self {
+        Self { tenant, queue_max, queue: Mutex::default(), known: AsyncMutex::new(None) }
     }
 
     /// Has work done, together with whatever else waits.
@@ -99,7 +101,8 @@ impl Committer {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = work.bytes();
-        let is_full = queue.waiting.len() >= QUEUE_MAX || queue.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX;
+        let is_full =
+            queue.waiting.len() >= self.queue_max || queue.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX;
         if is_full && !queue.waiting.is_empty() {
             return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
         }

@@ -164,12 +164,13 @@ pub struct Feed {
     moved: watch::Sender<CommitNumber>,
     /// What the parts of the ring's batches take, bytes.
     parts_bytes: Arc<AtomicUsize>,
+    /// Most batches in the ring.
+    batches_max: usize,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        let moved = watch::Sender::new(CommitNumber::ZERO);
-        Self { ring: Mutex::default(), moved, parts_bytes: Arc::default() }
+        Self::new(RING_BATCHES_MAX)
     }
 }
 
@@ -185,6 +186,13 @@ pub enum Live {
 }
 
 impl Feed {
+    /// An empty feed whose ring holds at most so many batches.
+    #[must_use]
+    pub fn new(batches_max: usize) -> Self {
+        let moved = watch::Sender::new(CommitNumber::ZERO);
+        Self { ring: Mutex::default(), moved, parts_bytes: Arc::default(), batches_max }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,7 +226,7 @@ impl Feed {
         ring.end = Some(batch.head);
         ring.bytes += batch.bytes;
         ring.batches.push_back(Arc::new(batch));
-        while ring.batches.len() > RING_BATCHES_MAX || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1)
+        while ring.batches.len() > self.batches_max || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1)
         {
             if let Some(old) = ring.batches.pop_front() {
                 ring.bytes -= old.bytes;

@@ -51,6 +51,42 @@ pub const DIGEST_MS: u64 = 10_000;
 /// Another gateway's commits are looked for this often, milliseconds.
 pub const POLL_MS: u64 = 200;
 
+/// A gateway that looked after a tenant is the one to do it again for so long, milliseconds.
+pub const KEEPER_MS: u64 = 90_000;
+
+/// What one gateway holds for one tenant, and how long it leases: those of this module, but for tests that want to
+/// come to them. None is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// As [`QUEUE_MAX`].
+    pub queue_max: usize,
+    /// As [`RING_BATCHES_MAX`].
+    pub ring_batches_max: usize,
+    /// As [`LEASE_MS`]; a lease is written for twice as long.
+    pub lease_ms: u64,
+    /// As [`KEEPER_MS`].
+    pub keeper_ms: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            queue_max: QUEUE_MAX,
+            ring_batches_max: RING_BATCHES_MAX,
+            lease_ms: LEASE_MS,
+            keeper_ms: KEEPER_MS,
+        }
+    }
+}
+
+impl Bounds {
+    /// For how long a lease is written, milliseconds; as [`LEASE_WRITTEN_MS`].
+    #[must_use]
+    pub const fn lease_written_ms(&self) -> u64 {
+        self.lease_ms.saturating_mul(2)
+    }
+}
+
 /// The bounds told to spokes.
 #[must_use]
 pub fn told() -> Limits {

@@ -31,8 +31,6 @@ const PRUNE_STEPS_MAX: usize = 100;
 const PRUNED_TO: &[u8] = b"pruned-to";
 /// Name of the mark that says which gateway looks after the tenant.
 const KEEPER: &[u8] = b"keeper";
-/// A gateway that looked after a tenant is the one to do it again for so long, milliseconds.
-pub const KEEPER_MS: u64 = 90_000;
 
 /// Which gateway looks after a tenant, and until when.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +49,7 @@ impl Hub {
     pub async fn is_keeper(&self, tenant: &TenantId) -> Result<bool, HubError> {
         let Some(name) = self.name() else { return Ok(true) };
         let now_ms = self.clock().now_ms();
-        let until_ms = now_ms.saturating_add(KEEPER_MS);
+        let until_ms = now_ms.saturating_add(self.bounds().keeper_ms);
         let row = self.store().plain_get(tenant, Space::Mark, KEEPER).await?;
         let held: Option<Keeper> = row.as_ref().and_then(|row| serde_json::from_slice(&row.value).ok());
         // A lease that ends later than any could was written by a clock that was wrong.

@@ -1,11 +1,10 @@
 //! Several gateways on one store, and connections that die.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gateway::hub::Hub;
-use gateway::hub::limits::RING_BATCHES_MAX;
-use gateway::hub::maintain::KEEPER_MS;
+use gateway::hub::limits::{Bounds, KEEPER_MS, RING_BATCHES_MAX};
 use semantics::ids::CommitNumber;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
@@ -151,6 +150,46 @@ pub async fn a_contended_store_is_tried_again(engine: &Engine) {
     faulty.fail(&[Fault::Contended]);
     assert!(matches!(author.put(&note("a"), "{}").await, Outcome::Applied { .. }));
     assert!(faulty.is_calm());
+    world.check().await;
+}
+
+/// One push is under way and one waits; who comes then is told to come again, and nothing of theirs is done.
+pub async fn a_full_queue_refuses_and_takes_again(engine: &Engine) {
+    let world = World::new(engine).await;
+    let slow = Arc::new(FaultStore::new(engine.store()));
+    let bounds = Bounds { queue_max: 1, ..Bounds::default() };
+    let hub = world.hub_bounded(Arc::<FaultStore>::clone(&slow), bounds);
+    let mut authors = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        authors.push(world.author(name, "default").await.at(&hub));
+    }
+    let firsts: Vec<_> = authors.iter_mut().map(|author| author.write(&note("a"), None, put("{}"))).collect();
+    slow.stand(true);
+    let answered = AtomicUsize::new(0);
+    let pushes = authors.iter().zip(&firsts).map(|(author, first)| {
+        let answered = &answered;
+        async move {
+            let answer = author.push(std::slice::from_ref(first)).await;
+            answered.fetch_add(1, Ordering::SeqCst);
+            answer
+        }
+    });
+    let release = async {
+        while answered.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        slow.stand(false);
+    };
+    let (answers, ()) = futures::join!(futures::future::join_all(pushes), release);
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for refused in refused {
+        assert_eq!(refused.reason(), Reason::Overloaded);
+        assert!(refused.retry_after_ms.is_some(), "{refused:?}");
+    }
+    for (author, first) in authors.iter().zip(&firsts) {
+        assert!(outcomes(&author.push(std::slice::from_ref(first)).await.unwrap())[0].revision().is_some());
+    }
     world.check().await;
 }
 

@@ -30,6 +30,7 @@ pub struct FaultStore {
     faults: Mutex<VecDeque<Fault>>,
     keeps_pruned: AtomicBool,
     waits: AtomicBool,
+    stands: AtomicBool,
     time_ms: AtomicU64,
     tries: AtomicU64,
     turns: AtomicU64,
@@ -42,6 +43,7 @@ impl FaultStore {
             faults: Mutex::default(),
             keeps_pruned: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            stands: AtomicBool::new(false),
             time_ms: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             turns: AtomicU64::new(0),
@@ -61,6 +63,10 @@ impl FaultStore {
         if self.waits.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }
+    }
+    /// Lets appends stand still, or go on.
+    pub fn stand(&self, stands: bool) {
+        self.stands.store(stands, Ordering::SeqCst);
     }
     /// Spoils the next appends.
     pub fn fail(&self, faults: &[Fault]) {
@@ -105,6 +111,9 @@ impl Store for FaultStore {
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
+        while self.stands.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
             None => self.inner.append(tenant, append).await,

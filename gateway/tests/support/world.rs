@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gateway::hub::control::plain_node;
+use gateway::hub::limits::Bounds;
 use gateway::hub::{Admission, Hub, Open, Paging, Parts, Principal, Retention};
 use gateway::store::{Current, LogRow, Store};
 use semantics::ids::{Domain, Key, NodeId, Revision, TenantId};
@@ -66,6 +67,11 @@ impl World {
     /// Another gateway over a store of the same data.
     pub fn hub_on(&self, store: Arc<dyn Store>) -> Arc<Hub> {
         Arc::new(Hub::new(parts(&store, &self.clock, &self.entropy, &self.settings)))
+    }
+
+    /// A gateway on another view of the store, with bounds of its own.
+    pub fn hub_bounded(&self, store: Arc<dyn Store>, bounds: Bounds) -> Arc<Hub> {
+        Arc::new(Hub::new(parts(&store, &self.clock, &self.entropy, &self.settings)).bounded(bounds))
     }
 
     /// Another gateway on the same store, with a name.

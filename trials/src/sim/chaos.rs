@@ -99,7 +99,7 @@ impl World {
                 self.after(ms, Event::Restart(g));
             }
             4 => {
-                let (life, ms) = (self.gateways[g].life, self.rng.range(50, 3_000));
+                let (life, ms) = (self.gateways[g].life, self.rng.range(50, self.profile.standstill_ms_max));
                 self.note(|| format!("gateway {g} stands still for {ms} ms"));
                 self.stalled.insert(life);
                 self.after(ms, Event::Resume(life));

@@ -204,6 +204,7 @@ impl World {
         let tenants: Vec<TenantId> = self.store.oracle().logs.keys().cloned().collect();
         for tenant in tenants {
             self.check_store(&tenant)?;
+            self.check_keeper(&tenant)?;
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
             self.stats.merged += self.replay(log)?;
@@ -288,6 +289,19 @@ impl World {
             ensure!(is_there, "revision {named} was pruned, and an open conflict names it");
         }
         self.stats.pruned += head.revision.0 - u64::try_from(rows.len()).unwrap_or(0);
+        Ok(())
+    }
+
+    /// One gateway looks after a tenant, whoever died with the lease or stood still past it.
+    fn check_keeper(&self, tenant: &TenantId) -> Checked {
+        let mut keepers = Vec::new();
+        for (g, hub) in
+            self.gateways.iter().enumerate().filter_map(|(g, gateway)| Some((g, gateway.hub.as_ref()?)))
+        {
+            let keeps = at_once(hub.is_keeper(tenant)).ok_or("waits")?.map_err(|e| e.to_string())?;
+            keepers.extend(keeps.then_some(g));
+        }
+        ensure!(keepers.len() == 1, "gateways {keepers:?} look after {tenant}");
         Ok(())
     }
 

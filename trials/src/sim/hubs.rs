@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use gateway::hub::error::HubError;
 use gateway::hub::{Admission, Hub, Paging, Parts, Principal, Retention};
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Push, ServerMessage};
 
 use super::exec::Ctx;
 use super::oracle::Checked;
-use super::restore::Disaster;
 use super::rng::SimEntropy;
 use super::session::ConnId;
 use super::world::{Event, Output, World};
@@ -54,7 +53,8 @@ impl World {
         };
         let life = self.next_id();
         self.gateways[g].life = life;
-        self.gateways[g].hub = Some(Arc::new(Hub::new(parts)));
+        let hub = Hub::new(parts).named(gateway_name(g)).bounded(self.profile.bounds);
+        self.gateways[g].hub = Some(Arc::new(hub));
         self.note(|| format!("gateway {g} up as {life}"));
         let ms = self.rng.range(1, POLL_MS);
         self.after(ms, Event::Poll(g));
@@ -111,10 +111,23 @@ impl World {
         if let Some(hub) = self.gateways[g].hub.clone() {
             let tenants: Vec<_> = self.store.oracle().logs.keys().cloned().collect();
             let ctx = self.ctx.clone();
-            self.note(|| format!("gateway {g} tidies up"));
+            // A lease saves work and keeps nobody out.
+            let asks = self.rng.permille(700);
+            self.note(|| {
+                format!("gateway {g} tidies up{}", if asks { " where it is the keeper" } else { "" })
+            });
             self.exec.spawn(self.gateways[g].life, async move {
                 for tenant in tenants {
-                    let result = hub.maintain(&tenant).await;
+                    let result = match hub.is_keeper(&tenant).await {
+                        Ok(false) if asks => continue,
+                        Ok(keeps) => {
+                            if keeps {
+                                ctx.emit(Output::Keeps { tenant: tenant.clone(), gateway: g });
+                            }
+                            hub.maintain(&tenant).await
+                        }
+                        Err(error) => Err(error),
+                    };
                     ctx.emit(Output::Operated { what: "maintain", result });
                 }
             });
@@ -194,14 +207,21 @@ impl World {
                 self.after(ms, Event::Reconciled(machine, call, Box::new(answer)));
             }
             Output::Pushed { node, answer } => {
-                let twice = self.disaster == Some(Disaster::RolledBack);
                 let tenant = &self.nodes[node].who.tenant;
                 match answer {
                     Ok(results) => match self.store.oracle().logs.get(tenant) {
-                        Some(log) => log.check_results(&results, twice)?,
+                        Some(log) => log.check_results(&results)?,
                         None => return Err("a push to no tenant was answered".to_owned()),
                     },
-                    Err(error) => self.check_error("late push", &error)?,
+                    Err(error) => {
+                        self.stats.full_queues += u64::from(is_of_the_queue(&error.refusal));
+                        self.check_error("late push", &error)?;
+                    }
+                }
+            }
+            Output::Keeps { tenant, gateway } => {
+                if self.keepers.insert(tenant, gateway).is_some_and(|before| before != gateway) {
+                    self.stats.keeper_changes += 1;
                 }
             }
             Output::Operated { what, result } => {
@@ -218,12 +238,15 @@ impl World {
     fn check_said(&mut self, conn: ConnId, message: &ServerMessage) -> Checked {
         let Some(m) = self.conns.get(&conn).map(|conn| conn.machine) else { return Ok(()) };
         let who = self.nodes[self.machines[m].node].who.clone();
-        let twice = self.disaster == Some(Disaster::RolledBack);
         match message {
-            ServerMessage::Results(results) => match self.store.oracle().logs.get(&who.tenant) {
-                Some(log) => log.check_results(results, twice),
-                None => Err("results for no tenant".to_owned()),
-            },
+            ServerMessage::Results(results) => {
+                let waits = results.waits.as_ref().map(|w| Refusal::new(w.reason, w.detail.clone()));
+                self.stats.full_queues += u64::from(waits.as_ref().is_some_and(is_of_the_queue));
+                match self.store.oracle().logs.get(&who.tenant) {
+                    Some(log) => log.check_results(results),
+                    None => Err("results for no tenant".to_owned()),
+                }
+            }
             ServerMessage::Changes(page) => {
                 let oracle = self.store.oracle();
                 let log = oracle.logs.get(&who.tenant).ok_or("changes for no tenant")?;
@@ -244,6 +267,16 @@ impl World {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a push was put off because too much waits for the committer already.
+fn is_of_the_queue(refusal: &Refusal) -> bool {
+    refusal.reason == Reason::Overloaded && refusal.detail.starts_with("too many pushes wait")
+}
+
+/// By which gateways are told apart, in whichever life.
+pub(super) fn gateway_name(g: usize) -> String {
+    format!("gateway {g}")
 }
 
 impl World {

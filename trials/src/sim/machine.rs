@@ -353,7 +353,7 @@ impl World {
             hub_open: false,
             to_hub_ms: 0,
             to_spoke_ms: 0,
-            inbox: Arc::new(Inbox::default()),
+            inbox: Arc::new(Inbox::new(self.profile.outgoing_max)),
             task: None,
         };
         self.conns.insert(id, conn);
@@ -420,6 +420,9 @@ impl World {
         id: ConnId,
         message: semantics::session::ServerMessage,
     ) -> Checked {
+        if let Some(conn) = self.conns.get(&id) {
+            conn.inbox.taken();
+        }
         let Some(m) = self.listener(id) else { return Ok(()) };
         self.count_page(m, &message);
         self.feed(m, Told::Received(message))

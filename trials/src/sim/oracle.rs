@@ -11,9 +11,10 @@ use semantics::envelope::Record;
 use semantics::ids::{Dot, GroupId, Key, MutationId, NodeId, RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::outcome::{DotOutcome, Outcome};
-use semantics::reason::Reason;
 use semantics::session::Results;
 use semantics::view::View;
+
+use super::stamps;
 
 /// Finding.
 pub type Checked = Result<(), String>;
@@ -85,12 +86,12 @@ impl Oracle {
     /// Takes in what a store has appended.
     pub fn append(&mut self, tenant: &TenantId, append: Append) -> Checked {
         let Some(log) = self.logs.get_mut(tenant) else { return Err(format!("no tenant {tenant}")) };
-        log.append(append, &self.shared)
+        log.append(append, &self.shared, self.before.get(tenant))
     }
 }
 
 impl Log {
-    fn append(&mut self, append: Append, shared: &BTreeSet<MutationId>) -> Checked {
+    fn append(&mut self, append: Append, shared: &BTreeSet<MutationId>, before: Option<&Self>) -> Checked {
         self.check_commit(&append)?;
         self.take_outcomes(&append.commit.outcomes, shared)?;
         self.take_rows(&append)?;
@@ -98,8 +99,9 @@ impl Log {
             self.confirmed_n.insert(writer.writer, writer.confirmed_n);
         }
         self.head = append.head;
+        let outcomes = append.commit.outcomes.clone();
         self.commits.push(append.commit);
-        Ok(())
+        outcomes.iter().try_for_each(|told| stamps::check(self, told, before))
     }
 
     /// Whether it ever ended where a cursor stands.
@@ -215,23 +217,13 @@ impl Log {
         Ok(())
     }
 
-    /// Results that a hub gives must be in the log already. A stamp may be refused for its base in two cases alone:
-    /// where an old disk was put back unsaid, dots are given twice, so that a base may name what its author never saw;
-    /// and who has a further epoch may rest on what another copy sent under a time that is not known here.
-    pub fn check_results(&self, results: &Results, are_dots_given_twice: bool) -> Checked {
+    /// Results that a hub gives must be in the log already.
+    pub fn check_results(&self, results: &Results) -> Checked {
         for result in &results.outcomes {
             let dot = Dot { writer: results.writer, n: result.n };
             let known = self.dots.get(&dot);
             let Some(known) = known else { return Err(format!("{dot} was answered and is not in the log")) };
             match &result.outcome {
-                // Whatever the clocks did: a spoke knows what it made its write on, and stamps after that.
-                Some(Outcome::Rejected(refusal))
-                    if refusal.reason == Reason::StampBeforeBase
-                        && !are_dots_given_twice
-                        && dot.writer.epoch == 1 =>
-                {
-                    return Err(format!("{dot} was refused for its stamp: {}", refusal.detail));
-                }
                 Some(outcome) => {
                     ensure!(*outcome == known.outcome, "{dot} was answered {outcome:?}, not {known:?}")
                 }

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use gateway::hub::limits::LEASE_WRITTEN_MS;
-
 use super::chaos::MACHINES_MAX;
 use super::points::{Act, At, Point};
 use super::profile::{Level, Profile};
@@ -21,6 +19,9 @@ const TRAP_FROM_MS: u64 = 200;
 const CONTENDED_MS: u64 = 4_000;
 /// How many worlds have a hub whose old disk is put back unsaid, in a thousand.
 const ROLLBACK_PERMILLE: u64 = 120;
+
+/// A catch-up with fewer rows in a page takes several, and leases where it stands.
+const ROWS_OF_SHORT_PAGES: usize = 100;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,14 @@ impl Plan {
             let at_ms = rng.range(TROUBLE_FROM_MS, profile.chaos_ms);
             plan.operations.push(Operation { at_ms, what: What::Rollback, luck: rng.next() });
         }
+        if profile.is_crowded {
+            let mut at_ms = TROUBLE_FROM_MS;
+            while at_ms < profile.chaos_ms {
+                let uses = (0..MACHINES_MAX).map(What::Use);
+                plan.operations.extend(uses.map(|what| Operation { at_ms, what, luck: rng.next() }));
+                at_ms += rng.range(200, 2_000);
+            }
+        }
         plan.operations.sort_by_key(|operation| operation.at_ms);
         plan
     }
@@ -99,30 +108,24 @@ impl Plan {
                 plan.repeat(&mut rng, What::Use(machine), 500, (5, 60), CONTENDED_MS.min(profile.chaos_ms));
             }
         }
-        if is_expired(point) {
+        if is_expired(point) || is_ended(point) {
             plan.repeat(&mut rng, What::Tidy, TRAP_FROM_MS, (100, 500), profile.chaos_ms);
-        }
-        if point == Point::Hub(At::PlainDelete) {
-            // Nothing is deleted before a lease has ended.
-            let ended_ms = profile.chaos_ms + LEASE_WRITTEN_MS;
-            for at_ms in (ended_ms..ended_ms + 6 * TIDY_FROM_MS).step_by(2_000) {
-                for what in [What::Die(point), What::Tidy] {
-                    plan.operations.push(Operation { at_ms, what, luck: rng.next() });
-                }
-            }
         }
         plan.operations.sort_by_key(|operation| operation.at_ms);
         plan
     }
 
     /// Whether a seed's world is likely to lead to a crash point: some need a log that is pruned before somebody has
-    /// read it, or gateways that come in each other's way.
+    /// read it, gateways that come in each other's way, or leases that end.
     #[must_use]
     pub fn may_lead(point: Point, seed: u64) -> bool {
         let (profile, _) = Self::begin(seed, Level::Copies);
         let is_pruned = profile.expiry_ms < profile.chaos_ms / 3 && profile.revisions_min < 10;
         let is_slow = profile.store.slow > 0 && profile.tenants == 1;
-        (is_pruned || !is_expired(point)) && (is_slow || !is_contended(point))
+        let ends = profile.has_short_leases() && 3 * profile.bounds.lease_written_ms() < profile.chaos_ms;
+        (is_pruned || !is_expired(point))
+            && (is_slow || !is_contended(point))
+            && (ends && profile.page_rows < ROWS_OF_SHORT_PAGES || !is_ended(point))
     }
 
     /// When its last operation is done, milliseconds.
@@ -202,6 +205,11 @@ fn is_contended(point: Point) -> bool {
 
 fn is_expired(point: Point) -> bool {
     matches!(point, Point::Spoke(_, Act::Rebootstrap | Act::GiveUp))
+}
+
+/// Nothing is deleted before a lease has ended.
+fn is_ended(point: Point) -> bool {
+    point == Point::Hub(At::PlainDelete)
 }
 
 fn operation(line: &str) -> Option<Operation> {

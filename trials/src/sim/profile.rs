@@ -1,5 +1,7 @@
 //! What a seed's world is like: how large, and what goes wrong in it.
 
+use gateway::hub::limits::{Bounds, LEASE_MS};
+
 use super::exec::StoreFaults;
 use super::rng::Rng;
 
@@ -93,9 +95,42 @@ pub struct Profile {
     pub has_backups: bool,
     /// How often quotas refuse, in a thousand.
     pub quota: u64,
+    /// How much waits for a committer, how long the ring is, and how long gateways lease: small in some worlds, so that
+    /// queues are full and leases end.
+    pub bounds: Bounds,
+    /// Whether everybody writes at the same moments, to a hub whose store is slow.
+    pub is_crowded: bool,
+    /// Most messages on their way to one spoke: then its session waits.
+    pub outgoing_max: usize,
+    /// Longest time that a gateway stands still, milliseconds.
+    pub standstill_ms_max: u64,
+}
+
+/// Messages on their way to one spoke where nothing is scarce.
+const OUTGOING_MAX: usize = 64;
+
+/// How often a call of the store is slow where everybody writes at once, in a thousand.
+const CROWDED_SLOW: u64 = 120;
+
+fn draw_bounds(rng: &mut Rng, level: Level) -> Bounds {
+    let mut bounds = Bounds::default();
+    if level >= Level::Network && rng.permille(300) {
+        bounds.ring_batches_max = usize::try_from(rng.range(1, 3)).unwrap_or(1);
+    }
+    if level >= Level::Retention && rng.permille(400) {
+        bounds.lease_ms = rng.range(300, 3_000);
+        bounds.keeper_ms = rng.range(500, 4_000);
+    }
+    bounds
 }
 
 impl Profile {
+    /// Whether leases end within the run.
+    #[must_use]
+    pub fn has_short_leases(&self) -> bool {
+        self.bounds.lease_ms < LEASE_MS
+    }
+
     /// Draws one.
     #[must_use]
     pub fn draw(rng: &mut Rng, level: Level) -> Self {
@@ -108,7 +143,14 @@ impl Profile {
             unknown_late: chance(rng, 300, 15),
             slow: chance(rng, 300, 15),
         };
+
         let is_pruned = level >= Level::Retention && rng.permille(600);
+        let mut bounds = draw_bounds(rng, level);
+        let is_crowded = level >= Level::Crashes && rng.permille(250);
+        if is_crowded {
+            bounds.queue_max = 1;
+        }
+        let is_scarce = has_network && rng.permille(400);
         Self {
             level,
             tenants: if rng.permille(150) { 2 } else { 1 },
@@ -122,11 +164,24 @@ impl Profile {
             latency_ms_max: rng.range(1, 80),
             trouble_ms_max: if has_network { rng.range(300, 1_500) } else { 0 },
             spoke_crash: if level >= Level::Crashes { chance(rng, 600, 15) } else { 0 },
-            store: if level >= Level::Crashes { store } else { StoreFaults::default() },
+            store: match level >= Level::Crashes {
+                true if is_crowded => StoreFaults { slow: CROWDED_SLOW, ..store },
+                true => store,
+                false => StoreFaults::default(),
+            },
             revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
             expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { EXPIRY_NEVER_MS },
             has_backups: level >= Level::Copies && rng.permille(700),
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
+            bounds,
+            is_crowded,
+            outgoing_max: if is_scarce {
+                usize::try_from(rng.range(1, 3)).unwrap_or(1)
+            } else {
+                OUTGOING_MAX
+            },
+            // Past every lease where those are short.
+            standstill_ms_max: if bounds.lease_ms < LEASE_MS { 9_000 } else { 3_000 },
         }
     }
 }

@@ -107,6 +107,12 @@ pub struct Stats {
     pub settled: u64,
     /// Settlements taken back.
     pub undone: u64,
+    /// Pushes that a full queue of a committer put off.
+    pub full_queues: u64,
+    /// Times a session had no room for another message.
+    pub full_outgoing: u64,
+    /// Times another gateway came to look after a tenant.
+    pub keeper_changes: u64,
 }
 
 impl Stats {
@@ -118,7 +124,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 29] {
+    pub fn named(&self) -> [(&'static str, u64); 32] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -149,6 +155,9 @@ impl Stats {
             ("policies set anew", self.policy_changes),
             ("conflicts settled", self.settled),
             ("settlements taken back", self.undone),
+            ("full queues of committers", self.full_queues),
+            ("sessions without room to send", self.full_outgoing),
+            ("changes of who tidies up", self.keeper_changes),
         ]
     }
 }

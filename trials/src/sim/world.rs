@@ -59,6 +59,13 @@ pub enum Output {
         /// What.
         answer: Result<Results, HubError>,
     },
+    /// A gateway looks after a tenant.
+    Keeps {
+        /// Whose log.
+        tenant: TenantId,
+        /// Which gateway.
+        gateway: usize,
+    },
     /// Something an operator or the hub itself asked for was done.
     Operated {
         /// What.
@@ -227,6 +234,8 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// Connections.
     pub conns: BTreeMap<ConnId, Conn>,
+    /// Which gateway looked after a tenant last.
+    pub keepers: BTreeMap<TenantId, usize>,
     /// The hub's last backup.
     pub hub_backup: Option<HubBackup>,
     /// How the hub went on from one.
@@ -267,6 +276,7 @@ impl World {
             nodes: Vec::new(),
             machines: Vec::new(),
             conns: BTreeMap::new(),
+            keepers: BTreeMap::new(),
             hub_backup: None,
             disaster: None,
             is_recovered: false,
