@@ -15,6 +15,27 @@ const SHRINK_RUNS_MAX: usize = 60;
 /// Threads; each seed's world is its own.
 const THREADS: usize = 2;
 
+/// Where a fault was noticed last: this seed is tried first. When the worlds have changed and nothing is noticed there
+/// any more, the others are.
+const NOTICED: &[(Fault, u64)] = &[
+    (Fault::CursorBeforeApply, 9),
+    (Fault::DuplicateByDomination, 7),
+    (Fault::OutcomeForgotten, 46),
+    (Fault::LeasesIgnored, 18),
+    (Fault::RingJoinedLate, 11),
+    (Fault::GrowthNotBackfilled, 66),
+    (Fault::ShrunkViewKept, 11),
+    (Fault::ComparedByRevision, 10),
+    (Fault::UnsentAppliedTwice, 31),
+    (Fault::HorizonPassesReaders, 7),
+    (Fault::EpochsCloseEachOther, 11),
+    (Fault::CauseNotCarried, 18),
+    (Fault::HeldRowPruned, 10),
+    (Fault::LossTakenForCopy, 128),
+    (Fault::ResumeNotCompared, 42),
+    (Fault::EpochKeptByCopy, 9),
+];
+
 /// Faults that a world without disks cannot show. The power cuts do.
 const ELSEWHERE: &[Fault] = &[Fault::NoFsync];
 
@@ -23,6 +44,15 @@ static PLANTED: Mutex<()> = Mutex::new(());
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// A run that a planted fault fails.
+fn notice(fault: Fault, seeds: u64) -> Option<Failure> {
+    let seed = NOTICED.iter().find(|(noticed, _)| *noticed == fault).map(|(_, seed)| *seed);
+    fault.plant();
+    let failure = seed.and_then(|seed| run(seed, Level::Copies, 0).err());
+    fault.lift();
+    failure.map(|failure| *failure).or_else(|| hunt(fault, seeds))
 }
 
 /// The first seed tried that a planted fault fails.
@@ -84,7 +114,7 @@ fn each_planted_fault_is_caught() {
         Fault::ALL.iter().filter(is_asked).filter(|fault| !ELSEWHERE.contains(fault)).copied().collect();
     let mut missed = Vec::new();
     for fault in &planted {
-        match hunt(*fault, number("SEEDS").unwrap_or(SEEDS)) {
+        match notice(*fault, number("SEEDS").unwrap_or(SEEDS)) {
             Some(Failure { seed, what, .. }) => {
                 let check: String = what.chars().take(160).collect();
                 println!("{}: seed {seed}: {check}", fault.name());

@@ -387,6 +387,7 @@ fn rule(log: &Log, kind: &Kind, version: Revision) -> Result<Rule, String> {
 
 fn count(log: &Log, stats: &mut super::report::Stats) {
     stats.commits += log.head.commit.0;
+    stats.excused += log.excused;
     for told in log.dots.values() {
         match told.outcome {
             Outcome::Conflicted { .. } => {

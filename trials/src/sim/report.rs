@@ -111,6 +111,8 @@ pub struct Stats {
     pub full_queues: u64,
     /// Times a session had no room for another message.
     pub full_outgoing: u64,
+    /// Refusals for a stamp that its author could not give better.
+    pub excused: u64,
     /// Times another gateway came to look after a tenant.
     pub keeper_changes: u64,
 }
@@ -124,7 +126,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 32] {
+    pub fn named(&self) -> [(&'static str, u64); 33] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -157,6 +159,7 @@ impl Stats {
             ("settlements taken back", self.undone),
             ("full queues of committers", self.full_queues),
             ("sessions without room to send", self.full_outgoing),
+            ("refusals for a stamp that are excused", self.excused),
             ("changes of who tidies up", self.keeper_changes),
         ]
     }

@@ -6,23 +6,24 @@ use semantics::ids::Dot;
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
 
-use super::oracle::{Checked, Log, ensure};
+use super::oracle::{Log, ensure};
 
-/// Checks a refusal that stands in the log, against the log that was before a backup was put back.
+/// Checks an outcome that stands in the log, against the log that was before a backup was put back. Whether it is a
+/// refusal that is excused.
 ///
 /// # Errors
 /// A refusal that nothing excuses.
-pub(super) fn check(log: &Log, told: &DotOutcome, before: Option<&Log>) -> Checked {
-    let Outcome::Rejected(refusal) = &told.outcome else { return Ok(()) };
+pub(super) fn check(log: &Log, told: &DotOutcome, before: Option<&Log>) -> Result<bool, String> {
+    let Outcome::Rejected(refusal) = &told.outcome else { return Ok(false) };
     if refusal.reason != Reason::StampBeforeBase {
-        return Ok(());
+        return Ok(false);
     }
     let is_named = |row: &&LogRow| refusal.detail.ends_with(&format!(" of {} in its base", row.dot));
     let base = log.rows.iter().rev().find(is_named);
     let excuse =
         base.filter(|base| is_sent_ahead(log, told.dot, base) || is_given_twice(log, base.dot, before));
     ensure!(excuse.is_some(), "{} was refused for its stamp: {}", told.dot, refusal.detail);
-    Ok(())
+    Ok(true)
 }
 
 /// Another copy of the author's replica sent it, under a time after the hub's own: its clock ran ahead, or here one
