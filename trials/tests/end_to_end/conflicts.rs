@@ -1,5 +1,7 @@
 //! Conflicts settled from the command lines.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use serde_json::{Value, json};
 use trials::fleet::{Hub, Spoke};
 use trials::process::Folder;
