@@ -101,8 +101,6 @@ faults! {
     LossTakenForCopy = "loss_taken_for_copy",
     /// A catch-up goes on in whatever the log has become.
     ResumeNotCompared = "resume_not_compared",
-    /// What another copy of a replica sent is held to have gone out under the time that it has here.
-    CopyTimeAssumed = "copy_time_assumed",
     /// A copied replica is given the epoch of the one it was copied from.
     EpochKeptByCopy = "epoch_kept_by_copy",
 }

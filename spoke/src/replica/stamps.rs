@@ -5,7 +5,6 @@
 //! time that stands here is not waited for.
 
 use semantics::clock::HybridTime;
-use semantics::fault::Fault;
 use semantics::ids::Writer;
 
 use super::entry::Entry;
@@ -32,7 +31,7 @@ pub(super) async fn floor(
 pub(super) fn of_parent(parent: &Entry, writer: Writer, clock: &Clock, now_ms: u64) -> HybridTime {
     // In the present epoch nobody else sent it, and it went out with this time. Before, a copy of this replica may
     // have sent it with another, of which only the hub's time is known here.
-    let is_known = parent.mutation.dot.writer == writer || Fault::CopyTimeAssumed.is_planted();
+    let is_known = parent.mutation.dot.writer == writer;
     let time = parent.mutation.time;
     let latest = HybridTime { ms: clock.hub_now_ms(now_ms), counter: u32::MAX };
     let time = if is_known { time } else { clock.as_taken(time, now_ms).max(latest) };
