@@ -129,6 +129,7 @@ macro_rules! hub_tests {
                     commit_unknown,
                     a_contended_store_is_tried_again,
                     a_full_queue_refuses_and_takes_again,
+                    a_queue_of_callers_that_are_gone_is_not_full,
                     ring_wrap_other_gateway,
                     notify_lost,
                 }

@@ -45,6 +45,19 @@ struct Queue {
     bytes: usize,
 }
 
+impl Queue {
+    fn has_room(&self, bytes: usize, queue_max: usize) -> bool {
+        let is_within = self.waiting.len() < queue_max && self.bytes.saturating_add(bytes) <= QUEUE_BYTES_MAX;
+        is_within || self.waiting.is_empty()
+    }
+
+    /// Drops what nobody waits for any more.
+    fn let_go(&mut self) {
+        self.waiting.retain(|waiting| !waiting.answer.is_closed());
+        self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).sum();
+    }
+}
+
 /// A tenant's committer on this gateway.
 #[derive(Debug)]
 pub struct Committer {
@@ -101,9 +114,11 @@ impl Committer {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = work.bytes();
-        let is_full =
-            queue.waiting.len() >= self.queue_max || queue.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX;
-        if is_full && !queue.waiting.is_empty() {
+        if !queue.has_room(bytes, self.queue_max) {
+            // Nobody leads for callers that are gone: were all of them, the queue would stay full for good.
+            queue.let_go();
+        }
+        if !queue.has_room(bytes, self.queue_max) {
             return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
         }
         queue.bytes += bytes;

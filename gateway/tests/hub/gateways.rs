@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures::FutureExt;
 use gateway::hub::Hub;
 use gateway::hub::limits::{Bounds, KEEPER_MS, RING_BATCHES_MAX};
 use semantics::ids::CommitNumber;
@@ -187,6 +188,32 @@ pub async fn a_full_queue_refuses_and_takes_again(engine: &Engine) {
         assert_eq!(refused.reason(), Reason::Overloaded);
         assert!(refused.retry_after_ms.is_some(), "{refused:?}");
     }
+    for (author, first) in authors.iter().zip(&firsts) {
+        assert!(outcomes(&author.push(std::slice::from_ref(first)).await.unwrap())[0].revision().is_some());
+    }
+    world.check().await;
+}
+
+/// Whoever leads and whoever waits go away, as sessions that are cut do: their places are free again.
+pub async fn a_queue_of_callers_that_are_gone_is_not_full(engine: &Engine) {
+    let world = World::new(engine).await;
+    let slow = Arc::new(FaultStore::new(engine.store()));
+    let bounds = Bounds { queue_max: 1, ..Bounds::default() };
+    let hub = world.hub_bounded(Arc::<FaultStore>::clone(&slow), bounds);
+    let mut authors = Vec::new();
+    for name in ["a", "b", "c"] {
+        authors.push(world.author(name, "default").await.at(&hub));
+    }
+    let firsts: Vec<_> = authors.iter_mut().map(|author| author.write(&note("a"), None, put("{}"))).collect();
+    slow.stand(true);
+    let pushes = authors
+        .iter()
+        .zip(&firsts)
+        .map(|(author, first)| async move { author.push(std::slice::from_ref(first)).await }.boxed_local());
+    let (refused, _, others) = futures::future::select_all(pushes).await;
+    assert_eq!(refused.unwrap_err().reason(), Reason::Overloaded, "one leads and one waits");
+    drop(others);
+    slow.stand(false);
     for (author, first) in authors.iter().zip(&firsts) {
         assert!(outcomes(&author.push(std::slice::from_ref(first)).await.unwrap())[0].revision().is_some());
     }

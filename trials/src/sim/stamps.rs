@@ -2,11 +2,22 @@
 //! after that, whatever the clocks did; in two cases alone it cannot know.
 
 use gateway::store::LogRow;
-use semantics::ids::Dot;
+use semantics::clock::HybridTime;
+use semantics::ids::{Dot, MutationId};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
 
 use super::oracle::{Log, ensure};
+
+/// A mutation that took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    dot: Dot,
+    id: MutationId,
+    time: HybridTime,
+    /// The time of its commit, milliseconds since 1970-01-01 UTC.
+    taken_ms: u64,
+}
 
 /// Checks an outcome that stands in the log, against the log that was before a backup was put back. Whether it is a
 /// refusal that is excused.
@@ -19,30 +30,75 @@ pub(super) fn check(log: &Log, told: &DotOutcome, before: Option<&Log>) -> Resul
         return Ok(false);
     }
     let is_named = |row: &&LogRow| refusal.detail.ends_with(&format!(" of {} in its base", row.dot));
-    let base = log.rows.iter().rev().find(is_named);
-    let excuse =
-        base.filter(|base| is_sent_ahead(log, told.dot, base) || is_given_twice(log, base.dot, before));
-    ensure!(excuse.is_some(), "{} was refused for its stamp: {}", told.dot, refusal.detail);
+    let base = log.rows.iter().rev().find(is_named).and_then(|row| sent(log, row));
+    let meant = before.zip(base.as_ref()).filter(|(before, base)| before.dots.contains_key(&base.dot));
+    let meant = meant.map(|(before, base)| {
+        before.rows.iter().find(|row| row.dot == base.dot).and_then(|row| sent(before, row))
+    });
+    let is_excused = base.as_ref().is_some_and(|base| {
+        is_sent_ahead(told.dot, base) || meant.is_some_and(|meant| is_given_twice(base, meant))
+    });
+    ensure!(
+        is_excused,
+        "{} was refused for its stamp: {} ({base:?}, before {meant:?})",
+        told.dot,
+        refusal.detail
+    );
     Ok(true)
+}
+
+fn sent(log: &Log, row: &LogRow) -> Option<Sent> {
+    let mutation = row.mutation.as_ref()?;
+    let holds = |first, last| first <= row.revision && row.revision <= last;
+    let taken = log.commits.iter().find(|commit| holds(commit.first, commit.last))?;
+    Some(Sent { dot: row.dot, id: mutation.id, time: mutation.time, taken_ms: taken.time_ms })
 }
 
 /// Another copy of the author's replica sent it, under a time after the hub's own: its clock ran ahead, or here one
 /// stands still. Of such a time nobody else hears before it comes back.
-fn is_sent_ahead(log: &Log, author: Dot, base: &LogRow) -> bool {
+fn is_sent_ahead(author: Dot, base: &Sent) -> bool {
     let is_of_copy = base.dot.writer.node == author.writer.node && base.dot.writer != author.writer;
-    let taken =
-        log.commits.iter().find(|commit| commit.first <= base.revision && base.revision <= commit.last);
-    let sent_ms = base.mutation.as_ref().map(|mutation| mutation.time.ms);
-    is_of_copy && taken.zip(sent_ms).is_some_and(|(commit, sent_ms)| sent_ms > commit.time_ms)
+    is_of_copy && base.time.ms > base.taken_ms
 }
 
-/// The hub's old disk was put back unsaid, and the dot means something else than before: a base may name what its
-/// author never saw.
-fn is_given_twice(log: &Log, dot: Dot, before: Option<&Log>) -> bool {
-    let Some(before) = before else { return false };
-    let sent = |log: &Log| {
-        let row = log.rows.iter().find(|row| row.dot == dot)?;
-        row.mutation.as_ref().map(|mutation| (mutation.id, mutation.time))
-    };
-    before.dots.contains_key(&dot) && sent(before) != sent(log)
+/// The hub's old disk was put back unsaid, and the dot means something else than before (`None` = it had no effect): a
+/// base may name what its author never saw.
+fn is_given_twice(base: &Sent, meant: Option<Sent>) -> bool {
+    meant.is_none_or(|meant| (meant.id, meant.time) != (base.id, base.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use semantics::ids::{NodeId, Writer};
+
+    use super::*;
+
+    fn dot(node: u8, epoch: u32) -> Dot {
+        Dot { writer: Writer { node: NodeId([node; 16]), epoch }, n: 3 }
+    }
+
+    fn base(dot: Dot, ms: u64) -> Sent {
+        Sent { dot, id: MutationId([1; 16]), time: HybridTime { ms, counter: 0 }, taken_ms: 1_000 }
+    }
+
+    #[test]
+    fn only_what_a_copy_sent_under_a_time_after_the_hubs_is_excused() {
+        let author = dot(1, 2);
+        assert!(is_sent_ahead(author, &base(dot(1, 1), 1_001)));
+        assert!(!is_sent_ahead(author, &base(dot(1, 1), 1_000)), "the hub's time is known");
+        assert!(!is_sent_ahead(author, &base(dot(1, 2), 1_001)), "its own time is known");
+        assert!(
+            !is_sent_ahead(author, &base(dot(2, 1), 1_001)),
+            "what others sent is known where it is seen"
+        );
+    }
+
+    #[test]
+    fn a_dot_that_means_what_it_meant_is_not_given_twice() {
+        let base = base(dot(1, 1), 500);
+        assert!(!is_given_twice(&base, Some(Sent { taken_ms: 900, ..base })));
+        assert!(is_given_twice(&base, None));
+        assert!(is_given_twice(&base, Some(Sent { id: MutationId([2; 16]), ..base })));
+        assert!(is_given_twice(&base, Some(Sent { time: HybridTime { ms: 501, counter: 0 }, ..base })));
+    }
 }
