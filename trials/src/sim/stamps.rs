@@ -1,5 +1,5 @@
 //! When a write may be refused because it is not stamped after what it was made on. A spoke knows its base and stamps
-//! after that, whatever the clocks did; in two cases alone it cannot know.
+//! after that, whatever the clocks did; in three cases alone it cannot know.
 
 use gateway::store::LogRow;
 use semantics::clock::HybridTime;
@@ -17,6 +17,8 @@ struct Sent {
     time: HybridTime,
     /// The time of its commit, milliseconds since 1970-01-01 UTC.
     taken_ms: u64,
+    /// Whether the record bore its stamp then; else it had lost.
+    bears: bool,
 }
 
 /// Checks an outcome that stands in the log, against the log that was before a backup was put back. Whether it is a
@@ -36,7 +38,8 @@ pub(super) fn check(log: &Log, told: &DotOutcome, before: Option<&Log>) -> Resul
         before.rows.iter().find(|row| row.dot == base.dot).and_then(|row| sent(before, row))
     });
     let is_excused = base.as_ref().is_some_and(|base| {
-        is_sent_ahead(told.dot, base) || meant.is_some_and(|meant| is_given_twice(base, meant))
+        let is_other = |meant| is_given_twice(base, meant) || has_lost(base, meant);
+        is_sent_ahead(told.dot, base) || meant.is_some_and(is_other)
     });
     ensure!(
         is_excused,
@@ -51,7 +54,11 @@ fn sent(log: &Log, row: &LogRow) -> Option<Sent> {
     let mutation = row.mutation.as_ref()?;
     let holds = |first, last| first <= row.revision && row.revision <= last;
     let taken = log.commits.iter().find(|commit| holds(commit.first, commit.last))?;
-    Some(Sent { dot: row.dot, id: mutation.id, time: mutation.time, taken_ms: taken.time_ms })
+    let record = &row.record;
+    let mut stamps =
+        record.fields.values().map(|field| &field.stamp).chain([&record.stamp, &record.placement_stamp]);
+    let bears = stamps.any(|stamp| stamp.dot == row.dot);
+    Some(Sent { dot: row.dot, id: mutation.id, time: mutation.time, taken_ms: taken.time_ms, bears })
 }
 
 /// Another copy of the author's replica sent it, under a time after the hub's own: its clock ran ahead, or here one
@@ -67,6 +74,12 @@ fn is_given_twice(base: &Sent, meant: Option<Sent>) -> bool {
     meant.is_none_or(|meant| (meant.id, meant.time) != (base.id, base.time))
 }
 
+/// The author saw a conflict that it had lost, and not its stamp; the log that goes on from a backup took things back in
+/// another order, and there it stands.
+fn has_lost(base: &Sent, meant: Option<Sent>) -> bool {
+    base.bears && meant.is_some_and(|meant| !meant.bears)
+}
+
 #[cfg(test)]
 mod tests {
     use semantics::ids::{NodeId, Writer};
@@ -78,7 +91,13 @@ mod tests {
     }
 
     fn base(dot: Dot, ms: u64) -> Sent {
-        Sent { dot, id: MutationId([1; 16]), time: HybridTime { ms, counter: 0 }, taken_ms: 1_000 }
+        Sent {
+            dot,
+            id: MutationId([1; 16]),
+            time: HybridTime { ms, counter: 0 },
+            taken_ms: 1_000,
+            bears: true,
+        }
     }
 
     #[test]
@@ -91,6 +110,14 @@ mod tests {
             !is_sent_ahead(author, &base(dot(2, 1), 1_001)),
             "what others sent is known where it is seen"
         );
+    }
+
+    #[test]
+    fn what_bore_its_stamp_in_the_log_before_was_seen() {
+        let base = base(dot(1, 1), 500);
+        assert!(!has_lost(&base, Some(base)));
+        assert!(has_lost(&base, Some(Sent { bears: false, ..base })));
+        assert!(!has_lost(&Sent { bears: false, ..base }, Some(Sent { bears: false, ..base })));
     }
 
     #[test]
