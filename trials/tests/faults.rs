@@ -27,12 +27,12 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::ShrunkViewKept, 11),
     (Fault::ComparedByRevision, 10),
     (Fault::UnsentAppliedTwice, 31),
-    (Fault::HorizonPassesReaders, 7),
+    (Fault::HorizonPassesReaders, 9),
     (Fault::EpochsCloseEachOther, 11),
     (Fault::CauseNotCarried, 18),
     (Fault::HeldRowPruned, 10),
     (Fault::LossTakenForCopy, 128),
-    (Fault::ResumeNotCompared, 42),
+    (Fault::ResumeNotCompared, 386),
     (Fault::EpochKeptByCopy, 9),
 ];
 
