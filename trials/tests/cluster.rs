@@ -130,8 +130,8 @@ fn always_two_busy_gateways_both_commit() {
     /// Records that each spoke sends.
     const RECORDS: usize = 2_000;
     /// Most commits of one gateway in a row while the other is busy too. A gateway that has lost twice in a row takes
-    /// a turn that it cannot lose; without that one was seen shut out for 1 035 commits. What is between is left to
-    /// a machine that runs one process and not the other.
+    /// a turn that it cannot lose; without that one was seen shut out for 1 035 commits. Far above what is seen here
+    /// (3 of 17): how often each of the two processes runs is up to the machine.
     const RUN_MAX: usize = 200;
     let folder = Folder::new("fair");
     let Some(postgres) = Postgres::start(&folder) else { return };

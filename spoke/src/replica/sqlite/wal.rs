@@ -92,9 +92,11 @@ fn broken_at(log: &mut impl Read) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     let salts = (number(&header, 16), number(&header, 20));
-    let mut sum = (number(&header, 24), number(&header, 28));
-    let is_read = number(&header, 0) & !1 == MAGIC
-        && order.sum((0, 0), header.get(..SUMMED_BYTES.0).unwrap_or_default()) == sum;
+    let stored = (number(&header, 24), number(&header, 28));
+    let made = order.sum((0, 0), header.get(..SUMMED_BYTES.0).unwrap_or_default());
+    let is_read = number(&header, 0) & !1 == MAGIC && made == stored;
+    // Where these differ either what was summed up is damaged or the sum: what follows goes on from one of them.
+    let mut sums = (stored, made);
     let mut broken = (!is_read).then_some(1);
     let mut was_commit = false;
     let mut frame = vec![0; FRAME_HEADER_BYTES + page];
@@ -102,9 +104,10 @@ fn broken_at(log: &mut impl Read) -> io::Result<Option<u64>> {
     while filled(log, &mut frame)? {
         n += 1;
         let (head, body) = frame.split_at(FRAME_HEADER_BYTES);
-        let summed = order.sum(sum, head.get(..SUMMED_BYTES.1).unwrap_or_default());
-        let stored = (number(head, 16), number(head, 20));
-        let follows = order.sum(summed, body) == stored;
+        let summed = head.get(..SUMMED_BYTES.1).unwrap_or_default();
+        let from = |sum: Sum| order.sum(order.sum(sum, summed), body);
+        let (stored, made) = ((number(head, 16), number(head, 20)), from(sums.0));
+        let follows = made == stored || (sums.0 != sums.1 && from(sums.1) == stored);
         let found = (number(head, 8), number(head, 12));
         match broken {
             None if !follows || found != salts => broken = Some(n),
@@ -114,7 +117,7 @@ fn broken_at(log: &mut impl Read) -> io::Result<Option<u64>> {
             }
             _ => {}
         }
-        sum = stored;
+        sums = (stored, made);
         was_commit = number(head, 4) > 0;
     }
     Ok(None)
