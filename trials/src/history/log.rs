@@ -42,7 +42,7 @@ fn effects<'a>(writers: &Writers<'a>, rows: &[&'a Row], log: &Log, verdict: &mut
             let delete =
                 writers.0.iter().find_map(|(name, writer)| Some((name, writer.deleted(&row.record, 1)?)));
             match delete {
-                Some((name, number)) => effects.push(Effect { name: *name, number, revision }),
+                Some((name, number)) => effects.push(Effect { name, number, revision }),
                 None => verdict.made_up += 1,
             }
             continue;
@@ -62,7 +62,7 @@ fn effects<'a>(writers: &Writers<'a>, rows: &[&'a Row], log: &Log, verdict: &mut
             }
             let writer = writers.0.get_key_value(name.as_str());
             match writer.filter(|(_, writer)| writer.has_written(&row.record, *number)) {
-                Some((name, _)) => effects.push(Effect { name: *name, number: *number, revision }),
+                Some((name, _)) => effects.push(Effect { name, number: *number, revision }),
                 None => verdict.made_up += 1,
             }
         }
