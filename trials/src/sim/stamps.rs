@@ -3,6 +3,7 @@
 
 use gateway::store::LogRow;
 use semantics::clock::HybridTime;
+use semantics::envelope::Record;
 use semantics::ids::{Dot, MutationId};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
@@ -17,8 +18,8 @@ struct Sent {
     time: HybridTime,
     /// The time of its commit, milliseconds since 1970-01-01 UTC.
     taken_ms: u64,
-    /// Whether the record bore its stamp then; else it had lost.
-    bears: bool,
+    /// Whether the record stood, then or later, with no stamp as late as this: a delete had won, or it had lost itself.
+    is_hidden: bool,
 }
 
 /// Checks an outcome that stands in the log, against the log that was before a backup was put back. Whether it is a
@@ -38,7 +39,7 @@ pub(super) fn check(log: &Log, told: &DotOutcome, before: Option<&Log>) -> Resul
         before.rows.iter().find(|row| row.dot == base.dot).and_then(|row| sent(before, row))
     });
     let is_excused = base.as_ref().is_some_and(|base| {
-        let is_other = |meant| is_given_twice(base, meant) || has_lost(base, meant);
+        let is_other = |meant| is_given_twice(base, meant) || was_hidden(meant);
         is_sent_ahead(told.dot, base) || meant.is_some_and(is_other)
     });
     ensure!(
@@ -54,11 +55,16 @@ fn sent(log: &Log, row: &LogRow) -> Option<Sent> {
     let mutation = row.mutation.as_ref()?;
     let holds = |first, last| first <= row.revision && row.revision <= last;
     let taken = log.commits.iter().find(|commit| holds(commit.first, commit.last))?;
-    let record = &row.record;
-    let mut stamps =
-        record.fields.values().map(|field| &field.stamp).chain([&record.stamp, &record.placement_stamp]);
-    let bears = stamps.any(|stamp| stamp.dot == row.dot);
-    Some(Sent { dot: row.dot, id: mutation.id, time: mutation.time, taken_ms: taken.time_ms, bears })
+    let later =
+        log.rows.iter().filter(|later| later.revision >= row.revision && later.record.key == row.record.key);
+    let is_hidden = later.map(|later| newest(&later.record)).any(|newest| newest < mutation.time);
+    Some(Sent { dot: row.dot, id: mutation.id, time: mutation.time, taken_ms: taken.time_ms, is_hidden })
+}
+
+fn newest(record: &Record) -> HybridTime {
+    let stamps = record.fields.values().map(|field| &field.stamp);
+    let stamps = stamps.chain([&record.stamp, &record.placement_stamp]);
+    stamps.map(|stamp| stamp.time).max().unwrap_or_default()
 }
 
 /// Another copy of the author's replica sent it, under a time after the hub's own: its clock ran ahead, or here one
@@ -74,10 +80,10 @@ fn is_given_twice(base: &Sent, meant: Option<Sent>) -> bool {
     meant.is_none_or(|meant| (meant.id, meant.time) != (base.id, base.time))
 }
 
-/// The author saw a conflict that it had lost, and not its stamp; the log that goes on from a backup took things back in
-/// another order, and there it stands.
-fn has_lost(base: &Sent, meant: Option<Sent>) -> bool {
-    base.bears && meant.is_some_and(|meant| !meant.bears)
+/// In the log before its stamp had gone from the record, so that who saw the record did not see it; the log that goes on
+/// from a backup took things back in another order, and there it stands.
+fn was_hidden(meant: Option<Sent>) -> bool {
+    meant.is_some_and(|meant| meant.is_hidden)
 }
 
 #[cfg(test)]
@@ -96,7 +102,7 @@ mod tests {
             id: MutationId([1; 16]),
             time: HybridTime { ms, counter: 0 },
             taken_ms: 1_000,
-            bears: true,
+            is_hidden: false,
         }
     }
 
@@ -113,17 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn what_bore_its_stamp_in_the_log_before_was_seen() {
-        let base = base(dot(1, 1), 500);
-        assert!(!has_lost(&base, Some(base)));
-        assert!(has_lost(&base, Some(Sent { bears: false, ..base })));
-        assert!(!has_lost(&Sent { bears: false, ..base }, Some(Sent { bears: false, ..base })));
-    }
-
-    #[test]
     fn a_dot_that_means_what_it_meant_is_not_given_twice() {
         let base = base(dot(1, 1), 500);
-        assert!(!is_given_twice(&base, Some(Sent { taken_ms: 900, ..base })));
+        let same = Some(Sent { taken_ms: 900, ..base });
+        assert!(!is_given_twice(&base, same) && !was_hidden(same));
+        assert!(was_hidden(Some(Sent { is_hidden: true, ..base })));
         assert!(is_given_twice(&base, None));
         assert!(is_given_twice(&base, Some(Sent { id: MutationId([2; 16]), ..base })));
         assert!(is_given_twice(&base, Some(Sent { time: HybridTime { ms: 501, counter: 0 }, ..base })));
