@@ -15,6 +15,11 @@ pub const ACCESS_AUDIENCE: &str = "hubward-spoke";
 pub const ACCESS_LIFE_S: u64 = 15 * 60;
 /// How far the clocks of two gateways, or of a spoke and its hub, may differ, seconds.
 pub const LEEWAY_S: u64 = 5;
+/// A gateway takes a rotation of its key up within this, twice the time between two looks, seconds.
+pub const TAKE_UP_S: u64 = 120;
+/// For how long tokens of a rotated key are taken: until the last that any gateway may have signed with it has ended,
+/// seconds.
+pub const RETIRED_KEY_LIFE_S: u64 = TAKE_UP_S + ACCESS_LIFE_S + LEEWAY_S;
 /// Longest token looked at, bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 4_096;
 
@@ -78,16 +83,22 @@ pub(super) fn check(
     let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &validation)
         .map_err(|e| refused(format!("the access token: {e}")))?
         .claims;
+    check_times((claims.iat, claims.nbf, claims.exp), now_ms)?;
+    let principal = Principal { tenant: claims.tenant, node: claims.sub };
+    Ok((principal, claims.exp.saturating_mul(1_000)))
+}
+
+/// Whether a token with these `iat`, `nbf` and `exp` is good now, and was given for no longer than tokens are.
+pub(super) fn check_times((iat, nbf, exp): (u64, u64, u64), now_ms: u64) -> Result<(), HubError> {
     let now_s = now_ms / 1_000;
-    if claims.exp.saturating_add(LEEWAY_S) <= now_s {
+    if exp.saturating_add(LEEWAY_S) <= now_s {
         return Err(refused("the access token has expired"));
     }
     let soon_s = now_s.saturating_add(LEEWAY_S);
-    if claims.nbf > soon_s || claims.iat > soon_s || claims.exp > soon_s.saturating_add(ACCESS_LIFE_S) {
+    if nbf > soon_s || iat > soon_s || exp > soon_s.saturating_add(ACCESS_LIFE_S) {
         return Err(refused("the access token is not valid yet"));
     }
-    let principal = Principal { tenant: claims.tenant, node: claims.sub };
-    Ok((principal, claims.exp.saturating_mul(1_000)))
+    Ok(())
 }
 
 /// EdDSA only. Times are checked by the callers: the library reads the machine's clock.
