@@ -1,16 +1,18 @@
 //! A log that went on from a backup, and what it takes back from spokes.
 
+use gateway::ambient::Clock as _;
 use gateway::hub::catch_up::From;
+use gateway::hub::error::HubError;
 use gateway::store::Space;
 use semantics::cursor::Cursor;
 use semantics::digest::record_digest;
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 use semantics::reason::Reason;
-use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Remnant, RemnantPage, Restored};
-use semantics::session::{ClientMessage, ServerMessage, StreamState};
+use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Recovery, Remnant, RemnantPage, Restored};
+use semantics::session::{ClientMessage, Hello, ServerMessage, StreamState};
 use semantics::version::Version;
 
-use crate::support::author::{group, hello, outcomes, patch, put};
+use crate::support::author::{Author, group, hello, outcomes, patch, put};
 use crate::support::engine::Engine;
 use crate::support::rows::note;
 use crate::support::world::World;
@@ -88,6 +90,77 @@ pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engi
     world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
     refused(StreamState { last_n: 9, answered_n: 9, ..stream }, Some(cursor_before())).await;
     world.check().await;
+}
+
+pub async fn so_are_those_of_another_log_that_went_on_from_it(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    // Acknowledged by the log between, and not in the backup.
+    let lost = author.write(&note("b"), None, put("{}"));
+    author.confirmed_n = author.n;
+    let mark = restored(&world).await;
+    world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
+    let between = LogId([5; 16]);
+    let parted =
+        |predecessor, revision| Recovery { predecessor, revision: Revision(revision), ..mark.told() };
+    let stream = author.stream();
+    let told = |lineage: &[Recovery]| {
+        let cursor = Cursor { log_id: between, ..cursor_before() };
+        Hello { lineage: lineage.to_vec(), ..hello(Some(stream), Some(cursor)) }
+    };
+    let strangers = [vec![], vec![parted(LogId([6; 16]), 9)]];
+    for lineage in strangers {
+        let refused = world.hub.hello(&author.who, &told(&lineage)).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::LogForked, "{lineage:?}");
+    }
+    let revision = mark.revision.0;
+    for (parts_at, same) in [(revision + 9, revision), (revision, revision), (1, 1)] {
+        let hello = told(&[parted(LogId([6; 16]), 900), parted(BEFORE, parts_at)]);
+        let (welcome, from) = world.hub.hello(&author.who, &hello).await.unwrap();
+        assert_eq!(welcome.recovery, Some(parted(BEFORE, same)));
+        assert_eq!((welcome.origin, welcome.last_n), (Some(mark.told()), 1));
+        assert!(matches!(from, From::Start), "{from:?}");
+    }
+    author.confirmed_n = 1;
+    assert_eq!(outcomes(&author.push(&[lost]).await.unwrap()).len(), 1);
+    // Once it stands in this log it goes on from where it is, though the log still recovers.
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let cursor = Cursor {
+        log_id: head.log_id,
+        commit: head.commit,
+        revision: head.revision,
+        chain: head.chain,
+        view_revision: Revision::ZERO,
+    };
+    let back = Hello { lineage: vec![mark.told()], ..hello(Some(author.stream()), Some(cursor)) };
+    let (_, from) = world.hub.hello(&author.who, &back).await.unwrap();
+    assert!(matches!(from, From::Cursor(_)), "{from:?}");
+    world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
+    let late = world.hub.hello(&author.who, &told(&[parted(BEFORE, revision)])).await.unwrap_err();
+    assert_eq!(late.reason(), Reason::LogForked);
+    world.check().await;
+}
+
+pub async fn a_restored_log_opens_one_epoch_of_a_node_in_a_second(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    let restored = Restored { time_ms: world.clock.now_ms(), ..restored(&world).await };
+    let value = serde_json::to_vec(&restored).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"restored", &value, 1).await.unwrap());
+    let opened = async |author: &mut Author| {
+        let (welcome, _) = world.hub.hello(&author.who, &hello(None, None)).await?;
+        (author.writer, author.n, author.confirmed_n) = (welcome.writer, 0, 0);
+        author.put(&note("a"), "{}").await;
+        Ok::<u32, HubError>(welcome.writer.epoch)
+    };
+    let first = restored.first_epoch();
+    assert_eq!(opened(&mut author).await.unwrap(), first);
+    let early = opened(&mut author).await.unwrap_err();
+    assert_eq!((early.reason(), early.retry_after_ms), (Reason::Overloaded, Some(1_000)));
+    world.clock.advance(1_000);
+    assert_eq!(opened(&mut author).await.unwrap(), first + 1);
 }
 
 pub async fn an_effect_waits_until_its_cause_is_back(engine: &Engine) {

@@ -151,7 +151,9 @@ impl Author {
 
 pub fn hello(stream: Option<StreamState>, cursor: Option<Cursor>) -> Hello {
     let about = About::default();
-    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes: 64 * 1024 * 1024, about }
+    let credit_bytes = 64 * 1024 * 1024;
+    let lineage = Vec::new();
+    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes, about, lineage }
 }
 
 pub fn item(mutation: &Mutation) -> PushItem {

@@ -13,6 +13,8 @@ fn hub(n: u64) -> Dot {
     Dot { writer: Writer::HUB, n }
 }
 
+const OWN: LogId = LogId([9; 16]);
+
 fn restored(phase: Phase) -> Restored {
     Restored {
         predecessor: LogId([1; 16]),
@@ -37,18 +39,82 @@ fn cursor(log: u8) -> Cursor {
 
 #[test]
 fn only_replicas_of_the_log_before_send_again_and_only_while_the_log_recovers() {
-    assert!(restored(Phase::Recovering).takes(Some(&cursor(1))));
-    assert!(!restored(Phase::Recovering).takes(Some(&cursor(2))));
-    assert!(!restored(Phase::Recovering).takes(None));
-    assert!(!restored(Phase::Stopped).takes(Some(&cursor(1))));
-    assert!(!restored(Phase::Finished).takes(Some(&cursor(1))));
+    let recovering = restored(Phase::Recovering);
+    assert_eq!(recovering.takes(OWN, Some(&cursor(1)), &[]), Some(recovering.told()));
+    assert_eq!(recovering.takes(OWN, Some(&cursor(2)), &[]), None);
+    assert_eq!(recovering.takes(OWN, None, &[]), None);
+    assert_eq!(restored(Phase::Stopped).takes(OWN, Some(&cursor(1)), &[]), None);
+    assert_eq!(restored(Phase::Finished).takes(OWN, Some(&cursor(1)), &[]), None);
+}
+
+fn parted(log: u8, commit: u64, revision: u64) -> Recovery {
+    Recovery { predecessor: LogId([log; 16]), commit: CommitNumber(commit), revision: Revision(revision) }
+}
+
+#[test]
+fn so_do_replicas_of_another_log_that_went_on_from_it_from_where_the_two_part() {
+    let recovering = restored(Phase::Recovering);
+    for (lineage, takes) in [
+        (vec![parted(1, 10, 40)], Some(parted(1, 10, 40))),
+        (vec![parted(1, 3, 20)], Some(parted(1, 3, 20))),
+        (vec![parted(1, 20, 90)], Some(parted(1, 10, 40))),
+        (vec![parted(5, 30, 99), parted(1, 3, 20)], Some(parted(1, 3, 20))),
+        (vec![parted(5, 30, 99)], None),
+    ] {
+        assert_eq!(recovering.takes(OWN, Some(&cursor(2)), &lineage), takes, "{lineage:?}");
+        assert_eq!(recovering.takes(OWN, None, &lineage), None);
+        assert_eq!(recovering.takes(OWN, Some(&cursor(9)), &lineage), None, "it stands in this log already");
+        assert_eq!(restored(Phase::Stopped).takes(OWN, Some(&cursor(2)), &lineage), None);
+    }
+}
+
+#[test]
+fn a_lineage_goes_on_with_what_the_replica_knows_of_the_log_before() {
+    let log = |log: u8| LogId([log; 16]);
+    let (one, two) = (parted(1, 1, 10), parted(2, 2, 20));
+    assert_eq!(lineage(None, Some((log(1), &[two]))), []);
+    assert_eq!(lineage(Some(one), None), [one]);
+    assert_eq!(lineage(Some(two), Some((log(2), &[one]))), [two, one], "it stood in the log before");
+    let again = parted(1, 1, 9);
+    assert_eq!(
+        lineage(Some(again), Some((log(2), &[one]))),
+        [again],
+        "the same backup, or another of that log"
+    );
+    let aside = parted(2, 2, 15);
+    assert_eq!(lineage(Some(aside), Some((log(3), &[two, one]))), [aside, one]);
+    assert_eq!(lineage(Some(two), Some((log(7), &[one]))), [two], "nothing is known of what it went on from");
+    let many = vec![one; LINEAGE_MAX + 3];
+    assert_eq!(lineage(Some(two), Some((log(2), &many))).len(), LINEAGE_MAX);
 }
 
 #[test]
 fn epochs_of_a_restored_log_lie_above_all_that_the_log_before_may_have_opened() {
     let restored = restored(Phase::Stopped);
-    assert_eq!(restored.first_epoch(), 2 * EPOCHS_PER_LOG);
+    assert_eq!(restored.first_epoch(), 2 * EPOCHS_PER_LOG, "with a clock that stands at 1970");
     assert!(restored.lost(Revision(41)) && !restored.lost(Revision(40)));
+}
+
+#[test]
+fn a_backup_that_is_restored_twice_gives_no_epoch_twice() {
+    const BEGAN_S: u32 = 1_795_000_000;
+    let began_ms = u64::from(BEGAN_S) * 1_000;
+    let at = |time_ms| Restored { time_ms, ..restored(Phase::Stopped) };
+    for first_ms in [began_ms, began_ms + 1, began_ms + 999] {
+        let first = at(first_ms);
+        assert_eq!(first.first_epoch(), BEGAN_S + 1);
+        for later_ms in [0, 1, 999, 1_000, 3_600_000] {
+            let now_ms = first_ms + later_ms;
+            let opened = first.first_epoch() + u32::try_from(later_ms / 1_000).unwrap();
+            assert!(first.may_open(opened, now_ms) && !first.may_open(opened + 1, now_ms));
+            // The next second is the earliest in which the backup is restored again.
+            let again = at((now_ms / 1_000 + 1) * 1_000);
+            assert!(opened < again.first_epoch(), "{first_ms} {later_ms}");
+        }
+    }
+    assert!(!at(began_ms).may_open(BEGAN_S + 2, 0), "a clock that stepped back opens none early");
+    let last = at(u64::MAX);
+    assert_eq!((last.first_epoch(), last.may_open(u32::MAX, 0)), (u32::MAX, true));
 }
 
 #[test]
