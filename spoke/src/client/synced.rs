@@ -7,7 +7,7 @@ use semantics::reason::{Class, Reason, Refusal};
 
 use super::Spoke;
 use crate::runtime::Progress;
-use crate::sync::Phase;
+use crate::sync::{Phase, Status};
 
 /// Failures in a row to reach any hub after which waiting ends.
 const FAILURES_MAX: u32 = 6;
@@ -19,8 +19,8 @@ impl Spoke {
     /// replica stands at or past where the hub's head was when this was called. Starts syncing if need be.
     ///
     /// # Errors
-    /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when for `stalled_ms` no push
-    /// was answered and no page of a catch-up came.
+    /// What keeps the replica from syncing. When for `stalled_ms` no push was answered and no page of a catch-up came:
+    /// why the hub lets mutations wait, if it has said so; else the last trouble, or `DEADLINE_EXCEEDED`.
     pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
         let _round = self.handle.rounds().begin();
         let before = self.progress().borrow().clone();
@@ -34,9 +34,7 @@ impl Spoke {
             }
             let now = self.progress().borrow().status.clone();
             if now.moved == moved {
-                let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
-                let refusal = now.last_refusal;
-                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+                return Err(stuck(now, stalled_ms));
             }
         }
     }
@@ -89,6 +87,16 @@ impl Spoke {
     }
 }
 
+/// Why nothing moves. What the hub says of the mutations that wait comes first: it says it in a session that stands.
+fn stuck(now: Status, stalled_ms: u64) -> Refusal {
+    let told = now.push_waits.or(now.last_refusal);
+    let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
+    match told {
+        Some(told) => Refusal::new(told.reason, format!("{detail}: {}", told.detail)),
+        None => Refusal::new(Reason::DeadlineExceeded, detail),
+    }
+}
+
 /// Whether waiting longer is of no use, and why.
 fn ended(seen: &Progress, before: &Progress) -> Option<Refusal> {
     // What was so before the start that was just asked for says nothing yet.
@@ -119,8 +127,27 @@ mod tests {
     fn progress(failures: u32, turns: u64) -> Progress {
         let status = Sync::new(Config::default()).status();
         let last_refusal = Some(Refusal::new(Reason::Unreachable, "refused"));
-        let status = crate::sync::Status { failures, last_refusal, ..status };
+        let status = Status { failures, last_refusal, ..status };
         Progress { status, stopped: None, turns, statistics: Statistics::default() }
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_why_the_hub_lets_mutations_wait() {
+        let refusal = |reason, detail: &str| Some(Refusal::new(reason, detail));
+        let of = |push_waits: Option<Refusal>, last_refusal: Option<Refusal>| {
+            let status = Status { push_waits, last_refusal, ..Sync::new(Config::default()).status() };
+            stuck(status, 60)
+        };
+        let waits = || refusal(Reason::Overloaded, "the log recovers: D has not come back yet");
+        let lost = || refusal(Reason::Unreachable, "the connection was lost");
+        let told = of(waits(), lost());
+        assert_eq!(told.reason, Reason::Overloaded);
+        assert_eq!(
+            told.detail,
+            "not in sync, and nothing moved for 60 ms: the log recovers: D has not come back yet"
+        );
+        assert_eq!(of(None, lost()).reason, Reason::Unreachable);
+        assert_eq!(of(None, None).reason, Reason::DeadlineExceeded);
     }
 
     #[test]
