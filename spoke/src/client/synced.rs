@@ -20,7 +20,8 @@ impl Spoke {
     ///
     /// # Errors
     /// What keeps the replica from syncing. When for `stalled_ms` no push was answered and no page of a catch-up came:
-    /// why the hub lets mutations wait, if it has said so; else the last trouble, or `DEADLINE_EXCEEDED`.
+    /// why the hub lets mutations wait, if it has said so; else the last trouble. Where there was none the replica
+    /// itself is looked at: `STORE_CORRUPT` when it is damaged, else `DEADLINE_EXCEEDED`.
     pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
         let _round = self.handle.rounds().begin();
         let before = self.progress().borrow().clone();
@@ -34,8 +35,29 @@ impl Spoke {
             }
             let now = self.progress().borrow().status.clone();
             if now.moved == moved {
-                return Err(stuck(now, stalled_ms));
+                let told = stuck(now, stalled_ms);
+                return Err(match told {
+                    Some(refusal) => refusal,
+                    None => self.stalled(stalled_ms).await,
+                });
             }
+        }
+    }
+
+    /// Why nothing moves when nobody has said: what is damaged may keep a page from being applied or a write from
+    /// being sent, and nobody is told of it but who asks.
+    async fn stalled(&self, stalled_ms: u64) -> Refusal {
+        let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
+        let damage = match self.replica().examine().await {
+            Ok(examined) => examined.damage(),
+            Err(error) => return error.refusal(),
+        };
+        match damage {
+            Some(damage) => {
+                let detail = format!("{detail}: {damage}; `spoke doctor` says what can be mended");
+                Refusal::new(Reason::StoreCorrupt, detail)
+            }
+            None => Refusal::new(Reason::DeadlineExceeded, detail),
         }
     }
 
@@ -87,14 +109,13 @@ impl Spoke {
     }
 }
 
-/// Why nothing moves. What the hub says of the mutations that wait comes first: it says it in a session that stands.
-fn stuck(now: Status, stalled_ms: u64) -> Refusal {
-    let told = now.push_waits.or(now.last_refusal);
-    let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
-    match told {
-        Some(told) => Refusal::new(told.reason, format!("{detail}: {}", told.detail)),
-        None => Refusal::new(Reason::DeadlineExceeded, detail),
-    }
+/// Why nothing moves, where anybody has said so. What the hub says of the mutations that wait comes first: it says it
+/// in a session that stands.
+fn stuck(now: Status, stalled_ms: u64) -> Option<Refusal> {
+    let detail =
+        |waits: &Refusal| format!("not in sync, and nothing moved for {stalled_ms} ms: {}", waits.detail);
+    let waits = now.push_waits.map(|waits| Refusal::new(waits.reason, detail(&waits)));
+    waits.or(now.last_refusal)
 }
 
 /// Whether waiting longer is of no use, and why.
@@ -140,14 +161,14 @@ mod tests {
         };
         let waits = || refusal(Reason::Overloaded, "the log recovers: D has not come back yet");
         let lost = || refusal(Reason::Unreachable, "the connection was lost");
-        let told = of(waits(), lost());
+        let told = of(waits(), lost()).unwrap();
         assert_eq!(told.reason, Reason::Overloaded);
         assert_eq!(
             told.detail,
             "not in sync, and nothing moved for 60 ms: the log recovers: D has not come back yet"
         );
-        assert_eq!(of(None, lost()).reason, Reason::Unreachable);
-        assert_eq!(of(None, None).reason, Reason::DeadlineExceeded);
+        assert_eq!(of(None, lost()), lost());
+        assert_eq!(of(None, None), None);
     }
 
     #[test]
