@@ -53,6 +53,8 @@ pub enum Who {
     Operator(Operator),
     /// Nobody who has proved who it is, from this address.
     Address(Option<IpAddr>),
+    /// The hub itself.
+    Hub,
 }
 
 impl std::fmt::Display for Who {
@@ -62,6 +64,7 @@ impl std::fmt::Display for Who {
             Self::Operator(operator) => write!(f, "operator/{}/{}", operator.tenant, operator.name),
             Self::Address(Some(ip)) => write!(f, "address/{ip}"),
             Self::Address(None) => write!(f, "address/unknown"),
+            Self::Hub => write!(f, "hub"),
         }
     }
 }
@@ -207,6 +210,29 @@ async fn write(hub: &Hub, writer: &mut Writer, waiting: &mut Waiting, lost: &Ato
         }
         for entry in left {
             waiting.push(tenant.clone(), entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use semantics::ids::NAME_BYTES_MAX;
+    use semantics::role::Role;
+
+    use super::*;
+    use crate::auth::OPERATOR_NAME_CHARS_MAX;
+
+    #[test]
+    fn the_longest_name_of_a_principal_is_kept_whole() {
+        let tenant = TenantId::new("t".repeat(NAME_BYTES_MAX)).unwrap();
+        let name = "n".repeat(OPERATOR_NAME_CHARS_MAX);
+        let operator = Operator { tenant, name, role: Role::Admin };
+        let address = IpAddr::V6(Ipv6Addr::from([0xffff; 8]));
+        for who in [Who::Operator(operator), Who::Node(NodeId([0xff; 16])), Who::Address(Some(address))] {
+            let who = who.to_string();
+            assert_eq!(Entry::new(0, &who, Event::AccessTokenIssued).who, who);
         }
     }
 }

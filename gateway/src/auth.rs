@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use semantics::ids::{Digest, TenantId};
 use semantics::reason::Reason;
 
@@ -16,16 +17,17 @@ mod keys;
 pub mod layer;
 mod operators;
 pub mod rights;
+mod rotation;
 mod secret;
 mod service;
 mod tokens;
 mod verifier;
 
-pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S};
+pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S, RETIRED_KEY_LIFE_S, TAKE_UP_S};
 pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
 pub(crate) use self::facts::CA;
 pub use self::join::JOIN_CONTEXT;
-pub use self::keys::{CA_FILE, KEYS_FOLDER, ca_key_digest};
+pub use self::keys::{CA_FILE, KEYS_FOLDER, Rotated, ca_key_digest, rotate_token_key};
 pub use self::operators::{
     FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
     OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
@@ -72,7 +74,8 @@ pub struct Trust {
     hub: Arc<Hub>,
     issuer: String,
     ca: Arc<Ca>,
-    token_key: Arc<TokenKey>,
+    dir: PathBuf,
+    token_key: Arc<ArcSwap<TokenKey>>,
     verifier: Arc<Verifier>,
     transport: Transport,
 }
@@ -97,8 +100,8 @@ impl Trust {
         facts::add_token_key(hub.store(), &keys.token.kid, &keys.token.public).await?;
         open_operator(&hub, dir).await?;
         let verifier = Arc::new(Verifier::open(Arc::clone(&hub), issuer.clone()).await?);
-        let (ca, token_key) = (Arc::new(keys.ca), Arc::new(keys.token));
-        Ok(Self { hub, issuer, ca, token_key, verifier, transport })
+        let (ca, token_key) = (Arc::new(keys.ca), Arc::new(ArcSwap::from_pointee(keys.token)));
+        Ok(Self { hub, issuer, ca, dir: dir.to_owned(), token_key, verifier, transport })
     }
 
     /// Checks callers.
@@ -259,12 +262,16 @@ impl Trust {
 }
 
 /// Files are read and locked where that holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HubError> + Send + 'static,
+) -> Result<T, HubError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| HubError::internal(e.to_string()))?
+}
+
 async fn open_keys(hub: &Arc<Hub>, dir: &Path) -> Result<Keys, HubError> {
     let known = facts::ca(hub.store()).await?;
     let (hub, dir) = (Arc::clone(hub), PathBuf::from(dir));
-    let opened =
-        tokio::task::spawn_blocking(move || Keys::open(&dir, known, hub.entropy(), hub.clock().now_ms()));
-    opened.await.map_err(|e| HubError::internal(e.to_string()))?
+    blocking(move || Keys::open(&dir, known, hub.entropy(), hub.clock().now_ms())).await
 }
 
 /// The first operator, an admin of the whole hub: made with the hub, and again, with another credential, when it

@@ -75,6 +75,9 @@ enum Command {
         #[arg(long, env = "HUBWARD_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// The keys in the data folder.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Backups of the store.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -115,6 +118,13 @@ enum Command {
     /// Who did what, and when.
     #[command(subcommand)]
     Audit(operate::audit::AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Makes another key for access tokens. The hub signs with it within a minute; tokens of the key before are taken
+    /// until they have ended, and then it is gone.
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -224,6 +234,7 @@ impl Cli {
         match self.command {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
+            Command::Keys(KeysCommand::Rotate) => process::rotate_keys(&self.data, printer),
             Command::Backup(command) => command.run(self.data, printer).await,
             Command::Restore { folder, replace, given, config } => {
                 backup::restore(&folder, replace, (given, config), self.data, printer).await

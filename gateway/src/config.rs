@@ -154,12 +154,17 @@ impl Given {
         table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
     }
 
+    /// Whether a name of this hub is among them. A variable that is set and empty, as containers have it, comes as one
+    /// empty name, and says nothing.
+    pub(crate) fn names_hosts(&self) -> bool {
+        self.hostnames.iter().any(|name| !name.is_empty())
+    }
+
     /// These settings, and where they say nothing, those of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         // A secret and its file are one setting: whoever names one of them names it.
         let is_said = self.database_url.is_some() || self.database_url_file.is_some();
-        // A variable that is set and empty, as containers have it, comes as one empty name, and says nothing.
         let said: Vec<String> = self.hostnames.into_iter().filter(|name| !name.is_empty()).collect();
         Self {
             dev: self.dev || other.dev,

@@ -58,20 +58,22 @@ pub struct Gate {
     pub access: AccessLog,
     /// The tasks of the tenants that have sessions here.
     pub keepers: Keepers,
+    /// A session whose messages nobody reads is cut after this, milliseconds.
+    pub unread_ms_max: u64,
     seats: Seats,
 }
 
 impl Gate {
-    /// For a hub; keeps its tenants' logs short from now on.
+    /// For a hub; keeps its tenants' logs short from now on. `unread_ms_max` is [`link::UNREAD_MS_MAX`], but in trials.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, metrics: Metrics) -> Arc<Self> {
+    pub fn new(hub: Arc<Hub>, metrics: Metrics, unread_ms_max: u64) -> Arc<Self> {
         let tasks = TaskTracker::new();
         let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
         let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         tasks.spawn(keepers.clone().maintain(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
-        Arc::new(Self { hub, metrics, access, tasks, leaving, draining, keepers, seats })
+        Arc::new(Self { hub, metrics, access, tasks, leaving, draining, keepers, unread_ms_max, seats })
     }
 
     /// Refuses what comes while the gateway shuts down.

@@ -13,6 +13,7 @@ use proto::v1::examine_service_server::ExamineServiceServer;
 use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
+use semantics::access::Event;
 use semantics::ids::{LogId, TenantId};
 use semantics::reason::Reason;
 use semantics::session::MESSAGE_BYTES_MAX;
@@ -24,9 +25,10 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
+use crate::access::Who;
 use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::auth::layer::AuthLayer;
-use crate::auth::{Transport, Trust};
+use crate::auth::{Rotated, Transport, Trust, hub_tenant};
 use crate::config::{Config, StoreAt};
 use crate::hub::admission::{Limiter, NODE_RATE, TENANT_RATE};
 use crate::hub::error::HubError;
@@ -39,6 +41,7 @@ use crate::rpc::audit::AuditHandler;
 use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
+use crate::rpc::link::UNREAD_MS_MAX;
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::sync::SyncHandler;
@@ -56,7 +59,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries to open a database that has moved.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Used assertions and expired tokens are swept this often.
+/// Used assertions and expired tokens are swept, and keys looked at, this often: half of [`crate::auth::TAKE_UP_S`].
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A connection on which nothing is heard is asked for a sign of life after this.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
@@ -91,9 +94,16 @@ pub struct Opened {
     engine: Engine,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
+    unread_ms_max: u64,
 }
 
 impl Opened {
+    /// Cuts a session whose messages nobody reads after another time than [`UNREAD_MS_MAX`], milliseconds.
+    #[must_use]
+    pub fn cutting_unread_after(self, unread_ms_max: u64) -> Self {
+        Self { unread_ms_max, ..self }
+    }
+
     /// Closes the database in order.
     pub async fn close(self) {
         self.engine.close().await;
@@ -154,7 +164,7 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
     let hub = Arc::new(hub.named(place::name(config.listen)));
     let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
     let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
-    Ok(Opened { hub, trust, metrics, engine, entropy, clock })
+    Ok(Opened { hub, trust, metrics, engine, entropy, clock, unread_ms_max: UNREAD_MS_MAX })
 }
 
 async fn open_engine(config: &Config, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Engine, HubError> {
@@ -262,11 +272,11 @@ async fn open_again(config: &Config) -> Result<Opened, HubError> {
 /// # Errors
 /// When an address cannot be listened on.
 pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError> {
-    let Opened { hub, trust, metrics, engine, entropy, clock } = opened;
+    let Opened { hub, trust, metrics, engine, entropy, clock, unread_ms_max } = opened;
     let spokes = listener("listen", config.listen).await?;
     let operators = listener("operator_listen", config.operator_listen).await?;
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
-    let gate = Gate::new(hub, metrics.clone());
+    let gate = Gate::new(hub, metrics.clone(), unread_ms_max);
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
     let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX).noting(gate.access.clone());
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
@@ -372,13 +382,24 @@ async fn dev_tenant(opened: &Opened) -> Result<String, HubError> {
     Ok(opened.trust.create_token(&tenant, 1, 3_600).await?.token)
 }
 
-/// Takes away used assertions and tokens that are no longer good for anything.
+async fn follow_token_key(gate: &Gate, trust: &Trust) -> Result<(), HubError> {
+    if let Some(Rotated { kid, before }) = trust.follow_token_key().await? {
+        info!(kid, before, "access tokens are signed with another key");
+        gate.access.note(&hub_tenant()?, &Who::Hub, Event::TokenKeyRotated { kid, before });
+    }
+    Ok(())
+}
+
+/// Takes away used assertions and tokens that are no longer good for anything, and takes a rotation of the key up.
 async fn sweep(gate: Arc<Gate>, trust: Arc<Trust>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
     loop {
         tokio::select! {
             () = gate.draining.cancelled() => return,
             _ = tick.tick() => {}
+        }
+        if let Err(error) = follow_token_key(&gate, &trust).await {
+            warn!(%error, "the key of access tokens was not looked at");
         }
         let mut after = None;
         while let Ok(tenants) = gate.hub.store().tenants(after.as_ref(), 100).await {

@@ -201,6 +201,7 @@ macro_rules! hub_tests {
                     active_nodes_are_counted_by_health,
                     what_an_admin_sets_goes_before_what_a_node_declared,
                     a_node_first_sees_the_kinds_of_its_type,
+                    what_a_newer_gateway_set_for_a_type_allows_nothing_here,
                 }
                 seen {
                     a_change_is_seen_by_those_who_acknowledged_a_cut_at_or_past_it,

@@ -21,6 +21,8 @@ mod admin;
 mod asks;
 #[path = "rpc/audit.rs"]
 mod audit;
+#[path = "rpc/compressed.rs"]
+mod compressed;
 #[path = "rpc/conflicts.rs"]
 mod conflicts;
 #[path = "rpc/layers.rs"]
@@ -33,3 +35,5 @@ mod registry;
 mod rights;
 #[path = "rpc/sessions.rs"]
 mod sessions;
+#[path = "rpc/slow.rs"]
+mod slow;

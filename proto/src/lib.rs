@@ -26,5 +26,9 @@ pub mod v1 {
 pub use convert::Wire;
 pub use shape::ShapeError;
 
+/// Zstandard's level of messages on the wire. The library of the wire has no setting for it and takes that library's
+/// own default; a test packs what a hub has sent again, and compares.
+pub const ZSTD_LEVEL: i32 = 3;
+
 /// The compiled descriptors of every .proto file, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -92,6 +92,13 @@ pub enum Event {
         /// Its name.
         name: String,
     },
+    /// Access tokens are signed with another key.
+    TokenKeyRotated {
+        /// Its name.
+        kid: String,
+        /// The name of the one before.
+        before: String,
+    },
     /// An operator let spokes send again what the log lost when it went on from a backup.
     RecoveryBegun,
     /// An operator ended that.
@@ -118,7 +125,7 @@ pub enum Event {
 }
 
 /// What events are called, in order.
-pub const EVENT_NAMES: [&str; 15] = [
+pub const EVENT_NAMES: [&str; 16] = [
     "access_token_issued",
     "join_token_created",
     "node_joined",
@@ -134,6 +141,7 @@ pub const EVENT_NAMES: [&str; 15] = [
     "session_cut",
     "session_opened",
     "tenant_created",
+    "token_key_rotated",
 ];
 
 impl Event {
@@ -151,6 +159,7 @@ impl Event {
             Self::OperatorCreated { .. } => "operator_created",
             Self::OperatorRotated { .. } => "operator_rotated",
             Self::OperatorRevoked { .. } => "operator_revoked",
+            Self::TokenKeyRotated { .. } => "token_key_rotated",
             Self::RecoveryBegun => "recovery_begun",
             Self::RecoveryFinished => "recovery_finished",
             Self::Refused { .. } => "refused",

@@ -2,10 +2,14 @@
 
 #[path = "end_to_end/backup.rs"]
 mod backup;
+#[path = "end_to_end/compressed.rs"]
+mod compressed;
 #[path = "end_to_end/conflicts.rs"]
 mod conflicts;
 #[path = "end_to_end/doctor.rs"]
 mod doctor;
+#[path = "end_to_end/keys.rs"]
+mod keys;
 #[path = "end_to_end/recorded.rs"]
 mod recorded;
 #[path = "end_to_end/refused.rs"]

@@ -64,6 +64,11 @@ fn the_container_runs_commands_that_exist() {
     };
     let (entry, usual) = (json("ENTRYPOINT "), json("\nCMD ".trim_start()));
     let health = json("--retries=3 CMD ");
+    let built = file.lines().find(|line| line.starts_with("RUN cargo build")).expect("it is built");
+    assert!(
+        built.contains("--workspace") && built.contains("--locked"),
+        "with the features that are tested: {built}"
+    );
     assert_eq!(complaint(&health), None);
     let serve: Vec<String> = file
         .lines()

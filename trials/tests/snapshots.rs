@@ -56,7 +56,7 @@ fn is_secret(word: &str) -> bool {
 }
 
 fn name(word: &str, given: Option<&str>) -> String {
-    let is_hex = word.len() >= 32 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let is_hex = (word.len() >= 32 || word.len() == 16) && word.chars().all(|c| c.is_ascii_hexdigit());
     let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
     if let (true, Some(given)) = (is_number, given) {
         return given.to_owned();

@@ -1,5 +1,7 @@
 //! Pages of the access log.
 
+use std::collections::BTreeSet;
+
 use semantics::access::Entry;
 use semantics::ids::TenantId;
 
@@ -20,8 +22,8 @@ pub struct Filter {
     pub since_ms: Option<u64>,
     /// Before this.
     pub until_ms: Option<u64>,
-    /// Only of the principal of this name; of all whose name begins so, where it ends with `/`.
-    pub who: Option<String>,
+    /// Only of the principals of these names; of all whose name begins so, where one ends with `/`.
+    pub who: Option<BTreeSet<String>>,
     /// Only events of this name.
     pub event: Option<String>,
     /// Only those that name this reason.
@@ -36,7 +38,7 @@ impl Filter {
     fn takes(&self, entry: &Entry) -> bool {
         self.since_ms.is_none_or(|since| entry.time_ms >= since)
             && self.until_ms.is_none_or(|until| entry.time_ms < until)
-            && self.who.as_deref().is_none_or(|who| is_named(&entry.who, who))
+            && self.who.as_ref().is_none_or(|names| names.iter().any(|who| is_named(&entry.who, who)))
             && self.event.as_deref().is_none_or(|event| entry.event.name() == event)
             && self.reason.as_deref().is_none_or(|reason| entry.event.reason() == Some(reason))
     }

@@ -15,6 +15,11 @@ pub const ACCESS_AUDIENCE: &str = "hubward-spoke";
 pub const ACCESS_LIFE_S: u64 = 15 * 60;
 /// How far the clocks of two gateways, or of a spoke and its hub, may differ, seconds.
 pub const LEEWAY_S: u64 = 5;
+/// A gateway takes a rotation of its key up within this, twice the time between two looks, seconds.
+pub const TAKE_UP_S: u64 = 120;
+/// For how long tokens of a rotated key are taken: until the last that any gateway may have signed with it has ended,
+/// seconds.
+pub const RETIRED_KEY_LIFE_S: u64 = TAKE_UP_S + ACCESS_LIFE_S + LEEWAY_S;
 /// Longest token looked at, bytes.
 pub(super) const TOKEN_BYTES_MAX: usize = 4_096;
 

@@ -54,6 +54,14 @@ pub(super) fn set_aside(path: &Path) -> Result<(), HubError> {
     }
 }
 
+/// Removes the file, where there is one.
+pub(super) fn remove(path: &Path) -> Result<(), HubError> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(path, &e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// What the file holds, if there is one.
 pub(super) fn read(path: &Path) -> Result<Option<String>, HubError> {
     match std::fs::read_to_string(path) {

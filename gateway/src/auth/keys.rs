@@ -1,4 +1,5 @@
-//! The hub's keys, in its data folder: made at the first start, never overwritten.
+//! The hub's keys, in its data folder: made at the first start, never overwritten; of access tokens' a person may make
+//! another.
 
 use std::path::Path;
 
@@ -21,6 +22,8 @@ pub const KEYS_FOLDER: &str = "keys";
 pub const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca.key.pem";
 const TOKEN_KEY_FILE: &str = "token.key";
+/// The key before a rotation that no gateway has taken up yet.
+const TOKEN_KEY_OLD_FILE: &str = "token.key.old";
 const LOG_KEY_FILE: &str = "log.key";
 
 /// Everything the hub signs with.
@@ -80,13 +83,80 @@ impl Keys {
         if known_ca.is_some_and(|known| known != ca.key_digest()) {
             return Err(foreign(&folder));
         }
-        let token = ed25519(&folder.join(TOKEN_KEY_FILE), entropy)?;
+        let token = TokenKey::of(&ed25519(&folder.join(TOKEN_KEY_FILE), entropy)?)?;
         ed25519(&folder.join(LOG_KEY_FILE), entropy)?;
-        let signing = token.to_pkcs8_der().map_err(|e| HubError::internal(e.to_string()))?;
-        let public = token.verifying_key().to_bytes();
-        let signing = EncodingKey::from_ed_der(signing.as_bytes());
-        Ok(Self { ca, token: TokenKey { kid: kid_of(&public), public, signing } })
+        Ok(Self { ca, token })
     }
+}
+
+impl TokenKey {
+    fn of(key: &SigningKey) -> Result<Self, HubError> {
+        let signing = key.to_pkcs8_der().map_err(|e| HubError::internal(e.to_string()))?;
+        let public = key.verifying_key().to_bytes();
+        Ok(Self { kid: kid_of(&public), public, signing: EncodingKey::from_ed_der(signing.as_bytes()) })
+    }
+
+    /// The key as the folder has it now, and the public half of the one that it was rotated from, until that is taken
+    /// up. A key whose name is `retired` makes room for a new one.
+    ///
+    /// # Errors
+    /// As [`Keys::open`].
+    pub(super) fn now(
+        dir: &Path,
+        retired: Option<&str>,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, Option<[u8; 32]>), HubError> {
+        let folder = dir.join(KEYS_FOLDER);
+        let _held = files::lock(&folder)?;
+        let path = folder.join(TOKEN_KEY_FILE);
+        let mut key = Self::of(&ed25519(&path, entropy)?)?;
+        if retired == Some(key.kid.as_str()) {
+            files::remove(&path)?;
+            key = Self::of(&ed25519(&path, entropy)?)?;
+        }
+        let old = folder.join(TOKEN_KEY_OLD_FILE);
+        let old = files::read(&old)?.map(|text| parse(&old, &text)).transpose()?;
+        Ok((key, old.map(|old| old.verifying_key().to_bytes())))
+    }
+
+    /// Takes the key before the last rotation away.
+    pub(super) fn forget_old(dir: &Path) -> Result<(), HubError> {
+        let folder = dir.join(KEYS_FOLDER);
+        let _held = files::lock(&folder)?;
+        files::remove(&folder.join(TOKEN_KEY_OLD_FILE))
+    }
+}
+
+/// Another key for access tokens was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// Its name.
+    pub kid: String,
+    /// The name of the one before.
+    pub before: String,
+}
+
+/// Makes another key for access tokens in a data folder. A gateway that runs on it takes it up within
+/// [`super::TAKE_UP_S`], and one that starts on it at once.
+///
+/// # Errors
+/// ALREADY_EXISTS while a rotation before was not taken up; NOT_FOUND without a key; as [`Keys::open`].
+pub fn rotate_token_key(dir: &Path, entropy: &dyn Entropy) -> Result<Rotated, HubError> {
+    let folder = dir.join(KEYS_FOLDER);
+    let (path, old) = (folder.join(TOKEN_KEY_FILE), folder.join(TOKEN_KEY_OLD_FILE));
+    if !path.exists() {
+        let detail = format!("there is no {}: name the hub's data folder", path.display());
+        return Err(HubError::new(Reason::NotFound, detail));
+    }
+    let _held = files::lock(&folder)?;
+    if old.exists() {
+        let detail =
+            "the last rotation was not taken up: a hub that runs on this folder does so within a minute";
+        return Err(HubError::new(Reason::AlreadyExists, detail));
+    }
+    let before = TokenKey::of(&ed25519(&path, entropy)?)?.kid;
+    files::set_aside(&path)?;
+    Ok(Rotated { kid: TokenKey::of(&ed25519(&path, entropy)?)?.kid, before })
 }
 
 /// SHA-256 of the public key of the CA in a data folder, if there is one.
@@ -107,8 +177,11 @@ fn ed25519(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, HubError> {
         let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| HubError::internal(e.to_string()))?;
         Ok(pem.as_str().to_owned())
     };
-    let text = files::read_or_make(path, make)?;
-    SigningKey::from_pkcs8_pem(&text)
+    parse(path, &files::read_or_make(path, make)?)
+}
+
+fn parse(path: &Path, text: &str) -> Result<SigningKey, HubError> {
+    SigningKey::from_pkcs8_pem(text)
         .map_err(|e| HubError::new(Reason::StoreCorrupt, format!("{}: {e}", path.display())))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use proto::v1;
 use proto::v1::auth_service_server::AuthService;
 use semantics::access::Event;
@@ -25,7 +26,7 @@ pub const HUB_TIME: &str = "hubward-time-ms";
 pub struct AuthHandler {
     pub(super) hub: Arc<Hub>,
     pub(super) issuer: String,
-    pub(super) key: Arc<TokenKey>,
+    pub(super) key: Arc<ArcSwap<TokenKey>>,
     pub(super) refuse: Refuse,
     pub(super) access: Option<AccessLog>,
 }
@@ -46,7 +47,7 @@ impl AuthHandler {
     async fn exchange(&self, assertion: &str) -> Result<String, HubError> {
         let principal = exchange::check(&self.hub, assertion).await?;
         self.note(&principal.tenant, principal.node, Event::AccessTokenIssued);
-        access::sign(&self.key, &self.issuer, &principal, self.hub.clock().now_ms())
+        access::sign(&self.key.load(), &self.issuer, &principal, self.hub.clock().now_ms())
     }
 
     fn refuse_with_time(&self, error: HubError) -> Status {

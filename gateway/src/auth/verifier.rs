@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
 use tokio::sync::Mutex;
 
-use super::facts::Known;
+use super::facts::{Accepted, Known};
 use super::operators::Operator;
 use super::rights::{Right, right_of};
 use super::{access, secret};
@@ -137,11 +136,15 @@ impl Verifier {
             key = self.key(&kid);
         }
         let key = key.ok_or_else(|| refused("the access token is signed with an unknown key"))?;
-        let (principal, expires_ms) = access::check(token, &key, &self.issuer, self.hub.clock().now_ms())?;
+        let now_ms = self.hub.clock().now_ms();
+        if key.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+            return Err(refused("the access token is signed with a key that was rotated long ago"));
+        }
+        let (principal, expires_ms) = access::check(token, &key.key, &self.issuer, now_ms)?;
         Ok(Caller::Node { principal, expires_ms })
     }
 
-    fn key(&self, kid: &str) -> Option<DecodingKey> {
+    fn key(&self, kid: &str) -> Option<Accepted> {
         self.known.load().keys.get(kid).cloned()
     }
 

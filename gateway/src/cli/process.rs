@@ -1,6 +1,6 @@
 //! The commands that run the hub itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
@@ -8,7 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 use super::output::Printer;
-use crate::auth::OPERATOR_TOKEN_FILE;
+use crate::ambient::SystemEntropy;
+use crate::auth::{OPERATOR_TOKEN_FILE, RETIRED_KEY_LIFE_S, rotate_token_key};
 use crate::config::{self, Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
@@ -78,6 +79,14 @@ pub(super) async fn migrate(
     Ok(())
 }
 
+pub(super) fn rotate_keys(data: &Path, printer: Printer) -> Result<(), Refusal> {
+    let rotated = rotate_token_key(data, &SystemEntropy).map_err(refusal)?;
+    printer.object(&json!({
+        "kid": rotated.kid, "before": rotated.before, "before_taken_for_s": RETIRED_KEY_LIFE_S,
+    }));
+    Ok(())
+}
+
 pub(super) fn check(given: Given, file: Option<PathBuf>, data: PathBuf, out: Printer) -> Result<(), Refusal> {
     let from = file.clone();
     config::variables(PREFIX, &known(), environment())?;
@@ -94,6 +103,16 @@ pub(super) fn print(
     said: &dyn Fn(&str) -> Option<String>,
     out: Printer,
 ) -> Result<(), Refusal> {
+    out.list("settings", settings(given, file, data, said)?, &["setting", "value", "from"]);
+    Ok(())
+}
+
+fn settings(
+    given: Given,
+    file: Option<PathBuf>,
+    data: PathBuf,
+    said: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<serde_json::Value>, Refusal> {
     let from_file = file.as_deref().map(Given::read).transpose()?.unwrap_or_default();
     let at = |is_in_file: bool| match &file {
         Some(path) if is_in_file => format!("file {}", path.display()),
@@ -102,6 +121,9 @@ pub(super) fn print(
     let data_in_file = from_file.data.clone();
     let data = if said("data").is_some() { data } else { data_in_file.clone().unwrap_or(data) };
     let in_file = from_file.clone();
+    // A variable that is set and empty says nothing, and is not where the value comes from.
+    let names_hosts = given.names_hosts();
+    let said = |key: &str| said(key).filter(|_| key != "hostnames" || names_hosts);
     let all = given.or(from_file);
     let redacted = all.database_url.as_ref().map(|_| "(redacted)");
     let listen = all.listen.as_deref().unwrap_or(config::LISTEN);
@@ -125,10 +147,29 @@ pub(super) fn print(
         let from = said(key).unwrap_or_else(|| at(is_in_file && !value.is_null()));
         json!({"setting": key, "value": value, "from": from})
     };
-    out.list("settings", rows.into_iter().map(row).collect(), &["setting", "value", "from"]);
-    Ok(())
+    Ok(rows.into_iter().map(row).collect())
 }
 
 pub(super) fn refusal(error: HubError) -> Refusal {
     error.refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hostnames(names: &[&str]) -> serde_json::Value {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let given = Given { hostnames: names, ..Given::default() };
+        let said = |key: &str| (key == "hostnames").then(|| "variable HUBWARD_HOSTNAMES".to_owned());
+        let rows = settings(given, None, "data".into(), &said).unwrap();
+        rows.into_iter().find(|row| row["setting"] == "hostnames").unwrap()
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_where_a_value_comes_from() {
+        assert_eq!(hostnames(&[""]), json!({"setting": "hostnames", "value": [], "from": "default"}));
+        let from = "variable HUBWARD_HOSTNAMES";
+        assert_eq!(hostnames(&["hub"]), json!({"setting": "hostnames", "value": ["hub"], "from": from}));
+    }
 }

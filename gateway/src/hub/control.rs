@@ -125,8 +125,8 @@ impl Hub {
         let view_key = key_of(kind::VIEW, &node.to_string())?;
         if self.control(tenant, &view_key).await?.is_none() {
             let types = self.node_types(tenant).await?;
-            let node_type = NodeType::from_name(&body.node_type).ok();
-            let kinds = node_type.and_then(|node_type| types.kinds(node_type));
+            // What is not known to be allowed is not shown.
+            let kinds = types.kinds(NodeType::from_name(&body.node_type)?)?;
             self.put_control(tenant, node, view_key, &View::of_kinds(&body.domain, kinds)).await?;
         }
         self.put_control(tenant, node, key_of(kind::NODE, &node.to_string())?, body).await?;

@@ -8,6 +8,7 @@ use semantics::kind;
 use semantics::node::{NodeType, Said};
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::Hub;
 use super::control::key_of;
@@ -31,23 +32,43 @@ pub struct TypeSet {
     pub kinds: Option<BTreeSet<Kind>>,
 }
 
-/// What was set for a tenant's node types; a type that is not in it stands for what the table of types says.
+/// What was set for a tenant's node types; a type that is not in it stands for what the table of types says. `None`:
+/// something was set that this gateway does not read, which a newer one wrote. It may be a limit, so a node of the type
+/// can do nothing by it, and none joins here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeTypes(BTreeMap<NodeType, TypeSet>);
+pub struct NodeTypes(BTreeMap<NodeType, Option<TypeSet>>);
 
 impl NodeTypes {
     /// What nodes of a type can do that declare nothing, and whether that was set for this tenant.
     #[must_use]
     pub fn of(&self, node_type: NodeType) -> (BTreeSet<String>, bool) {
-        let set = self.0.get(&node_type);
-        let capabilities = set.and_then(|set| set.capabilities.clone());
-        (capabilities.unwrap_or_else(|| node_type.defaults()), set.is_some())
+        let said = self.said(node_type);
+        (said.unwrap_or_else(|| node_type.defaults()), self.0.contains_key(&node_type))
     }
 
     /// The kinds that nodes of a type see from the start; `None`: every kind.
-    #[must_use]
-    pub fn kinds(&self, node_type: NodeType) -> Option<&BTreeSet<Kind>> {
-        self.0.get(&node_type)?.kinds.as_ref()
+    ///
+    /// # Errors
+    /// PROTOCOL_VERSION where what was set is not read here.
+    pub fn kinds(&self, node_type: NodeType) -> Result<Option<&BTreeSet<Kind>>, HubError> {
+        match self.0.get(&node_type) {
+            None => Ok(None),
+            Some(Some(set)) => Ok(set.kinds.as_ref()),
+            Some(None) => {
+                let name = node_type.as_str();
+                let detail =
+                    format!("what was set for the node type {name} is of a newer version than this gateway");
+                Err(HubError::new(Reason::ProtocolVersion, detail))
+            }
+        }
+    }
+
+    /// What was said of the capabilities of a type: none at all, where it is not read here.
+    fn said(&self, node_type: NodeType) -> Option<BTreeSet<String>> {
+        match self.0.get(&node_type)? {
+            Some(set) => set.capabilities.clone(),
+            None => Some(BTreeSet::new()),
+        }
     }
 
     /// What a node can do.
@@ -55,7 +76,8 @@ impl NodeTypes {
     pub fn capabilities(&self, node: &NodeBody) -> BTreeSet<String> {
         // A registration of a type that is none was written by a program with other types.
         let Ok(node_type) = NodeType::from_name(&node.node_type) else { return node.capabilities.clone() };
-        let of_type = self.0.get(&node_type).and_then(|set| set.capabilities.as_ref());
+        let of_type = self.said(node_type);
+        let of_type = of_type.as_ref();
         let said = Said { assigned: node.assigned.as_ref(), declared: &node.capabilities, of_type };
         said.capabilities(node_type)
     }
@@ -74,8 +96,12 @@ impl Hub {
         let found = self.store().load(tenant, &wanted).await?.current;
         let mut types = BTreeMap::new();
         for current in found.values().filter(|current| !current.pointer.deleted) {
-            let named = NodeType::from_name(current.pointer.key.id.as_str()).ok();
-            types.extend(named.zip(control_body(Some(current))));
+            let Ok(named) = NodeType::from_name(current.pointer.key.id.as_str()) else { continue };
+            let set = control_body(Some(current));
+            if set.is_none() {
+                warn!(%tenant, node_type = named.as_str(), "what was set for it is not read here: nothing is taken for allowed");
+            }
+            types.insert(named, set);
         }
         Ok(NodeTypes(types))
     }

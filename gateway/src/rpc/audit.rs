@@ -1,5 +1,6 @@
 //! AuditService: who did what, from commits and from the access log.
 
+mod by;
 pub(crate) mod known;
 mod verify;
 
@@ -14,8 +15,8 @@ use semantics::reason::Reason;
 use serde_json::Value;
 use tonic::{Request, Response, Status};
 
+use self::by::By;
 use super::admin::malformed;
-use super::nodes;
 use super::operators::within;
 use super::paging::{position, size, token};
 use super::{Gate, status};
@@ -97,7 +98,7 @@ impl AuditHandler {
         let filter = Filter {
             since_ms: request.since_ms,
             until_ms: request.until_ms,
-            who: given(request.who.clone()),
+            who: self.asked(&tenant, &request.who).await?.map(|by| by.principals),
             event: given(request.event.clone()),
             reason: given(request.reason.clone()),
         };
@@ -127,10 +128,7 @@ impl AuditHandler {
         let scope = ["changes", tenant.as_str(), &times, &request.author, &request.kind, &request.outcome];
         let (mut after, mut skipped) = unpair(&scope, &request.page_token)?;
         known::check_outcome(&request.outcome)?;
-        let author = match given(request.author.clone()) {
-            Some(text) => Some(self.author(&tenant, &text).await?),
-            None => None,
-        };
+        let authors = self.asked(&tenant, &request.author).await?.map(|by| by.authors);
         if request.page_token.is_empty()
             && let Some(since_ms) = request.since_ms
         {
@@ -148,7 +146,8 @@ impl AuditHandler {
             let mut seen = 0;
             for entry in entries(hub, &tenant, &commit).await? {
                 seen += 1;
-                let is_asked_for = author.is_none_or(|author| entry.author == author.as_bytes())
+                let author = NodeId::from_slice(&entry.author).unwrap_or(NodeId::HUB);
+                let is_asked_for = authors.as_ref().is_none_or(|authors| authors.contains(&author))
                     && (request.kind.is_empty() || entry.kind.as_deref() == Some(request.kind.as_str()))
                     && (request.outcome.is_empty() || entry.outcome == request.outcome)
                     && request.since_ms.is_none_or(|since_ms| entry.time_ms >= since_ms);
@@ -169,26 +168,11 @@ impl AuditHandler {
         Ok(v1::ListChangesResponse { changes: found, next_page_token })
     }
 
-    /// An author as a person names one.
-    async fn author(&self, tenant: &TenantId, text: &str) -> Result<NodeId, HubError> {
-        if text == "hub" {
-            return Ok(NodeId::HUB);
-        }
-        if let Some(node) = text.strip_prefix("node/") {
-            return match node.parse() {
-                Ok(id) => Ok(id),
-                Err(_) => Ok(nodes::find(&self.gate.hub, tenant, node).await?.0),
-            };
-        }
-        let text = text.strip_prefix("operator/").unwrap_or(text);
-        if let Some((of, name)) = text.split_once('/')
-            && let Ok(of) = TenantId::new(of)
-        {
-            return Ok(author_of(&of, name));
-        }
-        match text.parse() {
-            Ok(id) => Ok(id),
-            Err(_) => Ok(nodes::find(&self.gate.hub, tenant, text).await?.0),
+    /// Everybody whom a word means; `None` = anyone.
+    async fn asked(&self, tenant: &TenantId, word: &str) -> Result<Option<By>, HubError> {
+        match word {
+            "" => Ok(None),
+            word => by::read(&self.gate.hub, &self.trust, tenant, word).await.map(Some),
         }
     }
 

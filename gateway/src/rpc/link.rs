@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 use tracing::info;
 
 use super::keeper::Kept;
-use super::queue::Sender;
+use super::queue::{Last, Sender};
 use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -35,6 +35,8 @@ pub struct Link {
     pub(super) session: Session,
     pub(super) incoming: Streaming<v1::SessionRequest>,
     pub(super) outgoing: Sender<v1::SessionResponse>,
+    /// The goodbye's place.
+    pub(super) last: Option<Last<v1::SessionResponse>>,
     pub(super) expires_ms: u64,
     /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
     pub(super) _call: Option<Call>,
@@ -51,10 +53,10 @@ pub struct Link {
 struct Unread(u64);
 
 impl Unread {
-    /// At each tick: whether it is too long.
-    fn is_too_long(&mut self, has_room: bool) -> bool {
+    /// At each tick: whether it is longer than `max_ms`.
+    fn is_too_long(&mut self, has_room: bool, max_ms: u64) -> bool {
         self.0 = if has_room { 0 } else { self.0.saturating_add(1) };
-        self.0.saturating_mul(TICK_MS) > UNREAD_MS_MAX
+        self.0.saturating_mul(TICK_MS) > max_ms
     }
 }
 
@@ -87,7 +89,7 @@ impl Link {
             End::Failed(error) => {
                 info!(%tenant, %writer, reason = error.reason().as_str(), "session ended");
                 self.gate.metrics.refused(error.reason());
-                self.goodbye(error.refusal).await;
+                self.goodbye(error.refusal);
             }
         }
         // The last acknowledgement is a convenience: without it the horizon waits for the next session.
@@ -118,7 +120,7 @@ impl Link {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let draining = self.gate.draining.clone();
         let outgoing = self.outgoing.clone();
-        let (mut has_more, mut unread) = (true, Unread::default());
+        let (mut has_more, mut unread, unread_ms_max) = (true, Unread::default(), self.gate.unread_ms_max);
         loop {
             let step = tokio::select! {
                 () = draining.cancelled() => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
@@ -139,7 +141,10 @@ impl Link {
                     Ok(()) => self.look(&feed).await.map(|()| true),
                     Err(_) => Err(End::Gone),
                 },
-                _ = tick.tick() => self.tick(unread.is_too_long(outgoing.capacity() > 0)).map(|()| true),
+                _ = tick.tick() => {
+                    let is_unread = unread.is_too_long(outgoing.capacity() > 0, unread_ms_max);
+                    self.tick(is_unread).map(|()| true)
+                }
             };
             match step {
                 Ok(more) => has_more = more,
@@ -221,7 +226,7 @@ impl Link {
 
     fn tick(&self, is_unread: bool) -> Result<(), End> {
         if is_unread {
-            let detail = format!("nothing was read for {UNREAD_MS_MAX} ms");
+            let detail = format!("nothing was read for {} ms", self.gate.unread_ms_max);
             return Err(HubError::new(Reason::DeadlineExceeded, detail).into());
         }
         if self.gate.hub.clock().now_ms() >= self.expires_ms {
@@ -230,12 +235,13 @@ impl Link {
         Ok(())
     }
 
-    async fn goodbye(&self, refusal: Refusal) {
+    /// Says why it ends; a spoke that does not read learns of it when it reads on.
+    fn goodbye(&mut self, refusal: Refusal) {
         let refusal = status::public(refusal, &status::request_id());
         let goodbye = v1::SessionResponse::from(ServerMessage::Goodbye(refusal));
-        let patience = Duration::from_secs(1);
-        // A spoke that does not read learns of the end by the stream's.
-        drop(tokio::time::timeout(patience, self.outgoing.send(Ok(goodbye))).await);
+        if let Some(last) = self.last.take() {
+            drop(last.send(Ok(goodbye)));
+        }
     }
 }
 
@@ -247,9 +253,12 @@ mod tests {
     fn who_reads_nothing_for_two_minutes_is_cut_and_who_reads_slowly_is_not() {
         let mut unread = Unread::default();
         let ticks = UNREAD_MS_MAX / TICK_MS;
-        assert!((0..ticks).all(|_| !unread.is_too_long(false)));
-        assert!(unread.is_too_long(false));
-        assert!(!unread.is_too_long(true));
-        assert!((0..ticks).all(|_| !unread.is_too_long(false)), "it counts from the last message taken");
+        assert!((0..ticks).all(|_| !unread.is_too_long(false, UNREAD_MS_MAX)));
+        assert!(unread.is_too_long(false, UNREAD_MS_MAX));
+        assert!(!unread.is_too_long(true, UNREAD_MS_MAX));
+        assert!(
+            (0..ticks).all(|_| !unread.is_too_long(false, UNREAD_MS_MAX)),
+            "it counts from the last message taken"
+        );
     }
 }

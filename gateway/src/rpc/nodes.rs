@@ -177,8 +177,11 @@ pub(super) async fn types(hub: &Hub, tenant: &str) -> Result<v1::ListNodeTypesRe
     let row = |node_type: NodeType| {
         let (capabilities, assigned) = types.of(node_type);
         let capabilities = capabilities.into_iter().collect();
-        let kinds = types.kinds(node_type);
-        let kinds = kinds.map(|kinds| v1::Kinds { names: kinds.iter().map(ToString::to_string).collect() });
+        let names = |kinds: &BTreeSet<Kind>| kinds.iter().map(ToString::to_string).collect();
+        let kinds = match types.kinds(node_type) {
+            Ok(kinds) => kinds.map(|kinds| v1::Kinds { names: names(kinds) }),
+            Err(_) => Some(v1::Kinds::default()),
+        };
         v1::NodeTypeView { node_type: node_type.as_str().to_owned(), capabilities, assigned, kinds }
     };
     Ok(v1::ListNodeTypesResponse { node_types: NodeType::all().map(row).collect() })

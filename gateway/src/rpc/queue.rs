@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// Messages that wait for the network, at most; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
+/// Messages that wait for the network, at most, besides the last of a session; each is at most [`semantics::session::MESSAGE_BYTES_MAX`].
 pub const QUEUE_MESSAGES_MAX: usize = 2;
 
 /// What a stream's task sends into.
@@ -15,9 +15,26 @@ pub type Sender<T> = mpsc::Sender<Result<T, Status>>;
 /// The messages of a stream, as the network takes them.
 pub type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// The place of a stream's last message.
+pub type Last<T> = mpsc::OwnedPermit<Result<T, Status>>;
+
 /// A queue, and the stream at its end, which holds something for as long as anything waits for its reader.
 pub fn queue<T: Send + 'static>(held: impl Send + 'static) -> (Sender<T>, Messages<T>) {
-    let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
+    queue_of(QUEUE_MESSAGES_MAX, held)
+}
+
+/// As [`queue`], with a place besides for the last message: whoever reads nothing is cut while the queue is full, and
+/// still told why, once it reads on. `None` is never given: a fresh queue has room.
+pub fn queue_with_last<T: Send + 'static>(
+    held: impl Send + 'static,
+) -> (Sender<T>, Option<Last<T>>, Messages<T>) {
+    let (sender, messages) = queue_of(QUEUE_MESSAGES_MAX + 1, held);
+    let last = sender.clone().try_reserve_owned().ok();
+    (sender, last, messages)
+}
+
+fn queue_of<T: Send + 'static>(messages_max: usize, held: impl Send + 'static) -> (Sender<T>, Messages<T>) {
+    let (sender, receiver) = mpsc::channel(messages_max);
     let messages = ReceiverStream::new(receiver).map(move |message| {
         let _held = &held;
         message

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::link::Link;
-use super::queue::{Messages, Sender, queue};
+use super::queue::{Last, Messages, Sender, queue, queue_with_last};
 use super::{Gate, node_of, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
@@ -35,11 +35,12 @@ const PULL: &str = "/hubward.v1.SyncService/Pull";
 #[derive(Debug, Clone)]
 pub struct SyncHandler(pub Arc<Gate>);
 
-/// Whose session it is, until when, and the call that keeps its connection open.
+/// Whose session it is, until when, the call that keeps its connection open, and the place of its last message.
 struct Connected {
     who: Principal,
     expires_ms: u64,
     call: Option<Call>,
+    last: Option<Last<v1::SessionResponse>>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -55,8 +56,8 @@ impl SyncService for SyncHandler {
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
-        let caller = Connected { who, expires_ms, call };
-        let (outgoing, messages) = queue((seat, self.0.hub.readers().join()));
+        let (outgoing, last, messages) = queue_with_last((seat, self.0.hub.readers().join()));
+        let caller = Connected { who, expires_ms, call, last };
         self.open(caller, incoming, outgoing, &hello).await.map_err(status::of)?;
         Ok(Response::new(messages))
     }
@@ -122,7 +123,7 @@ impl SyncHandler {
         hello: &Hello,
     ) -> Result<(), HubError> {
         let gate = &self.0;
-        let Connected { who, expires_ms, call } = caller;
+        let Connected { who, expires_ms, call, last } = caller;
         gate.check_open()?;
         let own_id = RecordId::new(who.node.to_string()).ok();
         let kept = gate.keepers.keep(&who.tenant);
@@ -140,6 +141,7 @@ impl SyncHandler {
             session,
             incoming,
             outgoing,
+            last,
             expires_ms,
             _call: call,
             checked: CommitNumber::ZERO,

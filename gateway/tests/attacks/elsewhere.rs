@@ -31,6 +31,18 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "spoke/src/trust/pin/tests.rs",
         "another_hub_is_told_apart_from_a_broken_connection",
     ),
+    at(
+        "an access token signed with a key that was rotated long ago",
+        "`UNAUTHENTICATED`",
+        "gateway/tests/auth/keys.rs",
+        "a_rotated_key_signs_everywhere_and_the_one_before_is_taken_until_its_tokens_have_ended",
+    ),
+    at(
+        "a session whose reader takes a byte at a time",
+        "goodbye: `DEADLINE_EXCEEDED`",
+        "gateway/tests/rpc/slow.rs",
+        "a_client_that_reads_a_byte_at_a_time_holds_a_bounded_queue_and_is_cut",
+    ),
     at("TLS 1.2", "closed: `handshake`", "gateway/tests/tls.rs", "a_tls_1_2_client_is_refused"),
     at(
         "a handshake that does not end",

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use gateway::auth::{Transport, Trust};
-use gateway::store::Store;
+use gateway::auth::{RETIRED_KEY_LIFE_S, Transport, Trust, hub_tenant, rotate_token_key};
 use gateway::store::memory::MemoryStore;
+use gateway::store::{Space, Store};
+use jsonwebtoken::{Algorithm, Header};
+use proto::v1;
+use proto::v1::auth_service_server::AuthService;
+use semantics::ids::NodeId;
 use semantics::reason::Reason;
+use tonic::Request;
 
-use super::world::{Folder, World, hub_over};
+use super::world::{Folder, Node, SYNC, World, hub_over, jwt, refuse};
 
 const FILES: [&str; 5] =
     ["keys/ca.key.pem", "keys/ca.pem", "keys/token.key", "keys/log.key", "operator.token"];
@@ -81,4 +86,114 @@ async fn a_damaged_key_is_said_and_kept() {
     let refused = Trust::open(Arc::clone(&world.hub), &world.folder.0, Transport::Tls).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::StoreCorrupt);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "not a key");
+}
+
+/// A gateway of the same hub, on a copy of the first one's keys.
+async fn beside(world: &World) -> (Folder, Trust) {
+    let folder = Folder::default();
+    std::fs::create_dir(folder.0.join("keys")).unwrap();
+    for file in &FILES[..4] {
+        std::fs::copy(world.folder.0.join(file), folder.0.join(file)).unwrap();
+    }
+    let hub = hub_over(&world.store, &world.clock, &world.entropy);
+    let trust = Trust::open(hub, &folder.0, Transport::Tls).await.unwrap();
+    (folder, trust)
+}
+
+/// An access token that a gateway gives, and the name of the key it is signed with.
+async fn given(world: &World, trust: &Trust, (node, id): &(Node, NodeId), jti: &str) -> (String, String) {
+    let assertion = node.sign(&world.claims(*id, jti));
+    let asked = Request::new(v1::ExchangeAssertionRequest { assertion });
+    let token = trust.handler(refuse).exchange_assertion(asked).await.unwrap().into_inner().access_token;
+    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
+    (token, kid)
+}
+
+async fn is_taken(trust: &Trust, token: &str) -> bool {
+    let shown = format!("Bearer {token}");
+    trust.verifier().caller(SYNC, Some(shown.as_bytes())).await.is_ok()
+}
+
+async fn row(world: &World, kid: &str) -> Vec<u8> {
+    let key = format!("token-key/{kid}");
+    world.store.plain_get(&hub_tenant().unwrap(), Space::Hub, key.as_bytes()).await.unwrap().unwrap().value
+}
+
+#[tokio::test]
+async fn a_rotated_key_signs_everywhere_and_the_one_before_is_taken_until_its_tokens_have_ended() {
+    let world = World::new().await;
+    let (_folder, second) = beside(&world).await;
+    let node = world.joined("laptop").await;
+    let (old_token, old_kid) = given(&world, &world.trust, &node, "1").await;
+    assert_eq!(given(&world, &second, &node, "2").await.1, old_kid, "the two gateways have one key");
+    let stolen = world.token_key();
+
+    let rotated = rotate_token_key(&world.folder.0, &*world.entropy).unwrap();
+    assert_eq!(rotated.before, old_kid);
+    assert_eq!(world.trust.follow_token_key().await.unwrap(), Some(rotated.clone()));
+    assert_eq!(world.trust.follow_token_key().await.unwrap(), None, "it is told once");
+    let (new_token, new_kid) = given(&world, &world.trust, &node, "3").await;
+    assert_eq!(new_kid, rotated.kid);
+    // Another gateway may not have looked yet: it signs with the old key, which is taken, and takes the new one.
+    let (late, late_kid) = given(&world, &second, &node, "4").await;
+    assert_eq!(late_kid, old_kid);
+    world.clock.advance(1_000);
+    for trust in [&world.trust, &second] {
+        for token in [&old_token, &late, &new_token] {
+            assert!(is_taken(trust, token).await);
+        }
+    }
+    // Once it has looked it has a key of its own.
+    assert_eq!(second.follow_token_key().await.unwrap(), None);
+    let (own_token, own_kid) = given(&world, &second, &node, "5").await;
+    assert!(own_kid != old_kid && own_kid != new_kid);
+    world.clock.advance(1_000);
+    assert!(is_taken(&world.trust, &own_token).await);
+    // The last token that could be signed with the old key has ended; whoever has that key makes others in vain.
+    assert!(row(&world, &old_kid).await.len() > 32);
+    world.clock.advance(RETIRED_KEY_LIFE_S * 1_000);
+    let now_s = world.now_s();
+    let mut claims =
+        jsonwebtoken::dangerous::insecure_decode::<serde_json::Value>(&old_token).unwrap().claims;
+    (claims["iat"], claims["nbf"], claims["exp"]) = (now_s.into(), now_s.into(), (now_s + 60).into());
+    let header = Header { kid: Some(old_kid.clone()), ..Header::new(Algorithm::EdDSA) };
+    let forged = jwt(&header, &claims, &stolen);
+    assert!(!is_taken(&world.trust, &forged).await && !is_taken(&second, &forged).await);
+    world.trust.follow_token_key().await.unwrap();
+    assert_eq!(row(&world, &old_kid).await.len(), 8, "its public half is gone");
+    assert!(!world.folder.0.join("keys/token.key.old").exists());
+    assert!(!is_taken(&world.trust, &forged).await);
+}
+
+#[tokio::test]
+async fn a_gateway_that_slept_through_a_rotation_brings_no_old_key_back() {
+    let world = World::new().await;
+    let (folder, asleep) = beside(&world).await;
+    drop(asleep);
+    let node = world.joined("laptop").await;
+    let old_kid = given(&world, &world.trust, &node, "1").await.1;
+    rotate_token_key(&world.folder.0, &*world.entropy).unwrap();
+    world.trust.follow_token_key().await.unwrap();
+    world.clock.advance(2 * RETIRED_KEY_LIFE_S * 1_000);
+    world.trust.follow_token_key().await.unwrap();
+    let hub = hub_over(&world.store, &world.clock, &world.entropy);
+    let woken = Trust::open(hub, &folder.0, Transport::Tls).await.unwrap();
+    woken.follow_token_key().await.unwrap();
+    let (token, kid) = given(&world, &woken, &node, "2").await;
+    assert_ne!(kid, old_kid);
+    assert_eq!(row(&world, &old_kid).await.len(), 8);
+    world.clock.advance(1_000);
+    assert!(is_taken(&world.trust, &token).await && is_taken(&woken, &token).await);
+}
+
+#[tokio::test]
+async fn a_second_rotation_waits_until_the_first_is_taken_up() {
+    let world = World::new().await;
+    rotate_token_key(&world.folder.0, &*world.entropy).unwrap();
+    let refused = rotate_token_key(&world.folder.0, &*world.entropy).unwrap_err();
+    assert_eq!(refused.reason(), Reason::AlreadyExists);
+    world.trust.follow_token_key().await.unwrap();
+    rotate_token_key(&world.folder.0, &*world.entropy).unwrap();
+    let nothing = rotate_token_key(&Folder::default().0, &*world.entropy).unwrap_err();
+    assert_eq!(nothing.reason(), Reason::NotFound);
 }

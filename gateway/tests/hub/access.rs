@@ -206,9 +206,15 @@ pub async fn filters_choose_by_time_principal_event_and_reason(engine: &Engine) 
     let count = async |filter: Filter| all(&world, &filter, 10).await.len();
     assert_eq!(count(Filter { since_ms: Some(start + 1), ..Filter::default() }).await, 1);
     assert_eq!(count(Filter { until_ms: Some(start + 10), ..Filter::default() }).await, 1);
-    assert_eq!(count(Filter { who: Some("node/".to_owned()), ..Filter::default() }).await, 1);
-    assert_eq!(count(Filter { who: Some("address/unknown".to_owned()), ..Filter::default() }).await, 1);
-    assert_eq!(count(Filter { who: Some("address/unkno".to_owned()), ..Filter::default() }).await, 0);
+    assert_eq!(count(Filter { who: Some(["node/".to_owned()].into()), ..Filter::default() }).await, 1);
+    assert_eq!(
+        count(Filter { who: Some(["address/unknown".to_owned()].into()), ..Filter::default() }).await,
+        1
+    );
+    assert_eq!(
+        count(Filter { who: Some(["address/unkno".to_owned()].into()), ..Filter::default() }).await,
+        0
+    );
     assert_eq!(count(Filter { event: Some("session_cut".to_owned()), ..Filter::default() }).await, 2);
     assert_eq!(count(Filter { event: Some("refused".to_owned()), ..Filter::default() }).await, 0);
     assert_eq!(count(Filter { reason: Some("NODE_REVOKED".to_owned()), ..Filter::default() }).await, 1);

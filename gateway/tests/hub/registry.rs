@@ -11,9 +11,10 @@ use gateway::hub::session::Session;
 use gateway::hub::{Hub, Retention};
 use gateway::store::Space;
 use semantics::health::{HEARTBEAT_MS, Health, OFFLINE_MS, SEEN_WRITE_MS, SUSPECT_MS};
-use semantics::ids::{Domain, Key, Kind, NodeId, RecordId};
+use semantics::ids::{Domain, Key, Kind, NodeId, RecordId, Revision};
 use semantics::kind;
 use semantics::node::NodeType;
+use semantics::reason::Reason;
 use semantics::session::{About, ClientMessage, Hello, PROTOCOL_VERSION};
 use semantics::view::View;
 
@@ -219,4 +220,32 @@ pub async fn a_node_first_sees_the_kinds_of_its_type(engine: &Engine) {
     hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, TypeSet::default()).await.unwrap();
     assert_eq!(hub.register_node(tenant, &mobile("after")).await.unwrap(), after);
     assert_eq!(view(after).await, View::of_kinds(&domain, Some(&named)));
+}
+
+pub async fn what_a_newer_gateway_set_for_a_type_allows_nothing_here(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (hub, tenant) = (&world.hub, &world.tenant);
+    let mobile = |name: &str| NodeBody {
+        node_type: "mobile".to_owned(),
+        ..plain_node(name, Domain::default_domain())
+    };
+    let before = mobile("before");
+    hub.register_node(tenant, &before).await.unwrap();
+    let key = Key { kind: Kind::new(kind::NODE_TYPE).unwrap(), id: RecordId::new("mobile").unwrap() };
+    let serde_json::Value::Object(newer) = serde_json::json!({"kinds": ["note"], "hours": "9-17"}) else {
+        panic!()
+    };
+    hub.set_control(tenant, NodeId::HUB, key.clone(), Some(newer), Revision::ZERO).await.unwrap();
+    let refused = hub.register_node(tenant, &mobile("after")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::ProtocolVersion);
+    let types = hub.node_types(tenant).await.unwrap();
+    assert_eq!(
+        (types.of(NodeType::Mobile), types.capabilities(&before)),
+        ((BTreeSet::new(), true), BTreeSet::new())
+    );
+    assert_eq!(types.of(NodeType::Desktop), (NodeType::Desktop.defaults(), false), "others are as they were");
+    hub.register_node(tenant, &plain_node("desktop", Domain::default_domain())).await.unwrap();
+    // A gateway that reads it lets the node in that was refused here.
+    hub.set_node_type(tenant, NodeId::HUB, NodeType::Mobile, TypeSet::default()).await.unwrap();
+    hub.register_node(tenant, &mobile("after")).await.unwrap();
 }

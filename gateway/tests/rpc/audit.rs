@@ -7,7 +7,7 @@ use semantics::reason::Reason;
 
 use super::world::{World, reason, tenant, with_token};
 
-async fn access(world: &World, tenant: &str, event: &str) -> Vec<v1::AccessEntry> {
+pub async fn access(world: &World, tenant: &str, event: &str) -> Vec<v1::AccessEntry> {
     world.running.flush_access().await;
     let request = v1::ListAccessRequest {
         tenant: tenant.to_owned(),
@@ -274,4 +274,88 @@ async fn page_tokens_of_the_audit_stay_with_their_tenant_and_filters() {
         assert_eq!(reason(audit.list_changes(world.by_operator(request)).await), Reason::BadToken);
     }
     assert_eq!(reason(audit.list_changes(world.by_operator(changes("nowhere"))).await), Reason::NotFound);
+}
+
+async fn access_of(world: &World, who: &str) -> Result<Vec<v1::AccessEntry>, tonic::Status> {
+    world.running.flush_access().await;
+    let who = who.to_owned();
+    let request =
+        v1::ListAccessRequest { tenant: "acme".to_owned(), who, page_size: 1_000, ..Default::default() };
+    let mut audit = AuditServiceClient::new(world.operators.clone());
+    Ok(audit.list_access(world.by_operator(request)).await?.into_inner().entries)
+}
+
+async fn changes_by(world: &World, author: &str) -> Vec<v1::ChangeEntry> {
+    all_changes(world, v1::ListChangesRequest { author: author.to_owned(), ..changes("acme") }).await
+}
+
+#[tokio::test]
+async fn a_name_means_everyone_who_bore_it_and_an_id_the_one_who_has_it() {
+    let world = World::new().await;
+    let first = world.node("laptop").await;
+    let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "laptop".to_owned() };
+    world.admin().revoke_node(world.by_operator(request)).await.unwrap();
+    let second = world.node("laptop").await;
+    assert_ne!(first.id, second.id);
+    let ids = [hex::encode(&first.id), hex::encode(&second.id)];
+    for name in ["laptop", "node/laptop"] {
+        let entries = access_of(&world, name).await.unwrap();
+        let changes = changes_by(&world, name).await;
+        for id in &ids {
+            assert!(entries.iter().any(|entry| entry.who == format!("node/{id}")), "{name}: {entries:?}");
+            assert!(changes.iter().any(|change| hex::encode(&change.author) == *id), "{name}: {changes:?}");
+        }
+    }
+    let small = format!("node/{}", ids[0]);
+    for id in
+        [ids[0].clone(), ids[0].to_uppercase(), small.clone(), format!("node/{}", ids[0].to_uppercase())]
+    {
+        let entries = access_of(&world, &id).await.unwrap();
+        assert!(!entries.is_empty() && entries.iter().all(|entry| entry.who == small), "{id}: {entries:?}");
+        let changes = changes_by(&world, &id).await;
+        assert!(!changes.is_empty() && changes.iter().all(|change| change.author == first.id), "{id}");
+    }
+    assert_eq!(reason(access_of(&world, "nobody").await), Reason::NotFound);
+}
+
+#[tokio::test]
+async fn an_operator_is_found_by_its_id_in_both_logs() {
+    let world = World::new().await;
+    world.node("laptop").await;
+    let declaration = br#"{"name":"lamp","policy":"fields"}"#.to_vec();
+    let request = v1::ApplyKindRequest { tenant: "acme".to_owned(), declaration };
+    world.admin().apply_kind(world.by_operator(request)).await.unwrap();
+    let id = gateway::auth::author_of(&gateway::auth::hub_tenant().unwrap(), gateway::auth::FIRST);
+    let all = access_of(&world, "operator/hub/first").await.unwrap();
+    assert!(!all.is_empty());
+    for word in
+        [id.to_string(), id.to_string().to_uppercase(), format!("operator/{id}"), "hub/first".to_owned()]
+    {
+        assert_eq!(access_of(&world, &word).await.unwrap(), all, "{word}");
+        let changes = changes_by(&world, &word).await;
+        assert!(changes.iter().any(|change| change.kind.as_deref() == Some("kind")), "{word}: {changes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_asked_for_too_large_is_cut_to_the_largest() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    node.talk().await;
+    for push in 0..5 {
+        let notes = (1..=250).map(|n| node.note(push * 250 + n, &format!("n{push}-{n}"))).collect();
+        let push = v1::PushRequest { confirmed_n: push * 250, ..node.push(notes) };
+        let answer = node.sync().push(node.by(push)).await.unwrap().into_inner();
+        assert_eq!(answer.outcomes.len(), 250, "{:?}", answer.waits);
+    }
+    let page_of = |page_size| {
+        let request = v1::ListChangesRequest { page_size, ..changes("acme") };
+        let mut audit = AuditServiceClient::new(world.operators.clone());
+        let request = world.by_operator(request);
+        async move { audit.list_changes(request).await }
+    };
+    let page = page_of(i32::MAX).await.unwrap().into_inner();
+    assert_eq!(page.changes.len(), gateway::rpc::paging::PAGE_SIZE_MAX);
+    assert!(!page.next_page_token.is_empty(), "the others come with the next page");
+    assert_eq!(reason(page_of(-1).await), Reason::Malformed);
 }

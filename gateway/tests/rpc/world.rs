@@ -8,7 +8,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use gateway::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use gateway::auth::JOIN_CONTEXT;
 use gateway::config::Given;
-use gateway::serve::{self, Running};
+use gateway::serve::{self, Opened, Running};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
@@ -66,6 +66,15 @@ impl World {
 
     /// A hub with more settings.
     pub async fn with(more: Given) -> Self {
+        Self::start(more, |opened| opened).await
+    }
+
+    /// A hub that cuts a session whose messages nobody reads after another time, milliseconds.
+    pub async fn cutting_unread_after(unread_ms_max: u64) -> Self {
+        Self::start(Given::default(), |opened| opened.cutting_unread_after(unread_ms_max)).await
+    }
+
+    async fn start(more: Given, with: impl FnOnce(Opened) -> Opened) -> Self {
         let folder =
             std::env::temp_dir().join(format!("hubward-rpc-{}", hex::encode(SystemEntropy.bytes16())));
         let zero = || Some("127.0.0.1:0".to_owned());
@@ -78,7 +87,7 @@ impl World {
             ..more
         };
         let config = given.check().unwrap();
-        let opened = serve::open(&config).await.unwrap();
+        let opened = with(serve::open(&config).await.unwrap());
         let running = serve::start(&config, opened).await.unwrap();
         let operator = std::fs::read_to_string(folder.join("operator.token")).unwrap().trim().to_owned();
         let (spokes, operators) =

@@ -96,6 +96,7 @@ fn every_event_has_its_name_among_those_that_are_known() {
         Event::OperatorCreated { name: reason(), role: reason(), expires_ms: 1 },
         Event::OperatorRotated { name: reason(), expires_ms: 1 },
         Event::OperatorRevoked { name: reason() },
+        Event::TokenKeyRotated { kid: "b".to_owned(), before: "a".to_owned() },
         Event::RecoveryBegun,
         Event::RecoveryFinished,
     ];

@@ -57,6 +57,8 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     let free = ["serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"];
     tour.step("hubward", fresh, &["migrate"]);
     assert_eq!(tour.stays("hubward", fresh, &free).terminate(), 0);
+    tour.step("hubward", fresh, &["keys", "rotate"]);
+    tour.step("hubward", fresh, &["keys", "rotate"]);
     tour.step("hubward", fresh, &["config", "check"]);
     tour.begins("hubward", fresh, &["completions", "bash"]);
     tour.step("hubward", hub, &["tenant", "create", "zoo"]);

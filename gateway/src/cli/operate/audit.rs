@@ -45,7 +45,7 @@ pub(in super::super) struct List {
     /// Only changes or only access.
     #[arg(long, value_enum)]
     source: Option<Source>,
-    /// Only by this node (name or id), operator (TENANT/NAME), or one as this list shows it (node/NAME, address/IP).
+    /// Only by this node (name or id), operator (TENANT/NAME or id), or one as this list shows it (node/NAME, address/IP).
     #[arg(long)]
     by: Option<String>,
     /// Not before: milliseconds since 1970-01-01 UTC, or so long ago, as 90s, 30m, 2h or 7d.
@@ -94,7 +94,7 @@ impl List {
             None => Fetched::default(),
         };
         let access = match from.access {
-            Some(from) => self.access(at, &mut hub, from, window).await?,
+            Some(from) => self.access(&mut hub, from, window).await?,
             None => Fetched::default(),
         };
         let (rows, next) = pages::merge(window, commits, access, self.limit);
@@ -150,15 +150,10 @@ impl List {
 
     async fn access(
         &self,
-        at: &At,
         hub: &mut Audit,
         mut from: Place,
         Window { since_ms, until_ms }: Window,
     ) -> Result<Fetched, Refusal> {
-        let who = match &self.by {
-            Some(by) => who::asked(at, &self.of.tenant, by).await?,
-            None => String::new(),
-        };
         let mut fetched = Fetched::default();
         loop {
             let request = v1::ListAccessRequest {
@@ -167,7 +162,7 @@ impl List {
                 page_token: from.page.clone(),
                 since_ms,
                 until_ms,
-                who: who.clone(),
+                who: self.by.clone().unwrap_or_default(),
                 event: self.event.clone().unwrap_or_default(),
                 reason: self.reason.clone().unwrap_or_default(),
             };

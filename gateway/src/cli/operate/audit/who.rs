@@ -5,15 +5,11 @@
 
 use proto::v1;
 use semantics::ids::{NodeId, TenantId};
-use semantics::reason::Refusal;
 
-use super::super::super::client::At;
-use super::super::refused;
 use crate::auth::author_of;
 
 const NODE: &str = "node/";
 const OPERATOR: &str = "operator/";
-const ADDRESS: &str = "address/";
 const HUB: &str = "hub";
 
 /// The author of a change, and its id.
@@ -39,24 +35,6 @@ pub(super) fn principal(entry: &v1::AccessEntry) -> (String, Option<String>) {
     let operator = who.strip_prefix(OPERATOR).and_then(|operator| operator.split_once('/'));
     let id = operator.and_then(|(tenant, name)| Some(author_of(&TenantId::new(tenant).ok()?, name)));
     (who.to_owned(), id.map(|id| id.to_string()))
-}
-
-/// A principal as the access log has it, from what a person says.
-pub(super) async fn asked(at: &At, tenant: &str, by: &str) -> Result<String, Refusal> {
-    if by == HUB || by.starts_with(ADDRESS) || by.starts_with(OPERATOR) || by == NODE {
-        return Ok(by.to_owned());
-    }
-    let node = match by.strip_prefix(NODE) {
-        Some(node) => node,
-        None if by.contains('/') => return Ok(format!("{OPERATOR}{by}")),
-        None => by,
-    };
-    if node.parse::<NodeId>().is_ok() {
-        return Ok(format!("{NODE}{node}"));
-    }
-    let request = v1::GetNodeRequest { tenant: tenant.to_owned(), node: node.to_owned() };
-    let found = at.connect().await?.get_node(request).await.map_err(refused)?.into_inner();
-    Ok(format!("{NODE}{}", hex::encode(found.node.unwrap_or_default().node)))
 }
 
 #[cfg(test)]
