@@ -98,18 +98,12 @@ impl Restored {
     }
     /// The first epoch that this log may open by itself: the second after the one in which it began, counted from
     /// 1970-01-01 UTC (32 bits hold them until 2106). A backup that is restored twice does not know of the first time,
-    /// but begins later. Never below what a count of the restores gives, whatever the clock says.
+    /// but begins later: no epoch is given twice unless a node opened more of them than seconds passed between the two.
+    /// Never below what a count of the restores gives, whatever the clock says.
     #[must_use]
     pub fn first_epoch(&self) -> u32 {
         let second = u32::try_from(self.time_ms / 1_000).unwrap_or(u32::MAX).saturating_add(1);
         second.max(self.restores.saturating_mul(EPOCHS_PER_LOG))
-    }
-    /// Whether this log may open that epoch by now: one for each second since it began. So each that it has opened lies
-    /// below the first of any log that begins in a later second from the same backup.
-    #[must_use]
-    pub fn may_open(&self, epoch: u32, now_ms: u64) -> bool {
-        let seconds = now_ms.saturating_sub(self.time_ms) / 1_000;
-        u64::from(epoch) <= u64::from(self.first_epoch()).saturating_add(seconds)
     }
     /// What a spoke is told.
     #[must_use]

@@ -1,8 +1,6 @@
 //! A log that went on from a backup, and what it takes back from spokes.
 
-use gateway::ambient::Clock as _;
 use gateway::hub::catch_up::From;
-use gateway::hub::error::HubError;
 use gateway::store::Space;
 use semantics::cursor::Cursor;
 use semantics::digest::record_digest;
@@ -12,7 +10,7 @@ use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Recovery, Remnant, Re
 use semantics::session::{ClientMessage, Hello, ServerMessage, StreamState};
 use semantics::version::Version;
 
-use crate::support::author::{Author, group, hello, outcomes, patch, put};
+use crate::support::author::{group, hello, outcomes, patch, put};
 use crate::support::engine::Engine;
 use crate::support::rows::note;
 use crate::support::world::World;
@@ -140,27 +138,6 @@ pub async fn so_are_those_of_another_log_that_went_on_from_it(engine: &Engine) {
     let late = world.hub.hello(&author.who, &told(&[parted(BEFORE, revision)])).await.unwrap_err();
     assert_eq!(late.reason(), Reason::LogForked);
     world.check().await;
-}
-
-pub async fn a_restored_log_opens_one_epoch_of_a_node_in_a_second(engine: &Engine) {
-    let world = World::new(engine).await;
-    let mut author = world.author("laptop", "default").await;
-    author.put(&note("a"), "{}").await;
-    let restored = Restored { time_ms: world.clock.now_ms(), ..restored(&world).await };
-    let value = serde_json::to_vec(&restored).unwrap();
-    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"restored", &value, 1).await.unwrap());
-    let opened = async |author: &mut Author| {
-        let (welcome, _) = world.hub.hello(&author.who, &hello(None, None)).await?;
-        (author.writer, author.n, author.confirmed_n) = (welcome.writer, 0, 0);
-        author.put(&note("a"), "{}").await;
-        Ok::<u32, HubError>(welcome.writer.epoch)
-    };
-    let first = restored.first_epoch();
-    assert_eq!(opened(&mut author).await.unwrap(), first);
-    let early = opened(&mut author).await.unwrap_err();
-    assert_eq!((early.reason(), early.retry_after_ms), (Reason::Overloaded, Some(1_000)));
-    world.clock.advance(1_000);
-    assert_eq!(opened(&mut author).await.unwrap(), first + 1);
 }
 
 pub async fn an_effect_waits_until_its_cause_is_back(engine: &Engine) {
