@@ -39,6 +39,21 @@ struct UnderWay {
 }
 
 impl UnderWay {
+    fn enter(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        self.since.insert(number, Stopwatch::start());
+        number
+    }
+
+    /// Whether with it the last one ended of those that had been said to hang.
+    fn leave(&mut self, number: u64) -> bool {
+        self.since.remove(&number);
+        let is_over = self.is_told && self.oldest() < Duration::from_millis(COMMIT_MS_MAX);
+        self.is_told &= !is_over;
+        is_over
+    }
+
     fn oldest(&self) -> Duration {
         self.since.values().map(Stopwatch::elapsed).max().unwrap_or_default()
     }
@@ -99,10 +114,7 @@ impl Commits {
     }
 
     fn enter(&self) -> Place {
-        let mut under_way = self.lock();
-        let number = under_way.next;
-        under_way.next = number.wrapping_add(1);
-        under_way.since.insert(number, Stopwatch::start());
+        let number = self.lock().enter();
         Place { of: self.clone(), number }
     }
 
@@ -130,10 +142,8 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut under_way = self.of.lock();
-        under_way.since.remove(&self.number);
-        if under_way.is_told && under_way.oldest() < Duration::from_millis(COMMIT_MS_MAX) {
-            under_way.is_told = false;
+        let is_over = self.of.lock().leave(self.number);
+        if is_over {
             info!("the database ends commits again: writes go on");
         }
     }
