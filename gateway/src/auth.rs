@@ -20,6 +20,7 @@ pub mod rights;
 mod rotation;
 mod secret;
 mod service;
+mod services;
 mod tokens;
 mod verifier;
 
@@ -33,6 +34,7 @@ pub use self::operators::{
     OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
 };
 pub use self::service::{AuthHandler, HUB_TIME};
+pub use self::services::SERVICE_AUDIENCE;
 pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
 pub(crate) use self::verifier::denied;
 pub use self::verifier::{Caller, Verifier};
@@ -202,6 +204,15 @@ impl Trust {
         operators::rotate(&self.hub, by.author(), (tenant, name), next, before_until_ms).await?;
         self.verifier.reload().await?;
         Ok((text, until_ms))
+    }
+
+    /// An access token for whoever shows an operator's credential in `authorization`, and for how long it is valid,
+    /// seconds: [`ACCESS_LIFE_S`] at most.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED; store errors.
+    pub async fn issue_service_token(&self, authorization: Option<&[u8]>) -> Result<(String, u64), HubError> {
+        self.verifier.issue(&self.token_key.load_full(), authorization).await
     }
 
     /// Ends an operator for good.

@@ -25,5 +25,7 @@ mod joining;
 mod keys;
 #[path = "auth/operators.rs"]
 mod operators;
+#[path = "auth/services.rs"]
+mod services;
 #[path = "auth/world.rs"]
 mod world;

@@ -60,7 +60,7 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// A node exchanged an assertion for an access token.
+    /// A node exchanged an assertion, or an operator its credential, for an access token.
     AccessTokenIssued,
     /// An operator made the tenant.
     TenantCreated,

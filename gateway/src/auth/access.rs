@@ -83,16 +83,22 @@ pub(super) fn check(
     let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &validation)
         .map_err(|e| refused(format!("the access token: {e}")))?
         .claims;
+    check_times((claims.iat, claims.nbf, claims.exp), now_ms)?;
+    let principal = Principal { tenant: claims.tenant, node: claims.sub };
+    Ok((principal, claims.exp.saturating_mul(1_000)))
+}
+
+/// Whether a token with these `iat`, `nbf` and `exp` is good now, and was given for no longer than tokens are.
+pub(super) fn check_times((iat, nbf, exp): (u64, u64, u64), now_ms: u64) -> Result<(), HubError> {
     let now_s = now_ms / 1_000;
-    if claims.exp.saturating_add(LEEWAY_S) <= now_s {
+    if exp.saturating_add(LEEWAY_S) <= now_s {
         return Err(refused("the access token has expired"));
     }
     let soon_s = now_s.saturating_add(LEEWAY_S);
-    if claims.nbf > soon_s || claims.iat > soon_s || claims.exp > soon_s.saturating_add(ACCESS_LIFE_S) {
+    if nbf > soon_s || iat > soon_s || exp > soon_s.saturating_add(ACCESS_LIFE_S) {
         return Err(refused("the access token is not valid yet"));
     }
-    let principal = Principal { tenant: claims.tenant, node: claims.sub };
-    Ok((principal, claims.exp.saturating_mul(1_000)))
+    Ok(())
 }
 
 /// EdDSA only. Times are checked by the callers: the library reads the machine's clock.

@@ -110,10 +110,19 @@ impl OperatorBody {
     /// The operator, if this is the hash of a credential that is good now.
     pub(super) fn shown(&self, hash: &[u8; 32], now_ms: u64) -> Option<Operator> {
         let shown = hex::encode(hash);
+        self.held(now_ms, |held| secret::same(held.hash.as_bytes(), shown.as_bytes()))
+            .map(|(operator, _)| operator)
+    }
+
+    /// The operator, if it holds such a credential that is good now, and that credential.
+    pub(super) fn held(
+        &self,
+        now_ms: u64,
+        is_it: impl Fn(&Credential) -> bool,
+    ) -> Option<(Operator, &Credential)> {
         let good = [&self.credential, &self.before].into_iter().flatten();
-        good.filter(|held| held.is_good(now_ms))
-            .any(|held| secret::same(held.hash.as_bytes(), shown.as_bytes()))
-            .then(|| Operator { tenant: self.tenant.clone(), name: self.name.clone(), role: self.role })
+        let held = good.filter(|held| held.is_good(now_ms)).find(|held| is_it(held))?;
+        Some((Operator { tenant: self.tenant.clone(), name: self.name.clone(), role: self.role }, held))
     }
 
     /// `active`, `expired` or `revoked`.

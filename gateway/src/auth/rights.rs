@@ -78,6 +78,7 @@ pub const TABLE: &[(&str, Right)] = &[
     ("/hubward.v1.NodeService/ResolveRecordConflict", Right::Node),
     ("/hubward.v1.NodeService/UndoRecordResolution", Right::Node),
     ("/hubward.v1.OperatorService/CreateOperator", Right::OfTenant(Role::Admin)),
+    ("/hubward.v1.OperatorService/IssueAccessToken", Right::OfAny(Role::Viewer)),
     ("/hubward.v1.OperatorService/ListOperators", Right::OfTenant(Role::Admin)),
     ("/hubward.v1.OperatorService/RevokeOperator", Right::OfTenant(Role::Admin)),
     ("/hubward.v1.OperatorService/RotateOperator", Right::OfTenant(Role::Admin)),

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
 use tokio::sync::Mutex;
 
 use super::facts::{Accepted, Known};
-use super::operators::Operator;
+use super::keys::TokenKey;
+use super::operators::{Credential, Operator};
 use super::rights::{Right, right_of};
-use super::{access, secret};
+use super::{access, secret, services};
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Principal};
 
 /// Keys and operators are read again no more often than this, milliseconds; what another gateway changed is known
 /// after twice that at most.
 const REFRESH_MS: u64 = 400;
+
+/// The call that gives access tokens to services.
+const ISSUE: &str = "/hubward.v1.OperatorService/IssueAccessToken";
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +117,47 @@ impl Verifier {
         let token = authorization.and_then(bearer).ok_or_else(|| refused("no bearer token"))?;
         if token.starts_with(secret::OPERATOR_PREFIX) {
             self.operator(token).await
-        } else {
+        } else if !services::is_one(token) {
             self.node(token).await
+        } else if path == ISSUE {
+            Err(refused("an access token gives no other: show the operator's credential"))
+        } else {
+            self.service(token).await
         }
+    }
+
+    /// A service's access token for whoever shows an operator's credential; and for how long it is valid, seconds.
+    pub(super) async fn issue(
+        &self,
+        key: &TokenKey,
+        authorization: Option<&[u8]>,
+    ) -> Result<(String, u64), HubError> {
+        let wrong = || refused("the operator credential is not valid");
+        let token = authorization.and_then(bearer).ok_or_else(wrong)?;
+        let shown = secret::read::<32>(secret::OPERATOR_PREFIX, token).ok_or_else(wrong)?;
+        let shown = hex::encode(secret::hash(&shown));
+        self.refresh().await?;
+        let (now_ms, known) = (self.hub.clock().now_ms(), self.known.load());
+        let is_it = |held: &Credential| secret::same(held.hash.as_bytes(), shown.as_bytes());
+        let found = known.operators.iter().find_map(|operator| operator.held(now_ms, is_it));
+        let (operator, held) = found.ok_or_else(wrong)?;
+        services::sign(key, &self.issuer, (&operator, held), now_ms)
+    }
+
+    async fn service(&self, token: &str) -> Result<Caller, HubError> {
+        let (key, now_ms) = self.accepted(token).await?;
+        let claims = services::check(token, &key, &self.issuer, now_ms)?;
+        // What another gateway has revoked is not taken from what was read long ago.
+        self.refresh().await?;
+        let known = self.known.load();
+        let mut named = known
+            .operators
+            .iter()
+            .filter(|operator| operator.tenant == claims.tenant && operator.name == claims.sub);
+        let held =
+            named.find_map(|operator| operator.held(now_ms, |held| services::mark(held) == claims.mark));
+        let ended = || refused("the credential that the access token was given for is not valid any more");
+        held.map(|(operator, _)| Caller::Operator(operator)).ok_or_else(ended)
     }
 
     async fn operator(&self, token: &str) -> Result<Caller, HubError> {
@@ -130,6 +173,13 @@ impl Verifier {
     }
 
     async fn node(&self, token: &str) -> Result<Caller, HubError> {
+        let (key, now_ms) = self.accepted(token).await?;
+        let (principal, expires_ms) = access::check(token, &key, &self.issuer, now_ms)?;
+        Ok(Caller::Node { principal, expires_ms })
+    }
+
+    /// The key that a token names, and the time it was looked at.
+    async fn accepted(&self, token: &str) -> Result<(DecodingKey, u64), HubError> {
         let kid = access::kid_of(token)?;
         let mut key = self.key(&kid);
         if key.is_none() && self.refresh().await? {
@@ -140,8 +190,7 @@ impl Verifier {
         if key.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             return Err(refused("the access token is signed with a key that was rotated long ago"));
         }
-        let (principal, expires_ms) = access::check(token, &key.key, &self.issuer, now_ms)?;
-        Ok(Caller::Node { principal, expires_ms })
+        Ok((key.key, now_ms))
     }
 
     fn key(&self, kid: &str) -> Option<Accepted> {

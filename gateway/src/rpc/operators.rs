@@ -74,6 +74,18 @@ impl OperatorService for OperatorHandler {
         let (by, request) = within(request, |request| &request.tenant)?;
         self.revoke(&by, &request).await.map(Response::new).map_err(status::of)
     }
+
+    async fn issue_access_token(
+        &self,
+        request: Request<v1::IssueAccessTokenRequest>,
+    ) -> Result<Response<v1::IssueAccessTokenResponse>, Status> {
+        let by = Caller::operator(request.extensions()).map_err(status::of)?;
+        // The layer has looked at it; here it is looked up which of the operator's credentials it is.
+        let shown = request.metadata().get("authorization").map(|value| value.as_bytes());
+        let issued = self.trust.issue_service_token(shown).await.map_err(status::of)?;
+        self.note(&by.tenant, &by, Event::AccessTokenIssued);
+        Ok(Response::new(v1::IssueAccessTokenResponse { access_token: issued.0, expires_in_s: issued.1 }))
+    }
 }
 
 impl OperatorHandler {

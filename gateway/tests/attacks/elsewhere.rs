@@ -38,6 +38,18 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "a_rotated_key_signs_everywhere_and_the_one_before_is_taken_until_its_tokens_have_ended",
     ),
     at(
+        "an access token of a service that asks for another",
+        "`UNAUTHENTICATED`",
+        "gateway/tests/auth/services.rs",
+        "a_token_gives_no_other_and_opens_nothing_of_a_nodes",
+    ),
+    at(
+        "a service's access token after its operator was revoked",
+        "`UNAUTHENTICATED`",
+        "gateway/tests/auth/services.rs",
+        "a_services_token_ends_with_its_time_its_credential_and_its_operator",
+    ),
+    at(
         "a session whose reader takes a byte at a time",
         "goodbye: `DEADLINE_EXCEEDED`",
         "gateway/tests/rpc/slow.rs",

@@ -160,6 +160,7 @@ fn operators(method: &str, about: About<'_>) -> Vec<u8> {
         "CreateOperator" => {
             v1::CreateOperatorRequest { tenant, name, role: "viewer".to_owned(), ttl_s: None }.encode_to_vec()
         }
+        "IssueAccessToken" => v1::IssueAccessTokenRequest {}.encode_to_vec(),
         "ListOperators" => v1::ListOperatorsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "RevokeOperator" => v1::RevokeOperatorRequest { tenant, name }.encode_to_vec(),
         "RotateOperator" => {

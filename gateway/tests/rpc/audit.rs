@@ -359,3 +359,18 @@ async fn a_page_that_is_asked_for_too_large_is_cut_to_the_largest() {
     assert!(!page.next_page_token.is_empty(), "the others come with the next page");
     assert_eq!(reason(page_of(-1).await), Reason::Malformed);
 }
+
+#[tokio::test]
+async fn a_service_calls_with_a_token_instead_of_its_credential_and_that_is_noted() {
+    let world = World::new().await;
+    let mut operators = OperatorServiceClient::new(world.operators.clone());
+    let asked = world.by_operator(v1::IssueAccessTokenRequest {});
+    let issued = operators.issue_access_token(asked).await.unwrap().into_inner();
+    assert_eq!(issued.expires_in_s, gateway::auth::ACCESS_LIFE_S);
+    let kinds = v1::ListKindsRequest { tenant: "acme".to_owned(), ..Default::default() };
+    world.admin().list_kinds(with_token(kinds, &issued.access_token)).await.unwrap();
+    let again = with_token(v1::IssueAccessTokenRequest {}, &issued.access_token);
+    assert_eq!(reason(operators.issue_access_token(again).await), Reason::Unauthenticated);
+    let noted = access(&world, "hub", "access_token_issued").await;
+    assert_eq!((noted.len(), noted[0].who.as_str()), (1, "operator/hub/first"));
+}
