@@ -19,6 +19,7 @@ const HEARD_SLACK_MS: u64 = semantics::clock::CLOCK_AHEAD_MS_MAX / 2;
 
 /// How the replica greets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Greeting {
     /// With this.
     Hello(Hello),
