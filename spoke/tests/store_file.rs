@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -83,10 +83,11 @@ const WRITES_MAX: u64 = 2_000;
 #[tokio::test]
 async fn a_log_in_which_a_bit_flipped_before_its_last_commit_is_refused_and_left_as_it_is() {
     let scratch = Scratch::new();
-    let (_store, replica) = replica(&scratch.file()).await;
+    let (store, replica) = replica(&scratch.file()).await;
     for n in 0..4 {
         replica.write(put("note", &format!("{n}"), json!({"n": n})), NOW).await.unwrap();
     }
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     let log = std::fs::read(scratch.0.join("replica.sqlite-wal")).unwrap();
     let frames: Vec<&[u8]> = log[LOG_HEADER_BYTES..].chunks_exact(FRAME_BYTES).collect();
     // A frame that ends a commit says how long the file is then.
@@ -123,6 +124,12 @@ async fn a_log_in_which_a_bit_flipped_before_its_last_commit_is_refused_and_left
     assert!(matches!(opened, Err(StoreError::Corrupt { .. })), "{opened:?}");
     std::fs::remove_file(copy.0.join("replica.sqlite-wal")).unwrap();
     assert!(SqliteReplica::open(&copy.file()).await.is_ok(), "moved away, it is in nobody's way");
+    // Who asks while the file is open is told as well, before it comes to a new start.
+    let file = std::fs::File::options().write(true).open(scratch.0.join("replica.sqlite-wal")).unwrap();
+    let checksum = LOG_HEADER_BYTES + 16;
+    file.write_all_at(&[!damaged[checksum]], u64::try_from(checksum).unwrap()).unwrap();
+    let found = store.check().await.unwrap();
+    assert!(found.iter().any(|finding| finding.contains("write-ahead log")), "{found:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod txn;
 mod wal;
 
 use std::fs::OpenOptions;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +42,7 @@ const CACHE_KIB: &str = "-32768";
 /// A replica's store in a file. One process at a time: the folder's lock sees to that.
 #[derive(Debug)]
 pub struct SqliteReplica {
+    path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -74,7 +75,7 @@ impl SqliteReplica {
         let writer = writer.await.map_err(failed)?;
         migrations().run(&writer).await.map_err(not_migrated)?;
         let readers = pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
-        Ok(Self { writer, readers })
+        Ok(Self { path: path.to_owned(), writer, readers })
     }
 
     /// Waits for open transactions, empties the log into the file, and closes it. Dropping the store instead loses
@@ -107,6 +108,9 @@ impl ReplicaStore for SqliteReplica {
         found.retain(|finding| finding != "ok");
         let mut txn = self.readers.begin().await.map_err(failed)?;
         found.extend(outbox::check(&mut txn, FINDINGS_MAX).await?);
+        if let Err(error) = wal::check(&self.path) {
+            found.push(error.to_string());
+        }
         found.truncate(FINDINGS_MAX);
         Ok(found)
     }
