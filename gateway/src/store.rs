@@ -1,6 +1,7 @@
 //! The store: where a hub keeps its tenants. One small trait, three engines; no rule lives below it.
 //!
-//! Contract (each sentence has a conformance case of the same name):
+//! Contract. Each sentence here and at the traits names the case of the conformance suite that holds it; a test
+//! looks whether it is there.
 //!
 //! - `append_is_atomic`: all of an [`Append`] is visible, or nothing of it.
 //! - `append_is_durable`: once `append` has answered [`Appended::Yes`], no crash of the process or the database
@@ -25,6 +26,8 @@
 //! - `exclusive_shuts_out_other_appends`: between [`Store::exclusive`] and its end no other append succeeds; it
 //!   ends by itself within [`EXCLUSIVE_MS_MAX`] when its holder stops.
 //! - `unknown_means_maybe`: [`StoreError::Unknown`] is returned only when the append may or may not have happened.
+//! - `a_commit_that_does_not_end_is_hanging_and_stops_other_writes_until_it_does`: [`StoreError::Hanging`] is returned
+//!   only when it may yet happen, at any later time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -39,6 +42,7 @@ use semantics::outcome::DotOutcome;
 pub mod archive;
 mod codec;
 pub(crate) mod copy;
+mod error;
 pub mod memory;
 mod migrate;
 pub mod postgres;
@@ -48,6 +52,7 @@ mod space;
 pub mod sqlite;
 mod table;
 
+pub use self::error::StoreError;
 pub use self::shared::Shared;
 use self::space::check_plain;
 pub use self::space::{PLAIN_BYTES_MAX, PlainRow, Space};
@@ -60,38 +65,6 @@ pub const LOAD_KEYS_MAX: usize = 4096;
 pub const PRUNE_COMMITS_MAX: usize = 1_000;
 /// Most cell hashes (2 KiB each) that come with one page of the log.
 pub const PAGE_CELLS_MAX: usize = 4_096;
-
-/// A store cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another transaction was in the way; nothing was written.
-    #[error("the store is contended")]
-    Contended,
-    /// The store did not answer; nothing was written.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-    /// The connection was lost during an append, which may or may not have happened.
-    #[error("it is not known whether the append happened: {0}")]
-    Unknown(String),
-    /// Stored data does not decode or fails its check.
-    #[error("stored data is corrupt: {0}")]
-    Corrupt(String),
-    /// No room on the disk; nothing was written.
-    #[error("the store is full: {0}")]
-    Full(String),
-    /// The store's settings cannot keep an acknowledgement.
-    #[error("the store's settings are not safe: {0}")]
-    Unsafe(String),
-    /// The database is of a newer program: it has this migration, which this one does not know.
-    #[error("the database is of a newer hubward: it has migration {0}, which this one does not know")]
-    Newer(i64),
-    /// No such tenant.
-    #[error("no tenant {0}")]
-    NoTenant(TenantId),
-    /// A bug, or an error this engine does not expect.
-    #[error("store error: {0}")]
-    Internal(String),
-}
 
 /// The cell a record left, and since which revision it had been there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -373,60 +346,61 @@ pub struct Prune {
 /// Loads and appends of one tenant: outside of or inside an exclusive section.
 #[async_trait]
 pub trait TenantIo: Send {
-    /// Reads at one moment.
+    /// Reads at one moment (`exclusive_reads_and_appends`).
     async fn load(&mut self, wanted: &Wanted) -> Result<Loaded, StoreError>;
-    /// Reads commits by number; absent ones are left out.
+    /// Reads commits by number; absent ones are left out (`exclusive_reads_and_appends`).
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError>;
-    /// Appends. Inside an exclusive section this also ends the section.
+    /// Appends (`exclusive_reads_and_appends`). Inside an exclusive section this also ends the section
+    /// (`exclusive_is_released_by_its_append`).
     async fn append(&mut self, append: Append) -> Result<Appended, StoreError>;
 }
 
 /// The store. See the module for its contract.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// Whether it answers, and would keep what is written now.
+    /// Whether it answers, and would keep what is written now (`writes_stop_when_the_settings_no_longer_keep_them`).
     ///
     /// # Errors
     /// [`StoreError::Unsafe`] names the setting that does not; [`StoreError::Unavailable`].
     async fn check(&self) -> Result<(), StoreError>;
-    /// What the engine says of itself, by name: its version, what its settings keep, its sizes. For people; no
-    /// addresses and no secrets. Nothing where an engine has nothing to say.
+    /// What the engine says of itself, by name: its version, what its settings keep, its sizes; for people, without
+    /// addresses and secrets, and nothing where an engine has nothing to say (`an_engine_tells_its_settings`).
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
         Ok(BTreeMap::new())
     }
-    /// Makes a tenant with this head; false when it exists.
+    /// Makes a tenant with this head; false when it exists (`a_tenant_is_made_once`).
     async fn create_tenant(&self, tenant: &TenantId, head: &Head) -> Result<bool, StoreError>;
-    /// Tenants after a name, in byte order.
+    /// Tenants after a name, in byte order (`tenants_page_in_byte_order`).
     async fn tenants(&self, after: Option<&TenantId>, max: usize) -> Result<Vec<TenantId>, StoreError>;
-    /// A tenant's head.
+    /// A tenant's head; [`StoreError::NoTenant`] where there is none, as of every call (`an_unknown_tenant_is_told_as_such`).
     async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError>;
-    /// Reads at one moment.
+    /// Reads at one moment; what is absent is left out (`load_finds_what_is_there_and_leaves_out_the_rest`).
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError>;
-    /// Appends.
+    /// Appends at the expected commit number alone (`an_append_at_an_old_commit_number_writes_nothing`).
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError>;
-    /// Takes the tenant's head for one read-decide-append; dropping it gives up.
+    /// Takes the tenant's head for one read-decide-append; dropping it gives up (`exclusive_is_released_on_drop`).
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError>;
-    /// A page of the log.
+    /// A page of the log, with where each of its records is now (`a_log_page_tells_where_each_record_is_now`).
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError>;
-    /// A page of records.
+    /// A page of records, in key order (`records_of_one_kind_page`).
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError>;
-    /// Log rows by revision; absent ones are left out.
+    /// Log rows by revision; absent ones are left out (`rows_come_by_revision`).
     async fn rows(
         &self,
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<Vec<LogRow>, StoreError>;
-    /// Commits after a number, in order.
+    /// Commits after a number, in order (`commits_page`).
     async fn commits_after(
         &self,
         tenant: &TenantId,
         after: CommitNumber,
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError>;
-    /// Writers of one node, or of all nodes, after a writer, in order.
+    /// Writers of one node, or of all nodes, after a writer, in order (`writers_page`).
     async fn writers(
         &self,
         tenant: &TenantId,
@@ -434,23 +408,25 @@ pub trait Store: Send + Sync + fmt::Debug {
         after: Option<Writer>,
         max: usize,
     ) -> Result<Vec<WriterRow>, StoreError>;
-    /// Which of these revisions are held.
+    /// Which of these revisions are held (`held_revisions_are_told`).
     async fn held(
         &self,
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<BTreeSet<Revision>, StoreError>;
-    /// Deletes what has been given up.
+    /// Deletes what has been given up (`pruning_takes_rows_and_commits`); what is not there is no error
+    /// (`pruning_what_is_not_there_is_no_error`).
     async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError>;
-    /// A plain row.
+    /// A plain row, of its space alone (`plain_spaces_are_apart`).
     async fn plain_get(
         &self,
         tenant: &TenantId,
         space: Space,
         key: &[u8],
     ) -> Result<Option<PlainRow>, StoreError>;
-    /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else. A value
-    /// longer than [`PLAIN_BYTES_MAX`] is an error.
+    /// Writes a plain row when its version is still `expected` (0 = absent); false and nothing written else
+    /// (`of_two_puts_at_one_version_one_wins`). A value longer than [`PLAIN_BYTES_MAX`] is an error
+    /// (`a_plain_value_past_its_bound_is_an_error`).
     async fn plain_put(
         &self,
         tenant: &TenantId,
@@ -459,9 +435,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError>;
-    /// Deletes a plain row; absent is no error.
+    /// Deletes a plain row; absent is no error (`a_deleted_plain_row_starts_again`).
     async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError>;
-    /// Plain rows after a key, in byte order.
+    /// Plain rows after a key, in byte order (`plain_rows_page_in_byte_order`).
     async fn plain_page(
         &self,
         tenant: &TenantId,

@@ -112,6 +112,7 @@ macro_rules! hub_tests {
                 }
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
+                    so_are_those_of_another_log_that_went_on_from_it,
                     an_effect_waits_until_its_cause_is_back,
                     what_came_back_only_as_state_is_told_and_not_written,
                     sessions_are_told_what_backups_hold,

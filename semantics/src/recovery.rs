@@ -9,9 +9,11 @@ use crate::fault::Fault;
 use crate::ids::{CommitNumber, Digest, Dot, Key, LogId, Revision, Writer};
 use crate::version::Version;
 
-/// Epochs that a node may have opened in one incarnation of the log. The next incarnation begins so much higher, so
-/// that no epoch is given twice although the log forgot some.
+/// Epochs that a node may have opened in a log that did not go on from a backup. One that did begins higher, so that no
+/// epoch is given twice although the log forgot some.
 pub const EPOCHS_PER_LOG: u32 = 1 << 16;
+/// Most logs that one tells to have gone on from.
+pub const LINEAGE_MAX: usize = 16;
 /// Longest time that a spoke keeps an acknowledged mutation which no backup holds, milliseconds.
 pub const KEPT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 /// Most bytes of acknowledged mutations that a spoke keeps.
@@ -74,20 +76,34 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Whether a replica that stands there may send again what the log lost.
+    /// What a replica that stands there is told when it may send again what this log does not hold: it stands in the
+    /// incarnation before, or in another log that went on from that one (`lineage`: the logs that the cursor's went on
+    /// from). Up to the revision it is told, this log and the cursor's are the same. Who stands in this log (`own`)
+    /// already has nothing to send again.
     #[must_use]
-    pub fn takes(&self, cursor: Option<&Cursor>) -> bool {
-        self.phase == Phase::Recovering && cursor.is_some_and(|cursor| cursor.log_id == self.predecessor)
+    pub fn takes(&self, own: LogId, cursor: Option<&Cursor>, lineage: &[Recovery]) -> Option<Recovery> {
+        let cursor = cursor.filter(|cursor| self.phase == Phase::Recovering && cursor.log_id != own)?;
+        let told = self.told();
+        if cursor.log_id == self.predecessor {
+            return Some(told);
+        }
+        let parted = lineage.iter().find(|before| before.predecessor == self.predecessor)?;
+        let (commit, revision) = (told.commit.min(parted.commit), told.revision.min(parted.revision));
+        Some(Recovery { commit, revision, ..told })
     }
     /// Whether the log before had given this revision to something that is not in this one.
     #[must_use]
     pub fn lost(&self, revision: Revision) -> bool {
         revision > self.revision
     }
-    /// The first epoch that this log may open by itself.
+    /// The first epoch that this log may open by itself: the second after the one in which it began, counted from
+    /// 1970-01-01 UTC (32 bits hold them until 2106). A backup that is restored twice does not know of the first time,
+    /// but begins later: no epoch is given twice unless a node opened more of them than seconds passed between the two.
+    /// Never below what a count of the restores gives, whatever the clock says.
     #[must_use]
     pub fn first_epoch(&self) -> u32 {
-        self.restores.saturating_mul(EPOCHS_PER_LOG)
+        let second = u32::try_from(self.time_ms / 1_000).unwrap_or(u32::MAX).saturating_add(1);
+        second.max(self.restores.saturating_mul(EPOCHS_PER_LOG))
     }
     /// What a spoke is told.
     #[must_use]
@@ -112,7 +128,22 @@ pub fn renewed(backed_up: &Head, log_id: LogId, before: Option<&Restored>, time_
     (Head { log_id, ..*backed_up }, restored)
 }
 
-/// What a spoke is told of a log that takes back what it lost.
+/// The logs that a log went on from, the nearest first: the one it names itself, then those that this one went on from,
+/// as far as the replica's own lineage (its log, and what that went on from) tells.
+#[must_use]
+pub fn lineage(origin: Option<Recovery>, known: Option<(LogId, &[Recovery])>) -> Vec<Recovery> {
+    let Some(origin) = origin else { return Vec::new() };
+    let earlier = known.map_or(&[][..], |(log_id, before)| {
+        if log_id == origin.predecessor {
+            return before;
+        }
+        let at = before.iter().position(|log| log.predecessor == origin.predecessor);
+        at.and_then(|at| before.get(at + 1..)).unwrap_or_default()
+    });
+    std::iter::once(origin).chain(earlier.iter().copied()).take(LINEAGE_MAX).collect()
+}
+
+/// What a spoke is told of a log that went on from a backup of another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
     /// The incarnation before.

@@ -64,6 +64,10 @@ pub struct Hello {
     pub credit_bytes: u64,
     /// Who says it.
     pub about: About,
+    /// The logs that the cursor's log went on from, the nearest first, as far as they are known; at most
+    /// [`crate::recovery::LINEAGE_MAX`].
+    #[serde(default)]
+    pub lineage: Vec<Recovery>,
 }
 
 /// What a spoke tells of itself beside its stream: for the registry alone, nothing is decided by it.
@@ -94,6 +98,9 @@ pub struct Welcome {
     pub backup_watermark: Option<Revision>,
     /// Present while the log takes back from spokes what it lost when it went on from a backup.
     pub recovery: Option<Recovery>,
+    /// Present when the log went on from a backup of another one, for as long as it lives.
+    #[serde(default)]
+    pub origin: Option<Recovery>,
 }
 
 /// Bounds the hub applies. Zero never means unlimited.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "store/rows.rs"]
+mod rows;
 mod support;
 
 use std::sync::Arc;

@@ -30,6 +30,7 @@ fn hello() -> Hello {
         resume: None,
         credit_bytes: 100,
         about: About::default(),
+        lineage: Vec::new(),
     }
 }
 
@@ -52,6 +53,7 @@ fn welcome() -> Welcome {
         limits,
         backup_watermark: None,
         recovery: None,
+        origin: None,
     }
 }
 

@@ -27,6 +27,10 @@ const MARKERS: [&str; 3] = [concat!("dbg", "!("), concat!("todo", "!("), concat!
 /// The databases of the hub; each change of one is a change of the other.
 const HUB_DATABASES: [&str; 2] = ["migrations/hub-postgres/", "migrations/hub-sqlite/"];
 
+/// Contracts whose sentences each name the case that holds it, and where the cases are.
+const CONTRACTS: [(&str, &str); 2] =
+    [("gateway/src/store.rs", "gateway/tests/store/"), ("spoke/src/replica/store.rs", "spoke/tests/store")];
+
 const MAP_FILE: &str = "ARCHITECTURE.md";
 const MAP_HEADING: &str = "## Map";
 
@@ -281,4 +285,83 @@ fn a_map_that_cannot_be_read_is_told_so() {
     for text in ["# A\n", "## Map\nnone\n", "## Map\n```\nhub/src/lib.rs the library\n```\n"] {
         assert_eq!(map_mistakes(&[], text).len(), 1, "{text}");
     }
+}
+
+/// Names in backticks that may be cases: lower case with an underscore.
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    let is_name = |word: &&str| {
+        word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    text.split('`').skip(1).step_by(2).filter(is_name)
+}
+
+/// What a contract says: each point of a list at the file's head or at a trait, each sentence at a trait's method.
+/// What is under a heading (`# Errors`) is not a part of it.
+fn sentences(contract: &str) -> Vec<String> {
+    let (mut said, mut doc, mut is_trait) = (Vec::new(), String::new(), false);
+    let points = |doc: &str| doc.split(" - ").skip(1).map(str::to_owned).collect::<Vec<_>>();
+    for line in contract.lines().chain([""]) {
+        let text = line.trim_start();
+        if let Some(more) = text.strip_prefix("///").or_else(|| text.strip_prefix("//!")) {
+            doc = doc + " " + more.trim();
+            continue;
+        }
+        let whole = std::mem::take(&mut doc);
+        let (whole, _) = whole.split_once(" # ").unwrap_or((&whole, ""));
+        is_trait = (is_trait && line != "}") || line.starts_with("pub trait ");
+        if line.is_empty() || line.starts_with("pub trait ") || line.starts_with("#[async_trait]") {
+            said.extend(points(whole));
+        } else if is_trait && text.contains("fn ") {
+            said.extend(whole.trim().trim_end_matches('.').split(". ").map(str::to_owned));
+        }
+    }
+    said
+}
+
+fn contract_mistakes(files: &[TextFile]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, cases) in CONTRACTS {
+        let Some(contract) = files.iter().find(|file| file.path == path) else {
+            found.push(format!("{path} is not there"));
+            continue;
+        };
+        let cases: Vec<&str> =
+            files.iter().filter(|file| file.path.starts_with(cases)).map(|file| file.text.as_str()).collect();
+        let is_there = |name: &str| cases.iter().any(|text| text.contains(&format!("async fn {name}(")));
+        for sentence in sentences(&contract.text) {
+            if names(&sentence).next().is_none() {
+                found.push(format!("{path}: name the case that holds `{sentence}`"));
+            }
+            let absent = names(&sentence).filter(|name| !is_there(name));
+            found.extend(absent.map(|name| format!("{path}: there is no case {name}: write it")));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_sentence_of_a_stores_contract_names_a_case_that_is_there() {
+    let files = this_tree();
+    let mistakes = contract_mistakes(&files);
+    assert!(mistakes.is_empty(), "{}", mistakes.join("\n"));
+    for (path, _) in CONTRACTS {
+        let contract = files.iter().find(|file| file.path == path).map(|file| sentences(&file.text));
+        assert!(contract.is_some_and(|said| said.len() > 40), "{path}: its sentences are found");
+    }
+}
+
+#[test]
+fn a_sentence_without_a_case_is_told() {
+    let contract = "//! Contract.\n//!\n//! - `a_case`: it holds.\n//! - It holds.\n\n/// Of it:\n/// - All of it\n\
+                    ///   (`no_case`).\n#[async_trait]\npub trait Store {\n    /// One (`a_case`). Two.\n    ///\n    /// \
+                    # Errors\n    /// Three.\n    async fn one(&self);\n}\n/// Four.\nfn four() {}\n";
+    let said = ["`a_case`: it holds.", "It holds.", "All of it (`no_case`).", "One (`a_case`)", "Two"];
+    assert_eq!(sentences(contract), said);
+    let cases = "async fn a_case() {}";
+    let files = CONTRACTS.map(|(path, at)| (format!("{at}x.rs"), path));
+    let files: Vec<(&str, &str)> =
+        files.iter().flat_map(|(at, path)| [(*path, contract), (at.as_str(), cases)]).collect();
+    let told = contract_mistakes(&made_up(&files));
+    assert_eq!(told.len(), 2 * 3, "{told:?}");
+    assert!(told.iter().any(|told| told.contains("there is no case no_case")), "{told:?}");
 }

@@ -49,7 +49,7 @@ impl From<StoreError> for HubError {
         let detail = error.to_string();
         match error {
             StoreError::Contended => Self::transient(Reason::Overloaded, detail, 50),
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => {
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Hanging(_) => {
                 Self::transient(Reason::StoreUnavailable, detail, 500)
             }
             StoreError::Corrupt(_) => Self::new(Reason::StoreCorrupt, detail),

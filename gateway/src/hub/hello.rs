@@ -3,6 +3,7 @@
 use semantics::fault::Fault;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
+use semantics::recovery::Restored;
 use semantics::session::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, StreamState, Welcome, spoken};
 
 use super::catch_up::From;
@@ -32,10 +33,12 @@ impl Hub {
         })?;
         self.active_node(who).await?;
         let marks = self.read_marks(&who.tenant).await?;
-        let returning = marks.restored.filter(|restored| restored.takes(hello.cursor.as_ref()));
-        let known = match (&hello.stream, &returning) {
+        let own = self.store().head(&who.tenant).await?.log_id;
+        let takes = |restored: &Restored| restored.takes(own, hello.cursor.as_ref(), &hello.lineage);
+        let returning = marks.restored.as_ref().and_then(takes);
+        let known = match (&hello.stream, marks.restored.filter(|_| returning.is_some())) {
             (None, _) => None,
-            (Some(stream), Some(restored)) => Some(self.recovered_stream(who, stream, restored).await?),
+            (Some(stream), Some(restored)) => Some(self.recovered_stream(who, stream, &restored).await?),
             (Some(stream), None) => Some(self.compare_stream(who, stream).await?),
         };
         // What it had of the log before says nothing of this one.
@@ -69,7 +72,8 @@ impl Hub {
             hub_time_ms: self.clock().now_ms().max(head.time_ms),
             limits: limits::told(),
             backup_watermark: marks.backed_up.map(|held| held.revision),
-            recovery: marks.recovering().map(|restored| restored.told()),
+            recovery: returning.or(marks.recovering().map(|restored| restored.told())),
+            origin: marks.restored.map(|restored| restored.told()),
         };
         Ok((welcome, from))
     }

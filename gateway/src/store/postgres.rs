@@ -1,6 +1,7 @@
 //! The store on PostgreSQL: any number of hubs on one database. An append is one statement in autocommit that moves
 //! the head by compare-and-set; everything else of it selects from the moved head, so that a lost race writes
-//! nothing and raises nothing.
+//! nothing and raises nothing. Reads and writes have connections of their own: writes that wait for a standby leave
+//! reads alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
+pub use self::commits::COMMIT_MS_MAX;
+use self::commits::Commits;
 use self::failover::Watch;
 use self::primary::{Servers, Standing};
 
@@ -19,16 +22,19 @@ use super::relational::{Connection as _, Engine};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
 mod append;
+mod commits;
 mod connection;
 pub(super) mod error;
 pub(super) mod failover;
 pub(super) mod primary;
 mod settings;
 
-/// Most connections of one hub.
-pub const CONNECTIONS_MAX: u32 = 16;
-/// Connections that a hub keeps open: an exclusive section that had to connect first would come late.
-pub const CONNECTIONS_MIN: u32 = 4;
+/// Most connections of one hub, beside the one on which it looks whether the database has moved.
+pub const CONNECTIONS_MAX: u32 = READING.most + WRITING.most;
+/// For reads.
+const READING: Connections = Connections { least: 2, most: 8 };
+/// For writes: an exclusive section that had to connect first would come late.
+const WRITING: Connections = Connections { least: 3, most: 8 };
 /// Longest wait for a connection, milliseconds.
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// Longest time that sent bytes stay unacknowledged before a connection counts as lost, milliseconds.
@@ -42,7 +48,9 @@ const LOCK: &str = "select revision from heads where tenant = $1 for update";
 /// The store. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    reading: PgPool,
+    writing: PgPool,
+    commits: Commits,
     servers: Servers,
     standing: Standing,
     moved: CancellationToken,
@@ -62,8 +70,10 @@ impl PostgresStore {
         let (options, standing) = servers.find().await?;
         migrate_with(&options).await?;
         let moved = CancellationToken::new();
-        let pool = pool(options, standing, moved.clone()).await?;
-        let store = Self { pool, servers, standing, moved, watch: None };
+        let writing = pool(options.clone(), WRITING, standing, moved.clone()).await?;
+        let reading = pool(options, READING, standing, moved.clone()).await?;
+        let commits = Commits::default();
+        let store = Self { reading, writing, commits, servers, standing, moved, watch: None };
         store.check_settings().await?;
         Ok(store)
     }
@@ -73,7 +83,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Internal`] when one does not go through.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        migrate_with(&self.pool.connect_options()).await
+        migrate_with(&self.writing.connect_options()).await
     }
 
     /// Checks that a commit which was answered survives a crash of the server and a power cut.
@@ -81,25 +91,35 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unsafe`] names the setting that does not keep it.
     pub async fn check_settings(&self) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| error::of(&error))?;
+        let mut connection = self.writing.acquire().await.map_err(|error| error::of(&error))?;
         settings::check(&mut connection).await
     }
 
-    /// Closes the connections in order; who waits for one is refused at once.
+    /// Closes the connections in order; who waits for one is refused at once, and who waits for the end of a commit
+    /// is told that its outcome is unknown.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.commits.end();
+        tokio::join!(self.reading.close(), self.writing.close());
     }
+}
+
+/// How many connections are kept open, and how many there are at most.
+#[derive(Debug, Clone, Copy)]
+struct Connections {
+    least: u32,
+    most: u32,
 }
 
 /// Connections to one server on one line of its history.
 async fn pool(
     options: PgConnectOptions,
+    connections: Connections,
     standing: Standing,
     moved: CancellationToken,
 ) -> Result<PgPool, StoreError> {
     let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .min_connections(CONNECTIONS_MIN)
+        .max_connections(connections.most)
+        .min_connections(connections.least)
         .acquire_timeout(Duration::from_millis(CONNECT_MS_MAX))
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
@@ -181,11 +201,12 @@ impl Engine for PostgresStore {
     type Db = Postgres;
 
     async fn read(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        self.pool.begin_with(READ).await.map_err(|error| error::of(&error))
+        self.reading.begin_with(READ).await.map_err(|error| error::of(&error))
     }
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(|error| error::of(&error))?;
+        self.commits.check()?;
+        let mut transaction = self.writing.begin().await.map_err(|error| error::of(&error))?;
         settings::check(&mut transaction).await?;
         Ok(transaction)
     }
@@ -200,19 +221,23 @@ impl Engine for PostgresStore {
     }
 
     async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| error::of(&error))?;
-        connection.append(tenant, rows).await
+        self.commits.check()?;
+        let mut connection = self.writing.acquire().await.map_err(|error| error::of(&error))?;
+        let tenant = tenant.clone();
+        self.commits.run(async move { connection.append(&tenant, rows).await }).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        self.commits.check()?;
         self.check_settings().await
     }
 
     async fn settings(&self) -> Result<BTreeMap<&'static str, String>, StoreError> {
-        settings::told(&self.pool).await
+        settings::told(&[&self.reading, &self.writing]).await
     }
 
     async fn commit(&self, transaction: Transaction<'static, Postgres>) -> Result<(), StoreError> {
-        transaction.commit().await.map_err(|error| error::of_commit(&error))
+        let commit = async move { transaction.commit().await.map_err(|error| error::of_commit(&error)) };
+        self.commits.run(commit).await
     }
 }

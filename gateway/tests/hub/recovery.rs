@@ -6,8 +6,8 @@ use semantics::cursor::Cursor;
 use semantics::digest::record_digest;
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 use semantics::reason::Reason;
-use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Remnant, RemnantPage, Restored};
-use semantics::session::{ClientMessage, ServerMessage, StreamState};
+use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Recovery, Remnant, RemnantPage, Restored};
+use semantics::session::{ClientMessage, Hello, ServerMessage, StreamState};
 use semantics::version::Version;
 
 use crate::support::author::{group, hello, outcomes, patch, put};
@@ -87,6 +87,56 @@ pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engi
 
     world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
     refused(StreamState { last_n: 9, answered_n: 9, ..stream }, Some(cursor_before())).await;
+    world.check().await;
+}
+
+pub async fn so_are_those_of_another_log_that_went_on_from_it(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    // Acknowledged by the log between, and not in the backup.
+    let lost = author.write(&note("b"), None, put("{}"));
+    author.confirmed_n = author.n;
+    let mark = restored(&world).await;
+    world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
+    let between = LogId([5; 16]);
+    let parted =
+        |predecessor, revision| Recovery { predecessor, revision: Revision(revision), ..mark.told() };
+    let stream = author.stream();
+    let told = |lineage: &[Recovery]| {
+        let cursor = Cursor { log_id: between, ..cursor_before() };
+        Hello { lineage: lineage.to_vec(), ..hello(Some(stream), Some(cursor)) }
+    };
+    let strangers = [vec![], vec![parted(LogId([6; 16]), 9)]];
+    for lineage in strangers {
+        let refused = world.hub.hello(&author.who, &told(&lineage)).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::LogForked, "{lineage:?}");
+    }
+    let revision = mark.revision.0;
+    for (parts_at, same) in [(revision + 9, revision), (revision, revision), (1, 1)] {
+        let hello = told(&[parted(LogId([6; 16]), 900), parted(BEFORE, parts_at)]);
+        let (welcome, from) = world.hub.hello(&author.who, &hello).await.unwrap();
+        assert_eq!(welcome.recovery, Some(parted(BEFORE, same)));
+        assert_eq!((welcome.origin, welcome.last_n), (Some(mark.told()), 1));
+        assert!(matches!(from, From::Start), "{from:?}");
+    }
+    author.confirmed_n = 1;
+    assert_eq!(outcomes(&author.push(&[lost]).await.unwrap()).len(), 1);
+    // Once it stands in this log it goes on from where it is, though the log still recovers.
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let cursor = Cursor {
+        log_id: head.log_id,
+        commit: head.commit,
+        revision: head.revision,
+        chain: head.chain,
+        view_revision: Revision::ZERO,
+    };
+    let back = Hello { lineage: vec![mark.told()], ..hello(Some(author.stream()), Some(cursor)) };
+    let (_, from) = world.hub.hello(&author.who, &back).await.unwrap();
+    assert!(matches!(from, From::Cursor(_)), "{from:?}");
+    world.hub.set_recovery(&world.tenant, Phase::Finished).await.unwrap();
+    let late = world.hub.hello(&author.who, &told(&[parted(BEFORE, revision)])).await.unwrap_err();
+    assert_eq!(late.reason(), Reason::LogForked);
     world.check().await;
 }
 

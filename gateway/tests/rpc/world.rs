@@ -226,7 +226,15 @@ impl Talk {
 }
 
 pub fn hello() -> v1::Hello {
-    v1::Hello { protocol: 1, stream: None, cursor: None, resume: None, credit_bytes: 1 << 20, about: None }
+    v1::Hello {
+        protocol: 1,
+        stream: None,
+        cursor: None,
+        resume: None,
+        credit_bytes: 1 << 20,
+        about: None,
+        lineage: Vec::new(),
+    }
 }
 
 pub fn tenant(name: &str) -> v1::CreateTenantRequest {

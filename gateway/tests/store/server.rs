@@ -74,7 +74,14 @@ async fn a_role_whose_commits_may_be_lost_does_not_write() {
         }
     };
     assert!(matches!(told, Err(StoreError::Unsafe(_))), "{told:?}");
-    assert_eq!(store.head(&log.tenant).await.unwrap(), log.head);
+    // Reads have connections of their own, which were ended too.
+    let head = loop {
+        match store.head(&log.tenant).await {
+            Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
+            head => break head.unwrap(),
+        }
+    };
+    assert_eq!(head, log.head);
     store.close().await;
 }
 
@@ -113,6 +120,62 @@ async fn a_database_of_a_newer_program_is_left_alone() {
     .await;
     let told = PostgresStore::connect(&url).await.unwrap_err();
     assert!(matches!(told, StoreError::Newer(9999)), "{told}");
+}
+
+/// One commit more; whether the database has ended it.
+async fn ends(store: &PostgresStore, log: &mut Log) -> bool {
+    let (append, after) = log.draft().put(&note("a"), b"1").build();
+    match store.append(&log.tenant, append).await {
+        Ok(Appended::Yes) => {
+            *log = after;
+            true
+        }
+        Err(StoreError::Hanging(_)) => false,
+        told => panic!("{told:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_does_not_end_is_hanging_and_stops_other_writes_until_it_does() {
+    let Some(server) = Own::start("standby-").await else { return skipped("a standby that is gone") };
+    let store = PostgresStore::connect(server.url()).await.unwrap();
+    let mut log = Log::create(&store, "t").await;
+    let others = Log::create(&store, "u").await;
+    set(&server, "synchronous_standby_names", "'nobody'").await;
+    // The setting takes hold a moment later; the last one is left waiting.
+    while ends(&store, &mut log).await {}
+    let before = store.head(&log.tenant).await.unwrap();
+    assert_eq!(before, log.head, "reads go on, and show nothing that is not kept");
+    let is_refused = |told: &StoreError| matches!(told, StoreError::Unavailable(why) if why.contains("nothing was written"));
+    for _ in 0..30 {
+        let (append, _) = others.draft().put(&note("b"), b"1").build();
+        let put = store.plain_put(&others.tenant, Space::Lease, b"x", b"1", 0);
+        let section = async { store.exclusive(&others.tenant).await.map(drop) };
+        let refused = [
+            store.append(&others.tenant, append).await.err(),
+            put.await.err(),
+            section.await.err(),
+            store.check().await.err(),
+        ];
+        assert!(refused.iter().flatten().filter(|told| is_refused(told)).count() == 4, "{refused:?}");
+        assert_eq!(store.head(&others.tenant).await.unwrap(), others.head);
+    }
+    let mut connection = PgConnection::connect(server.url()).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+    let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(waiting, 1, "no session more is left waiting with each try");
+    connection.close().await.unwrap();
+    set(&server, "synchronous_standby_names", "''").await;
+    while store.check().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    // What had no outcome has happened: to ask again finds it.
+    let (append, after) = log.draft().put(&note("a"), b"1").build();
+    assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::HeadMoved);
+    log = after;
+    assert_eq!(store.head(&log.tenant).await.unwrap(), log.head);
+    assert!(ends(&store, &mut log).await);
+    store.close().await;
 }
 
 /// Rows that stand before what the calls below look for: a scan of their index reads some 200 blocks.

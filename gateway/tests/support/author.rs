@@ -59,7 +59,7 @@ impl Author {
         };
         self.n += 1;
         let mut id = self.who.node.0;
-        id[0] = u8::try_from(self.writer.epoch).unwrap();
+        id[0] = self.writer.epoch.to_be_bytes()[3];
         id[1..9].copy_from_slice(&self.n.to_be_bytes());
         let mutation = Mutation {
             id: MutationId(id),
@@ -151,7 +151,9 @@ impl Author {
 
 pub fn hello(stream: Option<StreamState>, cursor: Option<Cursor>) -> Hello {
     let about = About::default();
-    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes: 64 * 1024 * 1024, about }
+    let credit_bytes = 64 * 1024 * 1024;
+    let lineage = Vec::new();
+    Hello { protocol: PROTOCOL_VERSION, stream, cursor, resume: None, credit_bytes, about, lineage }
 }
 
 pub fn item(mutation: &Mutation) -> PushItem {

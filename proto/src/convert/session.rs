@@ -2,6 +2,7 @@
 
 use semantics::health::SOFTWARE_BYTES_MAX;
 use semantics::ids::{CommitNumber, Digest, LogId, MutationId, Revision};
+use semantics::recovery::LINEAGE_MAX;
 use semantics::session::{
     About, ClientMessage, Hello, Limits, Push, PushItem, Reconcile, Reconciliation, Results, ServerMessage,
     StreamState, UNANSWERED_MAX, Welcome,
@@ -61,6 +62,7 @@ impl TryFrom<v1::Hello> for Hello {
             resume: hello.resume.map(|resume| resume_position("resume", resume)).transpose()?,
             credit_bytes: hello.credit_bytes,
             about: optional("about", hello.about)?.unwrap_or_default(),
+            lineage: list("lineage", hello.lineage, LINEAGE_MAX)?,
         })
     }
 }
@@ -74,6 +76,7 @@ impl From<&Hello> for v1::Hello {
             resume: hello.resume.clone(),
             credit_bytes: hello.credit_bytes,
             about: (hello.about != About::default()).then(|| (&hello.about).into()),
+            lineage: hello.lineage.iter().map(Into::into).collect(),
         }
     }
 }
@@ -143,6 +146,7 @@ impl TryFrom<v1::Welcome> for Welcome {
             limits: required("limits", welcome.limits)?,
             backup_watermark: welcome.backup_watermark.map(Revision),
             recovery: optional("recovery", welcome.recovery)?,
+            origin: optional("origin", welcome.origin)?,
         })
     }
 }
@@ -158,6 +162,7 @@ impl From<&Welcome> for v1::Welcome {
             limits: Some((&welcome.limits).into()),
             backup_watermark: welcome.backup_watermark.map(|revision| revision.0),
             recovery: welcome.recovery.as_ref().map(Into::into),
+            origin: welcome.origin.as_ref().map(Into::into),
         }
     }
 }

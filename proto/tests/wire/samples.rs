@@ -152,7 +152,18 @@ pub(crate) fn hello() -> Hello {
         resume: Some(vec![1, 2, 3]),
         credit_bytes: 1_000_000,
         about: About::default(),
+        lineage: Vec::new(),
     }
+}
+
+/// One that tells which logs its log went on from.
+pub(crate) fn returning_hello() -> Hello {
+    let before = |n: u8| Recovery {
+        predecessor: LogId([n; 16]),
+        commit: CommitNumber(n.into()),
+        revision: Revision(n.into()),
+    };
+    Hello { lineage: vec![before(9), before(4)], ..hello() }
 }
 
 /// One that tells who says it.
@@ -186,7 +197,13 @@ pub(crate) fn welcome() -> Welcome {
         },
         backup_watermark: Some(Revision(80)),
         recovery: None,
+        origin: None,
     }
+}
+
+/// Of a log that went on from a backup.
+pub(crate) fn restored_welcome() -> Welcome {
+    Welcome { origin: recovering_welcome().recovery, ..welcome() }
 }
 
 /// To a spoke of the log before.
@@ -248,6 +265,7 @@ pub(crate) fn client_messages() -> Vec<(&'static str, ClientMessage)> {
         ("credit", ClientMessage::Credit { bytes: 65_536 }),
         ("ack", ClientMessage::Ack { cursor: cursor() }),
         ("hello_named", ClientMessage::Hello(named_hello())),
+        ("hello_returning", ClientMessage::Hello(returning_hello())),
         ("ping", ClientMessage::Ping { nonce: 5, time_ms: None }),
         ("ping_timed", ClientMessage::Ping { nonce: 5, time_ms: Some(1_700_000_000_123) }),
         ("remnants", ClientMessage::Remnants(remnants())),
@@ -270,6 +288,7 @@ pub(crate) fn server_messages() -> Vec<(&'static str, ServerMessage)> {
             },
         ),
         ("welcome_recovering", ServerMessage::Welcome(recovering_welcome())),
+        ("welcome_restored", ServerMessage::Welcome(restored_welcome())),
         ("remnants_taken", ServerMessage::RemnantsTaken { page: 3 }),
         ("goodbye", ServerMessage::Goodbye(refusal())),
     ]

@@ -13,6 +13,8 @@ fn hub(n: u64) -> Dot {
     Dot { writer: Writer::HUB, n }
 }
 
+const OWN: LogId = LogId([9; 16]);
+
 fn restored(phase: Phase) -> Restored {
     Restored {
         predecessor: LogId([1; 16]),
@@ -37,18 +39,77 @@ fn cursor(log: u8) -> Cursor {
 
 #[test]
 fn only_replicas_of_the_log_before_send_again_and_only_while_the_log_recovers() {
-    assert!(restored(Phase::Recovering).takes(Some(&cursor(1))));
-    assert!(!restored(Phase::Recovering).takes(Some(&cursor(2))));
-    assert!(!restored(Phase::Recovering).takes(None));
-    assert!(!restored(Phase::Stopped).takes(Some(&cursor(1))));
-    assert!(!restored(Phase::Finished).takes(Some(&cursor(1))));
+    let recovering = restored(Phase::Recovering);
+    assert_eq!(recovering.takes(OWN, Some(&cursor(1)), &[]), Some(recovering.told()));
+    assert_eq!(recovering.takes(OWN, Some(&cursor(2)), &[]), None);
+    assert_eq!(recovering.takes(OWN, None, &[]), None);
+    assert_eq!(restored(Phase::Stopped).takes(OWN, Some(&cursor(1)), &[]), None);
+    assert_eq!(restored(Phase::Finished).takes(OWN, Some(&cursor(1)), &[]), None);
+}
+
+fn parted(log: u8, commit: u64, revision: u64) -> Recovery {
+    Recovery { predecessor: LogId([log; 16]), commit: CommitNumber(commit), revision: Revision(revision) }
+}
+
+#[test]
+fn so_do_replicas_of_another_log_that_went_on_from_it_from_where_the_two_part() {
+    let recovering = restored(Phase::Recovering);
+    for (lineage, takes) in [
+        (vec![parted(1, 10, 40)], Some(parted(1, 10, 40))),
+        (vec![parted(1, 3, 20)], Some(parted(1, 3, 20))),
+        (vec![parted(1, 20, 90)], Some(parted(1, 10, 40))),
+        (vec![parted(5, 30, 99), parted(1, 3, 20)], Some(parted(1, 3, 20))),
+        (vec![parted(5, 30, 99)], None),
+    ] {
+        assert_eq!(recovering.takes(OWN, Some(&cursor(2)), &lineage), takes, "{lineage:?}");
+        assert_eq!(recovering.takes(OWN, None, &lineage), None);
+        assert_eq!(recovering.takes(OWN, Some(&cursor(9)), &lineage), None, "it stands in this log already");
+        assert_eq!(restored(Phase::Stopped).takes(OWN, Some(&cursor(2)), &lineage), None);
+    }
+}
+
+#[test]
+fn a_lineage_goes_on_with_what_the_replica_knows_of_the_log_before() {
+    let log = |log: u8| LogId([log; 16]);
+    let (one, two) = (parted(1, 1, 10), parted(2, 2, 20));
+    assert_eq!(lineage(None, Some((log(1), &[two]))), []);
+    assert_eq!(lineage(Some(one), None), [one]);
+    assert_eq!(lineage(Some(two), Some((log(2), &[one]))), [two, one], "it stood in the log before");
+    let again = parted(1, 1, 9);
+    assert_eq!(
+        lineage(Some(again), Some((log(2), &[one]))),
+        [again],
+        "the same backup, or another of that log"
+    );
+    let aside = parted(2, 2, 15);
+    assert_eq!(lineage(Some(aside), Some((log(3), &[two, one]))), [aside, one]);
+    assert_eq!(lineage(Some(two), Some((log(7), &[one]))), [two], "nothing is known of what it went on from");
+    let many = vec![one; LINEAGE_MAX + 3];
+    assert_eq!(lineage(Some(two), Some((log(2), &many))).len(), LINEAGE_MAX);
 }
 
 #[test]
 fn epochs_of_a_restored_log_lie_above_all_that_the_log_before_may_have_opened() {
     let restored = restored(Phase::Stopped);
-    assert_eq!(restored.first_epoch(), 2 * EPOCHS_PER_LOG);
+    assert_eq!(restored.first_epoch(), 2 * EPOCHS_PER_LOG, "with a clock that stands at 1970");
     assert!(restored.lost(Revision(41)) && !restored.lost(Revision(40)));
+}
+
+#[test]
+fn a_backup_that_is_restored_twice_gives_no_epoch_twice() {
+    const BEGAN_S: u32 = 1_795_000_000;
+    let began_ms = u64::from(BEGAN_S) * 1_000;
+    let first_epoch = |time_ms| Restored { time_ms, ..restored(Phase::Stopped) }.first_epoch();
+    for at_ms in [began_ms, began_ms + 1, began_ms + 999] {
+        let first = first_epoch(at_ms);
+        assert_eq!(first, BEGAN_S + 1);
+        for seconds in [1, 60, 3_600] {
+            // A node opens the first one, and one more in each second but the last.
+            let last = first + seconds - 1;
+            assert!(last < first_epoch(at_ms + u64::from(seconds) * 1_000), "{at_ms} {seconds}");
+        }
+    }
+    assert_eq!(first_epoch(u64::MAX), u32::MAX);
 }
 
 #[test]

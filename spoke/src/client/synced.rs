@@ -7,7 +7,7 @@ use semantics::reason::{Class, Reason, Refusal};
 
 use super::Spoke;
 use crate::runtime::Progress;
-use crate::sync::Phase;
+use crate::sync::{Phase, Status};
 
 /// Failures in a row to reach any hub after which waiting ends.
 const FAILURES_MAX: u32 = 6;
@@ -19,9 +19,9 @@ impl Spoke {
     /// replica stands at or past where the hub's head was when this was called. Starts syncing if need be.
     ///
     /// # Errors
-    /// What keeps the replica from syncing; the last trouble when for `stalled_ms` no push was answered and no page
-    /// of a catch-up came. Where there was none the replica itself is looked at: `STORE_CORRUPT` when it is damaged,
-    /// else `DEADLINE_EXCEEDED`.
+    /// What keeps the replica from syncing. When for `stalled_ms` no push was answered and no page of a catch-up came:
+    /// why the hub lets mutations wait, if it has said so; else the last trouble. Where there was none the replica
+    /// itself is looked at: `STORE_CORRUPT` when it is damaged, else `DEADLINE_EXCEEDED`.
     pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
         let _round = self.handle.rounds().begin();
         let before = self.progress().borrow().clone();
@@ -35,7 +35,8 @@ impl Spoke {
             }
             let now = self.progress().borrow().status.clone();
             if now.moved == moved {
-                return Err(match now.last_refusal {
+                let told = stuck(now, stalled_ms);
+                return Err(match told {
                     Some(refusal) => refusal,
                     None => self.stalled(stalled_ms).await,
                 });
@@ -108,6 +109,15 @@ impl Spoke {
     }
 }
 
+/// Why nothing moves, where anybody has said so. What the hub says of the mutations that wait comes first: it says it
+/// in a session that stands.
+fn stuck(now: Status, stalled_ms: u64) -> Option<Refusal> {
+    let detail =
+        |waits: &Refusal| format!("not in sync, and nothing moved for {stalled_ms} ms: {}", waits.detail);
+    let waits = now.push_waits.map(|waits| Refusal::new(waits.reason, detail(&waits)));
+    waits.or(now.last_refusal)
+}
+
 /// Whether waiting longer is of no use, and why.
 fn ended(seen: &Progress, before: &Progress) -> Option<Refusal> {
     // What was so before the start that was just asked for says nothing yet.
@@ -138,8 +148,27 @@ mod tests {
     fn progress(failures: u32, turns: u64) -> Progress {
         let status = Sync::new(Config::default()).status();
         let last_refusal = Some(Refusal::new(Reason::Unreachable, "refused"));
-        let status = crate::sync::Status { failures, last_refusal, ..status };
+        let status = Status { failures, last_refusal, ..status };
         Progress { status, stopped: None, turns, statistics: Statistics::default() }
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_told_why_the_hub_lets_mutations_wait() {
+        let refusal = |reason, detail: &str| Some(Refusal::new(reason, detail));
+        let of = |push_waits: Option<Refusal>, last_refusal: Option<Refusal>| {
+            let status = Status { push_waits, last_refusal, ..Sync::new(Config::default()).status() };
+            stuck(status, 60)
+        };
+        let waits = || refusal(Reason::Overloaded, "the log recovers: D has not come back yet");
+        let lost = || refusal(Reason::Unreachable, "the connection was lost");
+        let told = of(waits(), lost()).unwrap();
+        assert_eq!(told.reason, Reason::Overloaded);
+        assert_eq!(
+            told.detail,
+            "not in sync, and nothing moved for 60 ms: the log recovers: D has not come back yet"
+        );
+        assert_eq!(of(None, lost()), lost());
+        assert_eq!(of(None, None), None);
     }
 
     #[test]

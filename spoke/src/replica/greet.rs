@@ -2,12 +2,14 @@
 
 use semantics::ids::{Revision, Writer};
 use semantics::reason::{Reason, Refusal};
+use semantics::recovery;
 use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
 use super::recover::recover;
-use super::store::MetaKey;
+use super::state::Lineage;
+use super::store::{MetaKey, ReplicaTxn};
 use super::{Replica, kept, state};
-use crate::error::{ReplicaError, refused};
+use crate::error::{ReplicaError, StoreError, refused};
 
 /// The hub's time is written down again when it differs by more than this, milliseconds.
 const HUB_TIME_SLACK_MS: u64 = 1_000;
@@ -17,6 +19,7 @@ const HEARD_SLACK_MS: u64 = semantics::clock::CLOCK_AHEAD_MS_MAX / 2;
 
 /// How the replica greets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Greeting {
     /// With this.
     Hello(Hello),
@@ -59,6 +62,7 @@ impl Replica {
             return Ok(Greeting::EpochNeeded);
         }
         let cursor = state::cursor(&mut *txn).await?;
+        let lineage = Lineage::of(state::lineage(&mut *txn).await?.as_ref(), cursor.as_ref());
         let resume = txn.meta_get(MetaKey::Resume).await?;
         if resume.is_none() && !txn.staging_page(None, 1).await?.is_empty() {
             txn.staging_clear().await?;
@@ -76,6 +80,7 @@ impl Replica {
             resume,
             credit_bytes,
             about: About::default(),
+            lineage,
         }))
     }
 
@@ -92,9 +97,14 @@ impl Replica {
         let mut condition = state::condition(&mut *txn).await?;
         let mut stream = state::stream(&mut *txn).await?;
         let cursor = state::cursor(&mut *txn).await?;
+        let lineage = state::lineage(&mut *txn).await?;
+        let before = Lineage::of(lineage.as_ref(), cursor.as_ref());
         let recovery = welcome.recovery.filter(|recovery| {
-            cursor.is_some_and(|cursor| cursor.log_id == recovery.predecessor)
-                && stream.writer == Some(welcome.writer)
+            let from = recovery.predecessor;
+            let is_asked = cursor.is_some_and(|cursor| cursor.log_id == from)
+                || before.iter().any(|before| before.predecessor == from);
+            let is_new = cursor.is_some_and(|cursor| cursor.log_id != welcome.log_id);
+            is_asked && is_new && stream.writer == Some(welcome.writer)
         });
         if let Some(recovery) = recovery {
             recover(&mut *txn, &mut stream, (welcome.writer, welcome.last_n), &recovery).await?;
@@ -123,6 +133,7 @@ impl Replica {
         };
         if matches!(taken, WelcomeTaken::Ready(_)) {
             kept::leave_behind(&mut *txn, welcome.log_id).await?;
+            note_lineage(&mut *txn, welcome, lineage).await?;
             kept::note(&mut *txn, welcome.backup_watermark, now_ms).await?;
         }
         let mut clock = state::clock(&mut *txn).await?;
@@ -173,6 +184,20 @@ impl Replica {
         state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         Ok(txn.commit().await?)
     }
+}
+
+/// Remembers which logs the hub's log went on from, when the replica comes to it.
+async fn note_lineage(
+    txn: &mut dyn ReplicaTxn,
+    welcome: &Welcome,
+    known: Option<Lineage>,
+) -> Result<(), StoreError> {
+    if known.as_ref().is_some_and(|known| known.log_id == welcome.log_id) {
+        return Ok(());
+    }
+    let known = known.as_ref().map(|known| (known.log_id, known.before.as_slice()));
+    let before = recovery::lineage(welcome.origin, known);
+    state::save(txn, MetaKey::Lineage, &Lineage { log_id: welcome.log_id, before }).await
 }
 
 fn ahead_ms(hub_time_ms: u64, now_ms: u64) -> i64 {

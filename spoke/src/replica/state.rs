@@ -4,6 +4,7 @@ use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::cursor::Cursor;
 use semantics::ids::{Digest, Domain, Key, LogId, NodeId, Revision, Writer};
 use semantics::reason::Refusal;
+use semantics::recovery::Recovery;
 use semantics::view::View;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,22 @@ pub struct Report {
     pub is_told: bool,
 }
 
+/// The logs that a log went on from, the nearest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lineage {
+    /// The log that last welcomed this replica.
+    pub(crate) log_id: LogId,
+    pub(crate) before: Vec<Recovery>,
+}
+
+impl Lineage {
+    /// What is known of the log in which a cursor stands.
+    pub(crate) fn of(known: Option<&Self>, cursor: Option<&Cursor>) -> Vec<Recovery> {
+        let of_it = known.zip(cursor).filter(|(known, cursor)| known.log_id == cursor.log_id);
+        of_it.map(|(known, _)| known.before.clone()).unwrap_or_default()
+    }
+}
+
 pub(crate) async fn load<T: DeserializeOwned>(
     txn: &mut dyn ReplicaTxn,
     key: MetaKey,
@@ -151,6 +168,10 @@ pub(crate) async fn backups(txn: &mut dyn ReplicaTxn) -> Result<Backups, StoreEr
 
 pub(crate) async fn report(txn: &mut dyn ReplicaTxn) -> Result<Option<Report>, StoreError> {
     load(txn, MetaKey::Report).await
+}
+
+pub(crate) async fn lineage(txn: &mut dyn ReplicaTxn) -> Result<Option<Lineage>, StoreError> {
+    load(txn, MetaKey::Lineage).await
 }
 
 pub(crate) async fn cursor(txn: &mut dyn ReplicaTxn) -> Result<Option<Cursor>, StoreError> {

@@ -52,6 +52,8 @@ pub enum MetaKey {
     Backups,
     /// What of the log before a restore was told to the hub.
     Report,
+    /// The logs that the replica's log went on from.
+    Lineage,
 }
 
 impl MetaKey {
@@ -68,6 +70,7 @@ impl MetaKey {
         Self::Kinds,
         Self::Backups,
         Self::Report,
+        Self::Lineage,
     ];
     /// Stable name, for stores.
     #[must_use]
@@ -84,6 +87,7 @@ impl MetaKey {
             Self::Kinds => "kinds",
             Self::Backups => "backups",
             Self::Report => "report",
+            Self::Lineage => "lineage",
         }
     }
 }
@@ -213,19 +217,28 @@ pub struct ChangesKept {
     pub last: u64,
 }
 
-/// The contract:
-/// - A transaction sees the state as of its begin and its own writes, and nothing of others meanwhile.
-/// - At most one write transaction is open at a time; `begin(Mode::Write)` waits for its turn. Readers do not wait.
-/// - After [`ReplicaTxn::commit`] has returned, all of the transaction's writes survive a crash and a power cut;
-///   a transaction dropped before leaves no trace. There is no state in between.
+/// The contract. Each sentence here and below names the case of the suite that holds it; a test looks whether it is
+/// there.
+/// - A transaction sees the state as of its begin and its own writes, and nothing of others meanwhile
+///   (`a_reader_sees_its_begin_and_does_not_wait_for_the_writer`).
+/// - At most one write transaction is open at a time: `begin` waits for its turn (`writers_take_turns`).
+/// - Readers do not wait (`a_reader_sees_its_begin_and_does_not_wait_for_the_writer`).
+/// - After [`ReplicaTxn::commit`] has returned, all of the transaction's writes survive a crash
+///   (`what_was_committed_is_there_after_a_kill`).
+/// - So they do a power cut (`a_log_cut_short_by_a_power_cut_is_read_up_to_its_last_whole_commit`).
+/// - A transaction dropped before leaves no trace (`a_dropped_transaction_leaves_no_trace`).
+/// - There is no state in between (`a_copy_of_file_and_log_taken_at_any_commit_holds_what_was_committed`).
+/// - Keys are any text, compared as bytes (`keys_are_any_text_in_the_order_of_their_bytes`).
 #[async_trait]
 pub trait ReplicaStore: Send + Sync + Debug {
-    /// Opens a transaction.
+    /// Opens a transaction (`writers_take_turns`).
     async fn begin(&self, mode: Mode) -> Result<Box<dyn ReplicaTxn>, StoreError>;
 
-    /// What is wrong with how the state lies on the disk, at most [`FINDINGS_MAX`] findings for a person to read; none
-    /// of a store that keeps nothing there. Reads everything once, changes nothing, and says nothing about whether the
-    /// state is the hub's. What is so damaged that it cannot even be looked at is [`StoreError::Corrupt`].
+    /// What is wrong with how the state lies on the disk, at most [`FINDINGS_MAX`] findings for a person to read, whether
+    /// or not the state is the hub's (`a_row_that_is_missing_from_an_index_is_found`). Nothing is wrong with a store that
+    /// keeps nothing there, or with a whole one, and looking changes nothing (`a_whole_store_has_nothing_wrong_with_it`).
+    /// What is so damaged that it cannot even be looked at is [`StoreError::Corrupt`]
+    /// (`a_damaged_page_is_an_error_and_no_empty_replica`).
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
@@ -234,107 +247,125 @@ pub trait ReplicaStore: Send + Sync + Debug {
 /// Most findings of one [`ReplicaStore::check`].
 pub const FINDINGS_MAX: usize = 10;
 
-/// Primitives inside one transaction. Lists that are passed in or asked for have at most [`ROWS_MAX`] elements
-/// (a longer `limit` is cut to it). Writing in a [`Mode::Read`] transaction is [`StoreError::Unavailable`].
+/// Primitives inside one transaction:
+/// - A list that is asked for has at most [`ROWS_MAX`] elements, and a longer `limit` is cut to it
+///   (`a_page_has_no_more_rows_than_asked_for_and_never_more_than_the_bound`).
+/// - Lists that are passed in have at most as many (`lists_of_the_longest_length_are_taken`).
+/// - Writing in a [`Mode::Read`] transaction is [`StoreError::Unavailable`]
+///   (`a_write_in_a_read_transaction_is_refused`).
 #[async_trait]
 pub trait ReplicaTxn: Send {
-    /// A single value.
+    /// A single value (`single_values_are_set_and_removed`).
     async fn meta_get(&mut self, key: MetaKey) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Sets or (with `None`) removes a single value.
+    /// Sets or (with `None`) removes a single value (`single_values_are_set_and_removed`).
     async fn meta_put(&mut self, key: MetaKey, value: Option<&[u8]>) -> Result<(), StoreError>;
 
-    /// Confirmed rows by key; absent ones are left out.
+    /// Confirmed rows by key; absent ones are left out (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn confirmed_get(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, ConfirmedRow>, StoreError>;
-    /// Inserts or replaces confirmed rows.
+    /// Inserts or replaces confirmed rows (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn confirmed_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError>;
-    /// Removes confirmed rows; absent ones are no error.
+    /// Removes confirmed rows; absent ones are no error (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError>;
-    /// Removes every confirmed row.
+    /// Removes every confirmed row (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
     async fn confirmed_clear(&mut self) -> Result<(), StoreError>;
-    /// Confirmed rows of a range in key order, tombstones included.
+    /// Confirmed rows of a range in key order, tombstones included
+    /// (`a_range_is_a_kind_a_prefix_and_a_start_and_no_pattern`).
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError>;
 
-    /// Pending records by key; absent ones are left out.
+    /// Pending records by key; absent ones are left out (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn pending_get(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, Record>, StoreError>;
-    /// Inserts or replaces pending records.
+    /// Inserts or replaces pending records (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn pending_put(&mut self, records: &[Record]) -> Result<(), StoreError>;
-    /// Removes pending records; absent ones are no error.
+    /// Removes pending records; absent ones are no error
+    /// (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn pending_delete(&mut self, keys: &[Key]) -> Result<(), StoreError>;
-    /// Pending records of a range in key order, tombstones included.
+    /// Pending records of a range in key order, tombstones included
+    /// (`a_range_is_a_kind_a_prefix_and_a_start_and_no_pattern`).
     async fn pending_page(&mut self, range: &Range, limit: usize) -> Result<Vec<Record>, StoreError>;
 
-    /// Inserts entries, or replaces those with the same mutation id.
+    /// Inserts entries, or replaces those with the same mutation id
+    /// (`the_outbox_totals_follow_what_is_put_replaced_and_removed`).
     async fn outbox_put(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
-    /// Removes entries; absent ones are no error.
+    /// Removes entries; absent ones are no error (`the_outbox_totals_follow_what_is_put_replaced_and_removed`).
     async fn outbox_remove(&mut self, ids: &[MutationId]) -> Result<(), StoreError>;
-    /// Entries by mutation id, in queue order; absent ones are left out.
+    /// Entries by mutation id, in queue order; absent ones are left out
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_get(&mut self, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError>;
-    /// All entries of one record, in queue order. The one list without a bound but the outbox's own.
+    /// All entries of one record, in queue order (`the_outbox_is_found_by_everything_it_is_asked_for`): the one list without a bound but the
+    /// outbox's own (`a_record_may_have_more_entries_than_a_page`).
     async fn outbox_of(&mut self, key: &Key) -> Result<Vec<Entry>, StoreError>;
-    /// Which of these records have entries.
+    /// Which of these records have entries (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_has(&mut self, keys: &[Key]) -> Result<Vec<Key>, StoreError>;
-    /// The last entry in queue order of each record that is not set aside.
+    /// The last entry in queue order of each record that is not set aside
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_last(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, Entry>, StoreError>;
-    /// Entries whose `after` is this one, in queue order.
+    /// Entries whose `after` is this one, in queue order (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_after(&mut self, id: MutationId) -> Result<Vec<Entry>, StoreError>;
-    /// Entries of a group, by index.
+    /// Entries of a group, by index (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_group(&mut self, group: GroupId) -> Result<Vec<Entry>, StoreError>;
-    /// Dotted, unanswered entries with a counter greater than `n`, in counter order.
+    /// Dotted, unanswered entries with a counter greater than `n`, in counter order
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_dotted(&mut self, after_n: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
-    /// Queued entries with an order greater than this, in queue order.
+    /// Queued entries with an order greater than this, in queue order
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_queued(
         &mut self,
         after_order: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError>;
-    /// Answered entries with a revision up to this one, in revision order.
+    /// Answered entries with a revision up to this one, in revision order
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_answered(&mut self, up_to: Revision, limit: usize) -> Result<Vec<Entry>, StoreError>;
-    /// Entries in any state with an order greater than this, in queue order.
+    /// Entries in any state with an order greater than this, in queue order
+    /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_page(&mut self, after_order: Option<u64>, limit: usize)
     -> Result<Vec<Entry>, StoreError>;
-    /// What the outbox holds.
+    /// What the outbox holds (`the_outbox_totals_follow_what_is_put_replaced_and_removed`).
     async fn outbox_totals(&mut self) -> Result<OutboxTotals, StoreError>;
 
-    /// Keeps entries that left the outbox, by their revisions.
+    /// Keeps entries that left the outbox, by their revisions (`kept_entries_page_and_go_by_revision`).
     async fn kept_put(&mut self, kept: &[Kept]) -> Result<(), StoreError>;
-    /// Kept entries after a revision, in revision order.
+    /// Kept entries after a revision, in revision order (`kept_entries_page_and_go_by_revision`).
     async fn kept_page(&mut self, after: Revision, limit: usize) -> Result<Vec<Kept>, StoreError>;
-    /// Removes kept entries up to a revision.
+    /// Removes kept entries up to a revision (`kept_entries_page_and_go_by_revision`).
     async fn kept_remove(&mut self, up_to: Revision) -> Result<(), StoreError>;
 
-    /// Inserts or replaces remnants.
+    /// Inserts or replaces remnants (`remnants_page_in_key_order_beside_the_confirmed_layer`).
     async fn remnants_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError>;
-    /// Remnants after this key, in key order.
+    /// Remnants after this key, in key order (`remnants_page_in_key_order_beside_the_confirmed_layer`).
     async fn remnants_page(
         &mut self,
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<ConfirmedRow>, StoreError>;
-    /// Removes every remnant.
+    /// Removes every remnant (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
     async fn remnants_clear(&mut self) -> Result<(), StoreError>;
 
-    /// Stages items; of several for one record the one with the greatest [`Staged::rank`] stays.
+    /// Stages items; of several for one record the one with the greatest [`Staged::rank`] stays
+    /// (`of_what_is_staged_for_a_record_the_highest_rank_stays`).
     async fn staging_put(&mut self, items: &[Staged]) -> Result<(), StoreError>;
-    /// Staged items after this key, in key order.
+    /// Staged items after this key, in key order (`keys_are_any_text_in_the_order_of_their_bytes`).
     async fn staging_page(&mut self, after: Option<&Key>, limit: usize) -> Result<Vec<Staged>, StoreError>;
-    /// Removes every staged item.
+    /// Removes every staged item (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
     async fn staging_clear(&mut self) -> Result<(), StoreError>;
 
-    /// Every cell's digest state.
+    /// Every cell's digest state (`cells_hold_their_state_until_it_is_removed`).
     async fn cells(&mut self) -> Result<BTreeMap<Cell, Vec<u8>>, StoreError>;
-    /// Sets a cell's digest state, or (with `None`) removes it.
+    /// Sets a cell's digest state, or (with `None`) removes it (`cells_hold_their_state_until_it_is_removed`).
     async fn cell_put(&mut self, cell: &Cell, state: Option<&[u8]>) -> Result<(), StoreError>;
-    /// Removes every cell's digest state.
+    /// Removes every cell's digest state (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
     async fn cells_clear(&mut self) -> Result<(), StoreError>;
 
-    /// Notes that what is visible of these records changed: each gets its position at the commit, once, in key
-    /// order. The oldest are forgotten, never one of the last [`CHANGES_KEPT`].
+    /// Notes that what is visible of these records changed: each gets its position at the commit, once, in key order
+    /// (`visible_changes_get_their_position_at_the_commit_once_each_in_key_order`). The oldest are
+    /// forgotten, never one of the last [`CHANGES_KEPT`] (`the_last_changes_are_kept_and_the_oldest_forgotten`).
     async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError>;
-    /// Committed changes after a position, in order.
+    /// Committed changes after a position, in order
+    /// (`visible_changes_get_their_position_at_the_commit_once_each_in_key_order`).
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError>;
-    /// Which committed changes are still there.
+    /// Which committed changes are still there (`the_last_changes_are_kept_and_the_oldest_forgotten`).
     async fn changes_kept(&mut self) -> Result<ChangesKept, StoreError>;
 
-    /// Makes the transaction's writes durable and visible, all at once.
+    /// Makes the transaction's writes durable and visible, all at once (`what_was_committed_is_there_after_a_kill`).
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }

@@ -94,6 +94,47 @@ async fn what_a_backup_lost_is_sent_again_under_its_dots() {
 }
 
 #[tokio::test]
+async fn what_a_backup_lost_that_is_restored_twice_is_sent_again_from_where_the_logs_part() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({"n": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let backup = hub.clone();
+    replica.note_pong(NOW, Some(hub.revision), NOW).await.unwrap();
+    replica.write(put("note", "a", json!({"n": 2})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let mut first = from_backup(&backup);
+    sync(&replica, &mut first).await;
+    let (origin, Greeting::Hello(hello)) =
+        (first.recovery.unwrap(), replica.prepare_hello(1_000_000).await.unwrap())
+    else {
+        panic!("it greets")
+    };
+    assert_eq!(hello.lineage, [origin], "it knows what its log went on from");
+    replica.write(put("note", "a", json!({"n": 3})), NOW).await.unwrap();
+    replica.write(put("note", "b", json!({})), NOW).await.unwrap();
+    sync(&replica, &mut first).await;
+    assert_eq!((first.revision, kept(&replica).await), (Revision(4), 3));
+    // The hub still recovers: a replica that is back already does not begin again.
+    greet(&replica, &mut first).await;
+    assert!(replica.status().await.unwrap().cursor.is_some());
+    assert_eq!(kept(&replica).await, 3);
+
+    // The same backup, which knows nothing of the log between.
+    let mut again = Hub { log_id: LogId([3; 16]), ..from_backup(&backup) };
+    replica.halt(&Refusal::new(Reason::LogForked, "another log")).await.unwrap();
+    sync(&replica, &mut again).await;
+    assert_eq!(again.revision, Revision(4), "each once");
+    let dots = |hub: &Hub| hub.records[&key("note", "b")].1.version.clone();
+    assert_eq!(dots(&again), dots(&first), "under the dot it had");
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"n": 3})));
+    let status = replica.status().await.unwrap();
+    assert_eq!((status.condition.stopped, status.outbox.entries), (None, 0));
+    assert_eq!(status.report.unwrap().predecessor, origin.predecessor);
+}
+
+#[tokio::test]
 async fn what_was_kept_under_an_epoch_of_before_is_set_aside_and_not_forgotten() {
     let (_, replica) = fresh().await;
     let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };

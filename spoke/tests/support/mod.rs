@@ -137,6 +137,7 @@ impl Hub {
             let differs = last_n == stream.last_n && last_n > 0 && digest != stream.last_digest;
             let is_returning = self.recovery.is_some_and(|recovery| {
                 hello.cursor.is_some_and(|cursor| cursor.log_id == recovery.predecessor)
+                    || hello.lineage.iter().any(|before| before.predecessor == recovery.predecessor)
             });
             if last_n < stream.answered_n && !is_returning {
                 return Err(Refusal::new(Reason::LogForked, "lost commits"));
@@ -163,6 +164,7 @@ impl Hub {
             limits,
             backup_watermark: self.backed_up,
             recovery: self.recovery,
+            origin: self.recovery,
         })
     }
 

@@ -127,4 +127,14 @@ impl ReplicaStore for TestStore {
             }
         }
     }
+
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Memory(store) => store.check().await,
+            Self::Sqlite(held) => {
+                let store = Arc::clone(&held.lock().unwrap().0);
+                store.check().await
+            }
+        }
+    }
 }

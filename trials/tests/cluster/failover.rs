@@ -78,3 +78,42 @@ fn finally_spokes_give_back_what_an_asynchronous_standby_lacked() {
     assert!(verdict.is_kept(), "{verdict:?}");
     assert_eq!(cluster.hubs[1].admin(&["recover", "--finish"]).json()["phase"], "finished");
 }
+
+#[test]
+fn eventually_all_go_on_after_a_synchronous_standby_was_gone() {
+    let folder = Folder::new("standby-gone");
+    let Some((primary, standby, url)) = pair(&folder) else { return };
+    primary.tell("wait");
+    let mut cluster = Cluster::start(&folder, &url, 3, true);
+    let before = log_id(&cluster.hubs[0]);
+    let ((told, took), writes) = cluster.under_load(|hubs, load| {
+        load.each_again(every, 1, now());
+        standby.tell("stop");
+        let gone = now();
+        for hub in hubs.iter() {
+            until("the gateway says that it is not ready", || {
+                (hub.admin(&["health"]).code != 0).then_some(())
+            });
+        }
+        let told = gone.elapsed();
+        standby.tell("start");
+        let back = now();
+        let took = load.each_again(every, 2, back);
+        for hub in hubs.iter() {
+            until("the gateway is ready again", || (hub.admin(&["health"]).code == 0).then_some(()));
+        }
+        (told, took)
+    });
+    println!(
+        "a synchronous standby was gone: {} writes, {} errors; no gateway was ready after {} ms; \
+         every spoke writes again {} ms after it was back",
+        writes.iter().map(Vec::len).sum::<usize>(),
+        errors(&writes).len(),
+        told.as_millis(),
+        took.as_millis()
+    );
+    assert_eq!(log_id(&cluster.hubs[0]), before, "the log goes on");
+    let verdict = cluster.judge(&writes);
+    println!("a synchronous standby was gone: {verdict}");
+    assert!(verdict.is_kept(), "{verdict:?}");
+}

@@ -190,6 +190,61 @@ fn survives(name: &str, first: Option<&str>, second: Option<&str>) {
 }
 
 #[test]
+fn a_hub_that_begins_again_from_one_backup_twice_gets_back_what_both_logs_had() {
+    let folder = Folder::new("recover-twice");
+    let mut scene = Scene::new(&folder, None);
+    put(&scene.spokes[0], "entity", "shared", &json!({"name": "Ada"}));
+    scene.write("before", 1);
+    scene.all_level();
+    scene.backup_meanwhile();
+    scene.write_after();
+    let mut log_ids = BTreeSet::from([status(&scene.spokes[0])["cursor"]["log_id"].to_string()]);
+    for round in ["first", "second"] {
+        scene.begin_again(None);
+        assert_eq!(scene.hub.admin(&["recover"]).json()["phase"], "recovering");
+        scene.declare();
+        scene.written.insert("offline".to_owned());
+        scene.all_level();
+        for spoke in &scene.spokes {
+            assert_eq!(ids(spoke), scene.written, "{round}: {}", spoke.name);
+            let shared = spoke.body("entity", "shared");
+            assert_eq!(
+                shared,
+                Some(json!({"name": "Ada", "laptop": 1, "desktop": 1, "again": 1})),
+                "{round}"
+            );
+            let made = json!({"made_by": "tablet", "laptop": true, "desktop": true, "again": true});
+            assert_eq!(spoke.body("entity", "new"), Some(made), "{round}");
+            assert_eq!(status(spoke)["outbox"]["entries"], 0, "{round}");
+        }
+        let conflicts = scene.hub.admin(&["conflict", "list"]).json();
+        assert_eq!(conflicts["conflicts"], json!([]), "{round}: causes came before effects");
+        assert!(log_ids.insert(status(&scene.spokes[0])["cursor"]["log_id"].to_string()), "{log_ids:?}");
+        // Of the log that went on, and in no backup.
+        scene.write(round, 2);
+        let [laptop, _, tablet] = &scene.spokes;
+        tablet.ok(&["sync"]);
+        for (spoke, value) in [(tablet, round), (laptop, "last")] {
+            spoke.ok(&["sync"]);
+            spoke.ok(&[
+                "patch",
+                "entity",
+                "shared",
+                &json!({"again": value}).to_string(),
+                "--wait",
+                "durable",
+            ]);
+            spoke.ok(&["patch", "entity", "shared", &json!({"again": 1}).to_string(), "--wait", "durable"]);
+        }
+        scene.all_level();
+    }
+    let done = scene.hub.admin(&["recover", "--finish"]).json();
+    assert_eq!((&done["phase"], &done["only_state"]), (&json!("finished"), &json!([])), "{done}");
+    acknowledged(&scene.spokes[1], "goes on");
+    scene.all_level();
+}
+
+#[test]
 fn a_hub_that_begins_again_from_a_backup_gets_back_what_its_spokes_were_told() {
     survives("recover", None, None);
 }

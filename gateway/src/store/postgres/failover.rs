@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use semantics::ids::{LogId, TenantId};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
+use super::commits::Commits;
 use super::primary::{ASK_MS_MAX, Servers, Standing, standing};
 use super::{PostgresStore, error};
 use crate::store::relational::{Connection as _, plain};
@@ -73,7 +74,7 @@ impl PostgresStore {
         now_ms: u64,
         log_id: impl FnMut() -> LogId + Send,
     ) -> Result<Vec<(TenantId, LogId)>, StoreError> {
-        let options = self.pool.connect_options();
+        let options = self.writing.connect_options();
         let unbounded =
             [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
         let mut connection = PgConnection::connect_with(&(*options).clone().options(unbounded))
@@ -83,8 +84,13 @@ impl PostgresStore {
         drop(connection.close().await);
         let ended = CancellationToken::new();
         let guard = Arc::new(ended.clone().drop_guard());
-        let looking =
-            Looking { servers: self.servers.clone(), at: (*options).clone(), standing: self.standing };
+        let looking = Looking {
+            servers: self.servers.clone(),
+            at: (*options).clone(),
+            standing: self.standing,
+            writing: self.writing.clone(),
+            commits: self.commits.clone(),
+        };
         tokio::spawn(looking.run(self.moved.clone(), ended));
         self.watch = Some(Watch(guard));
         Ok(renewed)
@@ -143,6 +149,8 @@ struct Looking {
     servers: Servers,
     at: PgConnectOptions,
     standing: Standing,
+    writing: PgPool,
+    commits: Commits,
 }
 
 impl Looking {
@@ -167,7 +175,7 @@ impl Looking {
         if let Some(standing) = self.ask(connection).await {
             if standing.line == self.standing.line && standing.is_synchronous != self.standing.is_synchronous
             {
-                self.remember(connection, standing).await;
+                self.remember(standing).await;
             }
             return standing.line != self.standing.line;
         }
@@ -202,12 +210,17 @@ impl Looking {
     }
 
     /// Whether commits wait for a standby has changed: the database remembers it for whoever opens it next.
-    async fn remember(&mut self, connection: &mut Option<PgConnection>, standing: Standing) {
-        let Some(connection) = connection else { return };
-        let marked = async {
-            let (_, version) = mark(connection).await?;
-            put_mark(connection, standing, version).await
-        };
+    /// This commit too may wait for a standby that is not there: while one does, another is not begun.
+    async fn remember(&mut self, standing: Standing) {
+        if self.commits.is_behind(ASK_MS_MAX) {
+            return;
+        }
+        let writing = self.writing.clone();
+        let marked = self.commits.run(async move {
+            let mut connection = writing.acquire().await.map_err(|error| error::of(&error))?;
+            let (_, version) = mark(&mut connection).await?;
+            put_mark(&mut connection, standing, version).await
+        });
         match tokio::time::timeout(Duration::from_millis(ASK_MS_MAX), marked).await {
             // Where another gateway was first, the next look finds what is to be done.
             Ok(Ok(_)) => self.standing = standing,

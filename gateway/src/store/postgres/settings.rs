@@ -37,10 +37,11 @@ const ONE: &str = "select current_setting($1)";
 const ITS_BYTES: &str = "select pg_database_size(current_database())::text";
 
 /// What the server says of itself, and how much of it this hub uses.
-pub(super) async fn told(pool: &PgPool) -> Result<BTreeMap<&'static str, String>, StoreError> {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    let in_use = pool.size().saturating_sub(idle);
-    let mut connection = pool.acquire().await.map_err(|error| error::of(&error))?;
+pub(super) async fn told(pools: &[&PgPool; 2]) -> Result<BTreeMap<&'static str, String>, StoreError> {
+    let idle = |pool: &PgPool| u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    let in_use: u32 = pools.iter().map(|pool| pool.size().saturating_sub(idle(pool))).sum();
+    let [reading, _] = pools;
+    let mut connection = reading.acquire().await.map_err(|error| error::of(&error))?;
     let mut told = BTreeMap::from([("engine", "postgresql".to_owned())]);
     for (name, sql) in [("version", ITS_VERSION), ("database_bytes", ITS_BYTES)] {
         let value: String =
