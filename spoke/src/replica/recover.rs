@@ -48,8 +48,7 @@ pub(super) async fn recover(
     .await?;
     let lost = kept::take_all(txn).await?;
     let lost = lost.into_iter().filter(|kept| kept.revision > recovery.revision);
-    let lost: Vec<Entry> =
-        lost.filter_map(|kept| lost_entry(kept.entry, (writer, last_n), recovery)).collect();
+    let lost: Vec<Entry> = lost.map(|kept| lost_entry(kept.entry, (writer, last_n), recovery)).collect();
     for lost in lost.chunks(ROWS_MAX) {
         txn.outbox_put(lost).await?;
     }
@@ -61,22 +60,20 @@ pub(super) async fn recover(
     forget_position(txn).await
 }
 
-/// What is to become of a kept entry that the log lost; `None` = the log has answered its counter.
-fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Recovery) -> Option<Entry> {
+/// What is to become of a kept entry that the log lost. Where the log has consumed its counter all the same, a copy of
+/// the replica was there first: with this mutation, or with another one of its own.
+fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Recovery) -> Entry {
     let dot = entry.mutation.dot;
-    if dot.writer != writer {
-        return Some(sent_before(entry));
-    }
-    if dot.n <= last_n {
-        return None;
+    if dot.writer != writer || dot.n <= last_n {
+        return sent_before(entry);
     }
     entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
     again(&mut entry, last_n, recovery);
-    Some(entry)
+    entry
 }
 
-/// What was sent under an epoch that is no longer the replica's own: a copy of the replica may send it again under the
-/// dot it had, and the hub would take both. A person looks at it.
+/// What was sent under an epoch that is no longer the replica's own, or under a counter that a copy of it has used: a
+/// copy may send it again under the dot it had, or has, and the hub would take both. A person looks at it.
 pub(super) fn sent_before(mut entry: Entry) -> Entry {
     let detail = format!(
         "it was sent under epoch {} and is not in the log that went on from a backup, unless another copy of this \

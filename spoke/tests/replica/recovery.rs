@@ -161,6 +161,34 @@ async fn what_was_kept_under_an_epoch_of_before_is_set_aside_and_not_forgotten()
     assert!(restored.records.contains_key(&key("note", "a")));
 }
 
+#[tokio::test]
+async fn what_was_kept_under_counters_that_a_copy_has_used_since_is_set_aside_by_a_recovery() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    let backup = hub.clone();
+    for id in ["a", "b", "c"] {
+        replica.write(put("note", id, json!({})), NOW).await.unwrap();
+        sync(&replica, &mut hub).await;
+    }
+    assert_eq!(kept(&replica).await, 3);
+    // A copy came back first and used two of the counters.
+    let mut restored = from_backup(&backup);
+    for stream in restored.streams.values_mut() {
+        *stream = (2, Some(Digest([7; 32])));
+    }
+    sync(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, ["set_aside", "set_aside"]);
+    assert!(restored.records.contains_key(&key("note", "c")), "what nobody has sent goes again");
+    for entry in replica.outbox(None, 10).await.unwrap() {
+        replica.outbox_retry(entry.id(), NOW).await.unwrap();
+    }
+    sync(&replica, &mut restored).await;
+    for id in ["a", "b", "c"] {
+        assert!(restored.records.contains_key(&key("note", id)), "{id}");
+    }
+}
+
 /// A replica that keeps what it wrote before its present epoch, and the hub as a backup has it: without that.
 async fn kept_from_an_epoch_before() -> (Replica, Hub) {
     let (_, replica) = fresh().await;
