@@ -172,6 +172,7 @@ macro_rules! hub_tests {
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,
                     retention_keeps_the_newest_revisions,
+                    a_page_of_a_history_is_bounded_in_bytes_and_the_next_begins_where_it_ended,
                     pruning_keeps_what_stands,
                     what_lies_below_the_horizon_is_absent_pruned_or_not,
                     a_silent_epoch_is_closed,

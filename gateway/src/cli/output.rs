@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 
 use super::Format;
 
+/// Characters at which a cell of a table is cut, except in columns that name things.
+const CELL_CHARS_MAX: usize = 120;
+/// Columns that are never cut: people copy them into the next command. What stands there is short by its own bound.
+const NAMING_COLUMNS: [&str; 5] = ["id", "name", "kind", "record", "conflict"];
+
 /// Prints answers and errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Printer {
@@ -52,7 +57,7 @@ impl Printer {
         }
         let cells: Vec<Vec<String>> = rows
             .iter()
-            .map(|row| columns.iter().map(|column| row.get(column).map_or(String::new(), plain)).collect())
+            .map(|row| columns.iter().map(|column| cell(column, row.get(column))).collect())
             .collect();
         let width = |at: usize, title: &str| {
             let longest = cells.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
@@ -108,6 +113,15 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// A value as a table shows it; JSON shows it whole.
+fn cell(column: &str, value: Option<&Value>) -> String {
+    let text = value.map_or(String::new(), plain);
+    if NAMING_COLUMNS.contains(&column) || text.chars().count() <= CELL_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
+}
+
 fn print(line: &str) {
     // A reader that has gone away, as `head` does, wants no more.
     drop(writeln!(std::io::stdout(), "{line}"));
@@ -132,5 +146,15 @@ mod tests {
         assert_eq!(plain(&json!("x\n1  operator/hub/first\u{1b}[2J")), r"x\n1  operator/hub/first\u{1b}[2J");
         assert_eq!(plain(&json!({"t": "\u{9b}1m"})), r#"{"t":"\u{9b}1m"}"#);
         assert_eq!(plain(&Value::Null), "");
+    }
+
+    #[test]
+    fn what_a_row_holds_is_cut_and_what_names_it_is_not() {
+        let long = json!("x".repeat(70_000));
+        let cut = cell("body", Some(&long));
+        assert_eq!((cut.chars().count(), cut.chars().last()), (CELL_CHARS_MAX, Some('…')));
+        assert_eq!(cell("id", Some(&json!("x".repeat(512)))).len(), 512);
+        assert_eq!(cell("body", Some(&json!({"t": 1}))), r#"{"t":1}"#);
+        assert_eq!(cell("body", None), "");
     }
 }

@@ -20,6 +20,15 @@ pub const LIST_ROWS_MAX: usize = 1_000;
 /// Weight at which a listing stops, bytes.
 pub const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// A page of a record's history.
+#[derive(Debug)]
+pub struct History {
+    /// Rows of the log, newest first.
+    pub rows: Vec<LogRow>,
+    /// The revision at which the next page begins; none = what is kept ends here, as far as is known.
+    pub next: Option<Revision>,
+}
+
 impl Hub {
     /// A live record or tombstone.
     ///
@@ -40,29 +49,36 @@ impl Hub {
         Ok(self.store().pointer_page(tenant, &query).await?)
     }
 
-    /// What is kept of a record's history, newest first, at most [`HISTORY_ROWS_MAX`] rows below `before`.
+    /// What is kept of a record's history, newest first, from its newest row or the one at `from`: at most `max` and
+    /// [`HISTORY_ROWS_MAX`] rows, and as many as weigh [`LIST_BYTES_MAX`] together, one at least.
     ///
     /// # Errors
-    /// NOT_FOUND; store errors.
+    /// NOT_FOUND; BAD_TOKEN where the row at `from` is another record's; store errors.
     pub async fn history(
         &self,
         tenant: &TenantId,
         key: &Key,
-        before: Option<Revision>,
+        from: Option<Revision>,
         max: usize,
-    ) -> Result<Vec<LogRow>, HubError> {
+    ) -> Result<History, HubError> {
         let current = self.record(tenant, key).await?;
         let current = current.ok_or_else(|| HubError::new(Reason::NotFound, format!("no record {key}")))?;
-        let mut at = current.pointer.revision;
-        let mut rows = Vec::new();
-        while at != Revision::ZERO && rows.len() < max.min(HISTORY_ROWS_MAX) {
-            let Some(row) = self.store().rows(tenant, &BTreeSet::from([at])).await?.pop() else { break };
-            at = row.previous;
-            if before.is_none_or(|before| row.revision < before) {
-                rows.push(row);
+        let mut next = Some(from.unwrap_or(current.pointer.revision));
+        let (mut rows, mut bytes): (Vec<LogRow>, usize) = (Vec::new(), 0);
+        while let Some(at) = next.filter(|_| rows.len() < max.min(HISTORY_ROWS_MAX)) {
+            let row = self.store().rows(tenant, &BTreeSet::from([at])).await?.pop();
+            let Some(row) = row else { return Ok(History { rows, next: None }) };
+            if row.record.key != *key {
+                return Err(HubError::new(Reason::BadToken, "the page begins at another record's row"));
             }
+            bytes = bytes.saturating_add(weight(&row));
+            if bytes > LIST_BYTES_MAX && !rows.is_empty() {
+                break;
+            }
+            next = Some(row.previous).filter(|previous| *previous != Revision::ZERO);
+            rows.push(row);
         }
-        Ok(rows)
+        Ok(History { rows, next })
     }
 
     /// Digest of a node's view as of the head.
@@ -115,4 +131,9 @@ impl Hub {
         let Some(key) = view_key(who.node) else { return Ok(View::default()) };
         Ok(control_body(self.control(&who.tenant, &key).await?.as_ref()).unwrap_or_default())
     }
+}
+
+/// What a row takes where it is told with its mutation.
+fn weight(row: &LogRow) -> usize {
+    row.record.weight() + row.mutation.as_ref().map_or(0, |mutation| mutation.op.bytes())
 }

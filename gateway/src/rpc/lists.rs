@@ -179,16 +179,11 @@ async fn history_page(
 ) -> Result<(Vec<LogRow>, String), HubError> {
     let size = size(page_size)?;
     let scope = ["history", tenant.as_str(), key.kind.as_str(), key.id.as_str()];
-    let before = match text_position(&scope, page_token)? {
+    let from = match text_position(&scope, page_token)? {
         Some(text) => Some(Revision(text.parse().map_err(|e| malformed("page_token", &e))?)),
         None => None,
     };
-    let rows = hub.history(tenant, key, before, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if last.previous != Revision::ZERO && rows.len() == size => {
-            token(&scope, last.revision.to_string().as_bytes())
-        }
-        _ => String::new(),
-    };
-    Ok((rows, next_page_token))
+    let page = hub.history(tenant, key, from, size).await?;
+    let next_page_token = page.next.map(|next| token(&scope, next.to_string().as_bytes()));
+    Ok((page.rows, next_page_token.unwrap_or_default()))
 }

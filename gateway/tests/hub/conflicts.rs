@@ -221,7 +221,7 @@ async fn storm(world: &World, edits: usize, wins: bool) {
     assert_eq!(held(world).await, named(&conflict), "holds do not grow");
     world.check().await;
     let conflict_key = key("conflict", world.current(&subject).await.unwrap().pointer.open[0].id.as_str());
-    let versions = world.hub.history(&world.tenant, &conflict_key, None, 1_000).await.unwrap();
+    let versions = world.hub.history(&world.tenant, &conflict_key, None, 1_000).await.unwrap().rows;
     assert!(versions.len() <= edits.div_ceil(250));
     // A round looks through a bounded part of the log.
     for _ in 0..=edits / 1_000 + 1 {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gateway::hub::Retention;
+use gateway::hub::query::LIST_BYTES_MAX;
 use semantics::cursor::Cursor;
 use semantics::envelope::Op;
 use semantics::ids::{CommitNumber, Revision, Writer};
@@ -61,8 +62,35 @@ pub async fn retention_keeps_the_newest_revisions(engine: &Engine) {
     world.maintain().await;
     let head = world.store.head(&world.tenant).await.unwrap();
     assert_eq!(head.horizon.0, head.revision.0 - 8);
-    let kept = world.hub.history(&world.tenant, &note("a"), None, 100).await.unwrap();
+    let kept = world.hub.history(&world.tenant, &note("a"), None, 100).await.unwrap().rows;
     assert_eq!(kept.len(), 9, "the version that stood at the horizon, and those after it");
+}
+
+pub async fn a_page_of_a_history_is_bounded_in_bytes_and_the_next_begins_where_it_ended(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("one", "default").await;
+    let large = "x".repeat(250 * 1024);
+    for n in 0..12 {
+        author.put(&note("a"), &format!(r#"{{"t":"{large}","v":{n}}}"#)).await;
+    }
+    author.put(&note("b"), "{}").await;
+    let (mut from, mut told, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let page = world.hub.history(&world.tenant, &note("a"), from, 1_000).await.unwrap();
+        let bytes: usize = page.rows.iter().map(|row| row.record.body().map_or(0, <[u8]>::len)).sum();
+        assert!(2 * bytes <= LIST_BYTES_MAX, "each body comes with its mutation's: {bytes}");
+        told.extend(page.rows.into_iter().map(|row| row.revision));
+        pages += 1;
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!((told.len(), pages), (12, 3));
+    assert!(told.is_sorted_by(|newer, older| newer > older), "{told:?}");
+    let others = world.current(&note("b")).await.unwrap().pointer.revision;
+    let wrong = world.hub.history(&world.tenant, &note("a"), Some(others), 10).await.unwrap_err();
+    assert_eq!(wrong.reason(), Reason::BadToken);
 }
 
 pub async fn pruning_keeps_what_stands(engine: &Engine) {

@@ -338,6 +338,28 @@ async fn an_operator_is_found_by_its_id_in_both_logs() {
 }
 
 #[tokio::test]
+async fn who_is_asked_about_is_everybody_the_word_may_mean() {
+    let world = World::new().await;
+    let node = world.node("laptop").await;
+    let declaration = br#"{"name":"lamp","policy":"fields"}"#.to_vec();
+    let request = v1::ApplyKindRequest { tenant: "acme".to_owned(), declaration };
+    world.admin().apply_kind(world.by_operator(request)).await.unwrap();
+    let nodes = changes_by(&world, "node/").await;
+    assert!(!nodes.is_empty() && nodes.iter().all(|change| change.author == node.id), "{nodes:?}");
+    let applied = |change: &v1::ChangeEntry| change.kind.as_deref() == Some("kind");
+    for beginning in ["operator/", "operator/hub/"] {
+        let operators = changes_by(&world, beginning).await;
+        assert!(operators.iter().any(applied), "{beginning}: {operators:?}");
+        assert!(operators.iter().all(|change| change.author != node.id), "{beginning}: {operators:?}");
+        assert!(!access_of(&world, beginning).await.unwrap().is_empty());
+    }
+    assert_eq!(changes_by(&world, "operator/acme/").await, []);
+    for nobody in ["operator/laptop", "node/hub/first", "node/nobody"] {
+        assert_eq!(reason(access_of(&world, nobody).await), Reason::NotFound, "{nobody}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_that_is_asked_for_too_large_is_cut_to_the_largest() {
     let world = World::new().await;
     let node = world.node("laptop").await;
