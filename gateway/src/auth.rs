@@ -15,6 +15,7 @@ mod files;
 mod join;
 mod keys;
 pub mod layer;
+mod offline;
 mod operators;
 pub mod rights;
 mod rotation;
@@ -26,9 +27,10 @@ mod verifier;
 
 pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S, RETIRED_KEY_LIFE_S, TAKE_UP_S};
 pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
-pub(crate) use self::facts::CA;
+pub(crate) use self::facts::{CA, restored as restored_fact};
 pub use self::join::JOIN_CONTEXT;
-pub use self::keys::{CA_FILE, KEYS_FOLDER, Rotated, ca_key_digest, rotate_token_key};
+pub use self::keys::{CA_FILE, KEYS_FOLDER, Rotated, ca_key_digest, rotate_token_key, token_kid};
+pub use self::offline::{KnownKey, known_token_keys, retire_token_key};
 pub use self::operators::{
     FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
     OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
@@ -87,8 +89,8 @@ impl Trust {
     /// credential. Doing it again, or in two processes at once, changes nothing.
     ///
     /// # Errors
-    /// ALREADY_EXISTS when the store belongs to a hub with other keys; STORE_UNSAFE for a folder that cannot be
-    /// written; STORE_CORRUPT for a key that does not read; store errors.
+    /// ALREADY_EXISTS when the store belongs to a hub with other keys; PERMISSION_DENIED for a key that another user
+    /// owns; STORE_UNSAFE for a folder that cannot be written; STORE_CORRUPT for a key that does not read; store errors.
     pub async fn open(hub: Arc<Hub>, dir: &Path, transport: Transport) -> Result<Self, HubError> {
         let tenant = hub_tenant()?;
         hub.create_tenant(&tenant).await?;
@@ -99,10 +101,11 @@ impl Trust {
             let detail = "another gateway has just made this store its own, with another CA";
             return Err(HubError::new(Reason::AlreadyExists, detail));
         }
-        facts::add_token_key(hub.store(), &keys.token.kid, &keys.token.public).await?;
+        let token = rotation::at_start(&hub, dir, keys.token).await?;
+        facts::add_token_key(hub.store(), &token.kid, &token.public).await?;
         open_operator(&hub, dir).await?;
         let verifier = Arc::new(Verifier::open(Arc::clone(&hub), issuer.clone()).await?);
-        let (ca, token_key) = (Arc::new(keys.ca), Arc::new(ArcSwap::from_pointee(keys.token)));
+        let (ca, token_key) = (Arc::new(keys.ca), Arc::new(ArcSwap::from_pointee(token)));
         Ok(Self { hub, issuer, ca, dir: dir.to_owned(), token_key, verifier, transport })
     }
 

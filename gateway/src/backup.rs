@@ -80,7 +80,7 @@ pub struct TenantHead {
 }
 
 /// Where the settings say that the store is.
-fn origin(config: &Config) -> Result<Origin<'_>, HubError> {
+pub(crate) fn origin(config: &Config) -> Result<Origin<'_>, HubError> {
     match &config.store {
         StoreAt::Memory => {
             Err(HubError::new(Reason::StoreUnsafe, "a store in memory has nothing that could be backed up"))

@@ -14,6 +14,7 @@ mod client;
 mod consensus;
 mod doctor;
 mod health;
+mod keys;
 mod operate;
 mod output;
 mod process;
@@ -75,9 +76,9 @@ enum Command {
         #[arg(long, env = "HUBWARD_CONFIG")]
         config: Option<PathBuf>,
     },
-    /// The keys in the data folder.
+    /// The keys of access tokens: in the data folder, and what the store knows of them.
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(keys::KeysCommand),
     /// Backups of the store.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -118,13 +119,6 @@ enum Command {
     /// Who did what, and when.
     #[command(subcommand)]
     Audit(operate::audit::AuditCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Makes another key for access tokens. The hub signs with it within a minute; tokens of the key before are taken
-    /// until they have ended, and then it is gone.
-    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -234,7 +228,7 @@ impl Cli {
         match self.command {
             Command::Serve { given, config } => process::serve(given, config, self.data).await,
             Command::Migrate { given, config } => process::migrate(given, config, self.data, printer).await,
-            Command::Keys(KeysCommand::Rotate) => process::rotate_keys(&self.data, printer),
+            Command::Keys(command) => command.run(self.data, printer).await,
             Command::Backup(command) => command.run(self.data, printer).await,
             Command::Restore { folder, replace, given, config } => {
                 backup::restore(&folder, replace, (given, config), self.data, printer).await

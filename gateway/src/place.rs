@@ -1,7 +1,7 @@
 //! What a hub leaves in its data folder for the commands that come after it: where it listens.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -55,6 +55,9 @@ fn unwritten(path: &Path, error: &std::io::Error) -> HubError {
     HubError::new(Reason::StoreUnavailable, format!("cannot write {}: {error}", path.display()))
 }
 
+/// Bits of a folder's mode that let others than its owner write to it.
+const SHARED: u32 = 0o022;
+
 /// Makes the data folder, readable by its owner only.
 ///
 /// # Errors
@@ -65,15 +68,34 @@ pub fn make_folder(path: &Path) -> Result<(), HubError> {
     made.map_err(|e| unwritten(path, &e))
 }
 
-/// Makes an empty file that only its owner may read, where there is none. SQLite gives the files that it makes beside
-/// a database the database's own mode.
+/// Makes an empty file that only the owner of its folder may read, where there is none. SQLite gives the files that it makes beside
+/// a database the database's own mode and owner.
 ///
 /// # Errors
 /// STORE_UNAVAILABLE when it cannot be made.
 pub fn make_private(path: &Path) -> Result<(), HubError> {
     use std::os::unix::fs::OpenOptionsExt;
     let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map(drop).map_err(|e| unwritten(path, &e))
+    made.and_then(|file| give(&file, path)).map_err(|e| unwritten(path, &e))
+}
+
+/// Gives a file to the owner of the folder it lies in, where that is another than who made it: what root makes beside a
+/// hub that runs as another user, that hub can read. Who is neither root nor the owner may not; a folder that others
+/// may write to by intention is no such folder, and who writes there keeps what it made.
+///
+/// # Errors
+/// What the system refuses.
+pub(crate) fn give(file: &fs::File, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let folder = fs::metadata(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    if file.metadata()?.uid() == folder.uid() {
+        return Ok(());
+    }
+    match fchown(file, Some(folder.uid()), Some(folder.gid())) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && folder.mode() & SHARED != 0 => Ok(()),
+        done => done,
+    }
 }
 
 /// Writes down where the hub listens, and says on stdout, as one JSON line, that it is ready.
@@ -131,6 +153,24 @@ mod tests {
             let mode = fs::metadata(folder.join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{file} has mode {mode:o}");
         }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
+    fn a_file_that_root_makes_belongs_to_the_owner_of_its_folder() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let folder = std::env::temp_dir().join(format!("hubward-given-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        if fs::metadata(&folder).unwrap().uid() == 0 {
+            chown(&folder, Some(7_420), Some(7_420)).unwrap();
+        } else {
+            eprintln!("SKIPPED in part: only root can make files for another user");
+        }
+        let (owner, path) = (fs::metadata(&folder).unwrap(), folder.join("file"));
+        make_private(&path).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o777), (owner.uid(), 0o600));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

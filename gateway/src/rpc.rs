@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
@@ -11,6 +12,7 @@ pub mod audit;
 mod conflicts;
 pub mod examine;
 pub mod inflow;
+pub mod issues;
 pub mod keeper;
 pub mod layers;
 pub mod link;
@@ -18,6 +20,7 @@ mod lists;
 pub mod node;
 mod nodes;
 pub mod operators;
+pub mod outflow;
 pub mod paging;
 mod policies;
 pub mod queue;
@@ -34,7 +37,7 @@ use crate::auth::Caller;
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Principal};
 use crate::telemetry::Metrics;
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 
 /// Most sessions and pulls open at once on one gateway.
 pub const SESSIONS_MAX: usize = 10_000;
@@ -58,8 +61,10 @@ pub struct Gate {
     pub access: AccessLog,
     /// The tasks of the tenants that have sessions here.
     pub keepers: Keepers,
-    /// A session whose messages nobody reads is cut after this, milliseconds.
+    /// A session, or the connection of a call, whose messages nobody reads is cut after this, milliseconds.
     pub unread_ms_max: u64,
+    /// Why the key of access tokens was not looked at the last time; `None` = it was.
+    pub key_failed: ArcSwapOption<Refusal>,
     seats: Seats,
 }
 
@@ -73,7 +78,20 @@ impl Gate {
         tasks.spawn(keepers.clone().maintain(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
-        Arc::new(Self { hub, metrics, access, tasks, leaving, draining, keepers, unread_ms_max, seats })
+        let key_failed = ArcSwapOption::empty();
+        let gate = Self {
+            hub,
+            metrics,
+            access,
+            tasks,
+            leaving,
+            draining,
+            keepers,
+            unread_ms_max,
+            key_failed,
+            seats,
+        };
+        Arc::new(gate)
     }
 
     /// Refuses what comes while the gateway shuts down.

@@ -40,10 +40,12 @@ use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
 use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
+use crate::rpc::issues::Issues;
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::link::UNREAD_MS_MAX;
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
+use crate::rpc::outflow::{self, Outflow};
 use crate::rpc::sync::SyncHandler;
 use crate::rpc::{Gate, status};
 use crate::store::Store;
@@ -98,7 +100,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Cuts a session whose messages nobody reads after another time than [`UNREAD_MS_MAX`], milliseconds.
+    /// Cuts a session, or the connection of a call, whose messages nobody reads after another time than [`UNREAD_MS_MAX`], milliseconds.
     #[must_use]
     pub fn cutting_unread_after(self, unread_ms_max: u64) -> Self {
         Self { unread_ms_max, ..self }
@@ -201,6 +203,8 @@ pub struct Running {
     pub at: Listening,
     /// What its services share.
     pub gate: Arc<Gate>,
+    /// The answers that wait to be read by spokes, and by operators.
+    pub untaken: [Outflow; 2],
     engine: Engine,
     drain_lead: Duration,
     health: HealthReporter,
@@ -279,18 +283,21 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let gate = Gate::new(hub, metrics.clone(), unread_ms_max);
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
     let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX).noting(gate.access.clone());
+    let untaken = [Outflow::default(), Outflow::default()];
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
-    let spoke_routes = layers.clone().around(with_rights(spoke_routes, &trust)).layer(from_fn(in_use));
+    let spoke_routes =
+        layers.clone().around(with_rights(spoke_routes, &gate, &trust, &untaken[0])).layer(from_fn(in_use));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
+    let operator =
+        OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust), issues: Issues::default() };
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let examine = ExamineServiceServer::new(ExamineHandler(Arc::clone(&gate)))
         .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
-    let admin = with_rights(admin.into_axum_router(), &trust);
+    let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
     let operator_routes =
         layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
     let rooms = (
@@ -309,13 +316,19 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let spokes = serve(spokes, spoke_routes, false);
     let operators = serve(operators, operator_routes, true);
     let drain_lead = config.drain_lead;
-    Ok(Running { at, gate, engine, drain_lead, health, spokes, operators })
+    Ok(Running { at, gate, untaken, engine, drain_lead, health, spokes, operators })
 }
 
-/// Looks who is calling, and then how much of the call is held until it is whole.
-fn with_rights(routes: axum::Router, trust: &Trust) -> axum::Router {
-    let bound = from_fn_with_state(Inflow::default(), inflow::bound);
-    routes.layer(bound).layer(AuthLayer::new(trust.verifier(), status::of, status::note_caller))
+/// Looks who is calling, and then how much of the call is held until it is whole, and of its answer until it is taken.
+fn with_rights(routes: axum::Router, gate: &Gate, trust: &Trust, untaken: &Outflow) -> axum::Router {
+    gate.tasks.spawn(untaken.clone().watch(gate.unread_ms_max, gate.draining.clone()));
+    let outward = from_fn_with_state(untaken.clone(), outflow::bound);
+    let inward = from_fn_with_state(Inflow::default(), inflow::bound);
+    routes.layer(inward).layer(outward).layer(AuthLayer::new(
+        trust.verifier(),
+        status::of,
+        status::note_caller,
+    ))
 }
 
 async fn spoke_routes(
@@ -382,12 +395,20 @@ async fn dev_tenant(opened: &Opened) -> Result<String, HubError> {
     Ok(opened.trust.create_token(&tenant, 1, 3_600).await?.token)
 }
 
-async fn follow_token_key(gate: &Gate, trust: &Trust) -> Result<(), HubError> {
-    if let Some(Rotated { kid, before }) = trust.follow_token_key().await? {
-        info!(kid, before, "access tokens are signed with another key");
-        gate.access.note(&hub_tenant()?, &Who::Hub, Event::TokenKeyRotated { kid, before });
+/// Takes up what became of the key of access tokens. A failure stays to be seen by `hubward doctor` until it is over.
+pub async fn follow_token_key(gate: &Gate, trust: &Trust) {
+    let followed = async {
+        if let Some(Rotated { kid, before }) = trust.follow_token_key().await? {
+            info!(kid, before, "access tokens are signed with another key");
+            gate.access.note(&hub_tenant()?, &Who::Hub, Event::TokenKeyRotated { kid, before });
+        }
+        Ok::<(), HubError>(())
+    };
+    let failed = followed.await.err();
+    if let Some(error) = &failed {
+        warn!(%error, "the key of access tokens was not looked at");
     }
-    Ok(())
+    gate.key_failed.store(failed.map(|error| Arc::new(error.refusal)));
 }
 
 /// Takes away used assertions and tokens that are no longer good for anything, and takes a rotation of the key up.
@@ -398,9 +419,7 @@ async fn sweep(gate: Arc<Gate>, trust: Arc<Trust>) {
             () = gate.draining.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = follow_token_key(&gate, &trust).await {
-            warn!(%error, "the key of access tokens was not looked at");
-        }
+        follow_token_key(&gate, &trust).await;
         let mut after = None;
         while let Ok(tenants) = gate.hub.store().tenants(after.as_ref(), 100).await {
             for tenant in &tenants {

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a test a surprise is a failure"
+    clippy::print_stderr,
+    reason = "in a test a surprise is a failure, and what is skipped is said aloud"
 )]
 #![allow(
     unreachable_pub,
@@ -25,6 +26,8 @@ mod joining;
 mod keys;
 #[path = "auth/operators.rs"]
 mod operators;
+#[path = "auth/rotation.rs"]
+mod rotation;
 #[path = "auth/services.rs"]
 mod services;
 #[path = "auth/world.rs"]

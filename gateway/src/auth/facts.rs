@@ -12,9 +12,10 @@ use semantics::reason::Reason;
 
 use super::hub_tenant;
 use super::keys::kid_of;
+use super::offline::KnownKey;
 use super::operators::{self, OperatorBody};
 use crate::hub::error::HubError;
-use crate::store::{Space, Store};
+use crate::store::{PlainRow, Space, Store};
 
 /// Name of the fact which CA the hub was made with: SHA-256 of its public key.
 pub(crate) const CA: &str = "ca";
@@ -142,6 +143,30 @@ pub(super) async fn forget_token_keys(store: &dyn Store, now_ms: u64) -> Result<
         store.plain_delete(&tenant, Space::Hub, &key).await?;
     }
     Ok(())
+}
+
+/// The key whose row this is, if it is one that reads.
+pub(super) fn known(row: &PlainRow) -> Option<KnownKey> {
+    let kid = std::str::from_utf8(&row.key).ok()?.strip_prefix(TOKEN_KEY)?;
+    let (public, until_ms) = read_key(&row.value)?;
+    Some(KnownKey { kid: kid.to_owned(), until_ms, is_gone: public.is_none() })
+}
+
+/// The row of a key whose tokens are taken until a time and no longer; `None` where that was said before.
+pub(super) fn retired(row: &PlainRow, until_ms: u64) -> Option<Vec<u8>> {
+    match read_key(&row.value) {
+        Some((Some(public), None)) => Some([public, &until_ms.to_be_bytes()].concat()),
+        _ => None,
+    }
+}
+
+/// What becomes of a fact where a store begins again from a backup: of the token keys it says, only the one that the
+/// folder signs with goes on; the others are gone from then on, also those that the backup did not know as rotated.
+/// Tokens from before name the log before, and are refused anyway. `None` = it stays as it is.
+pub(crate) fn restored(row: &PlainRow, signing: Option<&str>, now_ms: u64) -> Option<Vec<u8>> {
+    let kid = std::str::from_utf8(&row.key).ok()?.strip_prefix(TOKEN_KEY)?;
+    let is_gone = matches!(read_key(&row.value), Some((None, _)));
+    (signing != Some(kid) && !is_gone).then(|| now_ms.to_be_bytes().to_vec())
 }
 
 async fn put_new(store: &dyn Store, tenant: &TenantId, key: &str, value: &[u8]) -> Result<(), HubError> {

@@ -1,4 +1,5 @@
-//! Secret files: made once, whole, readable by their owner alone, never overwritten.
+//! Secret files: made once, whole, readable by their owner alone, never overwritten. They belong to whom their folder
+//! belongs to, whoever makes them: what root makes beside a hub that runs as another user, that hub can read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,13 +8,18 @@ use std::path::{Path, PathBuf};
 use semantics::reason::Reason;
 
 use crate::hub::error::HubError;
+use crate::place::give;
 
 /// Name of the file in the keys folder whose lock is held while secrets are made.
 const LOCK_FILE: &str = "lock";
 
 /// Makes a folder that only its owner may enter.
 pub(super) fn private_folder(path: &Path) -> Result<(), HubError> {
-    std::fs::create_dir_all(path).map_err(|e| failed(path, &e))?;
+    if !path.exists() {
+        std::fs::create_dir_all(path)
+            .and_then(|()| give(&File::open(path)?, path))
+            .map_err(|e| failed(path, &e))?;
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -27,6 +33,7 @@ pub(super) fn private_folder(path: &Path) -> Result<(), HubError> {
 pub(super) fn lock(folder: &Path) -> Result<File, HubError> {
     let path = folder.join(LOCK_FILE);
     let file = owner_only().create(true).truncate(false).open(&path).map_err(|e| failed(&path, &e))?;
+    give(&file, &path).map_err(|e| failed(&path, &e))?;
     file.lock().map_err(|e| failed(&path, &e))?;
     Ok(file)
 }
@@ -73,17 +80,37 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, HubError> {
 
 /// Writes beside the file, syncs, and renames: a crash leaves the whole file or none.
 fn write_whole(path: &Path, text: &str) -> Result<(), HubError> {
+    write_beside(path, text)?.publish()
+}
+
+/// A file that is written and does not have its name yet.
+pub(super) struct Beside {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+/// Writes what the file is to hold, durably, beside it: whatever could refuse that has not refused.
+pub(super) fn write_beside(path: &Path, text: &str) -> Result<Beside, HubError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let beside = PathBuf::from(beside);
+    let from = PathBuf::from(beside);
     let written = (|| {
-        let mut file = owner_only().create(true).truncate(true).open(&beside)?;
+        let mut file = owner_only().create(true).truncate(true).open(&from)?;
+        give(&file, &from)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        file.sync_all()
     })();
-    written.map_err(|e| failed(path, &e))
+    written.map_err(|e| failed(&from, &e))?;
+    Ok(Beside { from, to: path.to_owned() })
+}
+
+impl Beside {
+    /// Gives the file its name.
+    pub(super) fn publish(self) -> Result<(), HubError> {
+        let named = std::fs::rename(&self.from, &self.to)
+            .and_then(|()| self.to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+        named.map_err(|e| failed(&self.to, &e))
+    }
 }
 
 fn owner_only() -> OpenOptions {
@@ -101,6 +128,11 @@ fn failed(path: &Path, error: &std::io::Error) -> HubError {
     let detail = format!("{}: {error}", path.display());
     match error.kind() {
         ErrorKind::StorageFull => HubError::transient(Reason::StoreFull, detail, 5_000),
+        ErrorKind::PermissionDenied => {
+            let remedy = "the files in this folder belong to the user that the hub runs as: run this as that user or \
+                          as root, and give it (chown) what another owns";
+            HubError::new(Reason::PermissionDenied, format!("{detail}: {remedy}"))
+        }
         _ => HubError::new(Reason::StoreUnsafe, detail),
     }
 }

@@ -62,7 +62,8 @@ impl Keys {
     /// Reads the keys, and makes those that are missing.
     ///
     /// # Errors
-    /// STORE_CORRUPT for a key that does not read, STORE_UNSAFE for a folder that cannot be written; ALREADY_EXISTS
+    /// STORE_CORRUPT for a key that does not read, PERMISSION_DENIED for one that another owns, STORE_UNSAFE for a
+    /// folder that cannot be written; ALREADY_EXISTS
     /// when the store knows another CA than the folder's, which means that the folder is not this hub's.
     pub(super) fn open(
         dir: &Path,
@@ -119,11 +120,14 @@ impl TokenKey {
         Ok((key, old.map(|old| old.verifying_key().to_bytes())))
     }
 
-    /// Takes the key before the last rotation away.
-    pub(super) fn forget_old(dir: &Path) -> Result<(), HubError> {
+    /// Takes the key before the last rotation away. False: another gateway on this folder has done so.
+    pub(super) fn forget_old(dir: &Path) -> Result<bool, HubError> {
         let folder = dir.join(KEYS_FOLDER);
         let _held = files::lock(&folder)?;
-        files::remove(&folder.join(TOKEN_KEY_OLD_FILE))
+        let old = folder.join(TOKEN_KEY_OLD_FILE);
+        let is_there = old.exists();
+        files::remove(&old)?;
+        Ok(is_there)
     }
 }
 
@@ -137,26 +141,53 @@ pub struct Rotated {
 }
 
 /// Makes another key for access tokens in a data folder. A gateway that runs on it takes it up within
-/// [`super::TAKE_UP_S`], and one that starts on it at once.
+/// [`super::TAKE_UP_S`], and one that starts on it at once. The new key belongs to the owner of the folder, whoever
+/// makes it. A rotation that was cut short between setting the old key aside and naming the new one is finished by
+/// doing it again.
 ///
 /// # Errors
-/// ALREADY_EXISTS while a rotation before was not taken up; NOT_FOUND without a key; as [`Keys::open`].
+/// ALREADY_EXISTS while a rotation before was not taken up; NOT_FOUND without a key; PERMISSION_DENIED for who is
+/// neither root nor the owner of the folder; as [`Keys::open`]. Then the key is the one before.
 pub fn rotate_token_key(dir: &Path, entropy: &dyn Entropy) -> Result<Rotated, HubError> {
     let folder = dir.join(KEYS_FOLDER);
     let (path, old) = (folder.join(TOKEN_KEY_FILE), folder.join(TOKEN_KEY_OLD_FILE));
-    if !path.exists() {
+    let nothing = |path: &Path| {
         let detail = format!("there is no {}: name the hub's data folder", path.display());
-        return Err(HubError::new(Reason::NotFound, detail));
+        HubError::new(Reason::NotFound, detail)
+    };
+    if matches!(folder.try_exists(), Ok(false)) {
+        return Err(nothing(&path));
     }
     let _held = files::lock(&folder)?;
-    if old.exists() {
-        let detail =
-            "the last rotation was not taken up: a hub that runs on this folder does so within a minute";
-        return Err(HubError::new(Reason::AlreadyExists, detail));
+    let (found, aside) = (files::read(&path)?, files::read(&old)?);
+    let before = match (&found, &aside) {
+        (None, None) => return Err(nothing(&path)),
+        (Some(_), Some(_)) => {
+            let detail = "the last rotation was not taken up: a hub that runs on this folder does so within a \
+                          minute; where it does not, its log and `hubward doctor` say why";
+            return Err(HubError::new(Reason::AlreadyExists, detail));
+        }
+        (Some(text), None) => parse(&path, text)?,
+        (None, Some(text)) => parse(&old, text)?,
+    };
+    let next = SigningKey::from_bytes(&secret::bytes32(entropy));
+    // All that may be refused comes before the old key leaves its place.
+    let beside = files::write_beside(&path, &pem(&next)?)?;
+    if found.is_some() {
+        files::set_aside(&path)?;
     }
-    let before = TokenKey::of(&ed25519(&path, entropy)?)?.kid;
-    files::set_aside(&path)?;
-    Ok(Rotated { kid: TokenKey::of(&ed25519(&path, entropy)?)?.kid, before })
+    beside.publish()?;
+    Ok(Rotated { kid: TokenKey::of(&next)?.kid, before: TokenKey::of(&before)?.kid })
+}
+
+/// The name of the key of access tokens in a data folder, if there is one.
+///
+/// # Errors
+/// STORE_CORRUPT for a key that does not read, PERMISSION_DENIED for one that may not be read.
+pub fn token_kid(dir: &Path) -> Result<Option<String>, HubError> {
+    let path = dir.join(KEYS_FOLDER).join(TOKEN_KEY_FILE);
+    let Some(text) = files::read(&path)? else { return Ok(None) };
+    Ok(Some(kid_of(parse(&path, &text)?.verifying_key().as_bytes())))
 }
 
 /// SHA-256 of the public key of the CA in a data folder, if there is one.
@@ -172,12 +203,13 @@ pub fn ca_key_digest(dir: &Path) -> Result<Option<Digest>, HubError> {
 }
 
 fn ed25519(path: &Path, entropy: &dyn Entropy) -> Result<SigningKey, HubError> {
-    let make = || {
-        let key = SigningKey::from_bytes(&secret::bytes32(entropy));
-        let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| HubError::internal(e.to_string()))?;
-        Ok(pem.as_str().to_owned())
-    };
+    let make = || pem(&SigningKey::from_bytes(&secret::bytes32(entropy)));
     parse(path, &files::read_or_make(path, make)?)
+}
+
+fn pem(key: &SigningKey) -> Result<String, HubError> {
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| HubError::internal(e.to_string()))?;
+    Ok(pem.as_str().to_owned())
 }
 
 fn parse(path: &Path, text: &str) -> Result<SigningKey, HubError> {

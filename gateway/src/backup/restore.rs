@@ -11,7 +11,7 @@ use super::{
     Clock, Config, DATABASE_FILE, Entropy, File, HubError, Manifest, Origin, StoreError, TABLES_FILE,
     TenantHead, archive, auth, check, origin, place, sync_folder, tenants, unwritten,
 };
-use crate::store::sqlite;
+use crate::store::{PlainRow, sqlite};
 
 /// Name of the tables in the data folder while they are made ready.
 const PARTIAL_FILE: &str = "hub.sqlite.restoring";
@@ -74,7 +74,10 @@ async fn put(
         let detail = "the backup is damaged: its tables end elsewhere than its manifest says";
         return Err(HubError::new(Reason::StoreCorrupt, detail));
     }
-    let heads = archive::renew(&partial, clock.now_ms(), || LogId(entropy.bytes16())).await?;
+    // What the backup says of keys is older than what was rotated or retired since.
+    let (now_ms, signing) = (clock.now_ms(), auth::token_kid(data)?);
+    let fact = |row: &PlainRow| auth::restored_fact(row, signing.as_deref(), now_ms);
+    let heads = archive::renew(&partial, now_ms, || LogId(entropy.bytes16()), &fact).await?;
     let replaced = match at {
         Origin::Postgres(url) => {
             let put = archive::put(&partial, url, replace).await;

@@ -14,6 +14,7 @@ use self::problems::Problems;
 use super::client::{At, Client, Examine};
 use super::operate::{PAGE_SIZE, refused};
 use super::output::Printer;
+use crate::rpc::examine::TOKEN_KEY_FAILED;
 
 mod print;
 mod problems;
@@ -151,7 +152,7 @@ impl Doctor {
 }
 
 fn hub(answer: v1::ExamineHubResponse) -> Result<Value, Refusal> {
-    let store: serde_json::Map<String, Value> =
+    let mut store: serde_json::Map<String, Value> =
         answer.settings.into_iter().map(|setting| (setting.name, json!(setting.value))).collect();
     let keeps = match answer.r#unsafe {
         None => Value::Null,
@@ -165,6 +166,7 @@ fn hub(answer: v1::ExamineHubResponse) -> Result<Value, Refusal> {
         "protocol": answer.protocol,
         "time_ms": answer.time_ms,
         "gateway": answer.gateway,
+        "token_key_failed": store.remove(TOKEN_KEY_FAILED),
         "store": store,
         "unsafe": keeps,
     }))

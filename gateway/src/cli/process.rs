@@ -1,6 +1,6 @@
 //! The commands that run the hub itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use semantics::reason::{Reason, Refusal};
 use serde_json::json;
@@ -8,8 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 use super::output::Printer;
-use crate::ambient::SystemEntropy;
-use crate::auth::{OPERATOR_TOKEN_FILE, RETIRED_KEY_LIFE_S, rotate_token_key};
+use crate::auth::OPERATOR_TOKEN_FILE;
 use crate::config::{self, Config, Given};
 use crate::hub::error::HubError;
 use crate::{serve as server, telemetry};
@@ -76,14 +75,6 @@ pub(super) async fn migrate(
         "operator_token_file": config.data.join(OPERATOR_TOKEN_FILE),
     }));
     opened.close().await;
-    Ok(())
-}
-
-pub(super) fn rotate_keys(data: &Path, printer: Printer) -> Result<(), Refusal> {
-    let rotated = rotate_token_key(data, &SystemEntropy).map_err(refusal)?;
-    printer.object(&json!({
-        "kid": rotated.kid, "before": rotated.before, "before_taken_for_s": RETIRED_KEY_LIFE_S,
-    }));
     Ok(())
 }
 

@@ -20,6 +20,9 @@ use crate::hub::examine::{Chain, LogState, Summed};
 /// What the gateway says that it is.
 pub const SOFTWARE: &str = concat!("hubward ", env!("CARGO_PKG_VERSION"));
 
+/// Name under which a gateway says why it does not follow the key of access tokens, while that is so.
+pub const TOKEN_KEY_FAILED: &str = "token_key_failed";
+
 /// The service.
 #[derive(Debug, Clone)]
 pub struct ExamineHandler(pub Arc<Gate>);
@@ -68,7 +71,12 @@ impl ExamineService for ExamineHandler {
 impl ExamineHandler {
     async fn hub(&self) -> Result<v1::ExamineHubResponse, HubError> {
         let hub = &self.0.hub;
-        let settings = hub.store().settings().await?.into_iter();
+        let mut settings = hub.store().settings().await?;
+        // Tokens are then signed with the key from before, which may be the one that was to go.
+        if let Some(refusal) = &*self.0.key_failed.load() {
+            settings.insert(TOKEN_KEY_FAILED, refusal.to_string());
+        }
+        let settings = settings.into_iter();
         let told = hub.store().check().await.err().map(HubError::from);
         Ok(v1::ExamineHubResponse {
             software: SOFTWARE.to_owned(),

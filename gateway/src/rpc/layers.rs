@@ -7,7 +7,7 @@
 //! 4. overload: refusing must be cheaper than verifying a signature;
 //! 5. reason: what the wire library refuses by itself gets a reason of the closed list;
 //! 6. rights (see [`crate::auth`]): before anything is parsed;
-//! 7. bytes in flight (see [`super::inflow`]): needs to know who is calling.
+//! 7. bytes in flight, in (see [`super::inflow`]) and out (see [`super::outflow`]): needs to know who is calling.
 //!
 //! Around all of them [`in_use`] tells the connection that it is used.
 
@@ -164,9 +164,14 @@ async fn deadline(request: Request, next: Next) -> Response {
     }
 }
 
+/// Their messages wait in queues that have bounds of their own.
+pub(super) fn is_long(path: &str) -> bool {
+    path.ends_with("/Session") || path.ends_with("/Pull")
+}
+
 /// Streams end by themselves, or with the token they were opened with.
-fn is_stream(path: &str) -> bool {
-    path.ends_with("/Session") || path.ends_with("/Pull") || !path.starts_with("/hubward.")
+pub(super) fn is_stream(path: &str) -> bool {
+    is_long(path) || !path.starts_with("/hubward.")
 }
 
 /// Parses a gRPC timeout: at most eight digits and a unit.

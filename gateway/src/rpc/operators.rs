@@ -11,6 +11,7 @@ use semantics::role::Role;
 use tonic::{Request, Response, Status};
 
 use super::admin::malformed;
+use super::issues::Issues;
 use super::paging::{size, text_position, token};
 use super::{Gate, status};
 use crate::access::Who;
@@ -24,6 +25,8 @@ pub struct OperatorHandler {
     pub gate: Arc<Gate>,
     /// Keys and credentials.
     pub trust: Arc<Trust>,
+    /// How often operators were given access tokens.
+    pub issues: Issues,
 }
 
 /// Who calls, and the request, if the caller reaches the tenant that it names: whatever else is wrong with it, and
@@ -80,6 +83,7 @@ impl OperatorService for OperatorHandler {
         request: Request<v1::IssueAccessTokenRequest>,
     ) -> Result<Response<v1::IssueAccessTokenResponse>, Status> {
         let by = Caller::operator(request.extensions()).map_err(status::of)?;
+        self.issues.take(&by, self.gate.hub.clock().now_ms()).map_err(status::of)?;
         // The layer has looked at it; here it is looked up which of the operator's credentials it is.
         let shown = request.metadata().get("authorization").map(|value| value.as_bytes());
         let issued = self.trust.issue_service_token(shown).await.map_err(status::of)?;

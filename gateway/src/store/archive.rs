@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::codec::Columns as _;
 use super::relational::{Connection, plain};
 use super::sqlite::DATABASE_FILE;
-use super::{Space, StoreError, copy, migrate, postgres, sqlite};
+use super::{PlainRow, Space, StoreError, copy, migrate, postgres, sqlite};
 
 /// Longest wait for a lock of a store's file, milliseconds.
 const BUSY_MS_MAX: u64 = 10_000;
@@ -124,7 +124,8 @@ pub async fn value(
     Ok(row.map(|row| row.value))
 }
 
-/// Makes every log of an archive a new one that remembers the old one, and what of it is backed up.
+/// Makes every log of an archive a new one that remembers the old one, and what of it is backed up. The facts of the
+/// hub become what `fact` gives for them; `None` = as they are.
 ///
 /// # Errors
 /// What the engine refuses.
@@ -132,6 +133,7 @@ pub async fn renew(
     file: &Path,
     now_ms: u64,
     mut log_id: impl FnMut() -> LogId + Send,
+    fact: &(dyn Fn(&PlainRow) -> Option<Vec<u8>> + Sync),
 ) -> Result<Heads, StoreError> {
     let mut archive = connect_file(&file_options(file)).await?;
     archive.run("begin", Vec::new()).await?;
@@ -139,6 +141,7 @@ pub async fn renew(
         copy::note_backup(&mut archive, &tenant, BackedUp { revision: head.revision, time_ms: now_ms })
             .await?;
         copy::new_log(&mut archive, &tenant, log_id(), now_ms).await?;
+        copy::rewrite(&mut archive, &tenant, Space::Hub, fact).await?;
     }
     // Where it comes to be is another database's history.
     copy::forget(&mut archive, Space::Hub, postgres::failover::MARK).await?;
@@ -249,6 +252,54 @@ pub async fn heads(at: Origin<'_>) -> Result<Heads, StoreError> {
             Ok(heads)
         }
         Origin::Postgres(url) => copy::heads(&mut server_connection(url).await?).await,
+    }
+}
+
+/// The plain rows of a space of a tenant in a store, which may be in use, in key order.
+///
+/// # Errors
+/// [`StoreError::Newer`] and [`StoreError::Unsafe`] when the store's tables are of another program; what the engines
+/// refuse.
+pub async fn rows(at: Origin<'_>, tenant: &TenantId, space: Space) -> Result<Vec<PlainRow>, StoreError> {
+    match at {
+        Origin::Folder(folder) => {
+            let mut store = folder_connection(folder).await?;
+            level(&mut store, migrate::SQLITE).await?;
+            let rows = copy::rows(&mut store, tenant, space).await?;
+            drop(store.close().await);
+            Ok(rows)
+        }
+        Origin::Postgres(url) => {
+            let mut store = server_connection(url).await?;
+            level(&mut store, migrate::POSTGRES).await?;
+            copy::rows(&mut store, tenant, space).await
+        }
+    }
+}
+
+/// Writes a plain row, name and value, in a store that may be in use, if its version is as expected; durable when it
+/// returns. False: it was not, and nothing has changed.
+///
+/// # Errors
+/// What the engines refuse.
+pub async fn put_row(
+    at: Origin<'_>,
+    tenant: &TenantId,
+    space: Space,
+    (key, value): (&[u8], &[u8]),
+    expected: u64,
+) -> Result<bool, StoreError> {
+    match at {
+        Origin::Folder(folder) => {
+            let mut store = folder_connection(folder).await?;
+            let is_put = plain::put(&mut store, tenant, space, key, value, expected).await?;
+            drop(store.close().await);
+            Ok(is_put)
+        }
+        Origin::Postgres(url) => {
+            let mut store = server_connection(url).await?;
+            plain::put(&mut store, tenant, space, key, value, expected).await
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::codec::{Columns as _, Value};
 use super::relational::{Connection, plain, read};
 use super::table::{ALL, Holds, Table};
-use super::{Space, StoreError};
+use super::{PlainRow, Space, StoreError};
 
 /// Tenants read at once.
 const TENANTS_PER_READ: usize = 1_000;
@@ -154,6 +154,41 @@ pub(super) async fn new_log<C: Connection>(
         connection.run(FORGET_SPACE, values).await?;
     }
     set_mark(connection, tenant, RESTORED, |_: Option<Restored>| Some(restored)).await
+}
+
+/// Gives the plain rows of a space, of one tenant, other values where `to` says so.
+pub(super) async fn rewrite<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    space: Space,
+    to: &(dyn Fn(&PlainRow) -> Option<Vec<u8>> + Sync),
+) -> Result<(), StoreError> {
+    for row in rows(connection, tenant, space).await? {
+        if let Some(value) = to(&row)
+            && !plain::put(connection, tenant, space, &row.key, &value, row.version).await?
+        {
+            return Err(StoreError::Contended);
+        }
+    }
+    Ok(())
+}
+
+/// Every plain row of a space of a tenant, in key order.
+pub(super) async fn rows<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    space: Space,
+) -> Result<Vec<PlainRow>, StoreError> {
+    let mut rows: Vec<PlainRow> = Vec::new();
+    loop {
+        let after = rows.last().map(|row| row.key.clone());
+        let page = plain::page(connection, tenant, space, after.as_deref(), ROWS_PER_READ).await?;
+        let is_last = page.len() < ROWS_PER_READ;
+        rows.extend(page);
+        if is_last {
+            return Ok(rows);
+        }
+    }
 }
 
 /// Forgets the plain rows of one name, of whichever tenant.

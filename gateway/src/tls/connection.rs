@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::room::{Closed, Place};
@@ -36,6 +37,8 @@ pub struct Calls(Arc<Counted>);
 struct Counted {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// An answer is not read.
+    unread: CancellationToken,
 }
 
 /// A call that is under way, until the last clone of it is dropped: it keeps its connection open.
@@ -53,6 +56,11 @@ impl Calls {
         Call(Arc::new(Ended(self.clone())))
     }
 
+    /// Ends the connection, because nothing is taken of an answer that waits on it.
+    pub fn cut(&self) {
+        self.0.unread.cancel();
+    }
+
     /// How many beginnings and ends there were, and whether a call is under way.
     fn look(&self) -> (u64, bool) {
         let ended = self.0.ended.load(Ordering::Acquire);
@@ -67,13 +75,14 @@ impl Drop for Ended {
     }
 }
 
-/// A connection. One on which nothing is called ends with an error when its time is over.
+/// A connection. One on which nothing is called, or an answer is not read, ends with an error when its time is over.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     peer: Peer,
     place: Place,
     patience: Pin<Box<Sleep>>,
+    unread: Pin<Box<WaitForCancellationFutureOwned>>,
     seen: u64,
     is_over: bool,
 }
@@ -96,7 +105,9 @@ impl Connection {
     fn new(stream: Stream, address: SocketAddr, is_tls: bool, place: Place) -> Self {
         let first = Duration::from_millis(place.room().bounds().first_call_ms_max);
         let peer = Peer { address, is_tls, calls: Calls::default() };
-        Self { stream, peer, place, patience: Box::pin(tokio::time::sleep(first)), seen: 0, is_over: false }
+        let unread = Box::pin(peer.calls.0.unread.clone().cancelled_owned());
+        let patience = Box::pin(tokio::time::sleep(first));
+        Self { stream, peer, place, patience, unread, seen: 0, is_over: false }
     }
 
     /// Who is at the other end.
@@ -105,7 +116,7 @@ impl Connection {
         &self.peer
     }
 
-    /// An error once nothing has been called for too long; wakes the connection's task then.
+    /// An error once nothing has been called, or taken of an answer, for too long; wakes the connection's task then.
     fn check_used(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.is_over && self.patience.as_mut().poll(cx).is_ready() {
             let (seen, is_used) = self.peer.calls.look();
@@ -117,8 +128,15 @@ impl Connection {
             let idle = Duration::from_millis(self.place.room().bounds().idle_ms_max);
             self.patience = Box::pin(tokio::time::sleep(idle));
         }
+        if !self.is_over && self.unread.as_mut().poll(cx).is_ready() {
+            self.is_over = true;
+            self.place.room().count(Closed::Unread);
+        }
         if self.is_over {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing is called on this connection"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nothing is called or read on this connection",
+            ));
         }
         Ok(())
     }

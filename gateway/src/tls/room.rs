@@ -92,6 +92,8 @@ pub enum Closed {
     Handshake,
     /// Nothing was called on it.
     Idle,
+    /// Nothing was taken of an answer for too long.
+    Unread,
 }
 
 impl Closed {
@@ -103,6 +105,7 @@ impl Closed {
             Self::OfAddress => "of_address",
             Self::Handshake => "handshake",
             Self::Idle => "idle",
+            Self::Unread => "unread",
         }
     }
 }
@@ -187,7 +190,7 @@ impl Room {
     /// Counts a connection that was closed by the hub.
     pub fn count(&self, closed: Closed) {
         self.0.metrics.connection_closed(closed.as_str());
-        if closed != Closed::Idle {
+        if !matches!(closed, Closed::Idle | Closed::Unread) {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -55,6 +55,18 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "gateway/tests/rpc/slow.rs",
         "a_client_that_reads_a_byte_at_a_time_holds_a_bounded_queue_and_is_cut",
     ),
+    at(
+        "an operator that asks for pages and reads none of them",
+        "`OVERLOADED`",
+        "gateway/tests/rpc/slow.rs",
+        "answers_that_nobody_reads_are_bounded_and_taking_or_dropping_them_gives_the_room_back",
+    ),
+    at(
+        "an answer of which nothing is read",
+        "closed: `unread`",
+        "gateway/tests/rpc/slow.rs",
+        "a_connection_on_which_an_answer_is_not_read_ends_and_nobody_elses",
+    ),
     at("TLS 1.2", "closed: `handshake`", "gateway/tests/tls.rs", "a_tls_1_2_client_is_refused"),
     at(
         "a handshake that does not end",

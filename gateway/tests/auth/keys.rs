@@ -89,7 +89,7 @@ async fn a_damaged_key_is_said_and_kept() {
 }
 
 /// A gateway of the same hub, on a copy of the first one's keys.
-async fn beside(world: &World) -> (Folder, Trust) {
+pub async fn beside(world: &World) -> (Folder, Trust) {
     let folder = Folder::default();
     std::fs::create_dir(folder.0.join("keys")).unwrap();
     for file in &FILES[..4] {
@@ -101,7 +101,7 @@ async fn beside(world: &World) -> (Folder, Trust) {
 }
 
 /// An access token that a gateway gives, and the name of the key it is signed with.
-async fn given(world: &World, trust: &Trust, (node, id): &(Node, NodeId), jti: &str) -> (String, String) {
+pub async fn given(world: &World, trust: &Trust, (node, id): &(Node, NodeId), jti: &str) -> (String, String) {
     let assertion = node.sign(&world.claims(*id, jti));
     let asked = Request::new(v1::ExchangeAssertionRequest { assertion });
     let token = trust.handler(refuse).exchange_assertion(asked).await.unwrap().into_inner().access_token;
@@ -109,7 +109,7 @@ async fn given(world: &World, trust: &Trust, (node, id): &(Node, NodeId), jti: &
     (token, kid)
 }
 
-async fn is_taken(trust: &Trust, token: &str) -> bool {
+pub async fn is_taken(trust: &Trust, token: &str) -> bool {
     let shown = format!("Bearer {token}");
     trust.verifier().caller(SYNC, Some(shown.as_bytes())).await.is_ok()
 }

@@ -396,3 +396,22 @@ async fn a_service_calls_with_a_token_instead_of_its_credential_and_that_is_note
     let noted = access(&world, "hub", "access_token_issued").await;
     assert_eq!((noted.len(), noted[0].who.as_str()), (1, "operator/hub/first"));
 }
+
+#[tokio::test]
+async fn an_operator_that_asks_for_token_after_token_is_told_to_wait_and_only_those_given_are_noted() {
+    let world = World::new().await;
+    let mut operators = OperatorServiceClient::new(world.operators.clone());
+    let mut given = 0;
+    let refused = loop {
+        match operators.issue_access_token(world.by_operator(v1::IssueAccessTokenRequest {})).await {
+            Ok(_) => given += 1,
+            Err(refused) => break refused,
+        }
+        assert!(given < 20 * gateway::rpc::issues::ISSUES_PER_MINUTE, "nothing holds it");
+    };
+    assert!(given >= gateway::rpc::issues::ISSUES_PER_MINUTE, "{given}");
+    assert!(proto::reason::retry_after_ms(&refused).is_some());
+    assert_eq!(reason::<()>(Err(refused)), Reason::QuotaExceeded);
+    let noted = access(&world, "hub", "access_token_issued").await;
+    assert_eq!(u64::try_from(noted.len()).unwrap(), given);
+}

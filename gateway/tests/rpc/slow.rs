@@ -1,8 +1,13 @@
-//! A reader who takes one byte at a time: HTTP/2 by hand, because no library reads so.
+//! A reader who takes one byte at a time, or nothing: HTTP/2 by hand, because no library reads so.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use gateway::rpc::outflow::{Outflow, UNTAKEN_OF_KNOWN_MAX};
 use gateway::rpc::queue::QUEUE_MESSAGES_MAX;
 use prost::Message;
 use proto::v1;
+use proto::v1::operator_service_client::OperatorServiceClient;
 use proto::v1::session_request::Message as Say;
 use proto::v1::session_response::Message as Heard;
 use semantics::reason::Reason;
@@ -11,17 +16,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::audit::access;
-use super::world::{Node, SOON, World, hello};
+use super::world::{Node, SOON, World, hello, with_token};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-/// The only stream.
+/// The first stream.
 const STREAM: u32 = 1;
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const WINDOW_SETTING: u16 = 4;
@@ -51,28 +57,44 @@ fn header(block: &mut Vec<u8>, name: &str, value: &str) {
     }
 }
 
-/// A session whose reader decides about each byte.
+/// A connection whose reader decides about each byte.
 struct Slow {
     tcp: TcpStream,
-    /// What came of the answer.
+    /// What came of the answers.
     data: Vec<u8>,
+    /// The calls whose answers have begun.
+    answered: BTreeSet<[u8; 4]>,
     is_over: bool,
 }
 
 impl Slow {
     /// Opens a session that grants a single byte of the answer.
     async fn open(world: &World, node: &Node) -> Self {
-        let tcp = TcpStream::connect(world.running.at.listen).await.unwrap();
-        let mut slow = Self { tcp, data: Vec::new(), is_over: false };
+        let mut slow = Self::connect(world.running.at.listen, 1).await;
+        let hello = Say::Hello(v1::Hello { credit_bytes: 1 << 40, ..hello() });
+        let hello = v1::SessionRequest { message: Some(hello) };
+        slow.call(STREAM, "/hubward.v1.SyncService/Session", &node.token, &hello, 0).await;
+        slow
+    }
+
+    /// A connection that grants each answer so many bytes.
+    async fn connect(address: SocketAddr, window: u32) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let mut slow = Self { tcp, data: Vec::new(), answered: BTreeSet::new(), is_over: false };
         slow.tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        let one_byte = [&WINDOW_SETTING.to_be_bytes()[..], &1_u32.to_be_bytes()].concat();
-        slow.say(SETTINGS, 0, 0, &one_byte).await;
+        let window = [&WINDOW_SETTING.to_be_bytes()[..], &window.to_be_bytes()].concat();
+        slow.say(SETTINGS, 0, 0, &window).await;
+        slow
+    }
+
+    /// Begins a call.
+    async fn call(&mut self, stream: u32, path: &str, token: &str, message: &impl Message, flags: u8) {
         let mut block = Vec::new();
-        let bearer = format!("Bearer {}", node.token);
+        let bearer = format!("Bearer {token}");
         for (name, value) in [
             (":method", "POST"),
             (":scheme", "http"),
-            (":path", "/hubward.v1.SyncService/Session"),
+            (":path", path),
             (":authority", "localhost"),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
@@ -80,12 +102,10 @@ impl Slow {
         ] {
             header(&mut block, name, value);
         }
-        slow.say(HEADERS, END_HEADERS, STREAM, &block).await;
-        let hello = Say::Hello(v1::Hello { credit_bytes: 1 << 40, ..hello() });
-        let hello = v1::SessionRequest { message: Some(hello) }.encode_to_vec();
-        let length = u32::try_from(hello.len()).unwrap().to_be_bytes();
-        slow.say(DATA, 0, STREAM, &[&[0], &length[..], &hello].concat()).await;
-        slow
+        self.say(HEADERS, END_HEADERS, stream, &block).await;
+        let message = message.encode_to_vec();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        self.say(DATA, flags, stream, &[&[0], &length[..], &message].concat()).await;
     }
 
     async fn say(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -103,15 +123,16 @@ impl Slow {
         let heard = async {
             let mut head = [0; 9];
             self.tcp.read_exact(&mut head).await.unwrap();
-            let [a, b, c, kind, flags, ..] = head;
+            let [a, b, c, kind, flags, stream @ ..] = head;
             let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
             self.tcp.read_exact(&mut payload).await.unwrap();
-            (kind, flags, payload)
+            (kind, flags, stream, payload)
         };
-        let (kind, flags, payload) = tokio::time::timeout(SOON, heard).await.expect("nothing came");
+        let (kind, flags, stream, payload) = tokio::time::timeout(SOON, heard).await.expect("nothing came");
         match kind {
             DATA => self.data.extend_from_slice(&payload),
             SETTINGS if flags & ACK == 0 => self.say(SETTINGS, ACK, 0, &[]).await,
+            HEADERS => drop(self.answered.insert(stream)),
             PING if flags & ACK == 0 => self.say(PING, ACK, 0, &payload).await,
             _ => {}
         }
@@ -199,4 +220,94 @@ async fn a_client_that_reads_a_byte_at_a_time_holds_a_bounded_queue_and_is_cut()
 /// Whether the hub has ended the slow session.
 async fn is_cut(world: &World) -> bool {
     !access(world, "acme", "session_cut").await.is_empty()
+}
+
+/// Calls for a page each, more than one caller's share holds.
+const CALLS: u32 = 20;
+
+fn listing() -> v1::ListHubRecordsRequest {
+    v1::ListHubRecordsRequest { tenant: "acme".to_owned(), page_size: 1_000, ..Default::default() }
+}
+
+/// The credential of a viewer.
+async fn viewer(world: &World) -> String {
+    let (tenant, role) = ("acme".to_owned(), "viewer".to_owned());
+    let request = v1::CreateOperatorRequest { tenant, name: "ann".to_owned(), role, ttl_s: None };
+    let mut operators = OperatorServiceClient::new(world.operators.clone());
+    operators.create_operator(world.by_operator(request)).await.unwrap().into_inner().token
+}
+
+/// Asks for so many pages and takes of each answer no more than the window.
+async fn unread(world: &World, token: &str, window: u32, calls: u32) -> Slow {
+    let mut slow = Slow::connect(world.running.at.operator_listen, window).await;
+    for n in 0..calls {
+        let path = "/hubward.v1.AdminService/ListHubRecords";
+        slow.call(STREAM + 2 * n, path, token, &listing(), END_STREAM).await;
+    }
+    while slow.answered.len() < usize::try_from(calls).unwrap() {
+        slow.hear().await;
+    }
+    slow
+}
+
+async fn until_nothing_waits(untaken: &Outflow) {
+    let waiting = async {
+        while untaken.bytes() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.expect("it is not given back");
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_bounded_and_taking_or_dropping_them_gives_the_room_back() {
+    let world = World::new().await;
+    fill(&world.node("writer").await).await;
+    let (token, untaken) = (viewer(&world).await, &world.running.untaken[1]);
+    let ask = || async { world.admin().list_hub_records(with_token(listing(), &token)).await };
+    let page = ask().await.unwrap().into_inner().encoded_len();
+    until_nothing_waits(untaken).await;
+    // Nothing, then what the transport already counts as begun.
+    for (window, is_dropped) in [(0, false), (1, true)] {
+        let mut slow = unread(&world, &token, window, CALLS).await;
+        let held = untaken.bytes();
+        assert!(held <= UNTAKEN_OF_KNOWN_MAX && held + 2 * page > UNTAKEN_OF_KNOWN_MAX, "{held} bytes wait");
+        let refused = ask().await.unwrap_err();
+        assert!(proto::reason::retry_after_ms(&refused).is_some());
+        assert_eq!(proto::reason::refusal_of(&refused).reason, Reason::Overloaded);
+        world.admin().list_hub_records(world.by_operator(listing())).await.expect("others are served");
+        if is_dropped {
+            drop(slow);
+        } else {
+            slow.say(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).await;
+            for n in 0..CALLS / 2 {
+                slow.say(WINDOW_UPDATE, 0, STREAM + 2 * n, &(1_u32 << 30).to_be_bytes()).await;
+                slow.say(RST_STREAM, 0, STREAM + 2 * (CALLS / 2 + n), &8_u32.to_be_bytes()).await;
+            }
+            while untaken.bytes() > 0 {
+                slow.hear().await;
+            }
+        }
+        until_nothing_waits(untaken).await;
+        ask().await.expect("there is room again");
+        until_nothing_waits(untaken).await;
+    }
+    assert_eq!(world.running.untaken[0].bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_an_answer_is_not_read_ends_and_nobody_elses() {
+    let world = World::cutting_unread_after(1_000).await;
+    fill(&world.node("writer").await).await;
+    let token = viewer(&world).await;
+    let mut slow = unread(&world, &token, 0, 1).await;
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(SOON, slow.tcp.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "it is left open");
+    until_nothing_waits(&world.running.untaken[1]).await;
+    let counted = || world.running.gate.metrics.text();
+    assert!(counted().contains("hubward_connections_closed_total{name=\"unread\"} 1"), "{}", counted());
+    // The same operator, on a connection that reads.
+    world.admin().list_hub_records(with_token(listing(), &token)).await.expect("others are served");
+    assert!(counted().contains("hubward_connections_closed_total{name=\"unread\"} 1"), "{}", counted());
 }

@@ -35,6 +35,10 @@ pub(crate) struct Stream {
     pub(crate) last_time: HybridTime,
 }
 
+/// How far the hub may be ahead of its time as it is known here, milliseconds: what told it was on its way for so long, or
+/// a clock ran slow since.
+const HUB_TIME_LATE_MS: u64 = 10_000;
+
 /// The hybrid clock, and how far the hub's time is ahead of the wall clock here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Clock {
@@ -52,11 +56,12 @@ impl Clock {
         now_ms.saturating_add_signed(self.hub_ahead_ms).max(self.heard_ms)
     }
 
-    /// A time of something that the hub has taken, as known here. What lies beyond the hub's bound is not the time
-    /// it was taken at: another copy of it, stamped anew, was what the hub took.
+    /// A time of something that the hub has taken, as known here. What lies beyond the hub's bound by more than its time
+    /// may be known too early here is not the time it was taken at: another copy of it, stamped anew, was what the hub
+    /// took.
     pub(crate) fn as_taken(&self, time: HybridTime, now_ms: u64) -> HybridTime {
         let ms = self.hub_now_ms(now_ms).saturating_add(CLOCK_AHEAD_MS_MAX);
-        time.min(HybridTime { ms, counter: 0 })
+        if time.ms > ms.saturating_add(HUB_TIME_LATE_MS) { HybridTime { ms, counter: 0 } } else { time }
     }
 
     /// The time of a write after everything in its base.
@@ -187,4 +192,21 @@ pub(crate) async fn take_orders(txn: &mut dyn ReplicaTxn, count: u64) -> Result<
     let first: u64 = load(txn, MetaKey::Order).await?.unwrap_or(1);
     save(txn, MetaKey::Order, &first.saturating_add(count)).await?;
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stamped_as_late_as_the_hub_takes_it_is_known_whole() {
+        let clock = Clock { heard_ms: 1_000, ..Clock::default() };
+        let last_ms = 1_000 + CLOCK_AHEAD_MS_MAX;
+        let time = |ms: u64, counter: u32| HybridTime { ms, counter };
+        for taken in [time(500, 4), time(last_ms, 4), time(last_ms + HUB_TIME_LATE_MS, 4)] {
+            assert_eq!(clock.as_taken(taken, 1_000), taken);
+        }
+        let beyond = time(last_ms + HUB_TIME_LATE_MS + 1, 4);
+        assert_eq!(clock.as_taken(beyond, 1_000), time(last_ms, 0), "another copy's was taken");
+    }
 }

@@ -48,6 +48,12 @@ fn named(printed: &str, digits: usize) -> String {
     words.find(|word| word.len() == digits).unwrap_or_else(|| panic!("no name in {printed}")).to_owned()
 }
 
+/// The key that was rotated, or the one that took its place: before, then kid.
+fn named_key(rotated: &str, at: usize) -> &str {
+    let mut words = rotated.split_whitespace().filter(|word| word.len() == 16);
+    words.nth(at).unwrap_or_else(|| panic!("no key in {rotated}"))
+}
+
 fn sync(data: &str) {
     let ran = run("spoke", &["--data", data, "sync"]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -57,8 +63,12 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     let free = ["serve", "--listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"];
     tour.step("hubward", fresh, &["migrate"]);
     assert_eq!(tour.stays("hubward", fresh, &free).terminate(), 0);
+    let rotated = tour.step("hubward", fresh, &["keys", "rotate"]);
     tour.step("hubward", fresh, &["keys", "rotate"]);
-    tour.step("hubward", fresh, &["keys", "rotate"]);
+    tour.step("hubward", fresh, &["keys", "list"]);
+    tour.step("hubward", fresh, &["keys", "retire", named_key(&rotated, 0)]);
+    tour.step("hubward", fresh, &["keys", "retire", named_key(&rotated, 1)]);
+    tour.step("hubward", fresh, &["keys", "retire", "nothing"]);
     tour.step("hubward", fresh, &["config", "check"]);
     tour.begins("hubward", fresh, &["completions", "bash"]);
     tour.step("hubward", hub, &["tenant", "create", "zoo"]);

@@ -47,6 +47,12 @@ impl Problems {
             let text = |name: &str| unsafe_.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
             self.fault(None, "the store", format!("{}: {}", text("reason"), text("detail")), &text("remedy"));
         }
+        if let Some(failed) = hub["token_key_failed"].as_str() {
+            let detail = format!("the gateway signs on with the key from before: {failed}");
+            let remedy = "give the files in the folder `keys` to the user that the hub runs as, or put them back; the \
+                          hub looks once a minute";
+            self.fault(None, "the key of access tokens", detail, remedy);
+        }
         let store = &hub["store"];
         let number = |name: &str| store[name].as_str().and_then(|text| text.parse::<u64>().ok());
         if let Some(bytes) = number("wal_bytes").filter(|bytes| *bytes > WAL_BYTES_MAX) {
@@ -246,5 +252,12 @@ mod tests {
         assert!(version("spoke 0.10.0") > version("spoke 0.9.9"));
         assert_eq!(version("hubward 1.2.3-rc.1"), Some(vec![1, 2, 3]));
         assert_eq!(version("something else"), None);
+    }
+
+    #[test]
+    fn a_key_of_access_tokens_that_is_not_taken_up_is_a_fault() {
+        let mut hub = hub();
+        hub["token_key_failed"] = json!("PERMISSION_DENIED: keys/token.key");
+        assert_eq!(found(&sound(), &hub), [("the key of access tokens".to_owned(), true)]);
     }
 }
