@@ -22,8 +22,10 @@ use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, T
 /// Head misses in a row after which the committer takes the head for itself.
 const MISSES_MAX: usize = 2;
 /// Rounds of reading before a plan that still misses something is given up as a bug. A full commit whose records
-/// all have every conflict open needs seventeen reads of [`LOAD_KEYS_MAX`] for its conflicts alone.
-const READ_ROUNDS_MAX: usize = 40;
+/// all have every conflict open needs seventeen reads of [`LOAD_KEYS_MAX`] for its conflicts alone; looking for what a
+/// mutation was made on takes a round for each of 32 rows; and all of it is read anew once, when another gateway moves the
+/// head.
+const READ_ROUNDS_MAX: usize = 120;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 

@@ -277,13 +277,15 @@ impl Batch {
         if let Some(parent) = parent {
             floor = floor.max(stamps::of_parent(parent, writer, &self.clock, self.now_ms));
         }
+        // What went out under a time that the hub does not take was stamped anew before the hub took it.
+        let last_time = self.clock.as_taken(self.stream.last_time, self.now_ms);
         if mutation.base.version.get(&writer) > 0 {
             // It names all that the writer sent before, also what it was not made on by name: what was sent again into
             // another log, say.
-            floor = floor.max(self.clock.as_taken(self.stream.last_time, self.now_ms));
+            floor = floor.max(last_time);
         }
         mutation.time = mutation.time.at_send(floor, self.clock.hub_now_ms(self.now_ms));
-        self.stream.last_time = self.stream.last_time.max(mutation.time);
+        self.stream.last_time = last_time.max(mutation.time);
         self.stream.last_n += 1;
         mutation.dot = Dot { writer, n: self.stream.last_n };
         let digest = mutation_digest(mutation);
