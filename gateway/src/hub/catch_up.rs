@@ -313,12 +313,13 @@ impl Hub {
             let is_it = end.commit == CommitNumber::ZERO || end.chain == head.chain;
             return if is_it { Ok(()) } else { forked(other_chain(end.commit)) };
         }
-        // The floor lies at or below it, so it is not pruned.
+        // The floor lies at or below it, so it was not pruned when the page was read; it may be since.
         let before = CommitNumber(end.commit.0 - 1);
         let found = self.store().commits_after(&who.tenant, before, 1).await?;
-        match found.first() {
-            Some(commit) if (commit.number, commit.chain) == (end.commit, end.chain) => Ok(()),
-            _ => forked(other_chain(end.commit)),
+        match found.first().filter(|commit| commit.number == end.commit) {
+            Some(commit) if commit.chain == end.chain => Ok(()),
+            Some(_) => forked(other_chain(end.commit)),
+            None => Err(expired(position.floor, head)),
         }
     }
 
