@@ -20,6 +20,7 @@ mod nodes;
 pub mod operators;
 pub mod paging;
 mod policies;
+mod precedents;
 pub mod queue;
 mod recovery;
 mod seats;
@@ -69,6 +70,7 @@ impl Gate {
         let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
         let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         tasks.spawn(keepers.clone().maintain(draining.clone()));
+        tasks.spawn(keepers.clone().arbitrate(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
         Arc::new(Self { hub, metrics, access, tasks, leaving, draining, keepers, seats })

@@ -116,6 +116,9 @@ impl World {
                 for tenant in tenants {
                     let result = hub.maintain(&tenant).await;
                     ctx.emit(Output::Operated { what: "maintain", result });
+                    hub.docket().first(&tenant);
+                    let result = hub.arbitrate().await.map(drop);
+                    ctx.emit(Output::Operated { what: "arbitrate", result });
                 }
             });
         }
