@@ -74,6 +74,83 @@ async fn a_log_cut_short_by_a_power_cut_is_read_up_to_its_last_whole_commit() {
     assert_eq!(torn_replica.status().await.unwrap().outbox.entries, 1);
 }
 
+/// Bytes of a write-ahead log's header, and of each of its frames: a header and a page.
+const LOG_HEADER_BYTES: usize = 32;
+const FRAME_BYTES: usize = 24 + 4_096;
+/// Writes after which SQLite has certainly emptied its log into the file.
+const WRITES_MAX: u64 = 2_000;
+
+#[tokio::test]
+async fn a_log_in_which_a_bit_flipped_before_its_last_commit_is_refused_and_left_as_it_is() {
+    let scratch = Scratch::new();
+    let (_store, replica) = replica(&scratch.file()).await;
+    for n in 0..4 {
+        replica.write(put("note", &format!("{n}"), json!({"n": n})), NOW).await.unwrap();
+    }
+    let log = std::fs::read(scratch.0.join("replica.sqlite-wal")).unwrap();
+    let frames: Vec<&[u8]> = log[LOG_HEADER_BYTES..].chunks_exact(FRAME_BYTES).collect();
+    // A frame that ends a commit says how long the file is then.
+    let is_commit = |frame: &&[u8]| frame[4..8] != [0; 4];
+    let last = frames.len() - 1;
+    let begins_last = frames[..last].iter().rposition(is_commit).unwrap() + 1;
+    let mut refused = 0;
+    for (n, at) in [8, 16, 24 + 2_000].into_iter().flat_map(|at| (0..=last).map(move |n| (n, at))) {
+        let copy = Scratch::copy_of(&scratch);
+        let path = copy.0.join("replica.sqlite-wal");
+        let mut damaged = log.clone();
+        damaged[LOG_HEADER_BYTES + n * FRAME_BYTES + at] ^= 4;
+        std::fs::write(&path, &damaged).unwrap();
+        match SqliteReplica::open(&copy.file()).await {
+            Err(StoreError::Corrupt { what: "write-ahead log", detail }) => {
+                assert!(detail.contains(&format!("frame {}", n + 1)), "{detail}");
+                assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing of it is gone");
+                refused += 1;
+            }
+            Ok(store) => {
+                assert!(n >= begins_last, "frame {} of {}, byte {at}", n + 1, frames.len());
+                store.close().await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 3 * begins_last);
+    // Its header, without which SQLite reads nothing of it.
+    let copy = Scratch::copy_of(&scratch);
+    let mut damaged = log;
+    damaged[17] ^= 4;
+    std::fs::write(copy.0.join("replica.sqlite-wal"), &damaged).unwrap();
+    let opened = SqliteReplica::open(&copy.file()).await;
+    assert!(matches!(opened, Err(StoreError::Corrupt { .. })), "{opened:?}");
+    std::fs::remove_file(copy.0.join("replica.sqlite-wal")).unwrap();
+    assert!(SqliteReplica::open(&copy.file()).await.is_ok(), "moved away, it is in nobody's way");
+}
+
+#[tokio::test]
+async fn a_log_that_begins_anew_over_an_older_round_of_itself_is_read() {
+    let scratch = Scratch::new();
+    let (_store, replica) = replica(&scratch.file()).await;
+    let header = || std::fs::read(scratch.0.join("replica.sqlite-wal")).unwrap()[..LOG_HEADER_BYTES].to_vec();
+    let mut written = 0;
+    let mut write = async || {
+        replica.write(put("note", &format!("{written}"), json!({"n": written})), NOW).await.unwrap();
+        written += 1;
+        written
+    };
+    write().await;
+    let first = header();
+    let mut count = 0;
+    while header() == first && count < WRITES_MAX {
+        count = write().await;
+    }
+    assert_ne!(header(), first, "the log did not begin anew in {count} writes");
+    for _ in 0..3 {
+        let copy = Scratch::copy_of(&scratch);
+        let (_copied, copied_replica) = self::replica(&copy.file()).await;
+        assert_eq!(copied_replica.changes_end().await.unwrap(), count);
+        count = write().await;
+    }
+}
+
 #[tokio::test]
 async fn a_flipped_byte_in_a_body_shows_in_the_digest() {
     let (scratch, mut hub) = (Scratch::new(), Hub::default());

@@ -1,8 +1,8 @@
 //! Real processes under load while they are killed, stopped and cut off, and what came of it.
 //!
-//! Each spoke's client puts records of its own, one after the other, through the spoke's commands; a put that
-//! answered is acknowledged by the replica's disk, and must reach the hub once and in order whatever happens to
-//! daemons, gateways, database and network meanwhile.
+//! Each spoke's client writes, one write after the other, and looks around after each; a write that answered is
+//! acknowledged by the replica's disk, and must reach the hub once and in order whatever happens to daemons, gateways,
+//! database and network meanwhile, and no look may show less than what was written and seen before.
 #![allow(
     clippy::panic,
     clippy::expect_used,
@@ -10,15 +10,17 @@
     reason = "harness of tests: a panic is how a test fails"
 )]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::client::{BOARD, Crew, Worker};
 use crate::disk::Disk;
 use crate::fleet::{Hub, Spoke};
-use crate::history::{Stands, Told, Verdict, judge};
-use crate::process::{Folder, Postgres, Process, until};
+use crate::history::{Event, Verdict, judge};
+use crate::process::{Folder, Postgres, Process};
 use crate::proxy::Proxy;
+use crate::settle::{log, settle};
 use crate::sim::rng::Rng;
 
 /// Spokes that write.
@@ -76,8 +78,7 @@ const FAULTS: [Fault; 12] = [
 ];
 
 /// Hubs, spokes and the network between them.
-struct Fleet<'a> {
-    folder: &'a Folder,
+struct Fleet {
     postgres: Option<Postgres>,
     hubs: Vec<Hub>,
     proxies: Vec<Proxy>,
@@ -105,38 +106,47 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
     let folder = Folder::new("chaos");
     let mut fleet = Fleet::start(&folder, database)?;
     let mut rng = Rng::new(seed);
-    let first = fleet.head();
+    let first = fleet.prepare();
     let is_over = AtomicBool::new(false);
-    let told: Vec<Mutex<Vec<Told>>> = fleet.spokes.iter().map(|_| Mutex::default()).collect();
     let spokes: Vec<Spoke> = fleet
         .spokes
         .iter()
         .map(|spoke| Spoke { data: spoke.data.clone(), name: spoke.name.clone() })
         .collect();
-    let attempts = AtomicUsize::new(0);
+    let crew = Crew::of(spokes.iter().map(|spoke| spoke.name.as_str()));
+    let mut workers: Vec<Worker<'_>> =
+        spokes.iter().enumerate().map(|(place, spoke)| Worker::new(spoke, &crew, place)).collect();
     std::thread::scope(|scope| {
         // Also when a round panics: the scope waits for the clients.
         let _end = Raise(&is_over);
-        for (spoke, told) in spokes.iter().zip(&told) {
-            let (is_over, attempts) = (&is_over, &attempts);
+        for worker in &mut workers {
+            let is_over = &is_over;
             scope.spawn(move || {
                 while !is_over.load(Ordering::SeqCst) {
-                    put(spoke, told);
-                    attempts.fetch_add(1, Ordering::SeqCst);
+                    worker.step();
                 }
             });
         }
         for round in 1..=rounds {
             pause(rng.range(CALM_MS.0, CALM_MS.1));
             let fault = *rng.pick(&FAULTS).expect("there are faults");
-            let told = attempts.load(Ordering::SeqCst);
-            println!("round {round}: {fault:?} after {told} puts");
+            println!("round {round}: {fault:?} after {} writes", crew.writes());
             fleet.suffer(fault, &mut rng);
         }
     });
-    let told: Vec<Vec<Told>> = told.into_iter().map(|told| told.into_inner().expect("no poison")).collect();
-    let (log, last) = fleet.settle();
-    Some(judge(&told, &log, (first, last)))
+    let hub = fleet.hubs.first().expect("there is a hub");
+    let last = settle(hub, &fleet.spokes);
+    let written =
+        workers.iter().flat_map(|worker| &worker.history().events).filter_map(|event| match event {
+            Event::Wrote(write) => Some(write.records.iter()),
+            Event::Read(_) => None,
+        });
+    let written: BTreeSet<String> = written.flatten().cloned().collect();
+    for worker in &mut workers {
+        worker.look_at_all(&written);
+    }
+    let clients: Vec<_> = workers.into_iter().map(Worker::into_history).collect();
+    Some(judge(&clients, &log(&folder, hub, &crew.rewritten(&clients), (first, last))))
 }
 
 struct Raise<'a>(&'a AtomicBool);
@@ -147,21 +157,13 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// One put of a client. A command that could not answer may have written all the same.
-fn put(spoke: &Spoke, told: &Mutex<Vec<Told>>) {
-    let n = told.lock().expect("no poison").len();
-    let id = format!("{}-{n:06}", spoke.name);
-    let ran = spoke.run(&["put", "moment", &id, &format!("{{\"n\":{n}}}")]);
-    told.lock().expect("no poison").push(Told { id, is_acknowledged: ran.code == 0 });
-}
-
 #[allow(clippy::disallowed_methods, reason = "a fault lasts for a time, and comes at any time")]
 fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-impl<'a> Fleet<'a> {
-    fn start(folder: &'a Folder, database: Database) -> Option<Self> {
+impl Fleet {
+    fn start(folder: &Folder, database: Database) -> Option<Self> {
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => Some(Postgres::start(folder)?),
@@ -190,14 +192,18 @@ impl<'a> Fleet<'a> {
         let spoke_disks: Vec<Disk> = spokes.iter().map(|spoke| disk(folder, &spoke.name)).collect();
         let daemons = spokes.iter().zip(&spoke_disks);
         let daemons = daemons.map(|(spoke, disk)| Some(spoke.daemon_in(&disk.environment()))).collect();
-        Some(Self { folder, postgres, hubs, proxies, spokes, daemons, hub_disks, spoke_disks })
+        Some(Self { postgres, hubs, proxies, spokes, daemons, hub_disks, spoke_disks })
     }
 
-    /// The revision that the first spoke is told when it has synced.
-    fn head(&self) -> u64 {
-        let spoke = self.spokes.first().expect("there are spokes");
-        spoke.ok(&["sync"]);
-        spoke.digest().0
+    /// Makes what all share, and gives the revision after which the clients begin.
+    fn prepare(&self) -> u64 {
+        let first = self.spokes.first().expect("there are spokes");
+        let (kind, id) = BOARD.split_once('/').expect("kind/id");
+        first.ok(&["put", kind, id, "{}"]);
+        for spoke in &self.spokes {
+            spoke.ok(&["sync"]);
+        }
+        first.digest().0
     }
 
     fn suffer(&mut self, fault: Fault, rng: &mut Rng) {
@@ -275,36 +281,4 @@ impl<'a> Fleet<'a> {
         let daemon = self.spokes.get(spoke).expect("an index").daemon_again_in(&environment);
         *self.daemons.get_mut(spoke).expect("an index") = Some(daemon);
     }
-
-    fn settle(&self) -> (Vec<Stands>, u64) {
-        settle(self.folder, self.hubs.first().expect("there is a hub"), &self.spokes)
-    }
-}
-
-/// Waits until everything has arrived everywhere, and gives the log as a new spoke sees it, and its head.
-///
-/// # Panics
-/// When replicas do not agree in the end.
-#[must_use]
-pub fn settle(folder: &Folder, hub: &Hub, spokes: &[Spoke]) -> (Vec<Stands>, u64) {
-    for spoke in spokes.iter().chain(spokes) {
-        until("a spoke has nothing left to send", || (spoke.run(&["sync"]).code == 0).then_some(()));
-    }
-    let first = spokes.first().expect("there are spokes");
-    let (revision, digest) = first.digest();
-    for spoke in spokes {
-        assert_eq!(spoke.digest(), (revision, digest.clone()), "{} holds something else", spoke.name);
-        let status = spoke.ok(&["status"]).json();
-        assert_eq!(status["outbox"]["entries"].as_u64(), Some(0), "{status}");
-    }
-    assert_eq!(hub.digest(&first.name), (revision, digest), "the hub holds something else");
-    let reader = Spoke::join(folder, hub, "reader");
-    reader.ok(&["sync"]);
-    let listed = reader.ok(&["ls", "moment"]).json();
-    let records = listed["records"].as_array().unwrap_or_else(|| panic!("{listed}"));
-    let stands = records.iter().map(|record| Stands {
-        id: record["id"].as_str().unwrap_or_default().to_owned(),
-        revision: record["revision"].as_u64().unwrap_or_default(),
-    });
-    (stands.collect(), revision)
 }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::chaos::settle;
 use crate::fleet::{Hub, Spoke};
-use crate::history::{Told, Verdict, judge};
+use crate::history::{self, Client, Event, Verdict};
 use crate::process::{Folder, Process, Ran, until};
+use crate::settle::{log, settle};
 
 /// A write that a client made, and what became of it.
 #[derive(Debug, Clone)]
@@ -125,10 +125,22 @@ impl<'a> Cluster<'a> {
     /// When replicas do not agree in the end.
     #[must_use]
     pub fn judge(&self, writes: &[Vec<Write>]) -> Verdict {
-        let (log, last) = settle(self.folder, self.hubs.first().expect("there are two"), &self.spokes);
-        let told = |write: &Write| Told { id: write.id.clone(), is_acknowledged: write.is_acknowledged() };
-        let told: Vec<Vec<Told>> = writes.iter().map(|writes| writes.iter().map(told).collect()).collect();
-        judge(&told, &log, (self.first, last))
+        let hub = self.hubs.first().expect("there are two");
+        let last = settle(hub, &self.spokes);
+        let wrote = |write: &Write| {
+            let records = vec![format!("moment/{}", write.id)];
+            Event::Wrote(history::Write {
+                records,
+                is_delete: false,
+                is_acknowledged: write.is_acknowledged(),
+            })
+        };
+        let client = |(spoke, writes): (&Spoke, &Vec<Write>)| Client {
+            name: spoke.name.clone(),
+            events: writes.iter().map(wrote).collect(),
+        };
+        let clients: Vec<Client> = self.spokes.iter().zip(writes).map(client).collect();
+        history::judge(&clients, &log(self.folder, hub, &[], (self.first, last)))
     }
 
     /// How many daemons run.
@@ -150,7 +162,8 @@ fn write(spoke: &Spoke, writes: &Mutex<Vec<Write>>) {
     let n = writes.lock().unwrap_or_else(PoisonError::into_inner).len();
     let id = format!("{}-{n:06}", spoke.name);
     let began = Instant::now();
-    let ran = spoke.run(&["put", "moment", &id, &format!("{{\"n\":{n}}}"), "--wait", "durable"]);
+    let ran =
+        spoke.run(&["put", "moment", &id, &format!("{{\"{}\":{}}}", spoke.name, n + 1), "--wait", "durable"]);
     let write = Write { id, began, ended: Instant::now(), ran };
     writes.lock().unwrap_or_else(PoisonError::into_inner).push(write);
 }

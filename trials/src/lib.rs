@@ -1,6 +1,7 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
 pub mod chaos;
+pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod crowd;
@@ -10,5 +11,6 @@ pub mod history;
 pub mod power;
 pub mod process;
 pub mod proxy;
+pub mod settle;
 pub mod sim;
 pub mod tree;

@@ -16,6 +16,8 @@ mod damage;
 mod network;
 #[path = "chaos/offline.rs"]
 mod offline;
+#[path = "chaos/planted.rs"]
+mod planted;
 
 use trials::chaos::{Database, run};
 
@@ -33,6 +35,7 @@ fn rounds_on(database: Database, name: &str) {
     let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(ROUNDS);
     let seed = number("SEED").unwrap_or(1);
     let Some(verdict) = run(database, rounds, seed) else { return };
+    println!("{name}: {}", verdict.of_reads());
     println!("{name}: {rounds} rounds, {verdict}");
     assert!(verdict.is_kept(), "{verdict:?} (seed {seed})");
 }

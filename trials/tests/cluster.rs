@@ -129,6 +129,10 @@ fn commits(log: &std::path::Path) -> Vec<u64> {
 fn always_two_busy_gateways_both_commit() {
     /// Records that each spoke sends.
     const RECORDS: usize = 2_000;
+    /// Most commits of one gateway in a row while the other is busy too. A gateway that has lost twice in a row takes
+    /// a turn that it cannot lose; without that one was seen shut out for 1 035 commits. Far above what is seen here
+    /// (3 of 17): how often each of the two processes runs is up to the machine.
+    const RUN_MAX: usize = 200;
     let folder = Folder::new("fair");
     let Some(postgres) = Postgres::start(&folder) else { return };
     let near = Hub::start(&folder, false, Some(&postgres.url));
@@ -174,7 +178,8 @@ fn always_two_busy_gateways_both_commit() {
         "two busy gateways: {} commits while both were busy, {share} of one, longest run of one {longest}",
         order.len()
     );
-    assert!(!far.is_empty() && !near.is_empty());
+    assert!(share > 0 && share < order.len(), "{share} of {} commits are of one gateway", order.len());
+    assert!(longest <= RUN_MAX, "one gateway made {longest} commits in a row");
     until("both hold everything", || {
         spokes.iter().all(|spoke| spoke.run(&["sync"]).code == 0).then_some(())?;
         (spokes[0].ids("note").len() == 2 * RECORDS && spokes[0].digest() == spokes[1].digest()).then_some(())

@@ -10,6 +10,7 @@ use trials::clock::Clock;
 use trials::disk::Disk;
 use trials::fleet::{Hub, Spoke};
 use trials::process::{Folder, Process, until};
+use trials::proxy::Proxy;
 
 /// Longer than an access token lives, seconds.
 const TOKEN_ENDS_S: i64 = 16 * 60;
@@ -316,4 +317,25 @@ async fn doctor_names_the_records_in_which_a_replica_differs_and_fetches_them_an
         alone.code == 3 && report["compared"] == json!(false) && report["damaged"] == json!([]),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn a_sync_that_gets_nowhere_says_when_the_replica_is_damaged() {
+    let folder = Folder::new("stalled");
+    let hub = Hub::start(&folder, false, None);
+    let proxy = Proxy::before(&hub.address());
+    let laptop = Spoke::join_at(&folder, &hub, &[format!("https://{}", proxy.address())], "laptop");
+    put(&laptop, "note", "n07", &json!({"text": 7}));
+    put(&laptop, "note", "n31", &json!({"text": 31}));
+    laptop.ok(&["sync"]);
+    proxy.hold();
+    let stalled = |spoke: &Spoke| spoke.run(&["sync", "--timeout", "1"]).error()["error"].clone();
+    assert_eq!(stalled(&laptop)["reason"], "DEADLINE_EXCEEDED");
+    damage(&laptop, "n07", "n31").await;
+    let error = stalled(&laptop);
+    assert_eq!(error["reason"], "STORE_CORRUPT", "{error}");
+    assert!(error["detail"].as_str().is_some_and(|detail| detail.contains("note/n07")), "{error}");
+    proxy.heal();
+    laptop.ok(&["doctor", "--repair"]);
+    laptop.ok(&["sync"]);
 }

@@ -19,8 +19,9 @@ impl Spoke {
     /// replica stands at or past where the hub's head was when this was called. Starts syncing if need be.
     ///
     /// # Errors
-    /// What keeps the replica from syncing; `DEADLINE_EXCEEDED` or the last trouble when for `stalled_ms` no push
-    /// was answered and no page of a catch-up came.
+    /// What keeps the replica from syncing; the last trouble when for `stalled_ms` no push was answered and no page
+    /// of a catch-up came. Where there was none the replica itself is looked at: `STORE_CORRUPT` when it is damaged,
+    /// else `DEADLINE_EXCEEDED`.
     pub async fn wait_until_synced(&self, stalled_ms: u64) -> Result<Revision, Refusal> {
         let _round = self.handle.rounds().begin();
         let before = self.progress().borrow().clone();
@@ -34,10 +35,28 @@ impl Spoke {
             }
             let now = self.progress().borrow().status.clone();
             if now.moved == moved {
-                let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
-                let refusal = now.last_refusal;
-                return Err(refusal.unwrap_or_else(|| Refusal::new(Reason::DeadlineExceeded, detail)));
+                return Err(match now.last_refusal {
+                    Some(refusal) => refusal,
+                    None => self.stalled(stalled_ms).await,
+                });
             }
+        }
+    }
+
+    /// Why nothing moves when nobody has said: what is damaged may keep a page from being applied or a write from
+    /// being sent, and nobody is told of it but who asks.
+    async fn stalled(&self, stalled_ms: u64) -> Refusal {
+        let detail = format!("not in sync, and nothing moved for {stalled_ms} ms");
+        let damage = match self.replica().examine().await {
+            Ok(examined) => examined.damage(),
+            Err(error) => return error.refusal(),
+        };
+        match damage {
+            Some(damage) => {
+                let detail = format!("{detail}: {damage}; `spoke doctor` says what can be mended");
+                Refusal::new(Reason::StoreCorrupt, detail)
+            }
+            None => Refusal::new(Reason::DeadlineExceeded, detail),
         }
     }
 

@@ -39,6 +39,18 @@ pub struct Examined {
     pub hub_ahead_ms: i64,
 }
 
+impl Examined {
+    /// The first thing that is damaged here, in a sentence.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        let of_file = self.store.first().cloned();
+        let of_record = || self.damaged.first().map(|key| format!("{key} is not what came from the hub"));
+        let sum =
+            |cell: &Cell| format!("the sum of {}/{} is not that of its records", cell.domain, cell.kind);
+        of_file.or_else(of_record).or_else(|| self.stale.first().map(sum))
+    }
+}
+
 #[derive(Default)]
 struct Sum {
     content: LtHash,

@@ -9,6 +9,7 @@ mod layers;
 mod outbox;
 mod seal;
 mod txn;
+mod wal;
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -49,9 +50,11 @@ impl SqliteReplica {
     /// Opens the file, or makes it (readable by its owner alone), and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the file is no replica; [`StoreError::Newer`] when a newer program has migrated it;
+    /// [`StoreError::Corrupt`] when the file is no replica, or its write-ahead log is damaged before its last commit:
+    /// nothing was changed then; [`StoreError::Newer`] when a newer program has migrated it;
     /// [`StoreError::Unavailable`] when it cannot be opened.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        wal::check(path)?;
         create_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
