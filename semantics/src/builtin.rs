@@ -164,6 +164,7 @@ mod tests {
                 "node",
                 "node_type",
                 "policy",
+                "precedent",
                 "operator",
                 "conflict"
             ]
