@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 pub mod admission;
+pub mod arbiter;
 pub mod catch_up;
 pub mod committer;
 mod compare;
 pub mod control;
+pub mod docket;
 pub mod error;
 pub mod examine;
 pub mod feed;
@@ -39,6 +41,7 @@ pub mod work;
 
 pub use self::admission::{Admission, Open};
 use self::committer::{Committer, Means};
+use self::docket::Docket;
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::{Bounds, LEASES_PER_NODE_MAX};
@@ -137,6 +140,7 @@ pub struct Hub {
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
     presence: Arc<Presence>,
     readers: Readers,
+    docket: Arc<Docket>,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
 }
@@ -156,9 +160,9 @@ impl Hub {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
-        let (readers, presence) = (Readers::default(), Arc::default());
+        let (readers, presence, docket) = (Readers::default(), Arc::default(), Arc::default());
         let bounds = Bounds::default();
-        Self { parts, name: None, bounds, tenants: Mutex::default(), presence, readers, pages }
+        Self { parts, name: None, bounds, tenants: Mutex::default(), presence, readers, docket, pages }
     }
 
     /// Those who read here.
@@ -229,6 +233,7 @@ impl Hub {
             store: Arc::clone(&self.parts.store),
             clock: Arc::clone(&self.parts.clock),
             commit_bytes_max: self.readers.share(),
+            docket: Arc::clone(&self.docket),
         };
         let tenant = self.tenant(tenant);
         tenant.committer.submit(&means, &tenant.feed, work).await

@@ -23,6 +23,7 @@ pub mod operators;
 pub mod outflow;
 pub mod paging;
 mod policies;
+mod precedents;
 pub mod queue;
 mod recovery;
 mod seats;
@@ -76,6 +77,7 @@ impl Gate {
         let keepers = Keepers::new(Arc::clone(&hub), metrics.clone(), tasks.clone());
         let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         tasks.spawn(keepers.clone().maintain(draining.clone()));
+        tasks.spawn(keepers.clone().arbitrate(draining.clone()));
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
         let key_failed = ArcSwapOption::empty();

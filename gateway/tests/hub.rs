@@ -12,6 +12,8 @@ mod support;
 
 #[path = "hub/access.rs"]
 mod access;
+#[path = "hub/arbiter.rs"]
+mod arbiter;
 #[path = "hub/clocks.rs"]
 mod clocks;
 #[path = "hub/collection.rs"]
@@ -96,6 +98,16 @@ macro_rules! hub_tests {
                     what_does_not_fit_the_schema_together_is_kept_whole,
                     a_policy_applies_from_its_revision_on,
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
+                }
+                arbiter {
+                    a_side_that_nobody_can_read_leaves_it_to_a_person,
+                    states_of_a_consensus_kind_vote,
+                    a_like_conflict_is_settled_by_its_precedent,
+                    a_near_miss_waits_for_a_person,
+                    a_precedent_that_is_revoked_settles_nothing_more,
+                    only_what_is_said_of_any_two_sides_becomes_a_precedent,
+                    what_stood_before_a_decision_is_not_bound_by_it,
+                    who_took_a_resolution_back_is_not_overruled,
                 }
                 resolutions {
                     a_resolution_is_one_commit_that_says_why,

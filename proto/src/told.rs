@@ -68,7 +68,8 @@ fn side(path: &str, side: &v1::ConflictSide) -> Value {
 }
 
 /// A value, or why there is none to show.
-fn value(path: &str, value: Option<&v1::ConflictValue>) -> Value {
+#[must_use]
+pub fn value(path: &str, value: Option<&v1::ConflictValue>) -> Value {
     use v1::conflict_value::Value as Wire;
     match value.and_then(|value| value.value.as_ref()) {
         Some(Wire::Json(json)) => json!({"value": serde_json::from_slice::<Value>(json).unwrap_or_default()}),

@@ -29,6 +29,7 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         (kind::NODE, Policy::LastWriter, json!({"type": "object"})),
         (kind::NODE_TYPE, Policy::LastWriter, json!({"type": "object"})),
         (kind::POLICY, Policy::LastWriter, json!({"type": "object"})),
+        (kind::PRECEDENT, Policy::LastWriter, json!({"type": "object"})),
         (kind::OPERATOR, Policy::LastWriter, json!({"type": "object"})),
         (kind::CONFLICT, Policy::LastWriter, json!({"type": "object"})),
     ];
@@ -163,6 +164,7 @@ mod tests {
                 "node",
                 "node_type",
                 "policy",
+                "precedent",
                 "operator",
                 "conflict"
             ]

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::{HybridTime, Stamp};
 use crate::envelope::{Cell, Content, FieldStamp, Mutation, Op, Record};
-use crate::ids::{CommitNumber, Digest, Dot, Key, RecordId, Revision, Salt};
+use crate::ids::{CommitNumber, Digest, Dot, Key, Kind, RecordId, Revision, Salt};
 use crate::kind::is_pushable;
 use crate::lthash::LtHash;
 use crate::version::Version;
@@ -93,6 +93,17 @@ pub fn conflict_id(subject: &Key, path: &str, first_loser: Dot) -> RecordId {
         .bytes(2, subject.id.as_str().as_bytes())
         .bytes(3, path.as_bytes())
         .bytes(4, &dot_bytes(first_loser))
+        .finish();
+    RecordId::from(digest)
+}
+
+/// Id of a precedent: the digest of the kind, the path and the other parts of its signature, in hexadecimal.
+#[must_use]
+pub fn precedent_id(kind: &Kind, path: &str, parts: &[u8]) -> RecordId {
+    let digest = FieldHasher::new("hubward/precedent/1")
+        .bytes(1, kind.as_str().as_bytes())
+        .bytes(2, path.as_bytes())
+        .bytes(3, parts)
         .finish();
     RecordId::from(digest)
 }

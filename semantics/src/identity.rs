@@ -10,6 +10,7 @@ pub mod shape;
 pub mod snapshot;
 pub mod trend;
 pub mod validate;
+pub mod vote;
 
 /// Decimal places that scores are given with: more than any input has, fewer than binary arithmetic blurs.
 const DECIMALS: f64 = 1e9;

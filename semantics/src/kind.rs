@@ -28,17 +28,20 @@ pub enum Policy {
     ThreeWay,
     /// Both bodies are kept whole as branches; the greater stamp stands until they are merged.
     Branch,
+    /// As branches, and the states vote: the heaviest is made to stand, see [`crate::identity::vote`].
+    Consensus,
     /// As branches, and only a person settles it.
     Manual,
 }
 
 /// Every policy.
-pub const POLICIES: [Policy; 6] = [
+pub const POLICIES: [Policy; 7] = [
     Policy::LastWriter,
     Policy::Fields,
     Policy::AppendOnly,
     Policy::ThreeWay,
     Policy::Branch,
+    Policy::Consensus,
     Policy::Manual,
 ];
 
@@ -46,14 +49,13 @@ impl Policy {
     /// Whether the hub's order has a part in what it makes: see `decide`. The others are joins.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
-        matches!(self, Self::ThreeWay | Self::Branch | Self::Manual)
+        matches!(self, Self::ThreeWay | Self::Branch | Self::Consensus | Self::Manual)
     }
     /// Whether a kind may go over to another policy while conflicts of it are open: their paths mean the same under
     /// both.
     #[must_use]
     pub fn keeps_paths_of(self, before: Self) -> bool {
-        let is_whole =
-            |policy| matches!(policy, Self::LastWriter | Self::ThreeWay | Self::Branch | Self::Manual);
+        let is_whole = |policy: Self| policy.is_ordered() || policy == Self::LastWriter;
         self == before || is_whole(self) && is_whole(before)
     }
     /// Its name in declarations, JSON and logs.
@@ -65,6 +67,7 @@ impl Policy {
             Self::AppendOnly => "append_only",
             Self::ThreeWay => "three_way",
             Self::Branch => "branch",
+            Self::Consensus => "consensus",
             Self::Manual => "manual",
         }
     }
@@ -179,6 +182,8 @@ pub const NODE: &str = "node";
 pub const NODE_TYPE: &str = "node_type";
 /// Name of the kind that policies are records of.
 pub const POLICY: &str = "policy";
+/// Name of the kind that precedents are records of; the id is that of the signature.
+pub const PRECEDENT: &str = "precedent";
 /// Name of the kind that operators are records of, in the tenant `hub` alone; the id is `TENANT/NAME`.
 pub const OPERATOR: &str = "operator";
 /// Name of the kind that conflicts are records of.
@@ -187,7 +192,7 @@ pub const CONFLICT: &str = "conflict";
 /// Whether records of this kind are written by the hub and its administrators only, by compare-and-set.
 #[must_use]
 pub fn is_control(kind: &Kind) -> bool {
-    matches!(kind.as_str(), KIND | VIEW | NODE | NODE_TYPE | POLICY | OPERATOR)
+    matches!(kind.as_str(), KIND | VIEW | NODE | NODE_TYPE | POLICY | PRECEDENT | OPERATOR)
 }
 /// Whether it is the kind of kind declarations and policies, which travel with the kinds they speak about.
 #[must_use]
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_hubs_own_kinds_cannot_be_declared() {
-        for name in ["kind", "view", "node", "node_type", "policy", "operator", "conflict"] {
+        for name in ["kind", "view", "node", "node_type", "policy", "precedent", "operator", "conflict"] {
             assert_eq!(refused(json!({ "name": name })), Some(Reason::ControlKind), "{name}");
         }
     }

@@ -24,6 +24,8 @@ pub mod lthash;
 pub mod merge;
 pub mod node;
 pub mod outcome;
+pub mod precedent;
+pub mod preview;
 pub mod reason;
 pub mod recovery;
 pub mod resolution;

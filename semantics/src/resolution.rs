@@ -13,6 +13,7 @@ use crate::conflict::{Conflict, Side};
 use crate::envelope::{Base, Content, KEY_ID_CLEAR, Mutation, Op, Record};
 use crate::ids::{Dot, MutationId, NodeId, Revision, Salt, Writer};
 use crate::kind::{Policy, Rule};
+use crate::merge::{self, Prefer};
 use crate::reason::{Reason, Refusal};
 
 /// Longest reason given with a resolution or an undo, bytes.
@@ -225,7 +226,7 @@ pub fn wanted<'a>(
     conflict: &Conflict,
     choice: &Choice,
     rule: &Rule,
-    row: impl Fn(Revision) -> Option<Row<'a>>,
+    row: impl Fn(Revision) -> Option<Row<'a>> + Copy,
 ) -> Result<Wanted, Refusal> {
     let of_side = |chosen: &Side| side(conflict, chosen, rule, row(chosen.revision), row(conflict.ancestor));
     match choice {
@@ -243,12 +244,13 @@ pub fn wanted<'a>(
             Some(Row { record, .. }) => shown(record, rule.policy, &conflict.path),
             None => Err(Refusal::new(Reason::RecordGone, "the ancestor is not kept any more")),
         },
+        Choice::Policy(Policy::ThreeWay) => three_way(conflict, rule, row),
         Choice::Policy(policy) => of_side(by_policy(conflict, *policy)?),
     }
 }
 
 /// Policies that can be asked what they make of a conflict's sides.
-pub const ASKED_POLICIES: [Policy; 2] = [Policy::LastWriter, Policy::AppendOnly];
+pub const ASKED_POLICIES: [Policy; 3] = [Policy::LastWriter, Policy::AppendOnly, Policy::ThreeWay];
 
 /// A policy's name.
 #[must_use]
@@ -266,6 +268,35 @@ pub fn policy_named(name: &str) -> Result<Policy, Refusal> {
         .map_err(|_| Refusal::new(Reason::Malformed, format!("policy: there is no {name}")))
 }
 
+/// What the sides made of their ancestor, one after the other in stamp order, the later one where they clash.
+fn three_way<'a>(
+    conflict: &Conflict,
+    rule: &Rule,
+    row: impl Fn(Revision) -> Option<Row<'a>> + Copy,
+) -> Result<Wanted, Refusal> {
+    let none = |detail: &str| Err(Refusal::new(Reason::Malformed, format!("policy: three_way {detail}")));
+    if !conflict.path.is_empty() {
+        return none("is asked about whole records: of a path the later side would stand");
+    }
+    let Wanted::Value(Value::Object(ancestor)) = wanted(conflict, &Choice::Ancestor, rule, row)? else {
+        return none("needs an ancestor that can be read");
+    };
+    let mut sides: Vec<&Side> = conflict.sides().collect();
+    sides.sort_by_key(|side| side.stamp);
+    let mut merged: Option<Map<String, Value>> = None;
+    for side in sides {
+        let Wanted::Value(Value::Object(body)) = wanted(conflict, &Choice::Side(side.stamp.dot), rule, row)?
+        else {
+            return none("needs sides that can be read, and are no deletes");
+        };
+        merged = Some(match merged {
+            Some(before) => merge::objects(Some(&ancestor), &before, &body, Prefer::Second).0,
+            None => body,
+        });
+    }
+    Ok(Wanted::Value(Value::Object(merged.unwrap_or_default())))
+}
+
 fn by_policy(conflict: &Conflict, policy: Policy) -> Result<&Side, Refusal> {
     let chosen = if policy == Policy::LastWriter {
         conflict.sides().max_by_key(|side| side.stamp)
@@ -275,7 +306,10 @@ fn by_policy(conflict: &Conflict, policy: Policy) -> Result<&Side, Refusal> {
         None
     };
     chosen.ok_or_else(|| {
-        Refusal::new(Reason::Malformed, "policy: last_writer and append_only can be asked about two sides")
+        Refusal::new(
+            Reason::Malformed,
+            "policy: last_writer, append_only and three_way can be asked about two sides",
+        )
     })
 }
 

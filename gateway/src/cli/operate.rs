@@ -17,10 +17,12 @@ pub(super) mod audit;
 mod conflict;
 pub(super) mod nodes;
 pub(super) mod operators;
+mod precedent;
 mod show;
 
 use self::conflict::ConflictCommand;
 use self::nodes::{Node, NodeTypes};
+use self::precedent::PrecedentCommand;
 
 /// Entries asked for at once.
 pub(super) const PAGE_SIZE: i32 = 1_000;
@@ -64,6 +66,9 @@ pub(super) enum Operate {
     /// Conflicts: the inbox of those who settle them.
     #[command(subcommand)]
     Conflict(ConflictCommand),
+    /// Precedents: decisions that bind later conflicts.
+    #[command(subcommand)]
+    Precedent(PrecedentCommand),
     /// Takes back from spokes what a log lost when it went on from a backup, and tells what is only state.
     Recover {
         /// Ends it: spokes of the log before are refused again.
@@ -123,7 +128,7 @@ pub(super) enum PolicyCommand {
     Set {
         /// The kind.
         kind: String,
-        /// last_writer, fields, append_only, three_way, branch or manual; without, what the kind's declaration says.
+        /// last_writer, fields, append_only, three_way, branch, consensus or manual; without, what the kind's declaration says.
         #[arg(required_unless_present = "reset")]
         policy: Option<String>,
         /// What the kind's declaration says.
@@ -278,6 +283,7 @@ impl Operate {
             Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
             Self::Conflict(command) => command.run(&mut hub, out).await,
+            Self::Precedent(command) => command.run(&mut hub, out).await,
             Self::Recover { finish, status, of } => {
                 use v1::recover_log_request::Action;
                 let action = match (finish, status) {

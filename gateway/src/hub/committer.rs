@@ -9,6 +9,7 @@ use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::docket::Docket;
 use super::error::HubError;
 use super::feed::Feed;
 use super::heavy;
@@ -79,6 +80,8 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// Most bytes of record envelopes that a commit changes; one record, or group, may pass it.
     pub commit_bytes_max: usize,
+    /// Where conflicts that come up wait for the hub's arbiter.
+    pub docket: Arc<Docket>,
 }
 
 impl Committer {
@@ -248,6 +251,7 @@ impl Committer {
                 Err(error) => return Err(error.into()),
             }
             feed.append(&append);
+            means.docket.note(&self.tenant, &append, &current);
             known.advance(append, current);
         }
         let all: Option<Vec<Answer>> = answers.into_iter().collect();

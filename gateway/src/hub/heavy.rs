@@ -220,7 +220,9 @@ mod tests {
                 name: String::new(),
                 is_node: false,
                 reason: String::new(),
+                binds: false,
             },
+            precedent: None,
             mutation: MutationId([2; 16]),
             salt: Salt([0; 16]),
         }))

@@ -24,7 +24,7 @@ use super::heavy;
 use super::limits::{
     CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
 };
-use super::work::{Item, SettleWork, Work};
+use super::work::{Item, PrecedentWork, SettleWork, Work};
 use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
 /// A kind, ready to be applied.
@@ -44,13 +44,19 @@ impl CompiledKind {
         Ok(Self { rule: declaration.rule(version), declaration, schema })
     }
 
-    /// A kind as it stands: as its control record declares it, else as it is built in.
+    /// A kind as it stands: as its control record declares it, else as it is built in, with the policy that was set
+    /// for it.
     #[must_use]
-    pub fn standing(kind: &Kind, declared: Option<&Current>) -> Option<Arc<Self>> {
-        let version = declared.map(|current| current.pointer.revision).unwrap_or_default();
-        let declaration = control_body(declared);
-        let compiled = declaration.and_then(|declaration| Self::new(declaration, version).ok());
-        compiled.map(Arc::new).or_else(|| builtin_kind(kind))
+    pub fn standing(kind: &Kind, declared: Option<&Current>, set: Option<&Current>) -> Option<Arc<Self>> {
+        let declaration: Option<Declaration> = control_body(declared);
+        let policy: Option<PolicySet> = control_body(set);
+        if declaration.is_none() && policy.is_none() {
+            return builtin_kind(kind);
+        }
+        let live = [declared.filter(|_| declaration.is_some()), set.filter(|_| policy.is_some())];
+        let version = live.into_iter().flatten().map(|current| current.pointer.revision).max();
+        let declaration = declaration.or_else(|| builtin::builtin(kind).cloned())?;
+        Self::new(declaration.with(policy.as_ref()), version.unwrap_or_default()).ok().map(Arc::new)
     }
 
     /// Checks what a mutation makes of a record, whatever the mutation says.
@@ -345,23 +351,7 @@ impl Known {
             return;
         };
         let found = |kind| control_key(kind, name.as_str()).and_then(|key| self.current(&key));
-        let (declared, set) = (found(kind::KIND), found(kind::POLICY));
-        let declaration: Option<Declaration> = control_body(declared);
-        let policy: Option<PolicySet> = control_body(set);
-        let is_built_in = declaration.is_none();
-        if is_built_in && policy.is_none() {
-            self.kinds.remove(&name);
-            return;
-        }
-        let live = [declared.filter(|_| !is_built_in), set.filter(|_| policy.is_some())];
-        let version = live.into_iter().flatten().map(|current| current.pointer.revision).max();
-        let declaration = declaration.or_else(|| builtin::builtin(&name).cloned());
-        let compiled = declaration
-            .and_then(|declaration| {
-                CompiledKind::new(declaration.with(policy.as_ref()), version.unwrap_or_default()).ok()
-            })
-            .map(Arc::new);
-        match compiled {
+        match CompiledKind::standing(&name, found(kind::KIND), found(kind::POLICY)) {
             Some(compiled) => self.kinds.insert(name, compiled),
             None => self.kinds.remove(&name),
         };
@@ -417,6 +407,8 @@ impl Known {
         }
         self.want_key(control_key(kind::CONFLICT, settle.conflict.as_str()), missing);
         self.want_record(&settle.subject, missing);
+        let precedent = settle.precedent.as_ref().map(PrecedentWork::id);
+        self.want_key(precedent.and_then(|id| control_key(kind::PRECEDENT, id.as_str())), missing);
     }
 
     /// A record, what its kind says, and what is open about it.

@@ -24,6 +24,7 @@ use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointe
 
 mod ancestor;
 mod conflicts;
+mod precedents;
 mod push;
 mod settle;
 

@@ -150,15 +150,7 @@ impl Hub {
     /// # Errors
     /// Store errors.
     pub async fn nodes_by_health(&self, tenant: &TenantId) -> Result<BTreeMap<Health, u64>, HubError> {
-        let now_ms = self.clock().now_ms();
-        let mut last: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for seen in self.all_seen(tenant).await? {
-            let here = self.live(tenant, seen.writer);
-            if let Some(seen) = joined(Some(seen), here) {
-                let seen_ms = last.entry(seen.writer.node).or_default();
-                *seen_ms = seen.seen_ms.max(*seen_ms);
-            }
-        }
+        let last = self.health(tenant).await?;
         let mut counts: BTreeMap<Health, u64> = Health::ALL.into_iter().map(|health| (health, 0)).collect();
         let kind = Kind::new(kind::NODE).map_err(|e| HubError::internal(e.to_string()))?;
         let mut query = PointerQuery { kind: Some(kind), rows_max: PAGE_MAX, ..PointerQuery::default() };
@@ -170,12 +162,26 @@ impl Hub {
                     control_body::<NodeBody>(Some(row)).is_some_and(|node| node.status == NodeStatus::Active);
                 let Ok(node) = row.pointer.key.id.as_str().parse::<NodeId>() else { continue };
                 if is_active {
-                    *counts.entry(Health::of(last.get(&node).copied(), now_ms)).or_default() += 1;
+                    *counts.entry(last.get(&node).copied().unwrap_or(Health::Offline)).or_default() += 1;
                 }
             }
             if page.is_last || query.after.is_none() {
                 return Ok(counts);
             }
         }
+    }
+
+    /// How each node that was ever heard seems.
+    pub(super) async fn health(&self, tenant: &TenantId) -> Result<BTreeMap<NodeId, Health>, HubError> {
+        let now_ms = self.clock().now_ms();
+        let mut last: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for seen in self.all_seen(tenant).await? {
+            let here = self.live(tenant, seen.writer);
+            if let Some(seen) = joined(Some(seen), here) {
+                let seen_ms = last.entry(seen.writer.node).or_default();
+                *seen_ms = seen.seen_ms.max(*seen_ms);
+            }
+        }
+        Ok(last.into_iter().map(|(node, seen_ms)| (node, Health::of(Some(seen_ms), now_ms))).collect())
     }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use semantics::conflict::Conflict;
 use semantics::ids::{Key, MutationId, RecordId, Revision, Salt, TenantId};
 use semantics::kind;
+use semantics::precedent::{Binding, Signature};
 use semantics::reason::{Reason, Refusal};
 use semantics::resolution::{self, Choice, Chosen, REASON_BYTES_MAX, Row, Wanted};
 
 use super::control::key_of;
 use super::error::HubError;
 use super::known::{CompiledKind, control_body, view_key};
-use super::work::{Act, Answer, SettleWork, Settled, Settler, Work};
+use super::work::{Act, Answer, PrecedentWork, SettleWork, Settled, Settler, Work};
 use super::{Hub, Principal};
 use crate::store::{Current, LogRow, Wanted as Read};
 
@@ -48,6 +49,19 @@ impl Disputed {
     pub fn wanted(&self, choice: &Choice) -> Result<Wanted, Refusal> {
         resolution::wanted(&self.conflict, choice, &self.kind.rule, |revision| self.row(revision))
     }
+
+    /// What the conflict has in common with those that are decided alike.
+    ///
+    /// # Errors
+    /// Those of [`Signature::of`].
+    pub fn signature(&self) -> Result<Signature, Refusal> {
+        Signature::of(&self.conflict, &self.kind.rule, |revision| self.row(revision))
+    }
+
+    fn precedent(&self, choice: &Choice) -> Result<PrecedentWork, Refusal> {
+        let binding = Binding::of(choice, &self.conflict)?;
+        Ok(PrecedentWork::Sets { signature: self.signature()?, binding })
+    }
 }
 
 impl Hub {
@@ -66,7 +80,8 @@ impl Hub {
         let stands = self.control(tenant, &key).await?;
         let conflict: Conflict = control_body(stands.as_ref()).ok_or_else(absent)?;
         let declared = key_of(kind::KIND, conflict.subject.kind.as_str())?;
-        let mut keys = BTreeSet::from([key.clone(), conflict.subject.clone(), declared.clone()]);
+        let set = key_of(kind::POLICY, conflict.subject.kind.as_str())?;
+        let mut keys = BTreeSet::from([key.clone(), conflict.subject.clone(), declared.clone(), set.clone()]);
         keys.extend(node.and_then(|who| view_key(who.node)));
         let mut read = self.store().load(tenant, &Read { keys, ..Read::default() }).await?.current;
         // Read once more: everything that is judged together is of one moment.
@@ -81,8 +96,10 @@ impl Hub {
                 return Err(absent());
             }
         }
-        let kind = CompiledKind::standing(&conflict.subject.kind, read.get(&declared)).ok_or_else(|| {
-            HubError::new(Reason::KindUndeclared, format!("no kind {} is declared", conflict.subject.kind))
+        let subject_kind = &conflict.subject.kind;
+        let kind = CompiledKind::standing(subject_kind, read.get(&declared), read.get(&set));
+        let kind = kind.ok_or_else(|| {
+            HubError::new(Reason::KindUndeclared, format!("no kind {subject_kind} is declared"))
         })?;
         let before = conflict.resolution.as_ref().map(|settled| settled.before);
         let revisions: BTreeSet<Revision> =
@@ -92,11 +109,13 @@ impl Hub {
         Ok(Disputed { id: id.clone(), revision: stands.pointer.revision, conflict, subject, kind, rows })
     }
 
-    /// Settles a conflict that stands at `expected`: the record's change, if one is needed, and the closing of the
-    /// conflict are one commit. Asking again after a lost answer is STALE and changes nothing.
+    /// Settles a conflict that stands at `expected`: the record's change, if one is needed, the closing of the
+    /// conflict and the precedent, if it is to be one, are one commit. Asking again after a lost answer is STALE and
+    /// changes nothing.
     ///
     /// # Errors
-    /// NOT_FOUND; STALE when the conflict moved or is settled; what the choice or the record's rule refuses (RECORD_GONE,
+    /// NOT_FOUND; STALE when the conflict moved or is settled; MALFORMED for a precedent of a value or of more than two
+    /// sides; what the choice or the record's rule refuses (RECORD_GONE,
     /// APPEND_ONLY, SCHEMA_VIOLATION …); TOO_LARGE for a long reason; NODE_REVOKED and NOT_IN_VIEW for nodes; store
     /// errors.
     pub async fn resolve(
@@ -112,7 +131,9 @@ impl Hub {
             return Err(HubError::new(Reason::Stale, "the conflict is settled: undo its resolution first"));
         }
         let wanted = disputed.wanted(choice)?;
-        self.settle(tenant, disputed, Act::Resolve { choice: Chosen::from(choice), wanted }, by).await
+        let precedent = if by.binds { Some(disputed.precedent(choice)?) } else { None };
+        let act = Act::Resolve { choice: Chosen::from(choice), wanted };
+        self.settle(tenant, disputed, act, by, precedent).await
     }
 
     /// Takes the resolution of a conflict that stands at `expected` back: a new revision of the record with what stood
@@ -145,7 +166,7 @@ impl Hub {
         } else {
             Wanted::Standing
         };
-        self.settle(tenant, disputed, Act::Undo { wanted }, by).await
+        self.settle(tenant, disputed, Act::Undo { wanted }, by, None).await
     }
 
     async fn disputed_for(
@@ -162,17 +183,18 @@ impl Hub {
         self.disputed(tenant, id, node.as_ref()).await
     }
 
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         tenant: &TenantId,
         disputed: Disputed,
         act: Act,
         by: Settler,
+        precedent: Option<PrecedentWork>,
     ) -> Result<Settled, HubError> {
         let subject: Key = disputed.conflict.subject;
         let (mutation, salt) = (MutationId(self.entropy().bytes16()), Salt(self.entropy().bytes16()));
         let (conflict, expected) = (disputed.id, disputed.revision);
-        let work = SettleWork { conflict, subject, expected, act, by, mutation, salt };
+        let work = SettleWork { conflict, subject, expected, act, by, precedent, mutation, salt };
         match self.submit(tenant, Work::Settle(Box::new(work))).await? {
             Answer::Settled(settled) => Ok(settled?),
             Answer::Push(_) | Answer::Control(_) | Answer::Done(_) => {

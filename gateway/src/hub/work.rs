@@ -2,6 +2,7 @@
 
 use semantics::decide::Parsed;
 use semantics::ids::{Digest, Key, MutationId, NodeId, RecordId, Revision, Salt, Writer};
+use semantics::precedent::{Binding, Signature};
 use semantics::reason::Refusal;
 use semantics::resolution::{Chosen, Wanted};
 use semantics::session::Results;
@@ -115,6 +116,33 @@ pub struct Settler {
     pub is_node: bool,
     /// In words; may be empty.
     pub reason: String,
+    /// Whether what is decided binds later conflicts like this one.
+    pub binds: bool,
+}
+
+/// What settling a conflict has to do with a precedent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PrecedentWork {
+    /// It becomes one.
+    Sets {
+        /// What conflicts it binds.
+        signature: Signature,
+        /// What is chosen of them.
+        binding: Binding,
+    },
+    /// The one with this id settles it.
+    Uses(RecordId),
+}
+
+impl PrecedentWork {
+    /// Id of the precedent's control record.
+    #[must_use]
+    pub fn id(&self) -> RecordId {
+        match self {
+            Self::Sets { signature, .. } => signature.id(),
+            Self::Uses(id) => id.clone(),
+        }
+    }
 }
 
 /// What is done to a conflict.
@@ -147,6 +175,8 @@ pub struct SettleWork {
     pub act: Act,
     /// Who does it.
     pub by: Settler,
+    /// The precedent that it sets or follows.
+    pub precedent: Option<PrecedentWork>,
     /// Id of the mutation that changes the record.
     pub mutation: MutationId,
     /// Its salt.

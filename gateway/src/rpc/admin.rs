@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, conflicts, lists, nodes, policies, recovery, status};
+use super::{Gate, conflicts, lists, nodes, policies, precedents, recovery, status};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -189,6 +189,30 @@ impl AdminService for AdminHandler {
     ) -> Reply<v1::ResolveConflictResponse> {
         let (by, request) = within(request, |request| &request.tenant)?;
         reply(conflicts::resolve(&self.gate.hub, &by, request).await)
+    }
+
+    async fn list_precedents(
+        &self,
+        request: Request<v1::ListPrecedentsRequest>,
+    ) -> Reply<v1::ListPrecedentsResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(precedents::list(&self.gate.hub, &request).await)
+    }
+
+    async fn revoke_precedent(
+        &self,
+        request: Request<v1::RevokePrecedentRequest>,
+    ) -> Reply<v1::RevokePrecedentResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(precedents::revoke(&self.gate.hub, &by, &request).await)
+    }
+
+    async fn preview_policy(
+        &self,
+        request: Request<v1::PreviewPolicyRequest>,
+    ) -> Reply<v1::PreviewPolicyResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(precedents::preview(&self.gate.hub, &request).await)
     }
 
     async fn undo_resolution(

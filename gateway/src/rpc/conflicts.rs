@@ -1,6 +1,6 @@
 //! Conflicts as operators and nodes list, look at and settle them: shape, one use case, answer.
 
-mod told;
+pub(super) mod told;
 
 use proto::v1;
 use semantics::canonical;
@@ -126,9 +126,9 @@ fn choice_of(choice: Option<v1::ConflictChoice>) -> Result<Choice, HubError> {
     })
 }
 
-fn by_operator(by: &Operator, reason: String) -> Settler {
+fn by_operator(by: &Operator, reason: String, binds: bool) -> Settler {
     let name = format!("{}/{}", by.tenant, by.name);
-    Settler { author: by.author(), name, is_node: false, reason }
+    Settler { author: by.author(), name, is_node: false, reason, binds }
 }
 
 pub(super) async fn resolve(
@@ -140,7 +140,7 @@ pub(super) async fn resolve(
         tenant: tenant_id(&request.tenant)?,
         conflict: conflict_id(&request.conflict)?,
         expected: Revision(request.expected),
-        by: by_operator(by, request.reason),
+        by: by_operator(by, request.reason, request.precedent),
     };
     let Settled { conflict, subject } = asked.resolve(hub, request.choice).await?;
     Ok(v1::ResolveConflictResponse { revision: conflict.0, record_revision: subject.0 })
@@ -155,7 +155,7 @@ pub(super) async fn undo(
         tenant: tenant_id(&request.tenant)?,
         conflict: conflict_id(&request.conflict)?,
         expected: Revision(request.expected),
-        by: by_operator(by, request.reason),
+        by: by_operator(by, request.reason, false),
     };
     let Settled { conflict, subject } = asked.undo(hub).await?;
     Ok(v1::UndoResolutionResponse { revision: conflict.0, record_revision: subject.0 })
@@ -163,7 +163,7 @@ pub(super) async fn undo(
 
 async fn by_node(hub: &Hub, who: &Principal, reason: String) -> Result<Settler, HubError> {
     let name = hub.active_node(who).await?.name;
-    Ok(Settler { author: who.node, name, is_node: true, reason })
+    Ok(Settler { author: who.node, name, is_node: true, reason, binds: false })
 }
 
 pub(super) async fn resolve_of_node(

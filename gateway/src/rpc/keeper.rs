@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 pub const MAINTAIN_MS: u64 = 30_000;
 /// A tenant without is looked after once in so many rounds: its writers expire and its log is pruned too.
 const QUIET_ROUNDS: u32 = 20;
+/// Conflicts that could not be judged are tried again after so long, milliseconds.
+const ARBITRATE_RETRY_MS: u64 = 1_000;
 /// Tenants listed at once.
 const TENANTS_PAGE: usize = 100;
 
@@ -79,6 +81,23 @@ impl Keepers {
         }
     }
 
+    /// Has conflicts judged as they come up, until it is stopped.
+    pub async fn arbitrate(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.hub.docket().came() => {}
+            }
+            while let Err(error) = self.hub.arbitrate().await {
+                warn!(%error, "conflicts could not be judged");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_millis(ARBITRATE_RETRY_MS)) => {}
+                }
+            }
+        }
+    }
+
     /// Looks after every tenant once, or after those alone that have sessions here.
     async fn round(&self, with_quiet: bool, stop: &CancellationToken) -> Result<(), HubError> {
         let mut after = None;
@@ -108,6 +127,7 @@ impl Keepers {
     async fn look_after(&self, tenant: &TenantId) -> Result<(), HubError> {
         if self.hub.is_keeper(tenant).await? {
             self.hub.maintain(tenant).await?;
+            self.hub.docket().first(tenant);
         }
         let by_health = self.hub.nodes_by_health(tenant).await?;
         self.metrics.nodes(tenant.as_str(), &by_health);

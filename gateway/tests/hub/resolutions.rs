@@ -22,17 +22,17 @@ use crate::support::rows::{key, note};
 use crate::support::world::World;
 
 /// Two authors who disagree about a record: the one who stamps later stands.
-struct Quarrel {
+pub struct Quarrel {
     one: Author,
     two: Author,
-    subject: Key,
-    early: Mutation,
+    pub subject: Key,
+    pub early: Mutation,
     late: Mutation,
 }
 
 impl Quarrel {
     /// Both write on what `first` left; `ops` are what the earlier and the later write.
-    async fn of(world: &World, subject: Key, first: &str, ops: [Op; 2]) -> Self {
+    pub async fn of(world: &World, subject: Key, first: &str, ops: [Op; 2]) -> Self {
         let name = |who: &str| format!("{who}-{}", subject.id);
         let mut one = world.author(&name("one"), "default").await;
         let mut two = world.author(&name("two"), "default").await;
@@ -54,7 +54,7 @@ impl Quarrel {
         Self::of(world, subject, r#"{"t":"0","u":"0"}"#, ops).await
     }
 
-    async fn id(&self, world: &World) -> RecordId {
+    pub async fn id(&self, world: &World) -> RecordId {
         let open = world.current(&self.subject).await.unwrap().pointer.open;
         assert_eq!(open.len(), 1, "{open:?}");
         open[0].id.clone()
@@ -62,7 +62,7 @@ impl Quarrel {
 }
 
 /// A conflict as it stands.
-async fn conflict(world: &World, id: &RecordId) -> (Revision, Conflict) {
+pub async fn conflict(world: &World, id: &RecordId) -> (Revision, Conflict) {
     let current = world.current(&key("conflict", id.as_str())).await.unwrap();
     (current.pointer.revision, serde_json::from_slice(current.record.body().unwrap()).unwrap())
 }
@@ -73,15 +73,16 @@ fn operator() -> Settler {
         name: "acme/ann".to_owned(),
         is_node: false,
         reason: "asked them".to_owned(),
+        binds: false,
     }
 }
 
-async fn resolve(world: &World, id: &RecordId, choice: Choice) -> Result<Settled, HubError> {
+pub async fn resolve(world: &World, id: &RecordId, choice: Choice) -> Result<Settled, HubError> {
     let at = conflict(world, id).await.0;
     world.hub.resolve(&world.tenant, (id, at), &choice, operator()).await
 }
 
-async fn undo(world: &World, id: &RecordId) -> Result<Settled, HubError> {
+pub async fn undo(world: &World, id: &RecordId) -> Result<Settled, HubError> {
     let at = conflict(world, id).await.0;
     world.hub.undo_resolution(&world.tenant, (id, at), operator()).await
 }
@@ -396,6 +397,7 @@ pub async fn a_node_settles_what_its_view_shows_and_nothing_else(engine: &Engine
         name: "laptop".to_owned(),
         is_node: true,
         reason: String::new(),
+        binds: false,
     };
     let outside = world.author("outside", "elsewhere").await;
     let asked = async |who: &Author, choice: Choice| {

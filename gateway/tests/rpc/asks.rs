@@ -111,6 +111,12 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListPolicies" => v1::ListPoliciesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "SetPolicy" => v1::SetPolicyRequest { tenant, kind: about.name(), policy: Some("branch".to_owned()) }
             .encode_to_vec(),
+        "ListPrecedents" => v1::ListPrecedentsRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "PreviewPolicy" => {
+            v1::PreviewPolicyRequest { tenant, policy: "branch".to_owned(), ..Default::default() }
+                .encode_to_vec()
+        }
+        "RevokePrecedent" => v1::RevokePrecedentRequest { tenant, precedent: about.name() }.encode_to_vec(),
         "ListKinds" => v1::ListKindsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "ListNodeTypes" => v1::ListNodeTypesRequest { tenant }.encode_to_vec(),
         "ListNodes" => v1::ListNodesRequest { tenant, ..Default::default() }.encode_to_vec(),

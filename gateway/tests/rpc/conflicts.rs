@@ -75,6 +75,7 @@ async fn a_conflict_is_listed_looked_at_settled_and_opened_again() {
 
     let loser = shown.losers[0].stamp.as_ref().unwrap().dot.clone().unwrap();
     let resolve = v1::ResolveConflictRequest {
+        precedent: false,
         tenant: "acme".to_owned(),
         conflict: shown.id.clone(),
         expected: shown.revision,

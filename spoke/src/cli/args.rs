@@ -324,7 +324,7 @@ pub(super) struct Choice {
     /// This JSON: the field's value, or the whole body; null removes the field or deletes the record.
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(super) value: Option<String>,
-    /// What a policy makes of the sides: last_writer or append_only.
+    /// What a policy makes of the sides: last_writer, append_only or three_way.
     #[arg(long, value_name = "NAME")]
     pub(super) policy: Option<String>,
 }

@@ -129,6 +129,9 @@ impl World {
                         Err(error) => Err(error),
                     };
                     ctx.emit(Output::Operated { what: "maintain", result });
+                    hub.docket().first(&tenant);
+                    let result = hub.arbitrate().await.map(drop);
+                    ctx.emit(Output::Operated { what: "arbitrate", result });
                 }
             });
         }

@@ -29,8 +29,12 @@ impl World {
         let expected = if self.rng.permille(50) { Revision(revision.0.saturating_sub(1)) } else { revision };
         let is_node = self.rng.permille(300);
         let author = if is_node { who.node } else { NodeId::HUB };
-        let by = Settler { author, name: "somebody".to_owned(), is_node, reason: "simulated".to_owned() };
         let choice = conflict.open.then(|| self.draw_choice(&conflict));
+        let is_of_two = conflict.losers.len() == 1 && conflict.dropped == 0;
+        let is_value = matches!(choice, Some(Choice::Value(Some(_))));
+        let binds = !is_node && is_of_two && !is_value && self.rng.permille(300);
+        let (name, reason) = ("somebody".to_owned(), "simulated".to_owned());
+        let by = Settler { author, name, is_node, reason, binds };
         self.note(|| format!("conflict {id} at {expected}: {choice:?}"));
         let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
         self.exec.spawn(life, async move {
@@ -40,6 +44,8 @@ impl World {
             };
             let result = done.map(drop).or_else(of_the_record);
             ctx.emit(Output::Operated { what: "settle", result });
+            let result = hub.arbitrate().await.map(drop);
+            ctx.emit(Output::Operated { what: "arbitrate", result });
         });
     }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use trials::fleet::{Hub, Spoke};
-use trials::process::Folder;
+use trials::process::{Folder, until};
 
 use super::{put, sync_both};
 
@@ -76,4 +76,70 @@ fn an_operator_and_a_node_settle_a_conflict_and_both_spokes_converge() {
     let offline = laptop.run(&["conflicts", "resolve", &id, "--keep"]);
     assert_eq!(offline.code, 5, "{}", offline.stderr);
     assert!(offline.stderr.contains("settled at the hub"), "{}", offline.stderr);
+}
+
+/// One decision settles the next conflict like it, on another record with other values, and names itself; a near miss
+/// waits; after the revocation so does everything.
+#[test]
+fn a_conflict_is_decided_once_and_the_next_like_it_settles_alone() {
+    let folder = Folder::new("precedent");
+    let hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    let quarrel = |id: &str, one: &Value, two: &Value| {
+        put(&laptop, "entity", id, &json!({"city": "London"}));
+        sync_both(&laptop, &desktop);
+        laptop.ok(&["patch", "entity", id, &one.to_string()]);
+        desktop.ok(&["patch", "entity", id, &two.to_string()]);
+        sync_both(&laptop, &desktop);
+        let inbox = hub.admin(&["conflict", "list", "--record", id, "--all"]).json();
+        inbox["conflicts"][0]["id"].as_str().expect("there is a conflict").to_owned()
+    };
+    let conflict = |id: &str| hub.admin(&["conflict", "show", id]).json();
+    let first = quarrel("ada", &json!({"city": "Paris"}), &json!({"city": "Berlin"}));
+    let lost = conflict(&first)["losers"][0]["value"].clone();
+    let resolve =
+        ["conflict", "resolve", &first, "--side", "loser", "--reason", "the first counts", "--precedent"];
+    assert_eq!(hub.admin(&resolve).code, 0);
+    let set = hub.admin(&["precedent", "list"]).json();
+    let precedent = set["precedents"][0]["id"].as_str().expect("it is listed").to_owned();
+    assert_eq!(
+        (&set["precedents"][0]["uses"], &set["precedents"][0]["path"]),
+        (&json!(0), &json!("city")),
+        "{set}"
+    );
+    sync_both(&laptop, &desktop);
+    assert_eq!(laptop.body("entity", "ada").expect("ada is there")["city"], lost);
+
+    let second = quarrel("bob", &json!({"city": "Rome"}), &json!({"city": "Oslo"}));
+    let settled = until("the conflict is settled", || {
+        Some(conflict(&second)).filter(|conflict| conflict["open"] == json!(false))
+    });
+    assert_eq!(settled["resolution"]["by"]["name"], json!(format!("precedent/{precedent}")), "{settled}");
+    assert_eq!(settled["standing"]["value"], settled["losers"][0]["value"], "{settled}");
+    let expected = json!({"city": settled["losers"][0]["value"]});
+    sync_both(&laptop, &desktop);
+    for spoke in [&laptop, &desktop] {
+        assert_eq!(spoke.body("entity", "bob").as_ref(), Some(&expected));
+        assert_eq!(spoke.digest(), hub.digest(&spoke.name));
+    }
+    let history = desktop.ok(&["history", "entity", "bob"]).json().to_string();
+    assert!(history.contains(&precedent), "{history}");
+    let preview = hub.admin(&["conflict", "preview", "--policy", "last_writer", "--kind", "entity"]).json();
+    let differing =
+        preview["conflicts"].as_array().expect("a list").iter().filter(|one| one["differs"] == json!(true));
+    assert_eq!(differing.count(), 2, "{preview}");
+
+    // A number is another sort of thing than a text.
+    let near = quarrel("cyd", &json!({"city": 1}), &json!({"city": "Oslo"}));
+    let revoked = hub.admin(&["precedent", "revoke", &precedent]);
+    assert_eq!(revoked.code, 0, "{}", revoked.stderr);
+    let after = quarrel("dan", &json!({"city": "Bonn"}), &json!({"city": "Bern"}));
+    // What comes up is judged in its order: this one was, once a later decision has settled a later conflict.
+    let last = quarrel("eve", &json!({"city": "Kiel"}), &json!({"city": "Cork"}));
+    assert_eq!(hub.admin(&["conflict", "resolve", &last, "--keep", "--precedent"]).code, 0);
+    let like = quarrel("fay", &json!({"city": "Lyon"}), &json!({"city": "Nice"}));
+    until("the conflict is settled", || Some(()).filter(|()| conflict(&like)["open"] == json!(false)));
+    for waiting in [&near, &after] {
+        assert_eq!(conflict(waiting)["open"], json!(true));
+    }
 }

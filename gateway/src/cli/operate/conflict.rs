@@ -44,9 +44,24 @@ pub(in crate::cli) enum ConflictCommand {
         /// Why, for those who ask later.
         #[arg(long, default_value = "")]
         reason: String,
+        /// The decision binds later conflicts of two sides with the same signature: kind, path, type, policy, and what
+        /// sort of thing each side and the ancestor say.
+        #[arg(long, requires = "id")]
+        precedent: bool,
         /// The revision at which the conflict was looked at; without it the one at which it stands.
         #[arg(long, value_name = "REVISION", requires = "id")]
         expected: Option<u64>,
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Shows what a policy would have made of past conflicts, settled or not; changes nothing.
+    Preview {
+        /// Only about records of this kind.
+        #[arg(long)]
+        kind: Option<String>,
+        /// last_writer, fields, append_only, three_way, branch, consensus or manual.
+        #[arg(long)]
+        policy: String,
         #[command(flatten)]
         of: OfTenant,
     },
@@ -95,7 +110,7 @@ pub(in crate::cli) struct Choice {
     /// This JSON: the field's value, or the whole body; null removes the field or deletes the record.
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     value: Option<String>,
-    /// What a policy makes of the sides: last_writer or append_only.
+    /// What a policy makes of the sides: last_writer, append_only or three_way.
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
 }
@@ -125,11 +140,21 @@ impl ConflictCommand {
                 out.object(&told::shown(&get(hub, of.tenant, id).await?));
                 Ok(())
             }
-            Self::Resolve { id: Some(id), choice, reason, expected, of, .. } => {
+            Self::Resolve { id: Some(id), choice, reason, precedent, expected, of, .. } => {
                 let conflict = get(hub, of.tenant.clone(), id).await?;
-                let done = resolve(hub, &of.tenant, &conflict, &choice.into(), &reason, expected).await?;
-                out.object(&done);
+                let request = v1::ResolveConflictRequest {
+                    tenant: of.tenant,
+                    conflict: conflict.id.clone(),
+                    expected: expected.unwrap_or(conflict.revision),
+                    choice: Some(Given::from(choice).choice(&conflict)?),
+                    reason,
+                    precedent,
+                };
+                out.object(&resolve(hub, request).await?);
                 Ok(())
+            }
+            Self::Preview { kind, policy, of } => {
+                preview(hub, of.tenant, kind.unwrap_or_default(), policy, out).await
             }
             Self::Resolve { id: None, filter, choice, reason, of, .. } => {
                 resolve_many(hub, &of.tenant, &filter, &choice.into(), &reason, out).await
@@ -185,23 +210,45 @@ async fn list(
     }
 }
 
-async fn resolve(
-    hub: &mut Client,
-    tenant: &str,
-    conflict: &v1::ConflictView,
-    given: &Given,
-    reason: &str,
-    expected: Option<u64>,
-) -> Result<Value, Refusal> {
-    let request = v1::ResolveConflictRequest {
-        tenant: tenant.to_owned(),
-        conflict: conflict.id.clone(),
-        expected: expected.unwrap_or(conflict.revision),
-        choice: Some(given.choice(conflict)?),
-        reason: reason.to_owned(),
-    };
+async fn resolve(hub: &mut Client, request: v1::ResolveConflictRequest) -> Result<Value, Refusal> {
+    let id = request.conflict.clone();
     let done = hub.resolve_conflict(request).await.map_err(refused)?.into_inner();
-    Ok(settled(&conflict.id, done.revision, done.record_revision))
+    Ok(settled(&id, done.revision, done.record_revision))
+}
+
+async fn preview(
+    hub: &mut Client,
+    tenant: String,
+    kind: String,
+    policy: String,
+    out: Printer,
+) -> Result<(), Refusal> {
+    let mut request =
+        v1::PreviewPolicyRequest { tenant, kind, policy, page_size: PAGE_SIZE, page_token: String::new() };
+    let mut rows = Vec::new();
+    loop {
+        let page = hub.preview_policy(request.clone()).await.map_err(refused)?.into_inner();
+        rows.extend(page.conflicts.into_iter().map(|one| {
+            let subject = one.subject.unwrap_or_default();
+            json!({
+                "id": one.conflict,
+                "kind": subject.kind,
+                "record": subject.id,
+                "path": one.path,
+                "open": one.open,
+                "came": told::value(&one.path, one.came.as_ref()),
+                "would": told::value(&one.path, one.would.as_ref()),
+                "differs": one.differs,
+                "waits": one.waits,
+            })
+        }));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    out.list("conflicts", rows, &["id", "kind", "record", "path", "open", "differs", "waits"]);
+    Ok(())
 }
 
 /// Each conflict is settled by itself: one that moves meanwhile is refused and the others go on.
@@ -219,7 +266,15 @@ async fn resolve_many(
     }
     let (mut rows, mut first) = (Vec::new(), None);
     for conflict in list(hub, tenant, filter, State::Unspecified).await? {
-        match resolve(hub, tenant, &conflict, given, reason, None).await {
+        let request = v1::ResolveConflictRequest {
+            tenant: tenant.to_owned(),
+            conflict: conflict.id.clone(),
+            expected: conflict.revision,
+            choice: Some(given.choice(&conflict)?),
+            reason: reason.to_owned(),
+            precedent: false,
+        };
+        match resolve(hub, request).await {
             Ok(done) => rows.push(done),
             Err(refusal) => {
                 rows.push(

@@ -18,6 +18,7 @@ use crate::store::{Current, RowOutcome};
 impl Draft<'_> {
     pub(super) fn settle(&mut self, work: &SettleWork) -> Result<Settled, Refusal> {
         let (conflict, stands) = self.disputed(work)?;
+        let precedent = self.followed(work, &conflict, &stands)?;
         let subject = self.current(&work.subject).cloned();
         let subject = subject.ok_or_else(|| gone(format!("{} is gone", work.subject)))?;
         self.check_view(work, &stands, &subject)?;
@@ -46,7 +47,9 @@ impl Draft<'_> {
         let salt = digest::merged_salt([work.salt]);
         let path = conflict.path.clone();
         self.write_conflict(&work.subject, path, work.conflict.clone(), &conflict, salt);
-        Ok(Settled { conflict: self.head.revision, subject: revision })
+        let settled = Settled { conflict: self.head.revision, subject: revision };
+        self.write_precedent(work, precedent)?;
+        Ok(settled)
     }
 
     /// The conflict as it stands, if it stands where it was decided upon and in a state that the act is for.
@@ -166,7 +169,7 @@ impl Draft<'_> {
         Err(Refusal::new(Reason::NotInView, "this node may not write there"))
     }
 
-    fn account(&self, work: &SettleWork, revision: Revision) -> Account {
+    pub(super) fn account(&self, work: &SettleWork, revision: Revision) -> Account {
         let by = &work.by;
         Account {
             by: by.author,

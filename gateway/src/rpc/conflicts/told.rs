@@ -20,7 +20,7 @@ use crate::store::{Current, LogRow};
 /// Names of the types of conflicts.
 pub(super) const TYPES: [&str; 4] = ["version", "deletion", "collision", "equivocation"];
 
-pub(super) fn type_name(conflict_type: ConflictType) -> &'static str {
+pub(in crate::rpc) fn type_name(conflict_type: ConflictType) -> &'static str {
     match conflict_type {
         ConflictType::Version => "version",
         ConflictType::Deletion => "deletion",
@@ -80,7 +80,7 @@ pub(super) fn shown(disputed: &Disputed) -> v1::ConflictView {
     }
 }
 
-fn value(wanted: Result<Wanted, Refusal>) -> v1::ConflictValue {
+pub(in crate::rpc) fn value(wanted: Result<Wanted, Refusal>) -> v1::ConflictValue {
     use v1::conflict_value::Value;
     let unknown =
         |reason: &str, detail: String| Value::Unknown(v1::UnknownValue { reason: reason.to_owned(), detail });
@@ -94,7 +94,7 @@ fn value(wanted: Result<Wanted, Refusal>) -> v1::ConflictValue {
     v1::ConflictValue { value: Some(value) }
 }
 
-fn account(account: &Account) -> v1::ConflictAccount {
+pub(in crate::rpc) fn account(account: &Account) -> v1::ConflictAccount {
     v1::ConflictAccount {
         by: account.by.as_bytes().to_vec(),
         name: account.name.clone(),

@@ -1,0 +1,125 @@
+//! Conflicts that came up in this gateway's commits and wait for the hub's own arbiter.
+//!
+//! - A conflict waits once, whatever happens to it meanwhile; it is judged as it stands then.
+//! - At most [`CASES_MAX`] wait for each tenant; past that the tenant's whole inbox is looked through instead, so that
+//!   none is forgotten.
+//! - What waits is lost with the gateway: a gateway that looks after a tenant for the first time looks through its
+//!   inbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use semantics::conflict::Conflict;
+use semantics::ids::{RecordId, TenantId};
+use semantics::kind;
+use tokio::sync::Notify;
+
+use super::known::control_body;
+use crate::store::{Append, Current};
+
+/// Most conflicts of one tenant that wait by name.
+pub const CASES_MAX: usize = 1_000;
+
+/// What is to be looked at of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cases {
+    /// These conflicts.
+    Some(BTreeSet<RecordId>),
+    /// The whole inbox.
+    All,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Docket {
+    waiting: Mutex<BTreeMap<TenantId, Cases>>,
+    seen: Mutex<BTreeSet<TenantId>>,
+    came: Notify,
+}
+
+impl Docket {
+    /// Takes the conflicts that a commit opened, and nobody has settled before.
+    pub(super) fn note(
+        &self,
+        tenant: &TenantId,
+        append: &Append,
+        current: &BTreeMap<semantics::ids::Key, Current>,
+    ) {
+        let conflicts = append.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind));
+        let is_new = |conflict: Conflict| conflict.open && conflict.resolution.is_none();
+        let new = conflicts.filter(|row| control_body(current.get(&row.record.key)).is_some_and(is_new));
+        let new: BTreeSet<RecordId> = new.map(|row| row.record.key.id.clone()).collect();
+        if !new.is_empty() {
+            self.add(tenant, Cases::Some(new));
+        }
+    }
+
+    /// Has cases wait, beside those that do.
+    pub fn add(&self, tenant: &TenantId, cases: Cases) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = match (waiting.remove(tenant), cases) {
+            (Some(Cases::Some(before)), Cases::Some(more)) => {
+                let all: BTreeSet<RecordId> = before.into_iter().chain(more).collect();
+                if all.len() > CASES_MAX { Cases::All } else { Cases::Some(all) }
+            }
+            (Some(Cases::All), _) | (_, Cases::All) => Cases::All,
+            (None, cases) => cases,
+        };
+        waiting.insert(tenant.clone(), all);
+        drop(waiting);
+        self.came.notify_one();
+    }
+
+    /// Has a tenant's whole inbox looked through, the first time that this gateway looks after it.
+    pub fn first(&self, tenant: &TenantId) {
+        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone()) {
+            self.add(tenant, Cases::All);
+        }
+    }
+
+    /// What waits, of every tenant.
+    pub fn take(&self) -> BTreeMap<TenantId, Cases> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until something may wait.
+    pub async fn came(&self) {
+        self.came.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(range: std::ops::Range<usize>) -> Cases {
+        Cases::Some(range.map(|n| RecordId::new(n.to_string()).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_conflict_waits_once() {
+        let (docket, tenant) = (Docket::default(), TenantId::new("acme").unwrap());
+        docket.add(&tenant, ids(0..2));
+        docket.add(&tenant, ids(1..3));
+        assert_eq!(docket.take(), [(tenant, ids(0..3))].into());
+        assert!(docket.take().is_empty());
+    }
+
+    #[test]
+    fn past_the_bound_the_whole_inbox_is_looked_through() {
+        let (docket, tenant) = (Docket::default(), TenantId::new("acme").unwrap());
+        docket.add(&tenant, ids(0..CASES_MAX));
+        docket.add(&tenant, ids(0..CASES_MAX + 1));
+        docket.add(&tenant, ids(0..1));
+        assert_eq!(docket.take(), [(tenant, Cases::All)].into());
+    }
+
+    #[test]
+    fn an_inbox_is_looked_through_once_by_who_looks_after_its_tenant() {
+        let (docket, tenant) = (Docket::default(), TenantId::new("acme").unwrap());
+        docket.first(&tenant);
+        assert_eq!(docket.take(), [(tenant.clone(), Cases::All)].into());
+        docket.first(&tenant);
+        assert!(docket.take().is_empty());
+    }
+}

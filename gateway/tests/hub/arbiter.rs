@@ -1,0 +1,216 @@
+//! Conflicts that the hub settles by a rule: precedents, and votes.
+
+use gateway::hub::error::HubError;
+use gateway::hub::work::{Settled, Settler};
+use semantics::conflict::Conflict;
+use semantics::envelope::Op;
+use semantics::ids::{Kind, NodeId, RecordId, Revision};
+use semantics::kind::Policy;
+use semantics::precedent::{Binding, Precedent};
+use semantics::reason::Reason;
+use semantics::resolution::{Choice, Chosen};
+use serde_json::json;
+
+use super::resolutions::{Quarrel, conflict, resolve, undo};
+use crate::support::author::put;
+use crate::support::engine::Engine;
+use crate::support::rows::key;
+use crate::support::world::World;
+
+fn deciding() -> Settler {
+    let (name, reason) = ("acme/ann".to_owned(), "the first word counts".to_owned());
+    Settler { author: NodeId([9; 16]), name, is_node: false, reason, binds: true }
+}
+
+async fn decide(world: &World, id: &RecordId, choice: Choice) -> Result<Settled, HubError> {
+    let at = conflict(world, id).await.0;
+    world.hub.resolve(&world.tenant, (id, at), &choice, deciding()).await
+}
+
+fn texts(early: &str, late: &str) -> [Op; 2] {
+    [early, late].map(|text| put(&json!({ "t": text }).to_string()))
+}
+
+async fn notes(world: &World, id: &str, early: &str, late: &str) -> Quarrel {
+    Quarrel::of(world, key("note", id), r#"{"t":"0"}"#, texts(early, late)).await
+}
+
+/// The precedent that the world's only decision set.
+async fn precedent(world: &World, signature: &RecordId) -> Option<Precedent> {
+    let current = world.current(&key("precedent", signature.as_str())).await?;
+    current.record.body().map(|body| serde_json::from_slice(body).unwrap())
+}
+
+async fn signature(world: &World, id: &RecordId) -> RecordId {
+    world.hub.disputed(&world.tenant, id, None).await.unwrap().signature().unwrap().id()
+}
+
+pub async fn a_like_conflict_is_settled_by_its_precedent(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    let binding = signature(&world, &id).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let set = precedent(&world, &binding).await.unwrap();
+    assert_eq!((set.binding, set.uses, &set.conflict), (Binding::Earlier, 0, &id));
+    assert_eq!(
+        (set.account.name.as_str(), set.account.reason.as_str()),
+        ("acme/ann", "the first word counts")
+    );
+    world.hub.arbitrate().await.unwrap();
+
+    let mut settled = Vec::new();
+    for name in ["second", "third"] {
+        let like = notes(&world, name, "other", "words").await;
+        let id = like.id(&world).await;
+        assert_eq!(world.body(&like.subject).await.as_deref(), Some(r#"{"t":"words"}"#));
+        assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+        assert_eq!(world.body(&like.subject).await.as_deref(), Some(r#"{"t":"other"}"#));
+        let (_, closed) = conflict(&world, &id).await;
+        let resolution = closed.resolution.unwrap();
+        assert!(!closed.open);
+        assert_eq!(resolution.account.name, format!("precedent/{binding}"));
+        assert!(resolution.account.reason.contains("acme/ann"), "{}", resolution.account.reason);
+        assert_eq!(resolution.choice, Chosen::Side(like.early.dot));
+        settled.push(id);
+    }
+    assert_eq!(precedent(&world, &binding).await.unwrap().uses, 2);
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0, "nothing waits twice");
+    world.check().await;
+}
+
+pub async fn a_near_miss_waits_for_a_person(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let others = [
+        ("entity", texts("other", "words")),
+        ("note", [Op::Delete, put(r#"{"t":"words"}"#)]),
+        ("note", [put(r#"{"t":"other"}"#), Op::Delete]),
+    ];
+    for (n, (kind, ops)) in others.into_iter().enumerate() {
+        let other = Quarrel::of(&world, key(kind, &format!("other-{n}")), r#"{"t":"0"}"#, ops).await;
+        let id = other.id(&world).await;
+        assert_eq!(world.hub.arbitrate().await.unwrap(), 0);
+        assert!(conflict(&world, &id).await.1.open, "{kind} {n}");
+    }
+    world.check().await;
+}
+
+pub async fn a_precedent_that_is_revoked_settles_nothing_more(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    let binding = signature(&world, &id).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let like = notes(&world, "second", "other", "words").await;
+    let author = NodeId([9; 16]);
+    world.hub.revoke_precedent(&world.tenant, author, &binding).await.unwrap();
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0);
+    assert!(conflict(&world, &like.id(&world).await).await.1.open);
+    let again = world.hub.revoke_precedent(&world.tenant, author, &binding).await.unwrap_err();
+    assert_eq!(again.reason(), Reason::NotFound);
+    assert!(!conflict(&world, &id).await.1.open, "what was decided stays so");
+    world.check().await;
+}
+
+pub async fn who_took_a_resolution_back_is_not_overruled(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let like = notes(&world, "second", "other", "words").await;
+    let like_id = like.id(&world).await;
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+    undo(&world, &like_id).await.unwrap();
+    world.hub.docket().add(&world.tenant, gateway::hub::docket::Cases::All);
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0);
+    assert!(conflict(&world, &like_id).await.1.open);
+    assert_eq!(world.body(&like.subject).await.as_deref(), Some(r#"{"t":"words"}"#));
+    world.check().await;
+}
+
+pub async fn what_stood_before_a_decision_is_not_bound_by_it(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let before = notes(&world, "before", "other", "words").await;
+    let id = first.id(&world).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let other = world.another_hub();
+    other.docket().first(&world.tenant);
+    assert_eq!(other.arbitrate().await.unwrap(), 0);
+    assert!(conflict(&world, &before.id(&world).await).await.1.open);
+    // What came up in another gateway's commits is found by who looks after the tenant for the first time.
+    let after = notes(&world, "after", "other", "words").await;
+    let after = after.id(&world).await;
+    let third = world.another_hub();
+    third.docket().first(&world.tenant);
+    assert_eq!(third.arbitrate().await.unwrap(), 1);
+    assert!(!conflict(&world, &after).await.1.open);
+    world.check().await;
+}
+
+pub async fn only_what_is_said_of_any_two_sides_becomes_a_precedent(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    let before = world.revision().await;
+    let value = decide(&world, &id, Choice::Value(Some(json!({"t": "both"})))).await.unwrap_err();
+    assert_eq!((value.reason(), world.revision().await), (Reason::Malformed, before));
+    decide(&world, &id, Choice::Policy(Policy::AppendOnly)).await.unwrap();
+    let (_, closed): (Revision, Conflict) = conflict(&world, &id).await;
+    assert!(!closed.open);
+    let like = notes(&world, "second", "other", "words").await;
+    let like_id = like.id(&world).await;
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+    assert_eq!(world.body(&like.subject).await.as_deref(), Some(r#"{"t":"other"}"#));
+    assert_eq!(resolve(&world, &like_id, Choice::Keep).await.unwrap_err().reason(), Reason::Stale);
+    world.check().await;
+}
+
+fn snapshot(depth: u8, priority: f64) -> String {
+    let metrics = json!({"current_is_score": 1, "parameter_values": {"D": depth, "C": 0.8, "R": 0.9}});
+    json!({
+        "sync_metadata": {"precedence_priority": priority},
+        "identity_snapshot": {"stability_metrics": metrics},
+    })
+    .to_string()
+}
+
+async fn identities(world: &World, bodies: [String; 2]) -> Quarrel {
+    let kind = Kind::new("identity").unwrap();
+    let policy = Some(Policy::Consensus);
+    world.hub.set_policy(&world.tenant, NodeId::HUB, &kind, policy).await.unwrap();
+    Quarrel::of(world, key("identity", "me"), &snapshot(5, 0.5), bodies.map(|body| put(&body))).await
+}
+
+pub async fn states_of_a_consensus_kind_vote(engine: &Engine) {
+    let world = World::new(engine).await;
+    // The later state stands until they have voted; it has collapsed.
+    let quarrel = identities(&world, [snapshot(6, 0.2), snapshot(1, 0.9)]).await;
+    let id = quarrel.id(&world).await;
+    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(1, 0.9)));
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(6, 0.2)));
+    let (_, closed) = conflict(&world, &id).await;
+    let account = closed.resolution.unwrap().account;
+    assert_eq!(account.name, "consensus");
+    assert!(account.reason.contains(&quarrel.early.dot.to_string()), "{}", account.reason);
+    undo(&world, &id).await.unwrap();
+    world.hub.docket().add(&world.tenant, gateway::hub::docket::Cases::All);
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0, "a person took it back");
+    world.check().await;
+}
+
+pub async fn a_side_that_nobody_can_read_leaves_it_to_a_person(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (kind, policy) = (Kind::new("identity").unwrap(), Some(Policy::Consensus));
+    world.hub.set_policy(&world.tenant, NodeId::HUB, &kind, policy).await.unwrap();
+    let ops = [Op::Delete, put(&snapshot(6, 0.2))];
+    let quarrel = Quarrel::of(&world, key("identity", "me"), &snapshot(5, 0.5), ops).await;
+    let id = quarrel.id(&world).await;
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0);
+    assert!(conflict(&world, &id).await.1.open);
+    world.check().await;
+}

@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::clock::{HybridTime, Stamp};
+use crate::conflict::{ConflictType, Side};
+use crate::envelope::{Base, Content, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
+use crate::ids::{Domain, Dot, Incarnation, Key, Kind, MutationId, NodeId, RecordId, Salt, Writer};
+use crate::resolution::{Account, Chosen, Resolution};
+use crate::version::Version;
+
+fn stamp(n: u8) -> Stamp {
+    let writer = Writer { node: NodeId([n; 16]), epoch: 1 };
+    Stamp { time: HybridTime { ms: u64::from(n), counter: 0 }, dot: Dot { writer, n: 1 } }
+}
+
+fn key() -> Key {
+    Key { kind: Kind::new("identity").unwrap(), id: RecordId::new("me").unwrap() }
+}
+
+fn row(n: u8, body: &Value) -> (Mutation, Record) {
+    let (stamp, body) = (stamp(n), serde_json::to_vec(body).unwrap());
+    let mutation = Mutation {
+        id: MutationId([n; 16]),
+        dot: stamp.dot,
+        group: None,
+        key: key(),
+        op: Op::Put { body: body.clone() },
+        placement: None,
+        incarnation: Incarnation::ZERO,
+        base: Base::default(),
+        time: stamp.time,
+        written_ms: stamp.time.ms,
+        author: stamp.dot.writer.node,
+        key_id: KEY_ID_CLEAR,
+        salt: Salt::default(),
+        signature: None,
+    };
+    let record = Record {
+        key: key(),
+        placement: Placement { domain: Domain::default_domain(), subject: None },
+        placement_stamp: stamp,
+        facet: None,
+        incarnation: Incarnation::ZERO,
+        version: Version::of(stamp.dot),
+        stamp,
+        author: mutation.author,
+        key_id: KEY_ID_CLEAR,
+        salt: Salt::default(),
+        content: Content::Live(body),
+        fields: BTreeMap::new(),
+        inputs: BTreeMap::new(),
+    };
+    (mutation, record)
+}
+
+/// A conflict of the whole record: the ancestor at 1, the earlier side at 2, the later, which stands, at 3.
+struct Case {
+    conflict: Conflict,
+    rows: BTreeMap<u64, (Mutation, Record)>,
+}
+
+impl Case {
+    fn of(bodies: [Value; 3]) -> Self {
+        let side = |n: u8| Side { stamp: stamp(n), revision: Revision(u64::from(n)) };
+        let conflict = Conflict {
+            subject: key(),
+            path: String::new(),
+            conflict_type: ConflictType::Version,
+            primary: side(3),
+            losers: vec![side(2)],
+            dropped: 0,
+            ancestor: Revision(1),
+            open: true,
+            resolution: None,
+        };
+        let rows = (1..).zip(&bodies).map(|(n, body)| (u64::from(n), row(n, body))).collect();
+        Self { conflict, rows }
+    }
+
+    fn ask(&self, policy: Policy) -> Preview {
+        let rule = Rule { policy: Policy::Branch, facet_field: None, version: Revision::ZERO };
+        let row = |revision: Revision| {
+            self.rows.get(&revision.0).map(|(mutation, record)| Row { mutation: Some(mutation), record })
+        };
+        preview(&self.conflict, policy, &rule, row)
+    }
+}
+
+fn apart() -> Case {
+    Case::of([json!({"a": 0, "b": 0}), json!({"a": 1, "b": 0}), json!({"a": 0, "b": 2})])
+}
+
+#[test]
+fn branch_and_manual_let_the_later_side_stand_and_wait() {
+    for policy in [Policy::Branch, Policy::Manual, Policy::LastWriter] {
+        let previewed = apart().ask(policy);
+        assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 0, "b": 2}))));
+        assert!(previewed.waits && !previewed.differs(), "{policy:?}");
+    }
+    let previewed = apart().ask(Policy::AppendOnly);
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 1, "b": 0}))));
+    assert!(previewed.differs());
+    assert_eq!(apart().ask(Policy::Fields).would.unwrap_err().reason, Reason::Malformed);
+}
+
+#[test]
+fn three_way_waits_for_nobody_where_the_sides_touch_different_paths() {
+    let previewed = apart().ask(Policy::ThreeWay);
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 1, "b": 2}))));
+    assert!(previewed.differs() && !previewed.waits);
+    let touching = Case::of([json!({"a": 0, "b": 0}), json!({"a": 1, "b": 0}), json!({"a": 2, "b": 0})]);
+    let previewed = touching.ask(Policy::ThreeWay);
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 2, "b": 0}))));
+    assert!(previewed.waits && !previewed.differs());
+    let mut pruned = apart();
+    pruned.rows.remove(&1);
+    let previewed = pruned.ask(Policy::ThreeWay);
+    assert!(previewed.waits && !previewed.differs() && previewed.would.is_err());
+}
+
+#[test]
+fn what_came_is_what_was_settled() {
+    let mut case = apart();
+    assert_eq!(case.ask(Policy::Branch).came, Ok(Wanted::Value(json!({"a": 0, "b": 2}))));
+    case.rows.insert(4, row(4, &json!({"a": 9, "b": 9})));
+    let account = Account {
+        by: NodeId([1; 16]),
+        name: "acme/ann".to_owned(),
+        reason: String::new(),
+        time_ms: 0,
+        revision: Revision(4),
+    };
+    case.conflict.open = false;
+    case.conflict.resolution = Some(Resolution {
+        account,
+        choice: Chosen::Value,
+        before: Revision(3),
+        rule_version: Revision::ZERO,
+        undone: None,
+    });
+    let previewed = case.ask(Policy::Branch);
+    assert_eq!(previewed.came, Ok(Wanted::Value(json!({"a": 9, "b": 9}))));
+    assert!(previewed.differs());
+    case.rows.remove(&4);
+    assert_eq!(case.ask(Policy::Branch).came.unwrap_err().reason, Reason::RecordGone);
+}
