@@ -1,6 +1,7 @@
 //! What Hubward's records mean. Everything here is pure, total and deterministic: state in, decision out.
 
 pub mod access;
+pub mod branch;
 pub mod builtin;
 pub mod canonical;
 pub mod clock;

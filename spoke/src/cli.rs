@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod branch;
 mod config;
 mod conflicts;
 mod doctor;
@@ -161,6 +162,7 @@ async fn with_access(
         Command::Digest { content } => records::digest(access, content, printer).await,
         Command::Outbox { command } => outbox::run(access, command, printer).await,
         Command::Remnants => outbox::remnants(access, printer).await,
+        Command::Branch { command } => branch::run(access, at, command, printer).await,
         Command::Conflicts { command } => settle::with_replica(access, at, command, printer).await,
         Command::Import(import) => files::import(access, import, printer).await,
         Command::Export { kind } => files::export(access, kind).await,

@@ -127,6 +127,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConflictsCommand,
     },
+    /// The sides that conflicts about whole records keep, by name.
+    Branch {
+        /// What to do.
+        #[command(subcommand)]
+        command: BranchCommand,
+    },
     /// Digest of the confirmed records, recomputed from their content.
     Digest {
         /// Of kinds, ids and bodies alone: equal wherever the same is said, in another tenant too.
@@ -285,6 +291,53 @@ pub(super) enum ConflictsCommand {
         #[arg(long, value_name = "REVISION")]
         expected: Option<u64>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BranchCommand {
+    /// List branches as this replica knows them.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Show where a branch differs, by path. Asks the hub.
+    Diff {
+        /// Kind of the record.
+        kind: String,
+        /// Id of the record.
+        id: String,
+        /// The branch, by its name, the beginning of it, or its dot.
+        branch: String,
+        /// What it is compared with: main, ancestor, or another branch.
+        #[arg(long, default_value = "main", value_name = "BRANCH")]
+        with: String,
+    },
+    /// Merge branches into what stands, three-way against what they were made on, and settle the conflict at the hub.
+    /// `spoke conflicts undo` takes it back.
+    Merge {
+        /// Kind of the record.
+        kind: String,
+        /// Id of the record.
+        id: String,
+        /// Every branch that does not stand, by name.
+        #[arg(required = true, value_name = "BRANCH")]
+        branches: Vec<String>,
+        /// Who stands where both have changed the same; without it such a merge is refused and says where.
+        #[arg(long)]
+        prefer: Option<Winner>,
+        /// Why, for those who ask later; the names of the branches unless told.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// Who stands where a merge clashes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Winner {
+    /// What stands.
+    Main,
+    /// What is merged.
+    Branch,
 }
 
 impl ConflictsCommand {

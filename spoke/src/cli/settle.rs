@@ -32,7 +32,7 @@ pub(super) fn hub(at: &At) -> Result<HubTransport, Refusal> {
 }
 
 /// A refusal that only means that the hub is not there says so of what was asked.
-fn online(refusal: Refusal) -> Refusal {
+pub(super) fn online(refusal: Refusal) -> Refusal {
     if refusal.reason.class() != Class::Network {
         return refusal;
     }

@@ -143,3 +143,51 @@ fn a_conflict_is_decided_once_and_the_next_like_it_settles_alone() {
         assert_eq!(conflict(waiting)["open"], json!(true));
     }
 }
+
+/// A kind whose conflicts branch: both sides are listed by name, compared, and merged back; a clash is refused until it
+/// is said who wins; the merge is taken back like any resolution.
+#[test]
+fn branches_are_listed_compared_and_merged_back() {
+    let folder = Folder::new("branches");
+    let hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    assert_eq!(hub.admin(&["policy", "set", "entity", "branch"]).code, 0);
+    sync_both(&laptop, &desktop);
+    put(&laptop, "entity", "ada", &json!({"city": "London", "phone": "1", "tags": ["a"]}));
+    sync_both(&laptop, &desktop);
+    put(&laptop, "entity", "ada", &json!({"city": "Paris", "phone": "1", "tags": ["a"]}));
+    put(&desktop, "entity", "ada", &json!({"city": "Berlin", "phone": "2", "tags": ["a"]}));
+    sync_both(&laptop, &desktop);
+    let before = laptop.body("entity", "ada").unwrap();
+
+    let listed = desktop.ok(&["branch", "list"]).json();
+    let branches = listed["branches"].as_array().unwrap();
+    let named = |stands: bool| {
+        let branch = branches.iter().find(|branch| branch["stands"] == json!(stands)).unwrap();
+        (branch["branch"].as_str().unwrap().to_owned(), branch["conflict"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(branches.len(), 2, "{listed}");
+    let ((stands, _), (other, conflict)) = (named(true), named(false));
+
+    let city = |main: bool| if (before["city"] == "Paris") == main { "Paris" } else { "Berlin" };
+    let changes = desktop.ok(&["branch", "diff", "entity", "ada", &other]).json();
+    assert_eq!(
+        changes["changes"][0],
+        json!({"path": "/city", "from": city(true), "to": city(false)}),
+        "{changes}"
+    );
+    assert_eq!(changes["changes"][1]["path"], "/phone", "{changes}");
+    let since = laptop.ok(&["branch", "diff", "entity", "ada", &stands, "--with", "ancestor"]).json();
+    assert_eq!(since["changes"][0], json!({"path": "/city", "from": "London", "to": city(true)}), "{since}");
+
+    let clash = laptop.run(&["branch", "merge", "entity", "ada", &other]);
+    assert!(clash.code != 0 && clash.stderr.contains("both changed /city"), "{}", clash.stderr);
+    let merged = laptop.ok(&["branch", "merge", "entity", "ada", &other, "--prefer", "branch"]).json();
+    let expected = json!({"city": city(false), "phone": "2", "tags": ["a"]});
+    assert_eq!(merged["body"], expected, "{merged}");
+    converged(&hub, [&laptop, &desktop], &expected);
+    assert_eq!(desktop.ok(&["branch", "list"]).json()["branches"], json!([]));
+    desktop.ok(&["conflicts", "undo", &conflict]);
+    converged(&hub, [&laptop, &desktop], &before);
+    assert_eq!(laptop.ok(&["branch", "list"]).json(), listed);
+}

@@ -48,6 +48,16 @@ fn named(printed: &str, digits: usize) -> String {
     words.find(|word| word.len() == digits).unwrap_or_else(|| panic!("no name in {printed}")).to_owned()
 }
 
+/// A branch that does not stand: eight digits, a hyphen and a number.
+fn branch_of(listed: &str) -> &str {
+    let lines = listed.lines().filter(|line| line.contains("false"));
+    let mut words = lines.flat_map(str::split_whitespace);
+    let is_name = |word: &&str| {
+        word.split_once('-').is_some_and(|(node, n)| node.len() == 8 && n.parse::<u64>().is_ok())
+    };
+    words.find(is_name).unwrap_or_else(|| panic!("no branch in {listed}"))
+}
+
 /// The key that was rotated, or the one that took its place: before, then kid.
 fn named_key(rotated: &str, at: usize) -> &str {
     let mut words = rotated.split_whitespace().filter(|word| word.len() == 16);
@@ -102,6 +112,10 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "queen"]);
     tour.step("hubward", hub, &["operator", "rotate", "ada", "--grace", "1m"]);
     tour.step("hubward", hub, &["operator", "list"]);
+    let issued = tour.step("hubward", hub, &["access-token", "issue"]);
+    let token = issued.split_whitespace().find(|word| word.starts_with("eyJ")).unwrap_or_default();
+    let token = tour.file("access-token", token);
+    tour.step("hubward", hub, &["--token-file", &token, "access-token", "issue"]);
     tour.step("hubward", hub, &["operator", "revoke", "ada"]);
     tour.step("hubward", hub, &["operator", "revoke", "nobody"]);
     tour.step("hubward", hub, &["audit", "list", "--source", "commits", "--kind", "kind"]);
@@ -123,6 +137,10 @@ fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
     let listed = tour.step("spoke", laptop, &["conflicts", "list"]);
     let id = named(&listed, 64);
     tour.step("spoke", laptop, &["conflicts", "show", &id]);
+    let branches = tour.step("spoke", laptop, &["branch", "list"]);
+    let branch = branch_of(&branches);
+    tour.step("spoke", laptop, &["branch", "diff", "note", "plan", branch]);
+    tour.step("spoke", laptop, &["branch", "merge", "note", "plan", branch]);
     tour.step("spoke", laptop, &["history", "note", "plan"]);
     tour.step("spoke", laptop, &["conflicts", "resolve", &id]);
     tour.step("spoke", laptop, &["conflicts", "resolve", &id, "--side", "loser", "--reason", "asked them"]);
@@ -199,8 +217,15 @@ fn every_command_answers_as_kept() {
     let id = named(&listed, 64);
     tour.step("hubward", &hub_data, &["conflict", "show", &id]);
     tour.step("hubward", &hub_data, &["conflict", "resolve", &id, "--side", "3"]);
+    tour.step("hubward", &hub_data, &["conflict", "preview", "--policy", "last_writer", "--kind", "note"]);
     tour.step("hubward", &hub_data, &["conflict", "resolve", "--kind", "note", "--keep"]);
     tour.step("hubward", &hub_data, &["conflict", "undo", &id]);
+    let resolve =
+        ["conflict", "resolve", &id, "--side", "primary", "--reason", "the later one counts", "--precedent"];
+    tour.step("hubward", &hub_data, &resolve);
+    let precedents = tour.step("hubward", &hub_data, &["precedent", "list"]);
+    tour.step("hubward", &hub_data, &["precedent", "revoke", &named(&precedents, 64)]);
+    tour.step("hubward", &hub_data, &["precedent", "list"]);
     tour.step("hubward", &hub_data, &["record", "history", "note", "plan"]);
     tour.step("hubward", &hub_data, &["digest", "--node", "laptop"]);
     let backup = folder.at("backup");
