@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, Key, MutationId, Revision, Writer};
+use semantics::ids::{CommitNumber, Digest, Key, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{Reconcile, Reconciliation};
@@ -31,17 +31,23 @@ impl Replica {
     }
 
     /// The first request of a reconciliation. It begins before the cursor where an entry was written before it:
-    /// its copy in the original may have been sent at any time since.
+    /// its copy in the original may have been sent at any time since. Without a cursor the hub's log need not be the
+    /// one that gave the answers which are here: each is asked for again, and what is not told is not in the log.
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
     pub async fn prepare_reconcile(&self) -> Result<Reconcile, ReplicaError> {
-        let mut txn = self.read().await?;
+        let mut txn = self.write_txn().await?;
         let cursor = state::cursor(&mut *txn).await?;
+        if cursor.is_none() {
+            let stream = state::stream(&mut *txn).await?;
+            doubt_answers(&mut *txn, self.writer_or_provisional(stream.writer)).await?;
+        }
         let mut after = cursor.map_or(CommitNumber::ZERO, |cursor| cursor.commit);
         for entry in under_way(&mut *txn).await? {
             after = after.min(entry.since);
         }
+        txn.commit().await?;
         Ok(Reconcile { cursor, after })
     }
 
@@ -221,6 +227,34 @@ async fn take_outcome(work: &mut Work<'_>, told: &DotOutcome) -> Result<(), Stor
             entry.mutation.dot = told.dot;
             work.touched.insert(entry.mutation.key.clone());
             work.settle(entry, told.outcome.clone()).await
+        }
+    }
+}
+
+/// Makes what was answered as good as sent, or, under another epoch than the writer's, as not sent: its outcome is asked
+/// for.
+async fn doubt_answers(txn: &mut dyn ReplicaTxn, writer: Writer) -> Result<(), StoreError> {
+    each_entry(txn, |entry| {
+        let is_answered = entry.answered_revision().is_some();
+        if is_answered && entry.mutation.dot.writer == writer {
+            entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
+        } else if is_answered {
+            entry.requeue(writer, entry.order);
+        }
+        is_answered
+    })
+    .await
+}
+
+/// Whether anything that was answered waits for its cut.
+pub(super) async fn has_answers(txn: &mut dyn ReplicaTxn) -> Result<bool, StoreError> {
+    let mut after = None;
+    loop {
+        let page = txn.outbox_page(after, ROWS_MAX).await?;
+        let Some(last) = page.last() else { return Ok(false) };
+        after = Some(last.order);
+        if page.iter().any(|entry| entry.answered_revision().is_some()) {
+            return Ok(true);
         }
     }
 }

@@ -5,6 +5,7 @@ use semantics::reason::{Reason, Refusal};
 use semantics::recovery;
 use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
+use super::epoch::has_answers;
 use super::recover::recover;
 use super::state::Lineage;
 use super::store::{MetaKey, ReplicaTxn};
@@ -34,7 +35,8 @@ pub enum Greeting {
 pub enum WelcomeTaken {
     /// It fits; this is the stream's writer.
     Ready(Writer),
-    /// The hub knows more of this writer than the replica does: the replica is a copy.
+    /// The hub knows more of this writer than the replica does: the replica is a copy. Or the answers that it has, and
+    /// has not seen in a cut, are of another log.
     EpochNeeded,
     /// The hub knows less than it had said, or its log is another one.
     Halted(Refusal),
@@ -111,6 +113,11 @@ impl Replica {
             condition.stopped = None;
         }
         let cursor = cursor.filter(|_| recovery.is_none());
+        // It stands nowhere, so that nothing else tells that what was answered is in another log.
+        let is_elsewhere = cursor.is_none()
+            && recovery.is_none()
+            && stream.log_id.is_some_and(|log_id| log_id != welcome.log_id)
+            && has_answers(&mut *txn).await?;
         let fork = if cursor.is_some_and(|cursor| cursor.log_id != welcome.log_id) {
             Some("the hub's log is not the one this replica stood on".to_owned())
         } else if stream.writer == Some(welcome.writer) && welcome.last_n < stream.answered_n {
@@ -124,11 +131,13 @@ impl Replica {
             WelcomeTaken::Halted(refusal)
         } else if stream.writer.is_some_and(|writer| writer != welcome.writer)
             || welcome.last_n > stream.last_n
+            || is_elsewhere
         {
             condition.needs_epoch = true;
             WelcomeTaken::EpochNeeded
         } else {
             stream.writer = Some(welcome.writer);
+            stream.log_id = Some(welcome.log_id);
             WelcomeTaken::Ready(welcome.writer)
         };
         if matches!(taken, WelcomeTaken::Ready(_)) {

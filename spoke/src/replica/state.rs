@@ -33,6 +33,10 @@ pub(crate) struct Stream {
     /// Greatest time that anything was sent with.
     #[serde(default)]
     pub(crate) last_time: HybridTime,
+    /// The log that last welcomed this writer: what was answered was answered by it. `None` where an older version, or
+    /// a reconciliation, left the stream.
+    #[serde(default)]
+    pub(crate) log_id: Option<LogId>,
 }
 
 /// How far the hub may be ahead of its time as it is known here, milliseconds: what told it was on its way for so long, or
