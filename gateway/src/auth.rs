@@ -39,7 +39,7 @@ pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::services::SERVICE_AUDIENCE;
 pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
 pub(crate) use self::verifier::denied;
-pub use self::verifier::{Caller, Verifier};
+pub use self::verifier::{Caller, UNKNOWN_KEYS_WAITING_MAX, Verifier};
 
 use self::ca::Ca;
 use self::keys::{Keys, TokenKey};

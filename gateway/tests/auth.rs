@@ -20,6 +20,10 @@ mod ambient;
 mod access;
 #[path = "auth/assertions.rs"]
 mod assertions;
+#[path = "auth/cut_short.rs"]
+mod cut_short;
+#[path = "support/faults.rs"]
+mod faults;
 #[path = "auth/joining.rs"]
 mod joining;
 #[path = "auth/keys.rs"]
@@ -30,5 +34,7 @@ mod operators;
 mod rotation;
 #[path = "auth/services.rs"]
 mod services;
+#[path = "auth/unknown.rs"]
+mod unknown;
 #[path = "auth/world.rs"]
 mod world;

@@ -51,14 +51,19 @@ pub(super) fn read_or_make(
     Ok(text)
 }
 
-/// Renames the file, where there is one: it keeps what it held under a name ending in `.old`.
+/// Renames the file, where there is one: it keeps what it held under a name ending in `.old`, also through a power cut
+/// before anything else takes its place.
 pub(super) fn set_aside(path: &Path) -> Result<(), HubError> {
     let mut old = path.as_os_str().to_owned();
     old.push(".old");
-    match std::fs::rename(path, PathBuf::from(old)) {
+    match std::fs::rename(path, PathBuf::from(old)).and_then(|()| sync_folder_of(path)) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(path, &e)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Removes the file, where there is one.
@@ -107,8 +112,7 @@ pub(super) fn write_beside(path: &Path, text: &str) -> Result<Beside, HubError> 
 impl Beside {
     /// Gives the file its name.
     pub(super) fn publish(self) -> Result<(), HubError> {
-        let named = std::fs::rename(&self.from, &self.to)
-            .and_then(|()| self.to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+        let named = std::fs::rename(&self.from, &self.to).and_then(|()| sync_folder_of(&self.to));
         named.map_err(|e| failed(&self.to, &e))
     }
 }

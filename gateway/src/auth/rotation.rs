@@ -49,14 +49,14 @@ impl Trust {
         // What is signed here is known here.
         self.verifier.reload().await?;
         self.token_key.store(Arc::new(key));
+        facts::forget_token_keys(store, now_ms).await?;
         if let Some(before) = &old {
             let dir = self.dir.clone();
-            // The file is what remembers that a rotation is not done: whoever takes it away tells of it.
+            // The file is what remembers that a rotation is not done: whoever takes it away, last of all, tells of it.
             if blocking(move || TokenKey::forget_old(&dir)).await? {
                 rotated = Some(became(before));
             }
         }
-        facts::forget_token_keys(store, now_ms).await?;
         Ok(rotated)
     }
 

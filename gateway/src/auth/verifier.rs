@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::facts::{Accepted, Known};
 use super::keys::TokenKey;
@@ -19,6 +20,9 @@ use crate::hub::{Hub, Principal};
 /// Keys and operators are read again no more often than this, milliseconds; what another gateway changed is known
 /// after twice that at most.
 const REFRESH_MS: u64 = 400;
+/// Most callers that wait at once for a look at the key their token names, which nobody here knows yet; further ones are
+/// refused without it.
+pub const UNKNOWN_KEYS_WAITING_MAX: usize = 256;
 
 /// The call that gives access tokens to services.
 const ISSUE: &str = "/hubward.v1.OperatorService/IssueAccessToken";
@@ -86,13 +90,22 @@ pub struct Verifier {
     known: ArcSwap<Known>,
     read_ms: AtomicU64,
     reading: Mutex<()>,
+    /// How many looks have begun, and which of them was the last that is done.
+    begun: AtomicU64,
+    done: AtomicU64,
+    /// Who waits for the key of a token, and who of them looks for all.
+    waiting: Semaphore,
+    turn: Mutex<()>,
 }
 
 impl Verifier {
     pub(super) async fn open(hub: Arc<Hub>, issuer: String) -> Result<Self, HubError> {
-        let known = Known::read(hub.store()).await?;
+        let known = ArcSwap::from_pointee(Known::read(hub.store()).await?);
         let read_ms = AtomicU64::new(hub.clock().now_ms());
-        Ok(Self { hub, issuer, known: ArcSwap::from_pointee(known), read_ms, reading: Mutex::new(()) })
+        let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (reading, turn) = (Mutex::new(()), Mutex::new(()));
+        let waiting = Semaphore::new(UNKNOWN_KEYS_WAITING_MAX);
+        Ok(Self { hub, issuer, known, read_ms, reading, begun, done, waiting, turn })
     }
 
     /// Who calls `path` with this `authorization`.
@@ -182,7 +195,8 @@ impl Verifier {
     async fn accepted(&self, token: &str) -> Result<(DecodingKey, u64), HubError> {
         let kid = access::kid_of(token)?;
         let mut key = self.key(&kid);
-        if key.is_none() && self.refresh().await? {
+        if key.is_none() {
+            self.look_anew().await?;
             key = self.key(&kid);
         }
         let key = key.ok_or_else(|| refused("the access token is signed with an unknown key"))?;
@@ -197,20 +211,37 @@ impl Verifier {
         self.known.load().keys.get(kid).cloned()
     }
 
-    /// Reads again what another gateway may have changed; false when that was done just now. While the store does not
+    /// Reads again what another gateway may have changed, unless that was done just now. While the store does not
     /// answer, nothing older is taken for true.
-    async fn refresh(&self) -> Result<bool, HubError> {
+    async fn refresh(&self) -> Result<(), HubError> {
         if !self.is_old() {
-            return Ok(false);
+            return Ok(());
         }
         let reading = self.reading.lock().await;
         // Whoever was first has read for all who waited.
-        let is_read = self.is_old();
-        if is_read {
+        if self.is_old() {
             self.read().await?;
         }
         drop(reading);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Comes back after a look at the store that has begun after this: what a token was signed with is there before the
+    /// token is. However many wait, there is one look for all, [`REFRESH_MS`] after the one before.
+    async fn look_anew(&self) -> Result<(), HubError> {
+        let asked = self.begun.load(Ordering::Acquire);
+        let Ok(_place) = self.waiting.try_acquire() else { return Ok(()) };
+        let turn = self.turn.lock().await;
+        if self.done.load(Ordering::Acquire) <= asked {
+            tokio::time::sleep(Duration::from_millis(REFRESH_MS.saturating_sub(self.age_ms()))).await;
+            let reading = self.reading.lock().await;
+            if self.done.load(Ordering::Acquire) <= asked {
+                self.read().await?;
+            }
+            drop(reading);
+        }
+        drop(turn);
+        Ok(())
     }
 
     /// Takes what this gateway has just changed into account.
@@ -222,13 +253,20 @@ impl Verifier {
     }
 
     fn is_old(&self) -> bool {
-        self.hub.clock().now_ms().abs_diff(self.read_ms.load(Ordering::Acquire)) >= REFRESH_MS
+        self.age_ms() >= REFRESH_MS
+    }
+
+    /// How long ago what is known was read.
+    fn age_ms(&self) -> u64 {
+        self.hub.clock().now_ms().abs_diff(self.read_ms.load(Ordering::Acquire))
     }
 
     async fn read(&self) -> Result<(), HubError> {
         let begun_ms = self.hub.clock().now_ms();
+        let begun = self.begun.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         self.known.store(Arc::new(Known::read(self.hub.store()).await?));
         self.read_ms.store(begun_ms, Ordering::Release);
+        self.done.store(begun, Ordering::Release);
         Ok(())
     }
 }

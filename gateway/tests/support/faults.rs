@@ -34,6 +34,8 @@ pub struct FaultStore {
     time_ms: AtomicU64,
     tries: AtomicU64,
     turns: AtomicU64,
+    plain: AtomicU64,
+    plain_until: AtomicU64,
 }
 
 impl FaultStore {
@@ -47,7 +49,22 @@ impl FaultStore {
             time_ms: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             turns: AtomicU64::new(0),
+            plain: AtomicU64::new(0),
+            plain_until: AtomicU64::new(u64::MAX),
         }
+    }
+    /// Times that plain rows were asked for or changed.
+    pub fn plain(&self) -> u64 {
+        self.plain.load(Ordering::SeqCst)
+    }
+    /// Lets plain rows be asked for and changed so often more, and then not, until it is told another number.
+    pub fn allow_plain(&self, times: u64) {
+        self.plain_until.store(self.plain().saturating_add(times), Ordering::SeqCst);
+    }
+    fn count_plain(&self) -> Result<(), StoreError> {
+        let is_allowed = self.plain() < self.plain_until.load(Ordering::SeqCst);
+        self.plain.fetch_add(u64::from(is_allowed), Ordering::SeqCst);
+        if is_allowed { Ok(()) } else { Err(StoreError::Unavailable("lost".to_owned())) }
     }
     /// A store that takes its time: others run between its reads and its appends.
     pub fn slow(inner: Arc<dyn Store>) -> Self {
@@ -178,6 +195,7 @@ impl Store for FaultStore {
         space: Space,
         key: &[u8],
     ) -> Result<Option<PlainRow>, StoreError> {
+        self.count_plain()?;
         self.inner.plain_get(tenant, space, key).await
     }
     async fn plain_put(
@@ -188,9 +206,11 @@ impl Store for FaultStore {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError> {
+        self.count_plain()?;
         self.inner.plain_put(tenant, space, key, value, expected).await
     }
     async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+        self.count_plain()?;
         self.inner.plain_delete(tenant, space, key).await
     }
     async fn plain_page(
@@ -200,6 +220,7 @@ impl Store for FaultStore {
         after: Option<&[u8]>,
         max: usize,
     ) -> Result<Vec<PlainRow>, StoreError> {
+        self.count_plain()?;
         self.inner.plain_page(tenant, space, after, max).await
     }
 }
