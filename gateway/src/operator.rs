@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use http::{StatusCode, header};
 
 use crate::rpc::Gate;
+use crate::rpc::outflow::{self, Outflow};
 use crate::store::StoreError;
 
 /// The store answers a readiness probe within this time.
@@ -16,13 +18,15 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// The text format of the counters.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Probes and counters; they ask for no credential and tell nothing of any tenant's content.
-pub fn routes(gate: Arc<Gate>) -> Router {
+/// Probes and counters; they ask for no credential and tell nothing of any tenant's content. Answers that nobody reads
+/// are bounded as those of an unknown caller; past that comes 503.
+pub fn routes(gate: Arc<Gate>, untaken: &Outflow) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(gate)
+        .route_layer(from_fn_with_state(untaken.clone(), outflow::bound_probe))
 }
 
 async fn ready(State(gate): State<Arc<Gate>>) -> (StatusCode, &'static str) {

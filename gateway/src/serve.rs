@@ -299,7 +299,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
     let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
     let operator_routes =
-        layers.around(admin).merge(operator::routes(Arc::clone(&gate))).layer(from_fn(in_use));
+        layers.around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
     let rooms = (
         tls::Room::new(tls::Bounds::of_spokes(), metrics.clone()),
         tls::Room::new(tls::Bounds::of_operators(), metrics),

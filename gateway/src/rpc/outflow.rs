@@ -19,9 +19,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
-use http::HeaderMap;
-use http_body::Frame;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use http_body::{Frame, SizeHint};
 use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use tokio_util::sync::CancellationToken;
@@ -245,12 +245,32 @@ pub async fn bound(State(outflow): State<Outflow>, request: Request, next: Next)
     }
     let is_unary = !is_stream(request.uri().path());
     let (parts, inner) = next.run(request).await.into_parts();
-    let mut counted = Counted { inner, share, pieces: VecDeque::new(), ahead: None };
+    let mut counted = Counted::new(inner, share);
     // Its message is there already; looked at now, a refusal is still seen by the layers around.
     if is_unary && let Err(refused) = poll_fn(|cx| counted.poll_ahead(cx)).await {
         return refused.into_http::<Body>();
     }
     Response::from_parts(parts, Body::new(counted))
+}
+
+/// The same for those who ask in plain HTTP and show nothing: past the bound comes 503.
+pub async fn bound_probe(State(outflow): State<Outflow>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let owner = Owner::Unknown(peer.map(|peer| peer.address.ip()));
+    let share = Share { outflow, owner, calls: peer.map(|peer| peer.calls.clone()) };
+    if share.check().is_err() {
+        return unavailable();
+    }
+    let (parts, inner) = next.run(request).await.into_parts();
+    let mut counted = Counted::new(inner, share);
+    if poll_fn(|cx| counted.poll_ahead(cx)).await.is_err() {
+        return unavailable();
+    }
+    Response::from_parts(parts, Body::new(counted))
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "too many answers wait to be read\n").into_response()
 }
 
 /// An answer's body whose messages are counted.
@@ -263,6 +283,10 @@ struct Counted {
 }
 
 impl Counted {
+    fn new(inner: Body, share: Share) -> Self {
+        Self { inner, share, pieces: VecDeque::new(), ahead: None }
+    }
+
     /// Looks for what comes next, unless it is known.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         while self.pieces.is_empty() && self.ahead.is_none() {
@@ -301,6 +325,17 @@ impl HttpBody for Counted {
 
     fn is_end_stream(&self) -> bool {
         self.pieces.is_empty() && !matches!(self.ahead, Some(Some(_))) && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.pieces.iter().map(Bytes::len).fold(0_usize, usize::saturating_add);
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
+        let (inner, mut hint) = (self.inner.size_hint(), SizeHint::new());
+        hint.set_lower(inner.lower().saturating_add(held));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(held));
+        }
+        hint
     }
 }
 

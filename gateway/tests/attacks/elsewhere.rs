@@ -38,6 +38,12 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "a_rotated_key_signs_everywhere_and_the_one_before_is_taken_until_its_tokens_have_ended",
     ),
     at(
+        "access tokens of unknown keys, hundreds at once",
+        "`UNAUTHENTICATED`, with one look at the store for all",
+        "gateway/tests/auth/unknown.rs",
+        "a_flood_of_unknown_keys_has_one_look_at_the_store_for_all",
+    ),
+    at(
         "an access token of a service that asks for another",
         "`UNAUTHENTICATED`",
         "gateway/tests/auth/services.rs",
@@ -60,6 +66,18 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "`OVERLOADED`",
         "gateway/tests/rpc/slow.rs",
         "answers_that_nobody_reads_are_bounded_and_taking_or_dropping_them_gives_the_room_back",
+    ),
+    at(
+        "probes that are asked for and not read",
+        "503, for its address",
+        "gateway/tests/rpc/slow.rs",
+        "probes_that_nobody_reads_are_bounded_and_get_their_room_back",
+    ),
+    at(
+        "requests in HTTP/1 one behind another, and no answer read",
+        "nothing more is read from it",
+        "gateway/tests/rpc/slow.rs",
+        "who_reads_no_answer_in_http_1_is_not_read_from_either",
     ),
     at(
         "an answer of which nothing is read",

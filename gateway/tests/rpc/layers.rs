@@ -75,7 +75,7 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
     }
 }
 
-async fn get(world: &World, path: &str) -> String {
+pub async fn get(world: &World, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(world.running.at.operator_listen).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use gateway::rpc::outflow::{Outflow, UNTAKEN_OF_KNOWN_MAX};
+use gateway::rpc::outflow::{ANSWER_BYTES_MIN, Outflow, UNTAKEN_OF_KNOWN_MAX, UNTAKEN_OF_UNKNOWN_MAX};
 use gateway::rpc::queue::QUEUE_MESSAGES_MAX;
 use prost::Message;
 use proto::v1;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::audit::access;
+use super::layers::get;
 use super::world::{Node, SOON, World, hello, with_token};
 
 const DATA: u8 = 0;
@@ -106,6 +108,17 @@ impl Slow {
         let message = message.encode_to_vec();
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
         self.say(DATA, flags, stream, &[&[0], &length[..], &message].concat()).await;
+    }
+
+    /// Begins a call in plain HTTP.
+    async fn get(&mut self, stream: u32, path: &str) {
+        let mut block = Vec::new();
+        for (name, value) in
+            [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
+        {
+            header(&mut block, name, value);
+        }
+        self.say(HEADERS, END_HEADERS | END_STREAM, stream, &block).await;
     }
 
     async fn say(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -310,4 +323,69 @@ async fn a_connection_on_which_an_answer_is_not_read_ends_and_nobody_elses() {
     // The same operator, on a connection that reads.
     world.admin().list_hub_records(with_token(listing(), &token)).await.expect("others are served");
     assert!(counted().contains("hubward_connections_closed_total{name=\"unread\"} 1"), "{}", counted());
+}
+
+/// Probes that ask on one connection.
+const PROBES: u32 = 200;
+
+#[tokio::test]
+async fn probes_that_nobody_reads_are_bounded_and_get_their_room_back() {
+    let world = World::new().await;
+    let untaken = &world.running.untaken[1];
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        let mut slow = Slow::connect(world.running.at.operator_listen, 0).await;
+        for n in 0..PROBES {
+            slow.get(STREAM + 2 * n, "/livez").await;
+        }
+        while slow.answered.len() < usize::try_from(PROBES).unwrap() {
+            slow.hear().await;
+        }
+        connections.push(slow);
+    }
+    let held = untaken.bytes();
+    assert!(
+        held <= UNTAKEN_OF_UNKNOWN_MAX && held + ANSWER_BYTES_MIN > UNTAKEN_OF_UNKNOWN_MAX,
+        "{held} bytes wait"
+    );
+    for path in ["/livez", "/metrics"] {
+        let refused = get(&world, path).await;
+        assert!(refused.starts_with("HTTP/1.1 503"), "{path}: {refused}");
+    }
+    world.admin().list_hub_records(world.by_operator(listing())).await.expect("operators are served");
+    drop(connections);
+    until_nothing_waits(untaken).await;
+    let served = get(&world, "/livez").await;
+    assert!(served.starts_with("HTTP/1.1 200") && served.contains("content-length: 3"), "{served}");
+    until_nothing_waits(untaken).await;
+}
+
+/// More than the buffers of the system hold for one connection, both ways, bytes.
+const PIPELINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[tokio::test]
+async fn who_reads_no_answer_in_http_1_is_not_read_from_either() {
+    let world = World::new().await;
+    // Without and with a body, which the hub could read to its end although nobody takes the answer.
+    for request in [
+        "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
+        "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx",
+    ] {
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4_096).unwrap();
+            let mut tcp = socket.connect(world.running.at.operator_listen).await.unwrap();
+            let (asked, mut said) = (request.repeat(1_000).into_bytes(), 0);
+            let stands = Duration::from_millis(250);
+            while let Ok(sent) = tokio::time::timeout(stands, tcp.write(&asked[said % asked.len()..])).await {
+                said += sent.unwrap();
+                assert!(said < PIPELINED_BYTES_MAX, "it is read from for ever: {request:?}");
+            }
+            connections.push(tcp);
+        }
+        let held = world.running.untaken[1].bytes();
+        assert!(held <= UNTAKEN_OF_UNKNOWN_MAX, "{held} bytes wait");
+        assert!(get(&world, "/livez").await.starts_with("HTTP/1.1 200"));
+    }
 }
