@@ -116,6 +116,9 @@ enum Command {
     /// Who operates the hub, and what they may do.
     #[command(subcommand)]
     Operator(operate::operators::Operator),
+    /// Access tokens for services: instead of an operator's credential with each call.
+    #[command(subcommand)]
+    AccessToken(operate::access_token::AccessToken),
     /// Who did what, and when.
     #[command(subcommand)]
     Audit(operate::audit::AuditCommand),
@@ -269,6 +272,11 @@ impl Cli {
                 let token = credential(self.token_file)?;
                 let at = client::At { data: self.data, hub: self.hub, token, ca: self.ca };
                 operator.run(&at, printer).await
+            }
+            Command::AccessToken(token) => {
+                let credential = credential(self.token_file)?;
+                let at = client::At { data: self.data, hub: self.hub, token: credential, ca: self.ca };
+                token.run(&at, printer).await
             }
         }
     }

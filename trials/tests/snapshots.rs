@@ -38,7 +38,8 @@ fn masked(text: &str, folder: &str) -> String {
     let text = text.replace(folder, "FOLDER");
     let (mut out, mut word) = (String::new(), String::new());
     for c in text.chars().chain(['\n']) {
-        if c.is_ascii_alphanumeric() || c == '_' || (c == '-' && is_secret(&word)) {
+        let is_within = (c == '-' && is_secret(&word)) || (matches!(c, '-' | '.') && is_jwt(&word));
+        if c.is_ascii_alphanumeric() || c == '_' || is_within {
             word.push(c);
             continue;
         }
@@ -55,6 +56,11 @@ fn is_secret(word: &str) -> bool {
     word.starts_with("hwj1_") || word.starts_with("hwo1_")
 }
 
+/// Access tokens.
+fn is_jwt(word: &str) -> bool {
+    word.starts_with("eyJ")
+}
+
 fn name(word: &str, given: Option<&str>) -> String {
     let is_hex = (word.len() >= 32 || word.len() == 16) && word.chars().all(|c| c.is_ascii_hexdigit());
     let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
@@ -64,6 +70,7 @@ fn name(word: &str, given: Option<&str>) -> String {
     match word {
         _ if is_hex => format!("HEX{}", word.len()),
         _ if is_secret(word) => "TOKEN".to_owned(),
+        _ if is_jwt(word) => "JWT".to_owned(),
         _ if is_number && word.len() == 13 => "TIME".to_owned(),
         _ => word.to_owned(),
     }

@@ -13,6 +13,7 @@ use tonic::Status;
 use super::client::{At, Client, not_operators};
 use super::output::Printer;
 
+pub(super) mod access_token;
 pub(super) mod audit;
 mod conflict;
 pub(super) mod nodes;

@@ -146,6 +146,21 @@ async fn create(world: &World, tenant: &str, name: &str, role: Role, ttl_s: Opti
     operators.create_operator(world.by_operator(request)).await.unwrap().into_inner().token
 }
 
+/// The access token that a service gets for a credential.
+async fn issued(world: &World, credential: &str) -> String {
+    let asked = super::world::with_token(v1::IssueAccessTokenRequest {}, credential);
+    let mut operators = OperatorServiceClient::new(world.operators.clone());
+    operators.issue_access_token(asked).await.unwrap().into_inner().access_token
+}
+
+/// What a service is answered: the same as its operator, but that its token gives no other.
+fn held_by_token(of_operator: Answers) -> Answers {
+    Box::new(move |path, right| match path {
+        "/hubward.v1.OperatorService/IssueAccessToken" => Err(Reason::Unauthenticated),
+        _ => of_operator(path, right),
+    })
+}
+
 async fn operators(world: &World) -> Vec<Caller> {
     let made = [
         ("viewer of acme", "acme", Role::Viewer),
@@ -159,13 +174,26 @@ async fn operators(world: &World) -> Vec<Caller> {
     let mut all = Vec::new();
     for (name, tenant, role) in made {
         let token = create(world, tenant, name, role, None).await;
-        all.push(Caller::new(name, Some(token), held(role, tenant == "hub", tenant != "zoo")));
+        let expected = || held(role, tenant == "hub", tenant != "zoo");
+        let service = match name {
+            "viewer of acme" => Some("a service of the viewer of acme"),
+            "admin of zoo" => Some("a service of the admin of zoo"),
+            "admin of the hub" => Some("a service of the admin of the hub"),
+            _ => None,
+        };
+        if let Some(service) = service {
+            let token = issued(world, &token).await;
+            all.push(Caller::new(service, Some(token), held_by_token(expected())));
+        }
+        all.push(Caller::new(name, Some(token), expected()));
     }
     let token = create(world, "acme", "gone", Role::Admin, None).await;
+    let of_service = issued(world, &token).await;
     let revoke = v1::RevokeOperatorRequest { tenant: "acme".to_owned(), name: "gone".to_owned() };
     let mut operators = OperatorServiceClient::new(world.operators.clone());
     operators.revoke_operator(world.by_operator(revoke)).await.unwrap();
     all.push(Caller::unknown("a revoked admin", Some(token)));
+    all.push(Caller::unknown("a service of a revoked admin", Some(of_service)));
     let token = create(world, "hub", "late", Role::Admin, Some(1)).await;
     let is_late = async || {
         let request = v1::ListOperatorsRequest { tenant: "hub".to_owned(), ..Default::default() };
@@ -228,8 +256,10 @@ async fn a_refused_call_does_not_tell_whether_what_it_names_is_there() {
     let world = World::new().await;
     let callers = callers(&world).await;
     let (mut refused, mut told) = (0, Vec::new());
+    // A service is refused where its operator is, and in the same words.
+    let people: Vec<_> = callers.iter().filter(|caller| !caller.name.starts_with("a service")).collect();
     for (path, right) in TABLE.iter().filter(|(_, right)| *right != Right::Anyone) {
-        for caller in &callers {
+        for caller in &people {
             let Err(reason) = (caller.expected)(path, *right) else { continue };
             let mut first = None;
             for (tenant, thing) in NAMED {
