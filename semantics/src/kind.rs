@@ -32,10 +32,12 @@ pub enum Policy {
     Consensus,
     /// As branches, and only a person settles it.
     Manual,
+    /// As branches, and a program of the user's is asked, see [`crate::resolution::proposal`].
+    Resolver,
 }
 
 /// Every policy.
-pub const POLICIES: [Policy; 7] = [
+pub const POLICIES: [Policy; 8] = [
     Policy::LastWriter,
     Policy::Fields,
     Policy::AppendOnly,
@@ -43,13 +45,14 @@ pub const POLICIES: [Policy; 7] = [
     Policy::Branch,
     Policy::Consensus,
     Policy::Manual,
+    Policy::Resolver,
 ];
 
 impl Policy {
     /// Whether the hub's order has a part in what it makes: see `decide`. The others are joins.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
-        matches!(self, Self::ThreeWay | Self::Branch | Self::Consensus | Self::Manual)
+        matches!(self, Self::ThreeWay | Self::Branch | Self::Consensus | Self::Manual | Self::Resolver)
     }
     /// Whether a kind may go over to another policy while conflicts of it are open: their paths mean the same under
     /// both.
@@ -69,6 +72,7 @@ impl Policy {
             Self::Branch => "branch",
             Self::Consensus => "consensus",
             Self::Manual => "manual",
+            Self::Resolver => "resolver",
         }
     }
     /// The policy of a name.

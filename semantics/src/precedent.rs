@@ -33,6 +33,31 @@ pub enum Deed {
     Made,
 }
 
+impl Deed {
+    /// How a side says it, by its row; [`Deed::Made`] for a row that is not kept.
+    #[must_use]
+    pub fn of(side: &Side, row: Option<Row<'_>>) -> Self {
+        let mutation = row.and_then(|row| row.mutation);
+        match mutation.filter(|mutation| mutation.stamp() == side.stamp).map(|mutation| &mutation.op) {
+            Some(Op::Put { .. }) => Self::Put,
+            Some(Op::Patch { .. }) => Self::Patch,
+            Some(Op::Delete) => Self::Delete,
+            None => Self::Made,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::Made => "made",
+        }
+    }
+}
+
 /// What sort of thing stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,13 +122,7 @@ impl Signature {
     ) -> Result<Self, Refusal> {
         let (earlier, later) = two_sides(conflict)?;
         let shape = |side: &Side| {
-            let mutation = row(side.revision).and_then(|row| row.mutation);
-            let deed = match mutation.filter(|mutation| mutation.stamp() == side.stamp).map(|m| &m.op) {
-                Some(Op::Put { .. }) => Deed::Put,
-                Some(Op::Patch { .. }) => Deed::Patch,
-                Some(Op::Delete) => Deed::Delete,
-                None => Deed::Made,
-            };
+            let deed = Deed::of(side, row(side.revision));
             let says = wanted(conflict, &Choice::Side(side.stamp.dot), rule, row)?;
             Ok::<_, Refusal>(Shape { deed, sort: sort(&says) })
         };

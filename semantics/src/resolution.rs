@@ -3,6 +3,7 @@
 //! which brings the state before back, and opens the conflict again. Nothing is taken out of the log by either.
 
 mod place;
+pub mod proposal;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -13,7 +13,7 @@ use semantics::reason::Reason;
 use support::{Author, Hub, ORDERED, put};
 
 const NOW_MS: u64 = 1_000;
-const WHOLE: [Policy; 3] = [Policy::Branch, Policy::Consensus, Policy::Manual];
+const WHOLE: [Policy; 4] = [Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver];
 
 /// A hub that holds `base`, and the two writes that two authors made of it, the second one later.
 fn apart(policy: Policy, base: &str, one: Op, two: Op) -> (Hub, Mutation, Mutation) {

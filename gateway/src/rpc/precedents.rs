@@ -4,7 +4,7 @@ use proto::v1;
 use semantics::conflict::Conflict;
 use semantics::ids::{Kind, RecordId, TenantId};
 use semantics::kind::{self, Policy};
-use semantics::precedent::{Deed, Precedent, Shape, Sort};
+use semantics::precedent::{Precedent, Shape, Sort};
 use semantics::preview::preview as previewed;
 
 use super::admin::{malformed, tenant_id};
@@ -61,13 +61,7 @@ fn shown(id: &RecordId, precedent: &Precedent) -> v1::PrecedentView {
 }
 
 fn shape(shape: Shape) -> v1::SideShape {
-    let deed = match shape.deed {
-        Deed::Put => "put",
-        Deed::Patch => "patch",
-        Deed::Delete => "delete",
-        Deed::Made => "made",
-    };
-    v1::SideShape { deed: deed.to_owned(), sort: sort_name(shape.sort).to_owned() }
+    v1::SideShape { deed: shape.deed.name().to_owned(), sort: sort_name(shape.sort).to_owned() }
 }
 
 const fn sort_name(sort: Sort) -> &'static str {

@@ -130,9 +130,12 @@ impl Life {
             return self;
         }
         match policy {
-            Policy::LastWriter | Policy::ThreeWay | Policy::Branch | Policy::Consensus | Policy::Manual => {
-                self
-            }
+            Policy::LastWriter
+            | Policy::ThreeWay
+            | Policy::Branch
+            | Policy::Consensus
+            | Policy::Manual
+            | Policy::Resolver => self,
             Policy::AppendOnly => earlier,
             Policy::Fields => {
                 if let (State::Fields(mine), State::Fields(theirs)) = (&mut self.state, earlier.state) {

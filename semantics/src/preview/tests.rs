@@ -94,7 +94,7 @@ fn apart() -> Case {
 
 #[test]
 fn branch_and_manual_let_the_later_side_stand_and_wait() {
-    for policy in [Policy::Branch, Policy::Manual, Policy::LastWriter] {
+    for policy in [Policy::Branch, Policy::Manual, Policy::Resolver, Policy::LastWriter] {
         let previewed = apart().ask(policy);
         assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 0, "b": 2}))));
         assert!(previewed.waits && !previewed.differs(), "{policy:?}");

@@ -14,7 +14,8 @@ use semantics::kind::{Policy, Rule};
 use semantics::version::Version;
 
 pub const POLICIES: [Policy; 3] = [Policy::LastWriter, Policy::Fields, Policy::AppendOnly];
-pub const ORDERED: [Policy; 4] = [Policy::ThreeWay, Policy::Branch, Policy::Consensus, Policy::Manual];
+pub const ORDERED: [Policy; 5] =
+    [Policy::ThreeWay, Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver];
 
 pub fn rule(policy: Policy) -> Rule {
     Rule { policy, facet_field: Some("a".to_owned()), version: Revision::ZERO }
