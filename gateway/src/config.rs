@@ -10,8 +10,12 @@ use semantics::spelling;
 use serde::Deserialize;
 
 mod check;
+mod resolver;
 
 pub use self::check::variables;
+pub use self::resolver::{
+    RESOLVER_PER_MINUTE, RESOLVER_PER_MINUTE_MAX, RESOLVER_TIMEOUT_MS, RESOLVER_TIMEOUT_MS_BOUNDS, ResolverAt,
+};
 
 /// Where spokes connect, when nothing else is said.
 pub const LISTEN: &str = "127.0.0.1:7420";
@@ -24,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Longest secret in a file, bytes.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 /// The keys of a settings file.
-pub const KEYS: [&str; 9] = [
+pub const KEYS: [&str; 13] = [
     "data",
     "database_url",
     "database_url_file",
@@ -34,6 +38,10 @@ pub const KEYS: [&str; 9] = [
     "listen",
     "metrics_tenant_labels",
     "operator_listen",
+    "resolver",
+    "resolver_ca_file",
+    "resolver_per_minute",
+    "resolver_timeout_ms",
 ];
 /// Longest time between saying "not ready" and the drain, seconds.
 pub const DRAIN_LEAD_S_MAX: u64 = 300;
@@ -65,6 +73,19 @@ pub struct Given {
     /// Where operators connect [default: 127.0.0.1:7421].
     #[arg(long, env = "HUBWARD_OPERATOR_LISTEN")]
     pub operator_listen: Option<String>,
+    /// Program that conflicts of kinds with the policy `resolver` are put to, as https://HOST:PORT, or http:// on this
+    /// machine; without it they wait for a person.
+    #[arg(long, env = "HUBWARD_RESOLVER", value_name = "URL")]
+    pub resolver: Option<String>,
+    /// PEM file of the authority that the resolver's certificate is under; needed with https.
+    #[arg(long, env = "HUBWARD_RESOLVER_CA_FILE", value_name = "FILE")]
+    pub resolver_ca_file: Option<PathBuf>,
+    /// Most conflicts about which the resolver is asked in any minute, 1 to 6000 [default: 60]; the others wait.
+    #[arg(long, env = "HUBWARD_RESOLVER_PER_MINUTE", value_name = "NUMBER")]
+    pub resolver_per_minute: Option<u32>,
+    /// Milliseconds that an answer of the resolver is waited for, 10 to 60000 [default: 2000].
+    #[arg(long, env = "HUBWARD_RESOLVER_TIMEOUT_MS", value_name = "MILLISECONDS")]
+    pub resolver_timeout_ms: Option<u64>,
     /// Names or addresses under which spokes reach this hub, besides those it listens on.
     #[arg(long = "hostname", env = "HUBWARD_HOSTNAMES", value_delimiter = ',')]
     pub hostnames: Vec<String>,
@@ -92,6 +113,8 @@ pub struct Config {
     pub drain_lead: Duration,
     /// Whether /metrics names tenants.
     pub metrics_tenant_labels: bool,
+    /// The program that conflicts are put to.
+    pub resolver: Option<ResolverAt>,
 }
 
 /// A place for tenants.
@@ -127,18 +150,8 @@ impl Given {
     /// MALFORMED, TOO_LARGE, or NOT_FOUND, naming the file.
     pub fn read(path: &Path) -> Result<Self, Refusal> {
         let name = path.display();
-        let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
-        // What is no regular file tells no length, so reading is bounded and not its length looked at.
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path).map_err(unread)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
-        if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
-            return Err(Refusal::new(
-                Reason::TooLarge,
-                format!("{name} is larger than {FILE_BYTES_MAX} bytes"),
-            ));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| malformed(format!("{name} is no UTF-8")))?;
+        let text = String::from_utf8(read_bounded(path, FILE_BYTES_MAX)?)
+            .map_err(|_| malformed(format!("{name} is no UTF-8")))?;
         let at_line = |e: &toml::de::Error| {
             let before = e.span().and_then(|span| text.get(..span.start));
             before.map_or(String::new(), |before| format!(", line {}", before.lines().count().max(1)))
@@ -174,6 +187,14 @@ impl Given {
             listen: self.listen.or(other.listen),
             metrics_tenant_labels: self.metrics_tenant_labels.or(other.metrics_tenant_labels),
             operator_listen: self.operator_listen.or(other.operator_listen),
+            // A variable that is set and empty says nothing.
+            resolver: self.resolver.filter(|url| !url.is_empty()).or(other.resolver),
+            resolver_ca_file: self
+                .resolver_ca_file
+                .filter(|path| !path.as_os_str().is_empty())
+                .or(other.resolver_ca_file),
+            resolver_per_minute: self.resolver_per_minute.or(other.resolver_per_minute),
+            resolver_timeout_ms: self.resolver_timeout_ms.or(other.resolver_timeout_ms),
             hostnames: if said.is_empty() { other.hostnames } else { said },
             data: self.data.or(other.data),
         }
@@ -184,6 +205,7 @@ impl Given {
     /// # Errors
     /// MALFORMED, naming the setting.
     pub fn check(self) -> Result<Config, Refusal> {
+        let resolver = self.resolver_at()?;
         let database_url = match (self.database_url, self.database_url_file) {
             (Some(_), Some(_)) => {
                 return Err(malformed("database_url and database_url_file are both given: give one of them"));
@@ -219,9 +241,32 @@ impl Given {
         }
         let (hostnames, drain_lead) = (self.hostnames, Duration::from_secs(lead_s));
         let metrics_tenant_labels = self.metrics_tenant_labels.unwrap_or(true);
-        let dev = self.dev;
-        Ok(Config { dev, store, listen, operator_listen, hostnames, data, drain_lead, metrics_tenant_labels })
+        Ok(Config {
+            dev: self.dev,
+            store,
+            listen,
+            operator_listen,
+            hostnames,
+            data,
+            drain_lead,
+            metrics_tenant_labels,
+            resolver,
+        })
     }
+}
+
+/// A file that is no larger than a bound. What is no regular file tells no length, so reading is bounded and not its
+/// length looked at.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Refusal> {
+    let name = path.display();
+    let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > bytes_max) {
+        return Err(Refusal::new(Reason::TooLarge, format!("{name} is larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// A secret in a file; the line end after it does not count.

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 pub mod admission;
 pub mod arbiter;
+pub mod asks;
 pub mod catch_up;
 pub mod committer;
 mod compare;
@@ -33,6 +34,7 @@ pub mod readers;
 pub mod reconcile;
 pub mod recovery;
 pub mod registry;
+pub mod resolver;
 mod seal;
 mod seen;
 pub mod session;
@@ -40,6 +42,7 @@ pub mod settle;
 pub mod work;
 
 pub use self::admission::{Admission, Open};
+use self::asks::Asks;
 use self::committer::{Committer, Means};
 use self::docket::Docket;
 use self::error::HubError;
@@ -48,6 +51,7 @@ use self::limits::{Bounds, LEASES_PER_NODE_MAX};
 use self::presence::Presence;
 use self::readers::Readers;
 use self::recovery::Marks;
+use self::resolver::Resolver;
 use self::seal::SealKey;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
@@ -141,6 +145,8 @@ pub struct Hub {
     presence: Arc<Presence>,
     readers: Readers,
     docket: Arc<Docket>,
+    resolver: Option<Arc<dyn Resolver>>,
+    asks: Asks,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
 }
@@ -161,8 +167,9 @@ impl Hub {
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
         let (readers, presence, docket) = (Readers::default(), Arc::default(), Arc::default());
-        let bounds = Bounds::default();
-        Self { parts, name: None, bounds, tenants: Mutex::default(), presence, readers, docket, pages }
+        let (bounds, tenants) = (Bounds::default(), Mutex::default());
+        let (name, resolver, asks) = (None, None, Asks::new(0));
+        Self { parts, name, bounds, tenants, presence, readers, docket, resolver, asks, pages }
     }
 
     /// Those who read here.

@@ -26,6 +26,7 @@ mod policies;
 mod precedents;
 pub mod queue;
 mod recovery;
+pub mod resolver;
 mod seats;
 pub mod status;
 pub mod sync;
@@ -78,6 +79,11 @@ impl Gate {
         let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         tasks.spawn(keepers.clone().maintain(draining.clone()));
         tasks.spawn(keepers.clone().arbitrate(draining.clone()));
+        if hub.has_resolver() {
+            let asking =
+                resolver::keep_asking(Arc::clone(&hub), metrics.clone(), tasks.clone(), draining.clone());
+            tasks.spawn(asking);
+        }
         let seats = Seats::new(SESSIONS_MAX, SESSIONS_PER_NODE_MAX);
         let access = AccessLog::start(Arc::clone(&hub));
         let key_failed = ArcSwapOption::empty();

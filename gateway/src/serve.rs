@@ -46,6 +46,7 @@ use crate::rpc::link::UNREAD_MS_MAX;
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::outflow::{self, Outflow};
+use crate::rpc::resolver;
 use crate::rpc::sync::SyncHandler;
 use crate::rpc::{Gate, status};
 use crate::store::Store;
@@ -163,7 +164,8 @@ pub async fn open(config: &Config) -> Result<Opened, HubError> {
         retention: Retention::default(),
         paging: Paging::default(),
     });
-    let hub = Arc::new(hub.named(place::name(config.listen)));
+    let hub = resolver::attached(hub.named(place::name(config.listen)), config.resolver.as_ref());
+    let hub = Arc::new(hub);
     let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
     let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
     Ok(Opened { hub, trust, metrics, engine, entropy, clock, unread_ms_max: UNREAD_MS_MAX })

@@ -74,6 +74,7 @@ pub struct Metrics {
     pushes: Counter,
     mutations: Family<Named, Counter>,
     refusals: Family<Named, Counter>,
+    resolver: Family<Named, Counter>,
     calls: Family<Call, Counter>,
     heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
     nodes: Family<OfHealth, Gauge<u64, AtomicU64>>,
@@ -109,6 +110,7 @@ impl Metrics {
         let (commit_rows, commit_seconds) = (Histogram::new(COUNTS), Histogram::new(SECONDS));
         let push_seconds = Histogram::new(SECONDS);
         let (mutations, refusals): (Family<Named, Counter>, Family<Named, Counter>) = <_>::default();
+        let resolver: Family<Named, Counter> = <_>::default();
         let calls = Family::default();
         let heads = Family::default();
         let nodes = Family::default();
@@ -127,6 +129,7 @@ impl Metrics {
         r.register("pushes", "Pushes answered", pushes.clone());
         r.register("mutations", "Mutations by outcome", mutations.clone());
         r.register("refusals", "Refusals by reason", refusals.clone());
+        r.register("resolver", "Conflicts for the resolver, by what came of it", resolver.clone());
         r.register("calls", "Calls by method and gRPC code", calls.clone());
         r.register("head_revision", "Last revision of a tenant's log", heads.clone());
         r.register("nodes", "Active nodes of a tenant, by health", nodes.clone());
@@ -143,6 +146,7 @@ impl Metrics {
             pushes,
             mutations,
             refusals,
+            resolver,
             calls,
             heads,
             nodes,
@@ -165,6 +169,11 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refused(&self, reason: Reason) {
         self.refusals.get_or_create(&Named { name: reason.as_str().to_owned() }).inc();
+    }
+
+    /// Counts conflicts about which the resolver was asked, or was to be, by what came of it.
+    pub fn resolver(&self, outcome: &str, conflicts: u64) {
+        self.resolver.get_or_create(&Named { name: outcome.to_owned() }).inc_by(conflicts);
     }
 
     /// Counts a push and what became of its mutations.
@@ -230,6 +239,7 @@ mod tests {
     fn what_was_counted_is_shown() {
         let metrics = Metrics::new();
         metrics.refused(Reason::Draining);
+        metrics.resolver("abstained", 2);
         metrics.head("acme", 7);
         metrics.nodes("acme", &[(Health::Offline, 2)].into());
         metrics.nodes("nobody", &[(Health::Offline, 2)].into());
@@ -237,6 +247,7 @@ mod tests {
         metrics.called("/hubward.v1.SyncService/Push", tonic::Code::Ok);
         let text = metrics.text();
         assert!(text.contains("hubward_refusals_total{name=\"DRAINING\"} 1"), "{text}");
+        assert!(text.contains("hubward_resolver_total{name=\"abstained\"} 2"), "{text}");
         assert!(text.contains("hubward_head_revision{tenant=\"acme\"} 7"), "{text}");
         assert!(text.contains("hubward_nodes{tenant=\"acme\",health=\"offline\"} 2"), "{text}");
         assert!(!text.contains("nobody"), "only of tenants whose log is shown: {text}");

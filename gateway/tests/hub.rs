@@ -46,6 +46,8 @@ mod recovery;
 mod registry;
 #[path = "hub/resolutions.rs"]
 mod resolutions;
+#[path = "hub/resolver.rs"]
+mod resolver;
 #[path = "hub/seen.rs"]
 mod seen;
 #[path = "hub/streams.rs"]
@@ -108,6 +110,17 @@ macro_rules! hub_tests {
                     only_what_is_said_of_any_two_sides_becomes_a_precedent,
                     what_stood_before_a_decision_is_not_bound_by_it,
                     who_took_a_resolution_back_is_not_overruled,
+                }
+                resolver {
+                    a_conflict_that_moved_is_asked_about_again,
+                    a_person_may_settle_it_while_the_resolver_is_asked,
+                    a_precedent_goes_before_the_resolver,
+                    a_wrong_answer_leaves_the_conflict_to_a_person,
+                    past_the_budget_conflicts_wait,
+                    what_cannot_be_asked_now_is_asked_later,
+                    what_is_proposed_is_settled_with_its_name_and_its_reason,
+                    who_took_a_proposal_back_is_not_asked_over,
+                    without_a_resolver_a_person_settles_it,
                 }
                 resolutions {
                     a_resolution_is_one_commit_that_says_why,

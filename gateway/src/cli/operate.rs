@@ -129,7 +129,7 @@ pub(super) enum PolicyCommand {
     Set {
         /// The kind.
         kind: String,
-        /// last_writer, fields, append_only, three_way, branch, consensus or manual; without, what the kind's declaration says.
+        /// last_writer, fields, append_only, three_way, branch, consensus, manual or resolver; without, what the kind's declaration says.
         #[arg(required_unless_present = "reset")]
         policy: Option<String>,
         /// What the kind's declaration says.
@@ -368,7 +368,11 @@ impl PolicyCommand {
             Self::Set { kind, policy, of, reset: _ } => {
                 let request = v1::SetPolicyRequest { tenant: of.tenant, kind, policy };
                 let done = hub.set_policy(request).await.map_err(refused)?.into_inner();
-                out.object(&json!({"revision": done.revision}));
+                let note = Some(done.note).filter(|note| !note.is_empty());
+                out.object(&match note {
+                    Some(note) => json!({"revision": done.revision, "note": note}),
+                    None => json!({"revision": done.revision}),
+                });
             }
             Self::List { of } => {
                 let mut rows: Vec<Value> = Vec::new();

@@ -117,6 +117,8 @@ fn settings(
     let said = |key: &str| said(key).filter(|_| key != "hostnames" || names_hosts);
     let all = given.or(from_file);
     let redacted = all.database_url.as_ref().map(|_| "(redacted)");
+    // Whoever put a password into it is told so by the check.
+    let resolver = all.resolver_url().map(|url| if url.contains('@') { "(redacted)" } else { url });
     let listen = all.listen.as_deref().unwrap_or(config::LISTEN);
     let operator_listen = all.operator_listen.as_deref().unwrap_or(config::OPERATOR_LISTEN);
     let rows = [
@@ -133,6 +135,18 @@ fn settings(
             in_file.metrics_tenant_labels.is_some(),
         ),
         ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),
+        ("resolver", json!(resolver), in_file.resolver.is_some()),
+        ("resolver_ca_file", json!(all.resolver_ca_file), in_file.resolver_ca_file.is_some()),
+        (
+            "resolver_per_minute",
+            json!(all.resolver_per_minute.unwrap_or(config::RESOLVER_PER_MINUTE)),
+            in_file.resolver_per_minute.is_some(),
+        ),
+        (
+            "resolver_timeout_ms",
+            json!(all.resolver_timeout_ms.unwrap_or(config::RESOLVER_TIMEOUT_MS)),
+            in_file.resolver_timeout_ms.is_some(),
+        ),
     ];
     let row = |(key, value, is_in_file): (&str, serde_json::Value, bool)| {
         let from = said(key).unwrap_or_else(|| at(is_in_file && !value.is_null()));

@@ -6,6 +6,8 @@
 //! - `who_took_a_resolution_back_is_not_overruled`: a conflict that was once settled is a person's.
 //! - `states_of_a_consensus_kind_vote`: the heaviest is made to stand, the weights are the reason; a tie, and a side that
 //!   nobody can read, wait for a person.
+//! - A conflict of a kind with the policy `resolver` is handed on to be asked about, where there is somebody to ask: see
+//!   [`super::resolver`].
 //! - A rule that its conflict refuses (the record is gone, its schema would not hold) leaves it to a person. An error of
 //!   the store leaves all that was not judged yet for the next time.
 
@@ -38,6 +40,16 @@ struct Verdict {
     name: String,
     reason: String,
     precedent: Option<PrecedentWork>,
+}
+
+/// What became of a conflict.
+pub(super) enum Judged {
+    /// A rule has settled it.
+    Settled,
+    /// No rule speaks about it.
+    Left,
+    /// A program of the user's is to be asked, about the conflict as it is here.
+    Asks(Box<Disputed>),
 }
 
 impl Hub {
@@ -81,7 +93,9 @@ impl Hub {
         let mut settled = 0;
         for id in ids {
             match self.judge(tenant, id).await {
-                Ok(is_settled) => settled += usize::from(is_settled),
+                Ok(Judged::Settled) => settled += 1,
+                Ok(Judged::Left) => {}
+                Ok(Judged::Asks(disputed)) => self.asks().add(tenant, id, disputed.revision),
                 Err(error) if error.retry_after_ms.is_none() => {
                     tracing::info!(%tenant, conflict = %id, %error, "a conflict is left to a person");
                 }
@@ -110,21 +124,24 @@ impl Hub {
         }
     }
 
-    async fn judge(&self, tenant: &TenantId, id: &RecordId) -> Result<bool, HubError> {
+    pub(super) async fn judge(&self, tenant: &TenantId, id: &RecordId) -> Result<Judged, HubError> {
         let disputed = self.disputed(tenant, id, None).await?;
         let is_new = disputed.conflict.open && disputed.conflict.resolution.is_none();
         if !is_new || disputed.kind.rule.policy == Policy::Manual {
-            return Ok(false);
+            return Ok(Judged::Left);
         }
         let verdict = match self.by_precedent(tenant, &disputed).await? {
             None if disputed.kind.rule.policy == Policy::Consensus => self.by_vote(tenant, &disputed).await?,
+            None if disputed.kind.rule.policy == Policy::Resolver && self.has_resolver() => {
+                return Ok(Judged::Asks(Box::new(disputed)));
+            }
             verdict => verdict,
         };
-        let Some(Verdict { choice, name, reason, precedent }) = verdict else { return Ok(false) };
+        let Some(Verdict { choice, name, reason, precedent }) = verdict else { return Ok(Judged::Left) };
         let act = Act::Resolve { choice: Chosen::from(&choice), wanted: disputed.wanted(&choice)? };
         let by = Settler { author: NodeId::HUB, name, is_node: false, reason, binds: false };
         self.settle(tenant, disputed, act, by, precedent).await?;
-        Ok(true)
+        Ok(Judged::Settled)
     }
 
     async fn by_precedent(
@@ -179,17 +196,19 @@ impl Hub {
     /// Whether anything in the tenant may be settled without a person.
     async fn has_rules(&self, tenant: &TenantId) -> Result<bool, HubError> {
         let is_precedent = |_: &Current| true;
-        let votes = |declared: &Declaration| declared.policy == Policy::Consensus;
-        let is_vote = |set: &PolicySet| set.policy == Some(Policy::Consensus);
+        let is_rule =
+            |policy| policy == Policy::Consensus || policy == Policy::Resolver && self.has_resolver();
+        let settles = |declared: &Declaration| is_rule(declared.policy);
+        let is_set = |set: &PolicySet| set.policy.is_some_and(is_rule);
         Ok(self.any_control(tenant, kind::PRECEDENT, is_precedent).await?
             || self
                 .any_control(tenant, kind::POLICY, |row| {
-                    control_body(Some(row)).is_some_and(|set| is_vote(&set))
+                    control_body(Some(row)).is_some_and(|set| is_set(&set))
                 })
                 .await?
             || self
                 .any_control(tenant, kind::KIND, |row| {
-                    control_body(Some(row)).is_some_and(|kind| votes(&kind))
+                    control_body(Some(row)).is_some_and(|kind| settles(&kind))
                 })
                 .await?)
     }

@@ -11,6 +11,10 @@ use crate::auth::Operator;
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 
+/// What who sets the policy `resolver` is told by a hub that has none.
+const NO_RESOLVER: &str =
+    "this gateway has no resolver: conflicts of the kind wait for a person until it is started with one";
+
 pub(super) async fn list(
     hub: &Hub,
     request: &v1::ListPoliciesRequest,
@@ -41,5 +45,7 @@ pub(super) async fn set(
     let kind = Kind::new(request.kind).map_err(|e| malformed("kind", &e))?;
     let policy = request.policy.as_deref().map(Policy::from_name).transpose()?;
     let revision = hub.set_policy(&tenant, by.author(), &kind, policy).await?;
-    Ok(v1::SetPolicyResponse { revision: revision.0 })
+    let asks_nobody = policy == Some(Policy::Resolver) && !hub.has_resolver();
+    let note = if asks_nobody { NO_RESOLVER.to_owned() } else { String::new() };
+    Ok(v1::SetPolicyResponse { revision: revision.0, note })
 }

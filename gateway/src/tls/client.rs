@@ -1,4 +1,4 @@
-//! How the operator's commands reach a hub.
+//! How the operator's commands reach a hub, and a hub its resolver.
 
 use std::io;
 use std::net::IpAddr;
@@ -32,6 +32,23 @@ const ANSWER_MS_MAX: u64 = 30_000;
 /// MALFORMED for another address or a certificate that does not read; PIN_MISMATCH for a hub that is not under the
 /// CA; UNREACHABLE.
 pub async fn channel(uri: &str, ca_pem: Option<&str>) -> Result<Channel, HubError> {
+    let (endpoint, tls) = at(uri, ca_pem)?;
+    let connector = tower::service_fn(move |uri: Uri| connect(uri, tls.clone()));
+    let endpoint = endpoint
+        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+        .timeout(Duration::from_millis(ANSWER_MS_MAX));
+    endpoint.connect_with_connector(connector).await.map_err(|e| unreachable(uri, &e))
+}
+
+/// Whether [`channel`] has anything against an address and a CA, as far as that can be told without connecting.
+///
+/// # Errors
+/// MALFORMED.
+pub fn check(uri: &str, ca_pem: Option<&str>) -> Result<(), HubError> {
+    at(uri, ca_pem).map(|_| ())
+}
+
+fn at(uri: &str, ca_pem: Option<&str>) -> Result<(Endpoint, Option<Arc<ClientConfig>>), HubError> {
     let malformed = |detail: String| HubError::new(Reason::Malformed, detail);
     let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|e| malformed(format!("{uri}: {e}")))?;
     let host = endpoint.uri().host().unwrap_or_default().to_owned();
@@ -39,14 +56,10 @@ pub async fn channel(uri: &str, ca_pem: Option<&str>) -> Result<Channel, HubErro
         (Some("https"), Some(pem)) => Some(Arc::new(client_config(pem)?)),
         (Some("http"), _) if is_loopback(&host) => None,
         (Some("http"), _) => return Err(malformed(format!("{uri}: clear text is for this machine alone"))),
-        (Some("https"), None) => return Err(malformed(format!("{uri}: the hub's CA is needed"))),
+        (Some("https"), None) => return Err(malformed(format!("{uri}: the CA is needed"))),
         (Some(_) | None, _) => return Err(malformed(format!("{uri} is no https://HOST:PORT"))),
     };
-    let connector = tower::service_fn(move |uri: Uri| connect(uri, tls.clone()));
-    let endpoint = endpoint
-        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-        .timeout(Duration::from_millis(ANSWER_MS_MAX));
-    endpoint.connect_with_connector(connector).await.map_err(|e| unreachable(uri, &e))
+    Ok((endpoint, tls))
 }
 
 fn client_config(ca_pem: &str) -> Result<ClientConfig, HubError> {

@@ -83,6 +83,7 @@ impl Hub {
             data: folder.clone(),
             drain_lead: Duration::ZERO,
             metrics_tenant_labels: true,
+            resolver: None,
         };
         let opened = serve::open(&config).await.unwrap();
         let ca_pem = opened.trust.ca_pem().to_owned();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gateway::hub::control::plain_node;
 use gateway::hub::limits::Bounds;
+use gateway::hub::resolver::Resolver;
 use gateway::hub::{Admission, Hub, Open, Paging, Parts, Principal, Retention};
 use gateway::store::{Current, LogRow, Store};
 use semantics::ids::{Domain, Key, NodeId, Revision, TenantId};
@@ -77,6 +78,12 @@ impl World {
     /// Another gateway on the same store, with a name.
     pub fn hub_named(&self, name: &str) -> Arc<Hub> {
         Arc::new(Hub::new(parts(&self.store, &self.clock, &self.entropy, &self.settings)).named(name))
+    }
+
+    /// A gateway on the same store that asks a program, so often in a minute.
+    pub fn hub_asking(&self, resolver: Arc<dyn Resolver>, per_minute: u32) -> Arc<Hub> {
+        let hub = Hub::new(parts(&self.store, &self.clock, &self.entropy, &self.settings));
+        Arc::new(hub.resolving(resolver, per_minute))
     }
 
     /// Another gateway on the same store.

@@ -59,7 +59,7 @@ pub(in crate::cli) enum ConflictCommand {
         /// Only about records of this kind.
         #[arg(long)]
         kind: Option<String>,
-        /// last_writer, fields, append_only, three_way, branch, consensus or manual.
+        /// last_writer, fields, append_only, three_way, branch, consensus, manual or resolver.
         #[arg(long)]
         policy: String,
         #[command(flatten)]
