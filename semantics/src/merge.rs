@@ -11,7 +11,8 @@
 //! - `everything_else_is_atomic`: scalars, values of different types, a removed member beside an edited one.
 //! - `past_its_bounds_an_array_is_atomic`: see [`CELLS_MAX`].
 //!
-//! A path is a JSON pointer (RFC 6901). Without an ancestor every member that differs clashes.
+//! A path is a JSON pointer (RFC 6901). Without an ancestor every member that both have clashes where it differs;
+//! what one has was added.
 
 mod runs;
 

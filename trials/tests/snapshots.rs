@@ -62,7 +62,8 @@ fn is_jwt(word: &str) -> bool {
 }
 
 fn name(word: &str, given: Option<&str>) -> String {
-    let is_hex = (word.len() >= 32 || word.len() == 16) && word.chars().all(|c| c.is_ascii_hexdigit());
+    let is_hex =
+        (word.len() >= 32 || matches!(word.len(), 8 | 16)) && word.chars().all(|c| c.is_ascii_hexdigit());
     let is_number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
     if let (true, Some(given)) = (is_number, given) {
         return given.to_owned();

@@ -101,9 +101,10 @@ impl Hub {
         let kind = kind.ok_or_else(|| {
             HubError::new(Reason::KindUndeclared, format!("no kind {subject_kind} is declared"))
         })?;
-        let before = conflict.resolution.as_ref().map(|settled| settled.before);
+        let settled = conflict.resolution.as_ref();
+        let settled = settled.map(|settled| [settled.before, settled.account.revision]).into_iter().flatten();
         let revisions: BTreeSet<Revision> =
-            conflict.sides().map(|side| side.revision).chain([conflict.ancestor]).chain(before).collect();
+            conflict.sides().map(|side| side.revision).chain([conflict.ancestor]).chain(settled).collect();
         let rows = self.store().rows(tenant, &revisions).await?;
         let rows = rows.into_iter().map(|row| (row.revision, row)).collect();
         Ok(Disputed { id: id.clone(), revision: stands.pointer.revision, conflict, subject, kind, rows })

@@ -15,10 +15,11 @@ use crate::daemon::refusal_json;
 const CELL_CHARS_MAX: usize = 60;
 
 /// Columns that are never cut: people copy them into the next command.
-const NAMING_COLUMNS: [&str; 3] = ["id", "mutation", "record"];
+const NAMING_COLUMNS: [&str; 4] = ["id", "mutation", "record", "conflict"];
 
 /// Columns that come first, where there are such.
-const FIRST_COLUMNS: [&str; 8] = ["setting", "value", "mutation", "kind", "id", "state", "revision", "body"];
+const FIRST_COLUMNS: [&str; 10] =
+    ["setting", "value", "mutation", "kind", "id", "record", "branch", "state", "revision", "body"];
 
 /// Prints in the form that was asked for.
 #[derive(Debug, Clone, Copy)]
