@@ -37,7 +37,7 @@ sim: ## the simulation: make sim [SEEDS=2000], one seed again: make sim SEED=17 
 faults: ## the product broken on purpose, one promise at a time: does the simulation notice? make faults [FAULT=name] [SEEDS=600]
 	@FAULT=$(FAULT) SEEDS=$(SEEDS) scripts/trial faults planted
 
-chaos: ## real processes killed, stopped and cut off under load: make chaos [ROUNDS=200] [DB=sqlite|postgres]
+chaos: ## real processes killed, stopped and cut off under load, one kill -9 a round: make chaos [ROUNDS=8] [DB=sqlite|postgres]
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) DB=$(DB) SEED=$(SEED) scripts/trial chaos rounds

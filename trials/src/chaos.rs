@@ -61,7 +61,18 @@ pub enum Fault {
     FullDisk,
 }
 
-/// Faults of a run; what kills is drawn most often.
+/// What ends a process with SIGKILL, as often as each is drawn.
+const KILLS: [Fault; 6] = [
+    Fault::KillGateway,
+    Fault::KillGateway,
+    Fault::KillGateway,
+    Fault::KillSpoke,
+    Fault::KillSpoke,
+    Fault::KillDatabase,
+];
+
+/// Faults of a run; what kills is drawn most often. Where another is drawn a kill follows it, so that every round has
+/// one.
 const FAULTS: [Fault; 12] = [
     Fault::KillGateway,
     Fault::KillGateway,
@@ -130,8 +141,11 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
         for round in 1..=rounds {
             pause(rng.range(CALM_MS.0, CALM_MS.1));
             let fault = *rng.pick(&FAULTS).expect("there are faults");
-            println!("round {round}: {fault:?} after {} writes", crew.writes());
-            fleet.suffer(fault, &mut rng);
+            let kill = if KILLS.contains(&fault) { None } else { rng.pick(&KILLS).copied() };
+            println!("round {round}: {fault:?} after {} writes, then {kill:?}", crew.writes());
+            for fault in [Some(fault), kill].into_iter().flatten() {
+                fleet.suffer(fault, &mut rng);
+            }
         }
     });
     let hub = fleet.hubs.first().expect("there is a hub");
