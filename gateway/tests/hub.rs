@@ -86,6 +86,7 @@ macro_rules! hub_tests {
                 conflicts {
                     a_conflict_names_both_sides_and_their_ancestor,
                     an_ancestor_is_a_state_of_the_record_that_its_author_had_seen,
+                    an_ancestor_that_pruning_may_take_at_any_moment_is_not_named,
                     a_conflict_goes_where_its_record_goes,
                     what_an_open_conflict_names_survives_pruning,
                     offline_storm,

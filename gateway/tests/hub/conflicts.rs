@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gateway::store::{Current, LogRow, OpenConflict};
+use gateway::store::{Current, LogRow, OpenConflict, Space};
 use semantics::conflict::{Conflict, ConflictType, Side};
 use semantics::envelope::{Base, Mutation, Op};
 use semantics::ids::{Key, NodeId, Revision};
@@ -133,6 +133,36 @@ pub async fn an_ancestor_is_a_state_of_the_record_that_its_author_had_seen(engin
         assert!(matches!(taken[0], Outcome::Conflicted { .. }), "{name}: {taken:?}");
         assert_eq!(only_conflict(&world, &subject).await.ancestor, Revision::ZERO, "{name}");
     }
+    world.check().await;
+}
+
+/// The horizon has passed what superseded the base; the round of pruning that takes the base away has still to come.
+pub async fn an_ancestor_that_pruning_may_take_at_any_moment_is_not_named(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (mut one, mut two) = (world.author("one", "default").await, world.author("two", "default").await);
+    let (gone, kept) = (note("gone"), note("kept"));
+    let mut late = Vec::new();
+    for subject in [&gone, &kept] {
+        one.put(subject, r#"{"t":"0"}"#).await;
+        let seen = world.current(subject).await;
+        late.push(two.write(subject, seen.as_ref(), put(r#"{"t":"two"}"#)));
+    }
+    one.put(&gone, r#"{"t":"1"}"#).await;
+    let far = serde_json::to_vec(&Revision(1_000_000)).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"pruned-to", &far, 0).await.unwrap());
+    for _ in 0..2 {
+        world.maintain().await;
+    }
+    assert_eq!(world.store.head(&world.tenant).await.unwrap().horizon, world.revision().await);
+    one.put(&kept, r#"{"t":"1"}"#).await;
+    one.put(&kept, r#"{"t":"2"}"#).await;
+    let bases: Vec<Revision> = late.iter().map(|late| late.base.revision).collect();
+    let stored = world.store.rows(&world.tenant, &bases.iter().copied().collect()).await.unwrap();
+    assert_eq!(stored.len(), 2, "both are still there");
+    let taken = two.settle(&late).await;
+    assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Conflicted { .. })), "{taken:?}");
+    assert_eq!(only_conflict(&world, &gone).await.ancestor, Revision::ZERO);
+    assert_eq!(only_conflict(&world, &kept).await.ancestor, bases[1]);
     world.check().await;
 }
 

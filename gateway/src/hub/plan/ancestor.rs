@@ -47,7 +47,7 @@ impl Draft<'_> {
     }
 
     /// A row of this commit or of the log; the error is its revision, when it has not been read.
-    fn row(&self, revision: Revision) -> Result<Option<Row<'_>>, Revision> {
+    pub(super) fn row(&self, revision: Revision) -> Result<Option<Row<'_>>, Revision> {
         let first = self.known.head.revision.next();
         let place = revision.0.checked_sub(first.0).and_then(|place| usize::try_from(place).ok());
         if let Some(row) = place.and_then(|place| self.rows.get(place)) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use semantics::clock::Stamp;
 use semantics::conflict::{self, Clash, Conflict, OPEN_CONFLICTS_MAX, Side};
+use semantics::decide::ANCESTOR_ROWS_MAX;
 use semantics::digest;
 use semantics::envelope::{Content, Mutation};
 use semantics::ids::{Facet, Key, RecordId, Revision, Salt};
@@ -37,14 +38,14 @@ impl Draft<'_> {
         let sides = (side(clash.winner), side(clash.loser));
         // The author had seen its own mutation before this one as well, confirmed to it or not.
         let seen = mutation.base.own.into_iter().fold(mutation.base.version.clone(), Version::with);
-        let ancestor = self.ancestor(mutation, &seen);
+        let ancestor = self.ancestor(mutation, &seen, before);
         let (id, conflict) = conflict::fold(open, &mutation.key, &clash, sides, ancestor, &seen);
         self.conflicts.insert(at, (id, conflict, digest::merged_salt(salts)));
     }
 
     /// The state that a mutation was made on, as its author names it, if it is one of this record that the author
-    /// had seen; none when it is gone, or somebody else's.
-    fn ancestor(&mut self, mutation: &Mutation, seen: &Version) -> Revision {
+    /// had seen; none when it is gone or may go, or somebody else's. `before` is the state that the mutation found.
+    fn ancestor(&mut self, mutation: &Mutation, seen: &Version, before: Revision) -> Revision {
         let revision = mutation.base.revision;
         let was_seen = |key: &Key, version: &Version| *key == mutation.key && version.is_within(seen);
         let standing = self.known.current(&mutation.key);
@@ -52,7 +53,8 @@ impl Draft<'_> {
             Some(current) => was_seen(&current.record.key, &current.record.version),
             None if revision == Revision::ZERO => false,
             None => match self.known.state(revision) {
-                Some(state) => state.is_some_and(|(key, version)| was_seen(key, version)),
+                Some(Some((key, version))) => was_seen(key, version) && self.stays(revision, before),
+                Some(None) => false,
                 None => {
                     self.unread.insert(revision);
                     false
@@ -60,6 +62,31 @@ impl Draft<'_> {
             },
         };
         if is_ancestor { revision } else { Revision::ZERO }
+    }
+
+    /// Whether pruning leaves a row that was written over: what superseded it lies past the horizon. Any other is as
+    /// good as gone though it may still be stored: pruning is no commit, so it may go while this one is on its way.
+    fn stays(&mut self, revision: Revision, newest: Revision) -> bool {
+        let horizon = self.known.head.horizon;
+        if revision >= horizon {
+            return true;
+        }
+        let mut at = newest;
+        for _ in 0..ANCESTOR_ROWS_MAX {
+            if at <= horizon {
+                return false;
+            }
+            match self.row(at).map(|row| row.map(|row| row.previous)) {
+                Ok(Some(previous)) if previous == revision => return true,
+                Ok(Some(previous)) => at = previous,
+                Ok(None) => return false,
+                Err(unread) => {
+                    self.bodies_unread.insert(unread);
+                    return false;
+                }
+            }
+        }
+        false
     }
 
     /// Past the bound on open conflicts further paths share the one with the empty path.
