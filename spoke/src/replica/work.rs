@@ -50,10 +50,22 @@ impl<'t> Work<'t> {
                 if is_consequence(refusal.reason) && self.rests_on_queued(&entry).await? {
                     return self.send_again(entry).await;
                 }
-                self.set_aside(entry, refusal).await
+                match self.stamped_anew(&entry, &refusal).await? {
+                    Some(entry) => self.send_again(entry).await,
+                    None => self.set_aside(entry, refusal).await,
+                }
             }
             _ => self.send_again(entry).await,
         }
+    }
+
+    /// An entry that was refused for its stamp alone, where it would now be stamped later: after the hub's time as it was
+    /// last told. A log that went on from a backup may show a stamp that was hidden from the author in the log before.
+    /// `None` where it would not, so that nothing goes in a circle.
+    async fn stamped_anew(&mut self, entry: &Entry, refusal: &Refusal) -> Result<Option<Entry>, StoreError> {
+        let heard = HybridTime { ms: state::clock(self.txn).await?.heard_ms, counter: 0 };
+        let is_later = refusal.reason == Reason::StampBeforeBase && entry.mutation.time < heard;
+        Ok(is_later.then(|| Entry { base_time: entry.base_time.max(heard), ..entry.clone() }))
     }
 
     /// Took no effect and is to be sent again, unless what it rests on was refused while it was under way.

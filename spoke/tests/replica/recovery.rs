@@ -1,6 +1,7 @@
 //! A hub whose log went on from a backup, and a replica that had gone on without it.
 
 use semantics::ids::{Digest, LogId, Revision};
+use semantics::outcome::Outcome;
 use semantics::recovery::Recovery;
 use semantics::session::PushItem;
 
@@ -10,6 +11,13 @@ use super::*;
 fn from_backup(backup: &Hub) -> Hub {
     let recovery = Recovery { predecessor: backup.log_id, commit: backup.commit, revision: backup.revision };
     Hub { log_id: LogId([2; 16]), recovery: Some(recovery), ..backup.clone() }
+}
+
+/// Another node's replica.
+async fn node(id: u8) -> Replica {
+    let identity = identity(NodeId([id; 16]), "elsewhere");
+    let entropy = Arc::new(Counting((u64::from(id) * 1_000_000).into()));
+    Replica::open(Arc::new(TestStore::new().await), identity, entropy).await.unwrap()
 }
 
 async fn kept(replica: &Replica) -> u64 {
@@ -251,6 +259,49 @@ async fn answered_by_another_log(counters: u64) -> (Replica, Hub) {
         *stream = (counters, Some(Digest([7; 32])));
     }
     (replica, other)
+}
+
+#[tokio::test]
+async fn what_is_refused_for_a_stamp_that_a_lost_log_had_hidden_is_stamped_anew() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    replica.write(put("entity", "e", json!({"a": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let backup = hub.clone();
+    // Somebody whose clock is fast changes it, somebody else deletes it unseen: the delete hides the later stamp.
+    let deleter = node(9).await;
+    sync(&deleter, &mut hub).await;
+    deleter.delete(key("entity", "e"), NOW).await.unwrap().unwrap();
+    let fast = other().await;
+    hub.backed_up = Some(backup.revision);
+    sync(&fast, &mut hub).await;
+    fast.write(put("entity", "e", json!({"a": 2})), NOW + 30_000).await.unwrap();
+    sync(&fast, &mut hub).await;
+    sync(&deleter, &mut hub).await;
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "entity", "e").await, None);
+    replica.write(put("entity", "e", json!({"a": 3})), NOW).await.unwrap();
+    replica.next_push(NOW).await.unwrap().unwrap();
+
+    let mut restored = Hub { now_ms: NOW + 40_000, ..from_backup(&backup) };
+    for writer in hub.streams.keys() {
+        restored.streams.entry(*writer).or_default();
+    }
+    sync(&fast, &mut restored).await;
+    greet(&replica, &mut restored).await;
+    let sent = replica.next_push(NOW).await.unwrap().unwrap();
+    let results = restored.push(&sent);
+    let refused = &results.outcomes[0].outcome;
+    assert!(
+        matches!(refused, Some(Outcome::Rejected(why)) if why.reason == Reason::StampBeforeBase),
+        "{refused:?}"
+    );
+    replica.settle(&results, NOW).await.unwrap();
+    assert_eq!(states(&replica).await, ["queued"]);
+    sync(&replica, &mut restored).await;
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+    let record = &restored.records[&key("entity", "e")].1;
+    assert!(record.version.dots().any(|dot| dot.writer.node == NODE && dot.n == 3), "{record:?}");
 }
 
 #[tokio::test]

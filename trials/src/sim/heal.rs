@@ -284,9 +284,15 @@ impl World {
             };
             ensure!(rows.iter().any(|row| row.revision == last.revision), "live record {key} was pruned");
         }
-        for named in log.named_by_conflicts() {
+        for (named, by) in log.named_by_conflicts() {
             let is_there = rows.iter().any(|row| row.revision == named);
-            ensure!(is_there, "revision {named} was pruned, and an open conflict names it");
+            let (key, at, body) = (&by.record.key, by.revision, by.record.body().unwrap_or_default());
+            ensure!(
+                is_there,
+                "revision {named} was pruned, and an open conflict names it: {key} at {at}, the horizon at {}: {}",
+                head.horizon,
+                String::from_utf8_lossy(body)
+            );
         }
         self.stats.pruned += head.revision.0 - u64::try_from(rows.len()).unwrap_or(0);
         Ok(())

@@ -285,16 +285,19 @@ impl Log {
         })
     }
 
-    /// What open conflicts name, so that a person can settle them.
-    pub fn named_by_conflicts(&self) -> BTreeSet<Revision> {
+    /// What open conflicts name, so that a person can settle them, and the conflict's own row.
+    pub fn named_by_conflicts(&self) -> BTreeMap<Revision, &LogRow> {
         let conflicts = self.keys().filter(|key| kind::is_conflict(&key.kind));
-        let standing = conflicts.filter_map(|key| self.standing(key, self.head.revision)?.record.body());
-        let open = standing.filter_map(|body| serde_json::from_slice::<Conflict>(body).ok());
-        let named = open.filter(|conflict| conflict.open).flat_map(|conflict| {
-            let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
-            sides.chain([conflict.ancestor]).collect::<Vec<_>>()
+        let standing = conflicts.filter_map(|key| self.standing(key, self.head.revision));
+        let open = standing.filter_map(|row| {
+            let conflict: Conflict = serde_json::from_slice(row.record.body()?).ok()?;
+            Some((conflict, row))
         });
-        named.filter(|revision| *revision != Revision::ZERO).collect()
+        let named = open.filter(|(conflict, _)| conflict.open).flat_map(|(conflict, row)| {
+            let sides = conflict.losers.iter().chain([&conflict.primary]).map(|side| side.revision);
+            sides.chain([conflict.ancestor]).map(|named| (named, row)).collect::<Vec<_>>()
+        });
+        named.filter(|(named, _)| *named != Revision::ZERO).collect()
     }
 
     /// Every record's key.
