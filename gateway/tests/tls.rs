@@ -9,6 +9,8 @@
 
 #[path = "support/ambient.rs"]
 mod ambient;
+#[path = "tls/resolver.rs"]
+mod resolver;
 #[path = "auth/world.rs"]
 mod world;
 

@@ -14,6 +14,8 @@ mod keys;
 mod recorded;
 #[path = "end_to_end/refused.rs"]
 mod refused;
+#[path = "end_to_end/resolver.rs"]
+mod resolver;
 #[path = "end_to_end/types.rs"]
 mod types;
 #[path = "end_to_end/waits.rs"]

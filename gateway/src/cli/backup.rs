@@ -19,7 +19,7 @@ pub(super) enum BackupCommand {
         /// The folder; it must not be there, or be empty.
         folder: PathBuf,
         #[command(flatten)]
-        given: Given,
+        given: Box<Given>,
         /// Settings as TOML; flags and environment win.
         #[arg(long, env = "HUBWARD_CONFIG")]
         config: Option<PathBuf>,
@@ -35,7 +35,7 @@ impl BackupCommand {
     pub(super) async fn run(self, data: PathBuf, out: Printer) -> Result<(), Refusal> {
         let (folder, manifest) = match self {
             Self::Create { folder, given, config } => {
-                let config = checked(given, config, data)?;
+                let config = checked(*given, config, data)?;
                 let made = backup::create(&config, &folder, &SystemClock).await.map_err(refusal)?;
                 (folder, made)
             }

@@ -9,7 +9,8 @@
 //! - `a_wrong_answer_leaves_the_conflict_to_a_person`, and so does an abstention: neither is asked about again before the
 //!   conflict moves.
 //! - `without_a_resolver_a_person_settles_it`, and `who_took_a_proposal_back_is_not_asked_over`.
-//! - Nothing is held while it is asked: not the log, and no other conflict's arbitration.
+//! - `others_are_settled_while_the_resolver_is_asked`: nothing is held meanwhile, not the log, and no other conflict's
+//!   arbitration; `past_the_budget_conflicts_wait`.
 
 use std::collections::BTreeSet;
 use std::fmt;

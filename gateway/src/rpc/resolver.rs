@@ -36,11 +36,19 @@ const LOOK_MS: u64 = 60_000;
 #[derive(Debug)]
 pub struct RemoteResolver(ResolverAt);
 
+impl RemoteResolver {
+    /// The one at this address.
+    #[must_use]
+    pub fn at(at: ResolverAt) -> Self {
+        Self(at)
+    }
+}
+
 /// A hub that asks the program that the settings name, if they name one.
 #[must_use]
 pub fn attached(hub: Hub, at: Option<&ResolverAt>) -> Hub {
     match at {
-        Some(at) => hub.resolving(Arc::new(RemoteResolver(at.clone())), at.per_minute),
+        Some(at) => hub.resolving(Arc::new(RemoteResolver::at(at.clone())), at.per_minute),
         None => hub,
     }
 }
@@ -106,12 +114,12 @@ impl RemoteResolver {
 /// What a status says: that the answer, or the question, will be no better the next time, or that it may.
 fn of_status(status: &Status) -> Unanswered {
     let told = format!("{:?}", status.code());
+    // With a source it is the connection that failed, and no answer of anybody's.
+    let is_said = std::error::Error::source(status).is_none();
     match status.code() {
-        Code::DeadlineExceeded | Code::Cancelled => Unanswered::Timeout,
-        // With a source it is the connection that failed.
-        Code::Internal | Code::InvalidArgument | Code::OutOfRange | Code::DataLoss
-            if std::error::Error::source(status).is_none() =>
-        {
+        Code::DeadlineExceeded => Unanswered::Timeout,
+        Code::Cancelled if is_said => Unanswered::Timeout,
+        Code::Internal | Code::InvalidArgument | Code::OutOfRange | Code::DataLoss if is_said => {
             Unanswered::Malformed(told)
         }
         _ => Unanswered::Unavailable(told),

@@ -201,6 +201,34 @@ pub async fn what_cannot_be_asked_now_is_asked_later(engine: &Engine) {
     world.check().await;
 }
 
+pub async fn others_are_settled_while_the_resolver_is_asked(engine: &Engine) {
+    let world = World::new(engine).await;
+    let fake = Fake { held: Some((Notify::new(), Notify::new())), ..Fake::default() };
+    fake.answers.lock().unwrap().push_back(value("both"));
+    let fake = Arc::new(fake);
+    let hub = asking(&world, &fake, 1_000).await;
+    let (first, id) = quarrel(&world, "resource", "first").await;
+    let (name, reason) = ("acme/ann".to_owned(), String::new());
+    let by = Settler { author: NodeId([9; 16]), name, is_node: false, reason, binds: true };
+    let at = conflict(&world, &id).await.0;
+    hub.resolve(&world.tenant, (&id, at), &Choice::Side(first.early.dot), by).await.unwrap();
+    let (asked_about, _) = notes(&world, "a").await;
+    let (came, go_on) = fake.held.as_ref().unwrap();
+    let meanwhile = async {
+        came.notified().await;
+        let (like, _) = quarrel(&world, "resource", "second").await;
+        hub.docket().add(&world.tenant, Cases::All);
+        assert_eq!(hub.arbitrate().await.unwrap(), 1);
+        assert_eq!(world.body(&like.subject).await.as_deref(), Some(r#"{"t":"early"}"#));
+        assert_eq!(world.body(&asked_about.subject).await.as_deref(), Some(r#"{"t":"late"}"#));
+        go_on.notify_one();
+    };
+    let (outcomes, ()) = tokio::join!(round(&world, &hub), meanwhile);
+    assert_eq!(outcomes, [Outcome::Answered]);
+    assert_eq!(world.body(&asked_about.subject).await.as_deref(), Some(r#"{"t":"both"}"#));
+    world.check().await;
+}
+
 pub async fn a_person_may_settle_it_while_the_resolver_is_asked(engine: &Engine) {
     let world = World::new(engine).await;
     let fake = Fake { held: Some((Notify::new(), Notify::new())), ..Fake::default() };
