@@ -117,6 +117,7 @@ macro_rules! hub_tests {
                     a_person_may_settle_it_while_the_resolver_is_asked,
                     a_precedent_goes_before_the_resolver,
                     a_wrong_answer_leaves_the_conflict_to_a_person,
+                    others_are_settled_while_the_resolver_is_asked,
                     past_the_budget_conflicts_wait,
                     what_cannot_be_asked_now_is_asked_later,
                     what_is_proposed_is_settled_with_its_name_and_its_reason,
