@@ -101,6 +101,8 @@ macro_rules! hub_tests {
                     what_does_not_fit_the_schema_together_is_kept_whole,
                     a_policy_applies_from_its_revision_on,
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
+                    a_policy_is_not_set_over_a_conflict_that_opens_while_it_is,
+                    what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
                 }
                 arbiter {
                     a_side_that_nobody_can_read_leaves_it_to_a_person,

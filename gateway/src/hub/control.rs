@@ -12,8 +12,11 @@ use super::Hub;
 use super::error::HubError;
 use super::heavy;
 use super::known::{NodeBody, NodeStatus, control_body, control_key};
-use super::work::{Answer, ControlWork, Work};
+use super::work::{Answer, ControlWork, NoneOpened, Work};
 use crate::store::{Current, Space, Wanted};
+
+/// Most looks for open conflicts before one change is given up.
+pub(super) const LOOKS_MAX: usize = 3;
 
 impl Hub {
     /// Sets a control record that stands at `expected` (zero = absent), or deletes it. The log names `author`.
@@ -29,7 +32,15 @@ impl Hub {
         expected: Revision,
     ) -> Result<Revision, HubError> {
         let salt = Salt(self.entropy().bytes16());
-        let work = ControlWork { key, body, expected, author, salt };
+        self.change_control(tenant, ControlWork { key, body, expected, only_if: None, author, salt }).await
+    }
+
+    /// The same, where something else must hold as well when it is committed.
+    pub(super) async fn change_control(
+        &self,
+        tenant: &TenantId,
+        work: ControlWork,
+    ) -> Result<Revision, HubError> {
         match self.submit(tenant, Work::Control(work)).await? {
             Answer::Control(revision) => Ok(revision?),
             Answer::Push(_) | Answer::Settled(_) | Answer::Done(_) => {
@@ -60,9 +71,16 @@ impl Hub {
         declaration: &Declaration,
     ) -> Result<Revision, HubError> {
         heavy::check(declaration)?;
-        self.check_conflicts_under(tenant, declaration).await?;
         let key = key_of(kind::KIND, declaration.name.as_str())?;
-        self.put_control(tenant, author, key, declaration).await
+        let mut looks = 1;
+        loop {
+            let only_if = self.check_conflicts_under(tenant, declaration).await?;
+            let stands = self.control(tenant, &key).await?;
+            match self.put_over(tenant, author, (&key, stands), declaration, only_if).await {
+                Err(error) if has_changed(&error) && looks < LOOKS_MAX => looks += 1,
+                done => return done,
+            }
+        }
     }
 
     /// Sets a node's view.
@@ -156,18 +174,38 @@ impl Hub {
         key: Key,
         body: &impl Serialize,
     ) -> Result<Revision, HubError> {
+        let stands = self.control(tenant, &key).await?;
+        self.put_over(tenant, author, (&key, stands), body, None).await
+    }
+
+    /// Puts a control record in the place of what was read of it.
+    pub(super) async fn put_over(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        (key, stands): (&Key, Option<Current>),
+        body: &impl Serialize,
+        only_if: Option<NoneOpened>,
+    ) -> Result<Revision, HubError> {
         let body = match serde_json::to_value(body) {
             Ok(Value::Object(body)) => body,
             Ok(_) | Err(_) => return Err(HubError::internal("a control body is no object")),
         };
-        let stands = self.control(tenant, &key).await?;
         let same = stands.as_ref().and_then(|current| control_body::<Map<String, Value>>(Some(current)));
         let at = stands.map(|current| current.pointer.revision).unwrap_or_default();
         if same.as_ref() == Some(&body) {
             return Ok(at);
         }
-        self.set_control(tenant, author, key, Some(body), at).await
+        let salt = Salt(self.entropy().bytes16());
+        let work = ControlWork { key: key.clone(), body: Some(body), expected: at, only_if, author, salt };
+        self.change_control(tenant, work).await
     }
+}
+
+/// Whether a change was refused for what came between a look for open conflicts and its commit: another look says what
+/// it was.
+pub(super) fn has_changed(error: &HubError) -> bool {
+    matches!(error.reason(), Reason::ConflictsOpen | Reason::Overloaded)
 }
 
 pub(super) fn key_of(kind: &str, id: &str) -> Result<Key, HubError> {

@@ -23,10 +23,13 @@ use super::work::{Answer, ControlWork, Work};
 use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow};
 
 mod ancestor;
+mod conditions;
 mod conflicts;
 mod precedents;
 mod push;
 mod settle;
+
+pub(in crate::hub) use self::conditions::policy_of_newer;
 
 /// What a plan comes to.
 #[derive(Debug)]
@@ -163,6 +166,9 @@ impl<'a> Draft<'a> {
         if stands_at != work.expected {
             let detail = format!("{} stands at revision {stands_at}, not {}", work.key, work.expected);
             return Err(Refusal::new(Reason::Stale, detail));
+        }
+        if let Some(only_if) = &work.only_if {
+            self.check_none_opened(only_if)?;
         }
         let body = work
             .body

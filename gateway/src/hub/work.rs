@@ -1,7 +1,7 @@
 //! Work for the committer, and its answers.
 
 use semantics::decide::Parsed;
-use semantics::ids::{Digest, Key, MutationId, NodeId, RecordId, Revision, Salt, Writer};
+use semantics::ids::{Digest, Key, Kind, MutationId, NodeId, RecordId, Revision, Salt, Writer};
 use semantics::precedent::{Binding, Signature};
 use semantics::reason::Refusal;
 use semantics::resolution::{Chosen, Wanted};
@@ -90,6 +90,15 @@ pub struct PushWork {
     pub items: Vec<Item>,
 }
 
+/// A condition of a change: since a revision up to which somebody has looked, no conflict of a kind has been opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoneOpened {
+    /// The kind of the records that conflicts are about.
+    pub kind: Kind,
+    /// The revision.
+    pub since: Revision,
+}
+
 /// A compare-and-set of a control record.
 #[derive(Debug, Clone)]
 pub struct ControlWork {
@@ -99,6 +108,8 @@ pub struct ControlWork {
     pub body: Option<Map<String, Value>>,
     /// The revision it must stand at; zero = it must be absent or deleted.
     pub expected: Revision,
+    /// What must hold beside.
+    pub only_if: Option<NoneOpened>,
     /// Who changes it.
     pub author: NodeId,
     /// Hashed with the body.

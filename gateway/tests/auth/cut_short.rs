@@ -16,9 +16,12 @@ use super::faults::FaultStore;
 use super::keys::{given, is_taken};
 use super::world::{Folder, Node, World, hub_over, jwt};
 
+/// What was done last, how the folder comes to look so, and whether the key was rotated by then.
+type Step = (&'static str, fn(&Path), bool);
+
 /// What is in the folder after each step of `hubward keys rotate`; the step before is done. Whether the key was
 /// rotated by then, also when nobody does it again.
-const STEPS: [(&str, fn(&Path), bool); 5] = [
+const STEPS: [Step; 5] = [
     ("nothing is done", |_| {}, false),
     (
         "half of the new key is written",
@@ -110,7 +113,7 @@ impl Before {
         let again = rotate_token_key(&self.world.folder.0, &*self.world.entropy).unwrap();
         assert_eq!(again.before, kid, "{case}");
         let started = self.started().await;
-        assert_eq!(Self::follow(&started).await, [again.clone()], "{case}");
+        assert_eq!(Self::follow(&started).await, std::slice::from_ref(&again), "{case}");
         assert_eq!(given(&self.world, &started, &self.node, "3").await.1, again.kid, "{case}");
     }
 }

@@ -1,16 +1,21 @@
 //! Ordered policies at a hub, and policies set at run time.
 
+use std::sync::Arc;
+
 use gateway::hub::error::HubError;
 use gateway::store::Current;
 use semantics::conflict::Conflict;
-use semantics::ids::{Key, Kind, NodeId, Revision};
+use semantics::ids::{Key, Kind, NodeId, RecordId, Revision};
 use semantics::kind::{Declaration, Policy};
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
+use semantics::resolution::Choice;
 use serde_json::{Value, json};
 
+use super::resolutions::resolve;
 use crate::support::author::{put, revision};
 use crate::support::engine::Engine;
+use crate::support::faults::FaultStore;
 use crate::support::rows::key;
 use crate::support::world::World;
 
@@ -171,5 +176,97 @@ pub async fn rules_that_open_conflicts_could_not_be_read_under_are_refused(engin
     set(&world, "recipe", Some(Policy::ThreeWay)).await.unwrap();
     let unknown = set(&world, "oven", Some(Policy::Branch)).await.unwrap_err().reason();
     assert_eq!(unknown, Reason::NotFound);
+    world.check().await;
+}
+
+pub async fn a_policy_is_not_set_over_a_conflict_that_opens_while_it_is(engine: &Engine) {
+    let world = World::new(engine).await;
+    declare(&world, json!({"name": "recipe", "policy": "branch"})).await.unwrap();
+    let recipe = Kind::new("recipe").unwrap();
+    let slow = Arc::new(FaultStore::new(Arc::clone(&world.store)));
+    let other = world.hub_on(Arc::<FaultStore>::clone(&slow));
+    let declaration = |policy: &str, schema: Value| {
+        serde_json::from_value::<Declaration>(json!({"name": "recipe", "policy": policy, "schema": schema}))
+            .unwrap()
+    };
+    let (fields, numbers) = (
+        declaration("fields", json!(true)),
+        declaration("branch", json!({"properties": {"a": {"type": "number"}}})),
+    );
+    for (n, (id, declared)) in
+        [("soup", None), ("stew", Some(&fields)), ("cake", Some(&numbers))].into_iter().enumerate()
+    {
+        let tried = slow.tries_and_turns().0;
+        slow.stand(true);
+        let setting = async {
+            match declared {
+                None => other.set_policy(&world.tenant, NodeId::HUB, &recipe, Some(Policy::Fields)).await,
+                Some(declared) => other.apply_kind(&world.tenant, NodeId::HUB, declared).await,
+            }
+        };
+        // It has looked, and found none; its commit is under way.
+        let opening = async {
+            while slow.tries_and_turns().0 == tried {
+                tokio::task::yield_now().await;
+            }
+            let told = clash(&world, &key("recipe", id), r#"{"a":0}"#, r#"{"a":"one"}"#, r#"{"a":2}"#).await;
+            slow.stand(false);
+            told
+        };
+        let (refused, told) = futures::join!(setting, opening);
+        assert!(matches!(told[1], Outcome::Conflicted { .. }), "{told:?}");
+        assert_eq!(refused.unwrap_err().reason(), Reason::ConflictsOpen, "{n}");
+        let stands = other.policy(&world.tenant, &recipe).await.unwrap();
+        assert_eq!((stands.policy(), stands.set), (Policy::Branch, None));
+        let open = conflict_of(&world, &key("recipe", id)).await;
+        settle(&world, &open).await;
+    }
+    // What opens and is settled again meanwhile, or is about another kind, is no reason.
+    let tried = slow.tries_and_turns().0;
+    slow.stand(true);
+    let setting = other.set_policy(&world.tenant, NodeId::HUB, &recipe, Some(Policy::Fields));
+    let opening = async {
+        while slow.tries_and_turns().0 == tried {
+            tokio::task::yield_now().await;
+        }
+        clash(&world, &key("recipe", "rice"), r#"{"a":0}"#, r#"{"a":"one"}"#, r#"{"a":2}"#).await;
+        settle(&world, &conflict_of(&world, &key("recipe", "rice")).await).await;
+        clash(&world, &key("note", "n"), r#"{"a":0}"#, r#"{"a":"one"}"#, r#"{"a":2}"#).await;
+        slow.stand(false);
+    };
+    futures::join!(setting, opening).0.unwrap();
+    assert_eq!(other.policy(&world.tenant, &recipe).await.unwrap().policy(), Policy::Fields);
+    world.check().await;
+}
+
+async fn conflict_of(world: &World, subject: &Key) -> RecordId {
+    stands(world, subject).await.pointer.open[0].id.clone()
+}
+
+async fn settle(world: &World, id: &RecordId) {
+    resolve(world, id, Choice::Keep).await.unwrap();
+}
+
+pub async fn what_a_newer_gateway_set_for_a_kind_decides_nothing_here(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (hub, tenant, note) = (&world.hub, &world.tenant, Kind::new("note").unwrap());
+    let mut author = world.author("laptop", "default").await;
+    author.put(&key("note", "before"), "{}").await;
+    let policy = Key { kind: Kind::new("policy").unwrap(), id: RecordId::new("note").unwrap() };
+    let Value::Object(newer) = json!({"policy": "coin_toss"}) else { panic!() };
+    hub.set_control(tenant, NodeId::HUB, policy, Some(newer), Revision::ZERO).await.unwrap();
+    assert_eq!(hub.policy(tenant, &note).await.unwrap_err().reason(), Reason::ProtocolVersion);
+    let declared = declare(&world, json!({"name": "note", "policy": "fields"})).await;
+    assert_eq!(declared.unwrap_err().reason(), Reason::ProtocolVersion);
+    // It is not refused for good: a gateway that reads it takes it.
+    let late = author.write(&key("note", "late"), None, put("{}"));
+    let told = author.push(std::slice::from_ref(&late)).await.unwrap();
+    let waits = told.waits.unwrap();
+    assert!(told.outcomes.is_empty() && waits.retry_after_ms > 0);
+    assert_eq!(waits.reason, Reason::ProtocolVersion);
+    // Whoever sets it anew here knows what applies from then on.
+    set(&world, "note", None).await.unwrap();
+    assert_eq!(hub.policy(tenant, &note).await.unwrap().policy(), Policy::LastWriter);
+    assert!(matches!(author.settle(&[late]).await[0], Outcome::Applied { .. }));
     world.check().await;
 }

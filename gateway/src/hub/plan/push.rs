@@ -19,6 +19,10 @@ use crate::hub::limits::COMMIT_MUTATIONS_MAX;
 use crate::hub::work::{Answer, Item, PushWork};
 use crate::store::{AnsweredRange, RowOutcome, WriterRow};
 
+/// A mutation of a kind whose policy is not read here comes again after this, milliseconds: to another gateway, or to
+/// this one as it is by then.
+const UNREAD_POLICY_WAIT_MS: u64 = 30_000;
+
 /// A mutation that will take effect.
 struct Judged {
     record: Record,
@@ -115,6 +119,9 @@ impl Draft<'_> {
             let detail = format!("the stamp of dot {} is too far ahead of {}", ahead.n(), self.head.time_ms);
             return Taken::Waits(wait(n, Reason::ClockAhead, detail, 1_000));
         }
+        if let Err(unread) = unit.iter().try_for_each(|item| self.check_is_ruled(item)) {
+            return Taken::Waits(wait(n, unread.reason, unread.detail, UNREAD_POLICY_WAIT_MS));
+        }
         let outcomes = self.take_unit(author, unit);
         let mut results = Vec::new();
         for (item, outcome) in unit.iter().zip(outcomes) {
@@ -151,6 +158,13 @@ impl Draft<'_> {
 
     fn is_ahead(&self, item: &Item) -> bool {
         matches!(item, Item::Mutation { parsed, .. } if parsed.mutation.time.is_ahead_of(self.head.time_ms))
+    }
+
+    fn check_is_ruled(&self, item: &Item) -> Result<(), Refusal> {
+        match item {
+            Item::Mutation { parsed, .. } => self.check_policy_is_read(&parsed.mutation.key.kind),
+            Item::Refused { .. } | Item::Withdraw { .. } => Ok(()),
+        }
     }
 
     fn consume(&mut self, row: &mut WriterRow, item: &Item, outcome: Outcome) {

@@ -22,6 +22,7 @@ impl Draft<'_> {
         let subject = self.current(&work.subject).cloned();
         let subject = subject.ok_or_else(|| gone(format!("{} is gone", work.subject)))?;
         self.check_view(work, &stands, &subject)?;
+        self.check_policy_is_read(&work.subject.kind)?;
         let Some(known) = self.known.kind(&work.subject.kind) else {
             let detail = format!("no kind {} is declared", work.subject.kind);
             return Err(Refusal::new(Reason::KindUndeclared, detail));
