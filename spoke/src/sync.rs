@@ -379,9 +379,12 @@ impl Sync {
         if self.push != PushState::InFlight {
             return self.push_if_idle();
         }
-        let stalled =
-            (self.stalls > 0).then(|| backoff::doubled(self.config.stall_ms, self.stalls, &self.config));
-        match settled.retry_after_ms.or(stalled) {
+        // The hub names when it may be worth while to come again, not how often it was in vain before.
+        let told_ms = settled.retry_after_ms;
+        let first_ms =
+            told_ms.map_or(self.config.stall_ms, |told_ms| told_ms.max(self.config.backoff_min_ms));
+        let stalled = (self.stalls > 0).then(|| backoff::doubled(first_ms, self.stalls, &self.config));
+        match told_ms.max(stalled) {
             Some(after_ms) => {
                 self.push = PushState::Waiting;
                 vec![Action::SetTimer { timer: Timer::Push, after_ms }]

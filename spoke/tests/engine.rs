@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use semantics::ids::NodeId;
-use semantics::session::{ClientMessage, ServerMessage};
+use semantics::outcome::Transient;
+use semantics::reason::Reason;
+use semantics::session::{ClientMessage, Results, ServerMessage};
 use serde_json::json;
 use spoke::engine::Engine;
 use spoke::replica::Replica;
@@ -111,6 +113,49 @@ async fn write(replica: &Replica, round: u64) {
     let group =
         vec![put("note", &format!("g{round}"), json!({})), put("note", "shared", json!({"r": round}))];
     replica.write_group(group, NOW + round).await.unwrap();
+}
+
+/// What the machine waits for before it sends again what the hub lets wait: `told_ms` is what the hub says of it.
+async fn waits_when_told(told_ms: u64) -> Vec<u64> {
+    let mut world = World::new().await;
+    let mut engine = world.start().await;
+    world.run(&mut engine, Event::Start, 1000).await;
+    engine.replica().write(put("note", "a", json!({})), NOW).await.unwrap();
+    let mut actions = VecDeque::from(engine.on(Event::OutboxChanged, NOW));
+    let mut waits = Vec::new();
+    while waits.len() < 10 {
+        match actions.pop_front().unwrap() {
+            Action::Step(step) => {
+                let event = engine.perform(step, NOW).await.unwrap();
+                actions.extend(event.map(|event| engine.on(event, NOW)).unwrap_or_default());
+            }
+            Action::Send(ClientMessage::Push(push)) => {
+                let (reason, detail) = (Reason::Overloaded, "the cause is missing".to_owned());
+                let waits = Some(Transient { n: 1, reason, detail, retry_after_ms: told_ms });
+                let results = Results { writer: push.writer, outcomes: Vec::new(), waits };
+                actions.extend(engine.on(Event::Received(ServerMessage::Results(results)), NOW));
+            }
+            Action::SetTimer { timer: Timer::Push, after_ms } => {
+                waits.push(after_ms);
+                actions.extend(engine.on(Event::TimerFired(Timer::Push), NOW));
+            }
+            _ => {}
+        }
+    }
+    waits
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_is_sent_again_ever_less_often_whenever_the_hub_says() {
+    let config = Config::default();
+    let waits = waits_when_told(500).await;
+    assert_eq!(waits[..3], [500, 1_000, 2_000], "at first when the hub says");
+    assert_eq!(waits[9], config.backoff_max_ms, "{waits:?}");
+    let waits = waits_when_told(0).await;
+    assert_eq!(waits[..3], [200, 400, 800]);
+    assert_eq!(waits[9], config.backoff_max_ms, "{waits:?}");
+    let longer_ms = 2 * config.backoff_max_ms;
+    assert_eq!(waits_when_told(longer_ms).await, [longer_ms; 10], "never before the hub says");
 }
 
 #[tokio::test]
