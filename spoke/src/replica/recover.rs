@@ -31,10 +31,14 @@ pub(super) async fn recover(
     recovery: &Recovery,
 ) -> Result<(), StoreError> {
     put_aside(txn, recovery).await?;
+    let mut answered_n = stream.answered_n.min(last_n);
     each_entry(txn, |entry| {
         if entry.answered_revision().is_some_and(|revision| revision > recovery.revision) {
             if entry.mutation.dot.writer == writer {
-                entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
+                // As it was sent: where a copy has used its counter in this log, the hub tells by the digest.
+                let digest = mutation_digest(&entry.mutation);
+                entry.state = EntryState::Dotted { digest, withdraw: false };
+                answered_n = answered_n.min(entry.mutation.dot.n.saturating_sub(1));
             } else {
                 entry.requeue(writer, entry.order);
             }
@@ -52,7 +56,7 @@ pub(super) async fn recover(
     for lost in lost.chunks(ROWS_MAX) {
         txn.outbox_put(lost).await?;
     }
-    stream.answered_n = stream.answered_n.min(last_n);
+    stream.answered_n = answered_n;
     if stream.last_n > last_n {
         let last = txn.outbox_dotted(stream.last_n - 1, 1).await?.pop();
         stream.last_digest = Some(last.map_or(Digest::default(), |entry| sent_digest(&entry)));

@@ -197,6 +197,28 @@ async fn what_was_kept_under_counters_that_a_copy_has_used_since_is_set_aside_by
     }
 }
 
+#[tokio::test]
+async fn what_a_copy_has_brought_back_before_is_asked_for_again_where_it_was_answered_and_not_seen() {
+    for brought_back in [1, 2] {
+        let (_, replica) = fresh().await;
+        let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+        replica.write(put("note", "z", json!({})), NOW).await.unwrap();
+        sync(&replica, &mut hub).await;
+        let mut restored = from_backup(&hub);
+        for id in ["a", "b"] {
+            replica.write(put("note", id, json!({})), NOW).await.unwrap();
+        }
+        let mut sent = replica.next_push(NOW).await.unwrap().unwrap();
+        replica.settle(&hub.push(&sent), NOW).await.unwrap();
+        assert_eq!(states(&replica).await, ["answered", "answered"]);
+        sent.items.truncate(brought_back);
+        restored.push(&sent);
+        sync(&replica, &mut restored).await;
+        assert_eq!(states(&replica).await, Vec::<&str>::new(), "{brought_back}");
+        assert_eq!((restored.records.len(), restored.revision), (3, Revision(3)), "each once");
+    }
+}
+
 /// A replica that keeps what it wrote before its present epoch, and the hub as a backup has it: without that.
 async fn kept_from_an_epoch_before() -> (Replica, Hub) {
     let (_, replica) = fresh().await;
