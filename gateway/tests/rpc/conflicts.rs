@@ -67,10 +67,12 @@ async fn a_conflict_is_listed_looked_at_settled_and_opened_again() {
     assert_eq!(json(shown.primary.as_ref().unwrap().value.as_ref()), r#"{"text":"late"}"#);
     assert_eq!(json(shown.losers[0].value.as_ref()), r#"{"text":"early"}"#);
     assert_eq!(json(shown.standing.as_ref().unwrap().value.as_ref()), r#"{"text":"late"}"#);
-    let answers: Vec<_> =
-        shown.policies.iter().map(|a| (a.policy.as_str(), json(a.value.as_ref()))).collect();
+    let [later, earlier, merged] = shown.policies.as_slice() else { panic!("{:?}", shown.policies) };
     let expected = [("last_writer", r#"{"text":"late"}"#), ("append_only", r#"{"text":"early"}"#)];
+    let answers = [later, earlier].map(|a| (a.policy.as_str(), json(a.value.as_ref())));
     assert_eq!(answers, expected.map(|(policy, text)| (policy, text.to_owned())));
+    let why = merged.value.as_ref().unwrap().value.clone();
+    assert!(merged.policy == "three_way" && matches!(why, Some(Value::Unknown(_))), "it needs an ancestor: {why:?}");
     assert_eq!((shown.ancestor.clone(), shown.resolution.clone()), (None, None));
 
     let loser = shown.losers[0].stamp.as_ref().unwrap().dot.clone().unwrap();
