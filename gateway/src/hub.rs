@@ -246,8 +246,9 @@ impl Hub {
         tenant.committer.submit(&means, &tenant.feed, work).await
     }
 
-    /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring. A wake-up
-    /// calls this early; polling calls it at least every [`limits::POLL_MS`].
+    /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring; where that
+    /// is more than a page, the ring begins anew at the head instead. A wake-up calls this early; polling calls it at
+    /// least every [`limits::POLL_MS`].
     ///
     /// # Errors
     /// Store errors.
@@ -266,6 +267,8 @@ impl Hub {
             let read = self.store().log_page(id, &query).await?;
             if read.reaches_head {
                 tenant.feed.push(feed::Batch::new(last.commit, last.revision, read.head, read.entries));
+            } else {
+                tenant.feed.restart(read.head);
             }
         }
         tenant.feed.note_moved(head.commit);

@@ -161,6 +161,7 @@ macro_rules! hub_tests {
                     a_full_queue_refuses_and_takes_again,
                     a_queue_of_callers_that_are_gone_is_not_full,
                     ring_wrap_other_gateway,
+                    a_ring_that_is_more_than_a_page_behind_begins_anew_at_the_head,
                     notify_lost,
                 }
                 clocks {

@@ -236,6 +236,18 @@ impl Feed {
         self.note_moved(commit);
     }
 
+    /// Begins the ring anew, empty, at a head past its end, because what lies between was not read. Readers find a gap
+    /// and catch up; from their cut on they join again.
+    pub fn restart(&self, head: Head) {
+        let mut ring = self.lock();
+        if ring.end.is_some_and(|end| head.commit <= end.commit) {
+            return;
+        }
+        *ring = Ring { end: Some(head), ..Ring::default() };
+        drop(ring);
+        self.note_moved(head.commit);
+    }
+
     /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.
     #[must_use]
     pub fn part(&self, batch: &Batch, view: &Arc<View>) -> Arc<Part> {

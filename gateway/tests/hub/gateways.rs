@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use gateway::hub::Hub;
+use gateway::hub::feed::Live;
 use gateway::hub::limits::{Bounds, KEEPER_MS, RING_BATCHES_MAX};
+use semantics::envelope::BODY_BYTES_MAX;
 use semantics::ids::CommitNumber;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
+use semantics::session::PAGE_BYTES_MAX;
 
 use crate::support::author::{outcomes, put, revision};
 use crate::support::engine::Engine;
@@ -247,6 +250,32 @@ pub async fn ring_wrap_other_gateway(engine: &Engine) {
     reader.listen(&mut live).await.unwrap();
     assert_eq!(reader.at(), world.revision().await);
     assert_eq!(reader.came.len(), 50, "each record once, as it stands");
+    world.check().await;
+}
+
+pub async fn a_ring_that_is_more_than_a_page_behind_begins_anew_at_the_head(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("theirs", "default").await.at(&world.another_hub());
+    let mut reader = Reader::of(&author);
+    let mut live = session(&world.hub, &author, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    world.hub.poll(&world.tenant).await.unwrap();
+    // More than a poll reads at once.
+    let body = format!(r#"{{"v":"{}"}}"#, "x".repeat(BODY_BYTES_MAX / 2));
+    let count = PAGE_BYTES_MAX / (BODY_BYTES_MAX / 2) + 1;
+    for n in 0..count {
+        author.put(&note(&format!("{n}")), &body).await;
+    }
+    let head = world.hub.poll(&world.tenant).await.unwrap();
+    let feed = &world.hub.tenant(&world.tenant).feed;
+    assert_eq!(feed.end(), Some(head), "the next poll has nothing to read");
+    reader.listen(&mut live).await.unwrap();
+    assert_eq!((reader.records.len(), reader.at()), (count, head.revision));
+    author.put(&note("next"), "{}").await;
+    world.hub.poll(&world.tenant).await.unwrap();
+    assert!(matches!(feed.after(head.commit), Live::Batch(_)), "it is shared again");
+    assert_eq!(reader.listen(&mut live).await.unwrap(), 1);
+    assert!(reader.holds(&note("next")));
     world.check().await;
 }
 
