@@ -40,7 +40,8 @@ pub const PAGES_AT_ONCE_MAX: usize = 16;
 pub const LEASE_MS: u64 = 60_000;
 /// A lease is written for this long, milliseconds, so that not every page needs to write one.
 pub const LEASE_WRITTEN_MS: u64 = 2 * LEASE_MS;
-/// A resume position is kept alive no longer than this after its first page, milliseconds.
+/// A resume position is kept alive no longer than this after its first page, milliseconds. What comes later goes on as
+/// long as nothing was pruned that it needs.
 pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
 /// Most leases of one node; what its catch-ups beyond it need is joined.
 pub const LEASES_PER_NODE_MAX: u8 = 16;

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use gateway::hub::limits::{LEASE_MS, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
+use gateway::hub::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Space, Store};
 use semantics::reason::Reason;
@@ -124,6 +124,29 @@ pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
     world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
+}
+
+/// The hour is over, and nothing has been pruned that it needs.
+pub async fn a_catch_up_outlives_its_leases_while_nothing_is_pruned(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    world.clock.advance(LEASE_TOTAL_MS_MAX + 1);
+    let hello = Hello { resume: reader.resume.clone(), ..author.hello(None) };
+    world.hub.hello(&author.who, &hello).await.unwrap();
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    assert_eq!(world.hub.examine_log(&world.tenant).await.unwrap().leases, 0, "it holds the horizon no more");
+    let came = reader.came.clone();
+    reader.catch_up(&world.another_hub()).await.unwrap();
+    assert_eq!((reader.records.len(), reader.came.len()), (30, 30), "each once, none anew: {came:?}");
+    // Once something is pruned it begins anew, as before the hour.
+    let mut late = Reader::of(&author);
+    assert!(late.page(&world.hub).await.unwrap().is_none());
+    mover.delete(&id(0)).await;
+    world.clock.advance(LEASE_TOTAL_MS_MAX + 1);
+    world.maintain().await;
+    assert_eq!(late.page(&world.hub).await.unwrap_err().reason(), Reason::CursorExpired);
+    world.check().await;
 }
 
 pub async fn the_leases_of_a_node_are_bounded_and_its_lowest_holds(engine: &Engine) {
