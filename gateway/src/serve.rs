@@ -266,7 +266,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
 async fn open_again(config: &Config) -> Result<Opened, HubError> {
     loop {
         match open(config).await {
-            Err(error) if error.reason() == Reason::StoreUnavailable => warn!(%error, "not there yet"),
+            Err(error) if error.reason().is_transient() => warn!(%error, "not there yet"),
             opened => return opened,
         }
         tokio::time::sleep(OPEN_AGAIN_AFTER).await;
