@@ -65,7 +65,11 @@ pub fn program(name: &str) -> PathBuf {
         path.pop();
     }
     path.push(name);
-    assert!(path.exists(), "{} is not built: run `cargo build --workspace` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo build --workspace --bins --examples` first",
+        path.display()
+    );
     path
 }
 

@@ -1,5 +1,7 @@
 //! Conflicts put to a program of the user's, which comes and goes.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that panics has failed")]
+
 use serde_json::{Value, json};
 use trials::fleet::{Hub, Spoke};
 use trials::process::{Folder, Process, until};
@@ -21,12 +23,18 @@ struct World {
 }
 
 impl World {
+    fn sync(&self) {
+        for spoke in [&self.laptop, &self.desktop] {
+            spoke.ok(&["sync"]);
+        }
+    }
+
     fn quarrel(&self, kind: &str, id: &str) -> String {
         put(&self.laptop, kind, id, &json!({"names": ["Ada"], "text": "-"}));
-        [&self.laptop, &self.desktop].map(|spoke| spoke.ok(&["sync"]));
+        self.sync();
         put(&self.laptop, kind, id, &json!({"names": ["Ada", "Augusta"], "text": "a long text"}));
         put(&self.desktop, kind, id, &json!({"names": ["Ada", "Byron"], "text": "short"}));
-        [&self.laptop, &self.desktop].map(|spoke| spoke.ok(&["sync"]));
+        self.sync();
         let inbox = self.hub.admin(&["conflict", "list", "--record", id, "--all"]).json();
         inbox["conflicts"][0]["id"].as_str().unwrap_or_else(|| panic!("{inbox}")).to_owned()
     }
