@@ -139,6 +139,7 @@ fn each_planted_fault_is_caught() {
     let is_asked = |fault: &&Fault| only.as_deref().is_none_or(|name| name == fault.name());
     let planted: Vec<Fault> =
         Fault::ALL.iter().filter(is_asked).filter(|fault| !ELSEWHERE.contains(fault)).copied().collect();
+    assert!(!planted.is_empty(), "no fault of the simulation's is called {only:?}");
     let mut missed = Vec::new();
     for fault in &planted {
         match notice(*fault, number("SEEDS").unwrap_or(SEEDS)) {
