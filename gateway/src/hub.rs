@@ -255,6 +255,7 @@ impl Hub {
     pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
         let tenant = self.tenant(id);
         let head = self.store().head(id).await?;
+        tenant.feed.renew(head);
         let last = tenant.feed.end_or(head);
         if last.commit < head.commit && last.log_id == head.log_id {
             let query = crate::store::LogQuery {

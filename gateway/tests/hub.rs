@@ -141,6 +141,8 @@ macro_rules! hub_tests {
                 }
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
+                    who_follows_another_log_is_told_from_where_the_two_parted,
+                    a_log_that_becomes_another_one_under_a_gateway_ends_its_sessions,
                     so_are_those_of_another_log_that_went_on_from_it,
                     an_effect_waits_until_its_cause_is_back,
                     what_came_back_only_as_state_is_told_and_not_written,
@@ -207,6 +209,8 @@ macro_rules! hub_tests {
                     pruning_keeps_what_stands,
                     what_lies_below_the_horizon_is_absent_pruned_or_not,
                     a_silent_epoch_is_closed,
+                    a_closed_epoch_opens_again_for_the_replica_that_left_it_so,
+                    who_wrote_once_and_then_only_reads_keeps_no_commits,
                     a_fresh_epoch_is_not_closed,
                     an_expired_cursor_starts_again,
                     a_released_hold_is_pruned,

@@ -185,6 +185,8 @@ pub enum ClientMessage {
     Ack {
         /// A cut the replica applied.
         cursor: Cursor,
+        /// Outcomes of its stream up to this counter have been received and persisted; `None` = not said.
+        answered_n: Option<u64>,
     },
     /// Asks for a pong with the same number.
     Ping {
@@ -232,6 +234,9 @@ pub struct Reconcile {
     pub cursor: Option<Cursor>,
     /// Scan goes on after this commit.
     pub after: CommitNumber,
+    /// The log whose commit that is, where the replica has left it for the hub's: only for the first page. The hub then
+    /// begins where the two parted, if that is sooner.
+    pub log_id: Option<LogId>,
 }
 
 /// A page of reconciliation.
@@ -243,6 +248,8 @@ pub struct Reconciliation {
     pub next: Option<CommitNumber>,
     /// The new epoch, with the last page.
     pub epoch: Option<u32>,
+    /// Up to this commit of the hub's log nothing is left to tell; with the last page.
+    pub told_to: Option<CommitNumber>,
 }
 
 #[cfg(test)]

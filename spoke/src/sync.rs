@@ -94,7 +94,8 @@ pub struct Sync {
     /// Whether the outbox may hold something that was not yet looked at.
     outbox_dirty: bool,
     consumed_bytes: u64,
-    ack: Option<Cursor>,
+    /// A cut that is applied, and up to where outcomes are here.
+    ack: Option<(Cursor, u64)>,
     is_caught_up: bool,
     heard_ms: u64,
     /// When the event came that is being taken.
@@ -420,7 +421,7 @@ impl Sync {
             _ => {}
         }
         let mut actions = self.consumed(applied.bytes);
-        if self.ack.replace(applied.cursor).is_none() {
+        if self.ack.replace((applied.cursor, applied.answered_n)).is_none() {
             actions.push(Action::SetTimer { timer: Timer::Ack, after_ms: self.config.ack_ms });
         }
         // An answered entry that the cut brought back may have made room for others.
@@ -467,7 +468,9 @@ impl Sync {
             }
             (Timer::Measure, Phase::Live) => self.probe(),
             (Timer::Ack, Phase::Live) => match self.ack.take() {
-                Some(cursor) => vec![Action::Send(ClientMessage::Ack { cursor })],
+                Some((cursor, answered_n)) => {
+                    vec![Action::Send(ClientMessage::Ack { cursor, answered_n: Some(answered_n) })]
+                }
                 None => Vec::new(),
             },
             _ => Vec::new(),

@@ -80,7 +80,13 @@ fn results() -> Results {
 }
 
 fn applied(n: u64, bytes: u64, digest_matches: Option<bool>) -> Event {
-    Event::Applied(Applied { cursor: cursor(n), bytes, digest_matches, counts: Counts::default() })
+    Event::Applied(Applied {
+        cursor: cursor(n),
+        answered_n: 0,
+        bytes,
+        digest_matches,
+        counts: Counts::default(),
+    })
 }
 
 fn settled(answered: usize, retry_after_ms: Option<u64>) -> Event {
@@ -262,7 +268,7 @@ fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
     assert_eq!(sync.on(applied(1, 60, None), 0), [credit(60), timer]);
     assert!(sync.status().is_caught_up);
     assert_eq!(sync.on(applied(2, 1, None), 0), []);
-    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(2) });
+    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(2), answered_n: Some(0) });
     assert_eq!(sync.on(Event::TimerFired(Timer::Ack), 200), [ack]);
     assert_eq!(sync.on(Event::TimerFired(Timer::Ack), 400), []);
 }
@@ -371,10 +377,10 @@ fn a_copy_reconciles_page_by_page_and_then_connects() {
     let mut sync = idle();
     assert_eq!(goodbye(&mut sync, Reason::NodeForked)[1], Action::Step(Step::RequireEpoch));
     assert_eq!(sync.on(Event::EpochNeeded, 0), [Action::Step(Step::PrepareReconcile)]);
-    let ask = Reconcile { cursor: Some(cursor(5)), after: CommitNumber(3) };
+    let ask = Reconcile { cursor: Some(cursor(5)), after: CommitNumber(3), log_id: None };
     let call = |request: &Reconcile| Action::Reconcile { endpoint: 0, request: request.clone() };
     assert_eq!(sync.on(Event::ReconcileReady(ask.clone()), 0)[1], call(&ask));
-    let answer = Reconciliation { outcomes: vec![], next: Some(CommitNumber(9)), epoch: None };
+    let answer = Reconciliation { outcomes: vec![], next: Some(CommitNumber(9)), epoch: None, told_to: None };
     let actions = sync.on(Event::ReconcileAnswer(Ok(answer.clone())), 0);
     assert_eq!(actions, [Action::Step(Step::SettleReconciliation(answer))]);
     let ask = Reconcile { after: CommitNumber(9), ..ask };
@@ -387,7 +393,7 @@ fn a_reconciliation_that_cannot_be_gives_up_once_and_then_waits() {
     let mut sync = idle();
     goodbye(&mut sync, Reason::NodeForked);
     sync.on(Event::EpochNeeded, 0);
-    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO };
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
     sync.on(Event::ReconcileReady(ask.clone()), 0);
     let expired = || Event::ReconcileAnswer(Err(refusal(Reason::CursorExpired)));
     assert_eq!(sync.on(expired(), 0), [Action::Step(Step::GiveUpReconciling)]);

@@ -214,6 +214,7 @@ impl Feed {
     pub fn push(&self, mut batch: Batch) {
         batch.held = Arc::clone(&self.parts_bytes);
         let commit = batch.head.commit;
+        self.renew(batch.head);
         let mut ring = self.lock();
         let end = ring.end.map(|end| end.commit);
         if end.is_some_and(|end| commit <= end) {
@@ -246,6 +247,17 @@ impl Feed {
         *ring = Ring { end: Some(head), ..Ring::default() };
         drop(ring);
         self.note_moved(head.commit);
+    }
+
+    /// Forgets the ring where it is of another log than this head: nothing of it is served any more.
+    pub fn renew(&self, head: Head) {
+        let mut ring = self.lock();
+        if ring.end.is_none_or(|end| end.log_id == head.log_id) {
+            return;
+        }
+        *ring = Ring::default();
+        drop(ring);
+        self.moved.send_replace(CommitNumber::ZERO);
     }
 
     /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.

@@ -52,7 +52,12 @@ fn looks(known: &Known, works: &[Work]) -> u64 {
                 mutations.for_each(|mutation| records.change(&mutation.key, mutation.op.bytes()));
             }
             Work::Settle(settle) => records.change(&settle.subject, bytes_of(&settle.act)),
-            Work::Control(_) | Work::OpenEpoch(_) | Work::CloseEpochs(_) | Work::MoveHorizon(_) => {}
+            Work::Control(_)
+            | Work::OpenEpoch(_)
+            | Work::ReopenEpoch { .. }
+            | Work::CloseEpochs(_)
+            | Work::Confirm(_)
+            | Work::MoveHorizon(_) => {}
         }
     }
     records.looks

@@ -19,7 +19,8 @@ use crate::store::{Wanted, WriterRow};
 pub(super) const WRITERS_MAX: usize = 4096;
 
 impl Hub {
-    /// Compares and welcomes. A hello that is refused has changed nothing.
+    /// Compares and welcomes. A hello that is refused has changed nothing. An epoch that was closed because it was
+    /// silent is opened again for the replica that left it as it is.
     ///
     /// # Errors
     /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
@@ -58,11 +59,12 @@ impl Hub {
         }
         // The last thing that can fail: who is refused leaves no epoch behind.
         let row = match known {
+            Some(row) if row.closed => self.reopened(who, row).await?,
             Some(row) => row,
             None => self.open_epoch(who).await?,
         };
         let greeted = Hello { cursor, ..hello.clone() };
-        self.note(who, &self.greeted(row.writer, &greeted)).await?;
+        self.note(who, &self.greeted((row.writer, row.last_n), &greeted)).await?;
         let head = self.store().head(&who.tenant).await?;
         let welcome = Welcome {
             protocol,
@@ -78,10 +80,12 @@ impl Hub {
         Ok((welcome, from))
     }
 
-    /// The sign of life that a hello is.
-    pub(super) fn greeted(&self, writer: Writer, hello: &Hello) -> Seen {
+    /// The sign of life that a hello is. What another log answered beyond `last_n` says nothing of this one.
+    pub(super) fn greeted(&self, (writer, last_n): (Writer, u64), hello: &Hello) -> Seen {
         let mut seen = self.sign(writer, hello.cursor, &hello.about);
         seen.told.protocol = Some(hello.protocol);
+        let stream = hello.stream.filter(|stream| stream.epoch == writer.epoch);
+        seen.answered_n = stream.map_or(0, |stream| stream.answered_n.min(last_n));
         seen
     }
 
@@ -110,8 +114,11 @@ impl Hub {
             return Err(HubError::new(Reason::LogForked, detail));
         }
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
-        let row = row.filter(|row| !row.closed);
-        let row = row.ok_or_else(|| forked(format!("epoch {} is not open", stream.epoch)))?;
+        let not_open = || forked(format!("epoch {} is not open", stream.epoch));
+        let row = row.ok_or_else(not_open)?;
+        if row.closed && !self.is_as_left(who, &row, stream).await? {
+            return Err(not_open());
+        }
         if last_n < stream.answered_n {
             return Err(forked("the replica has answers of another".to_owned()));
         }
@@ -125,6 +132,30 @@ impl Hub {
             return Err(forked(format!("{} was given to something else", row.last_n)));
         }
         Ok(row)
+    }
+
+    /// Whether a closed epoch stands as this replica left it: all that it consumed was answered to this replica, and no
+    /// later epoch of the node was used. Then no copy has sent anything that this one may send.
+    async fn is_as_left(
+        &self,
+        who: &Principal,
+        row: &WriterRow,
+        stream: &StreamState,
+    ) -> Result<bool, HubError> {
+        let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
+        let is_used_later = |other: &WriterRow| other.writer.epoch > row.writer.epoch && other.last_n > 0;
+        Ok(row.last_n == stream.answered_n && rows.len() < WRITERS_MAX && !rows.iter().any(is_used_later))
+    }
+
+    /// Opens an epoch again that was closed.
+    async fn reopened(&self, who: &Principal, row: WriterRow) -> Result<WriterRow, HubError> {
+        let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
+        self.close_longest_silent(who, &rows).await?;
+        let (writer, last_n) = (row.writer, row.last_n);
+        match self.submit(&who.tenant, Work::ReopenEpoch { writer, last_n }).await? {
+            Answer::Done(true) => Ok(WriterRow { closed: false, ..row }),
+            _ => Err(HubError::new(Reason::NodeForked, format!("epoch {} is not open", writer.epoch))),
+        }
     }
 
     /// Opens an epoch for a node, or gives it one that was opened and never used.

@@ -367,7 +367,12 @@ impl Known {
                 Work::Push(push) => self.push_misses(push, &mut missing),
                 Work::Control(control) => self.want_key(Some(control.key.clone()), &mut missing),
                 Work::Settle(settle) => self.settle_misses(settle, &mut missing),
-                Work::OpenEpoch(writer) => self.want_writer(*writer, &mut missing),
+                Work::OpenEpoch(writer) | Work::ReopenEpoch { writer, .. } => {
+                    self.want_writer(*writer, &mut missing);
+                }
+                Work::Confirm(confirmed) => {
+                    confirmed.iter().for_each(|(writer, _)| self.want_writer(*writer, &mut missing));
+                }
                 Work::CloseEpochs(writers) => {
                     writers.iter().for_each(|writer| self.want_writer(*writer, &mut missing));
                 }

@@ -75,7 +75,13 @@ impl Hub {
         let heard = |row: &WriterRow| seen.iter().find(|seen| seen.writer == row.writer);
         for row in writers.iter().filter(|row| !row.closed && heard(row).is_none()) {
             // Opened a moment ago: its silence begins now.
-            let first = Seen { writer: row.writer, cursor: None, seen_ms: now_ms, told: Told::default() };
+            let first = Seen {
+                writer: row.writer,
+                cursor: None,
+                seen_ms: now_ms,
+                answered_n: 0,
+                told: Told::default(),
+            };
             let value = serde_json::to_vec(&first).map_err(|e| HubError::internal(e.to_string()))?;
             self.store().plain_put(tenant, Space::Ack, &ack_key(row.writer), &value, 0).await?;
         }
@@ -100,7 +106,37 @@ impl Hub {
         if to > head.horizon {
             self.submit(tenant, Work::MoveHorizon(to)).await?;
         }
-        self.prune(tenant, &open).await
+        let open = self.confirmed(tenant, (open, &seen), to.max(head.horizon)).await?;
+        self.prune(tenant, &open.iter().collect::<Vec<_>>()).await
+    }
+
+    /// Takes as confirmed what replicas said to have got by their last sign of life: a writer confirms an outcome by its
+    /// next push, and one that only reads would else keep the commits of everybody. Nothing is written while they keep
+    /// nothing below the horizon.
+    async fn confirmed(
+        &self,
+        tenant: &TenantId,
+        (open, seen): (Vec<&WriterRow>, &[Seen]),
+        horizon: Revision,
+    ) -> Result<Vec<WriterRow>, HubError> {
+        let needed = self.commits_needed(tenant, &open, horizon).await?;
+        let mut rows: Vec<WriterRow> = open.into_iter().cloned().collect();
+        if needed >= horizon {
+            return Ok(rows);
+        }
+        let mut got = Vec::new();
+        for row in &mut rows {
+            let n = seen.iter().find(|seen| seen.writer == row.writer).map_or(0, |seen| seen.answered_n);
+            let before = row.answered.len();
+            row.answered.retain(|range| range.last_n > n);
+            if row.answered.len() < before {
+                got.push((row.writer, n));
+            }
+        }
+        if !got.is_empty() {
+            self.submit(tenant, Work::Confirm(got)).await?;
+        }
+        Ok(rows)
     }
 
     pub(super) async fn all_seen(&self, tenant: &TenantId) -> Result<Vec<Seen>, HubError> {

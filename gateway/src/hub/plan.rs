@@ -25,6 +25,7 @@ use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointe
 mod ancestor;
 mod conditions;
 mod conflicts;
+mod epochs;
 mod precedents;
 mod push;
 mod settle;
@@ -125,38 +126,14 @@ impl<'a> Draft<'a> {
             Work::Control(control) => Some(Answer::Control(self.control(control))),
             Work::Settle(settle) => Some(Answer::Settled(self.settle(settle))),
             Work::OpenEpoch(writer) => Some(Answer::Done(self.open_epoch(*writer))),
+            Work::ReopenEpoch { writer, last_n } => Some(Answer::Done(self.reopen_epoch(*writer, *last_n))),
             Work::CloseEpochs(writers) => Some(Answer::Done(self.close_epochs(writers))),
+            Work::Confirm(confirmed) => Some(Answer::Done(self.confirm(confirmed))),
             Work::MoveHorizon(to) => {
                 self.head.horizon = self.head.horizon.max((*to).min(self.known.head.revision));
                 Some(Answer::Done(true))
             }
         }
-    }
-
-    fn open_epoch(&mut self, writer: Writer) -> bool {
-        if self.writer(&writer).is_some() {
-            return false;
-        }
-        let fresh = WriterRow {
-            writer,
-            last_n: 0,
-            last_digest: Digest::default(),
-            confirmed_n: 0,
-            answered: Vec::new(),
-            closed: false,
-        };
-        self.writers.insert(writer, fresh);
-        true
-    }
-
-    fn close_epochs(&mut self, writers: &[Writer]) -> bool {
-        for writer in writers {
-            if let Some(row) = self.writer(writer).filter(|row| !row.closed) {
-                let closed = WriterRow { closed: true, answered: Vec::new(), ..row.clone() };
-                self.writers.insert(*writer, closed);
-            }
-        }
-        true
     }
 
     fn control(&mut self, work: &ControlWork) -> Result<Revision, Refusal> {

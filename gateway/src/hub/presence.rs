@@ -29,6 +29,9 @@ pub struct Seen {
     pub cursor: Option<Cursor>,
     /// When it was last heard, milliseconds since 1970-01-01 UTC.
     pub seen_ms: u64,
+    /// Its replica has the outcomes up to this counter.
+    #[serde(default)]
+    pub answered_n: u64,
     /// What it said of itself.
     #[serde(default)]
     pub told: Told,
@@ -52,7 +55,7 @@ pub struct Told {
 }
 
 impl Seen {
-    /// This, with what was known before and is not said again. A cursor never goes back.
+    /// This, with what was known before and is not said again. A cursor, or a counter, never goes back.
     fn after(self, before: Option<Self>) -> Self {
         let Some(before) = before else { return self };
         let cursors = [before.cursor, self.cursor].into_iter().flatten();
@@ -62,7 +65,8 @@ impl Seen {
             clock_offset_ms: self.told.clock_offset_ms.or(before.told.clock_offset_ms),
             gateway: self.told.gateway.or(before.told.gateway),
         };
-        Self { cursor: cursors.max_by_key(|c| (c.revision, c.commit)), told, ..self }
+        let answered_n = self.answered_n.max(before.answered_n);
+        Self { cursor: cursors.max_by_key(|c| (c.revision, c.commit)), answered_n, told, ..self }
     }
 }
 
@@ -117,8 +121,10 @@ impl Present {
         }
     }
 
-    pub(super) fn acknowledged(&self, cursor: Cursor) {
-        lock(&self.seen).cursor = Some(cursor);
+    pub(super) fn acknowledged(&self, cursor: Cursor, answered_n: Option<u64>) {
+        let mut seen = lock(&self.seen);
+        seen.cursor = Some(cursor);
+        seen.answered_n = seen.answered_n.max(answered_n.unwrap_or(0));
     }
 
     pub(super) fn seen(&self) -> Seen {
@@ -142,7 +148,7 @@ impl Hub {
             clock_offset_ms: about.time_ms.map(|time_ms| clock_offset_ms(time_ms, seen_ms)),
             gateway: self.name().map(ToOwned::to_owned),
         };
-        Seen { writer, cursor, seen_ms, told }
+        Seen { writer, cursor, seen_ms, answered_n: 0, told }
     }
 
     /// Writes down that a writer was heard, and what its replica holds. A cursor never goes back.

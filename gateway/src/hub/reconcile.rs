@@ -1,6 +1,7 @@
 //! Opening an epoch for a replica that is a copy: first it learns what became of the node's dots above what it
 //! had confirmed, in all epochs, so that nothing it still holds is applied twice.
 
+use semantics::commit::Head;
 use semantics::ids::CommitNumber;
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
@@ -20,7 +21,8 @@ const OUTCOME_BYTES: usize = 160;
 
 impl Hub {
     /// A page of outcomes in log order; the new epoch comes with the last one. A node that never used a dot is
-    /// given its epoch at once, and so is one that asks from beyond the log's end.
+    /// given its epoch at once, and so is one that asks from beyond the log's end. Who names the log that it left is
+    /// told from where that log and this one parted, if that is sooner than what it asks for.
     ///
     /// # Errors
     /// CURSOR_EXPIRED when the replica is older than what is kept: it cannot be reconciled; LOG_FORKED;
@@ -30,8 +32,12 @@ impl Hub {
         if let Some(cursor) = &ask.cursor {
             self.check_cursor(who, cursor).await?;
         }
-        let commits =
-            if self.is_unused(who).await? { Vec::new() } else { self.commits_from(who, ask.after).await? };
+        // Read first: what is appended meanwhile is not told.
+        let head = self.store().head(&who.tenant).await?;
+        let after = self.begins_after(who, ask, &head).await?;
+        let is_unused = self.is_unused(who).await?;
+        let commits = if is_unused { Vec::new() } else { self.commits_from(who, after).await? };
+        let mut told_to = if is_unused { head.commit } else { after.min(head.commit) };
         let mut is_last = commits.len() < SCAN_COMMITS_MAX;
         let (mut outcomes, mut bytes, mut read_to) = (Vec::new(), 0, None);
         for commit in commits {
@@ -40,6 +46,7 @@ impl Hub {
                 break;
             }
             read_to = Some(commit.number);
+            told_to = told_to.max(commit.number);
             let own = commit.outcomes.into_iter().filter(|outcome| outcome.dot.writer.node == who.node);
             for outcome in own {
                 bytes += weight(&outcome);
@@ -48,7 +55,29 @@ impl Hub {
         }
         let next: Option<CommitNumber> = read_to.filter(|_| !is_last);
         let epoch = if is_last { Some(self.open_epoch(who).await?.writer.epoch) } else { None };
-        Ok(Reconciliation { outcomes, next, epoch })
+        let told_to = epoch.map(|_| told_to);
+        Ok(Reconciliation { outcomes, next, epoch, told_to })
+    }
+
+    /// From which commit on a scan begins. Of a log that this one went on from, what lies beyond the last commit that
+    /// is known of it is another's here. A log that has the same id and is another one all the same is an older state
+    /// that was put back: how far the two are one nobody knows, and all that is kept is told, provided that nothing of
+    /// what is asked for is gone. Of any other log nothing is known.
+    async fn begins_after(
+        &self,
+        who: &Principal,
+        ask: &Reconcile,
+        head: &Head,
+    ) -> Result<CommitNumber, HubError> {
+        let Some(left) = ask.log_id else { return Ok(ask.after) };
+        if left == head.log_id {
+            let oldest = self.store().commits_after(&who.tenant, CommitNumber::ZERO, 1).await?;
+            let before = oldest.first().map(|oldest| CommitNumber(oldest.number.0.saturating_sub(1)));
+            return Ok(before.filter(|before| *before <= ask.after).unwrap_or(ask.after));
+        }
+        let restored = self.read_marks(&who.tenant).await?.restored;
+        let parted = restored.filter(|restored| restored.predecessor == left).map(|restored| restored.commit);
+        Ok(parted.map_or(CommitNumber::ZERO, |parted| parted.min(ask.after)))
     }
 
     async fn is_unused(&self, who: &Principal) -> Result<bool, HubError> {

@@ -7,7 +7,7 @@ use semantics::commit::Head;
 use semantics::cursor::{Cursor, Cut, Next, Page};
 use semantics::fault::Fault;
 use semantics::health::SEEN_WRITE_MS;
-use semantics::ids::{RecordId, Revision, Writer};
+use semantics::ids::{LogId, RecordId, Revision, Writer};
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
@@ -69,6 +69,8 @@ pub struct Session {
     who: Principal,
     own_id: Option<RecordId>,
     writer: Writer,
+    /// The log in which it was greeted.
+    log_id: LogId,
     place: Place,
     view: Arc<View>,
     credit_bytes: u64,
@@ -98,13 +100,15 @@ impl Session {
         // A cursor of a log before this one says nothing of what this one may forget.
         let last_cut = hello.cursor.filter(|cursor| cursor.log_id == welcome.log_id);
         let greeted = Hello { cursor: last_cut, ..hello.clone() };
-        let present = hub.presence().enter(&who.tenant, hub.greeted(welcome.writer, &greeted));
+        let present =
+            hub.presence().enter(&who.tenant, hub.greeted((welcome.writer, welcome.last_n), &greeted));
         let session = Self {
             hub: Arc::clone(hub),
             tenant: hub.tenant(&who.tenant),
             own_id: RecordId::new(who.node.to_string()).ok(),
             who,
             writer: welcome.writer,
+            log_id: welcome.log_id,
             place: Place::CatchUp(from),
             view: Arc::default(),
             credit_bytes: hello.credit_bytes.min(CREDIT_BYTES_MAX),
@@ -171,8 +175,8 @@ impl Session {
                 self.credit_bytes = self.credit_bytes.saturating_add(bytes).min(CREDIT_BYTES_MAX);
                 Ok(None)
             }
-            ClientMessage::Ack { cursor } => {
-                self.ack(cursor)?;
+            ClientMessage::Ack { cursor, answered_n } => {
+                self.ack(cursor, answered_n)?;
                 Ok(None)
             }
             ClientMessage::Ping { nonce, .. } => {
@@ -209,7 +213,10 @@ impl Session {
             None => 1,
         };
         match self.hub.push(&self.who, push).await {
-            Ok(results) => Ok(results),
+            Ok(results) => {
+                self.check_log()?;
+                Ok(results)
+            }
             Err(HubError { refusal, retry_after_ms: Some(retry_after_ms) }) => {
                 let waits = Transient { n, reason: refusal.reason, detail: refusal.detail, retry_after_ms };
                 Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) })
@@ -218,7 +225,20 @@ impl Session {
         }
     }
 
-    fn ack(&mut self, cursor: Cursor) -> Result<(), HubError> {
+    /// Whether the log is still the one that the spoke was greeted in. Where it became another one under a gateway that
+    /// went on (its database was restored, say), a greeting decides what that means for the spoke: nothing of the new
+    /// log is told in a session of the one before.
+    fn check_log(&self) -> Result<(), HubError> {
+        match self.tenant.feed.end() {
+            Some(end) if end.log_id != self.log_id => {
+                let detail = format!("the log {} became {}: greet again", self.log_id, end.log_id);
+                Err(HubError::new(Reason::Draining, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ack(&mut self, cursor: Cursor, answered_n: Option<u64>) -> Result<(), HubError> {
         // What is acknowledged moves the horizon: it must be something that was sent.
         let is_sent = self.last_cut.is_some_and(|last| {
             let is_before = (cursor.commit, cursor.revision) <= (last.commit, last.revision);
@@ -228,7 +248,7 @@ impl Session {
             let detail = format!("revision {} is acknowledged, and was not sent", cursor.revision);
             return Err(HubError::new(Reason::Malformed, detail));
         }
-        self.present.acknowledged(cursor);
+        self.present.acknowledged(cursor, answered_n);
         self.acknowledged = cursor.revision;
         Ok(())
     }
@@ -246,6 +266,7 @@ impl Session {
     /// # Errors
     /// What ends the session: the caller says goodbye with it.
     pub async fn next(&mut self) -> Result<Option<Outgoing>, HubError> {
+        self.check_log()?;
         if self.credit_bytes == 0 {
             return Ok(None);
         }

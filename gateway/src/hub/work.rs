@@ -214,8 +214,17 @@ pub enum Work {
     Settle(Box<SettleWork>),
     /// Open an epoch for a node: the writer to open, one above every one it ever had.
     OpenEpoch(Writer),
+    /// Open an epoch again that was closed, if it has consumed this much and no more.
+    ReopenEpoch {
+        /// Which.
+        writer: Writer,
+        /// The last counter that it consumed; its outcome is with the replica.
+        last_n: u64,
+    },
     /// Close epochs.
     CloseEpochs(Vec<Writer>),
+    /// Outcomes of these streams are with their replicas up to these counters: they may be forgotten.
+    Confirm(Vec<(Writer, u64)>),
     /// Move the horizon up.
     MoveHorizon(Revision),
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use gateway::hub::Retention;
 use gateway::hub::query::LIST_BYTES_MAX;
-use semantics::cursor::Cursor;
+use gateway::hub::session::Session;
+use semantics::cursor::{Cursor, Next, Page};
 use semantics::envelope::Op;
 use semantics::ids::{CommitNumber, Revision, Writer};
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
-use semantics::session::{Reconcile, StreamState};
+use semantics::session::{ClientMessage, Reconcile, ServerMessage, StreamState};
 
-use crate::support::author::{Author, hello, patch, put};
+use crate::support::author::{Author, hello, outcomes, patch, put};
 use crate::support::engine::Engine;
 use crate::support::faults::FaultStore;
 use crate::support::reader::Reader;
@@ -189,7 +190,7 @@ pub async fn a_fresh_epoch_is_not_closed(engine: &Engine) {
     let world = World::new(engine).await;
     let mut author = world.author("one", "default").await;
     author.put(&note("a"), "{}").await;
-    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO };
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
     let epoch = world.hub.reconcile(&author.who, &ask).await.unwrap().epoch.unwrap();
     assert_ne!(epoch, author.writer.epoch);
     world.maintain().await;
@@ -199,10 +200,102 @@ pub async fn a_fresh_epoch_is_not_closed(engine: &Engine) {
     // But it is no exception for ever.
     world.clock.advance(Retention::default().expiry_ms + 1);
     world.maintain().await;
-    assert_eq!(
-        world.hub.hello(&author.who, &hello(Some(stream), None)).await.unwrap_err().reason(),
-        Reason::NodeForked
-    );
+    assert!(!is_open(&world, welcome.writer).await);
+}
+
+async fn is_open(world: &World, writer: Writer) -> bool {
+    let rows = world.store.writers(&world.tenant, Some(writer.node), None, 100).await.unwrap();
+    rows.iter().any(|row| row.writer == writer && !row.closed)
+}
+
+/// Whoever was silent for too long, or was taken for it by a clock that jumped, goes on in its own epoch: nothing of it
+/// can have been sent by a copy.
+pub async fn a_closed_epoch_opens_again_for_the_replica_that_left_it_so(engine: &Engine) {
+    let retention = Retention { revisions_min: 8, ..Retention::default() };
+    let world = World::with(engine, Settings { retention, ..Settings::default() }).await;
+    let (mut busy, mut silent) =
+        (world.author("busy", "default").await, world.author("silent", "default").await);
+    silent.put(&note("before"), "{}").await;
+    let mut behind = silent.clone();
+    let unheard = behind.write(&note("unheard"), None, put("{}"));
+    world.clock.advance(Retention::default().expiry_ms + 1);
+    world.hub.note_seen(&busy.who, busy.writer, None).await.unwrap();
+    world.maintain().await;
+    assert!(!is_open(&world, silent.writer).await);
+    for n in 0..30 {
+        busy.put(&note("a"), &format!(r#"{{"v":{n}}}"#)).await;
+    }
+    world.maintain().await;
+    // Asked for, the commits that would tell what became of its mutations are gone.
+    let ask = Reconcile { cursor: None, after: CommitNumber(5), log_id: None };
+    assert_eq!(world.hub.reconcile(&silent.who, &ask).await.unwrap_err().reason(), Reason::CursorExpired);
+    // Who has not heard all that it was answered, or was given less than it heard, gets nothing.
+    let stream = silent.stream();
+    let refused = async |stream: StreamState| {
+        let refused = world.hub.hello(&silent.who, &hello(Some(stream), None)).await.unwrap_err();
+        assert!(!is_open(&world, silent.writer).await);
+        refused.reason()
+    };
+    assert_eq!(refused(StreamState { answered_n: 0, ..stream }).await, Reason::NodeForked);
+    let other = Some(semantics::ids::Digest([9; 32]));
+    assert_eq!(refused(StreamState { last_digest: other, ..stream }).await, Reason::NodeForked);
+    let (welcome, _) = world.hub.hello(&silent.who, &behind.hello(None)).await.unwrap();
+    assert_eq!((welcome.writer, welcome.last_n), (silent.writer, 1));
+    assert!(is_open(&world, silent.writer).await);
+    // What is repeated although its answer is gone is told so.
+    let taken = behind.settle(&[unheard]).await;
+    assert!(matches!(taken[0], Outcome::Applied { .. }), "{taken:?}");
+    world.maintain().await;
+    assert!(is_open(&world, silent.writer).await);
+    // An epoch after it that was used may be a copy's, which has sent what this one holds.
+    let mut copy = Author::open(&world, silent.who.clone()).await;
+    assert_ne!(copy.writer, silent.writer);
+    copy.put(&note("copied"), "{}").await;
+    world.clock.advance(Retention::default().expiry_ms + 1);
+    world.maintain().await;
+    let refused = world.hub.hello(&silent.who, &behind.hello(None)).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::NodeForked);
+    world.check().await;
+}
+
+/// Its last answer is confirmed by its next push, which may never come.
+pub async fn who_wrote_once_and_then_only_reads_keeps_no_commits(engine: &Engine) {
+    let retention = Retention { revisions_min: 8, ..Retention::default() };
+    let world = World::with(engine, Settings { retention, ..Settings::default() }).await;
+    let (mut busy, mut quiet) =
+        (world.author("busy", "default").await, world.author("quiet", "default").await);
+    let once = quiet.write(&note("once"), None, put("{}"));
+    quiet.push(std::slice::from_ref(&once)).await.unwrap();
+    let commits = async || {
+        let commits = world.store.commits_after(&world.tenant, CommitNumber::ZERO, 1_000).await.unwrap();
+        commits.len()
+    };
+    for n in 0..40 {
+        busy.put(&note("a"), &format!(r#"{{"v":{n}}}"#)).await;
+    }
+    world.maintain().await;
+    assert!(commits().await > 40, "the answer is not known to be with it");
+    let repeated = quiet.push(std::slice::from_ref(&once)).await.unwrap();
+    assert!(matches!(outcomes(&repeated)[0], Outcome::Applied { .. }));
+    // It says so with an acknowledgement, and at the latest when it comes again.
+    quiet.confirmed_n = 0;
+    let (mut live, _) = Session::open(&world.hub, quiet.who.clone(), &quiet.hello(None)).await.unwrap();
+    let cursor = loop {
+        let message = live.next().await.unwrap().unwrap().into_message();
+        if let ServerMessage::Changes(Page { next: Next::Cut(cut), .. }) = message {
+            break cut.cursor;
+        }
+    };
+    live.on(ClientMessage::Ack { cursor, answered_n: Some(1) }).await.unwrap();
+    live.flush_seen().await.unwrap();
+    for n in 0..20 {
+        busy.put(&note("a"), &format!(r#"{{"w":{n}}}"#)).await;
+    }
+    world.maintain().await;
+    assert!(commits().await < 40, "{}", commits().await);
+    let repeated = quiet.push(&[once]).await.unwrap();
+    assert_eq!(repeated.outcomes[0].outcome, None, "it was answered, and the answer is with it");
+    world.check().await;
 }
 
 pub async fn an_expired_cursor_starts_again(engine: &Engine) {

@@ -1,19 +1,22 @@
 //! A log that went on from a backup, and what it takes back from spokes.
 
+use gateway::hub::Retention;
 use gateway::hub::catch_up::From;
+use gateway::hub::session::Session;
 use gateway::store::Space;
+use semantics::commit::Head;
 use semantics::cursor::Cursor;
 use semantics::digest::record_digest;
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 use semantics::reason::Reason;
 use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Recovery, Remnant, RemnantPage, Restored};
-use semantics::session::{ClientMessage, Hello, ServerMessage, StreamState};
+use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage, StreamState};
 use semantics::version::Version;
 
 use crate::support::author::{group, hello, outcomes, patch, put};
 use crate::support::engine::Engine;
 use crate::support::rows::note;
-use crate::support::world::World;
+use crate::support::world::{Settings, World};
 
 const BEFORE: LogId = LogId([1; 16]);
 
@@ -42,6 +45,59 @@ fn cursor_before() -> Cursor {
         chain: Digest([3; 32]),
         view_revision: Revision::ZERO,
     }
+}
+
+/// What is to be refused while a hub runs, and cannot be on every store.
+pub async fn a_log_that_becomes_another_one_under_a_gateway_ends_its_sessions(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    world.hub.poll(&world.tenant).await.unwrap();
+    let (mut live, welcome) =
+        Session::open(&world.hub, author.who.clone(), &author.hello(None)).await.unwrap();
+    while live.next().await.unwrap().is_some() {}
+    let head = world.store.head(&world.tenant).await.unwrap();
+    assert_eq!(welcome.log_id, head.log_id);
+    let feed = &world.hub.tenant(&world.tenant).feed;
+    // Shorter, and with another id.
+    feed.renew(Head { log_id: LogId([9; 16]), commit: CommitNumber(1), ..head });
+    assert!(feed.end().is_none(), "nothing of the log before is served");
+    let _ = feed.end_or(Head { log_id: LogId([9; 16]), commit: CommitNumber(1), ..head });
+    assert_eq!(live.next().await.unwrap_err().reason(), Reason::Draining);
+}
+
+/// A log is pruned, and so whoever follows it although it is another one than before is not told from its first commit
+/// on: from where the two parted, or from where that spoke's entries were written.
+pub async fn who_follows_another_log_is_told_from_where_the_two_parted(engine: &Engine) {
+    let retention = Retention { revisions_min: 8, ..Retention::default() };
+    let world = World::with(engine, Settings { retention, ..Settings::default() }).await;
+    let mut author = world.author("laptop", "default").await;
+    for n in 0..30 {
+        author.put(&note("a"), &format!(r#"{{"v":{n}}}"#)).await;
+    }
+    world.maintain().await;
+    let parted = restored(&world).await.commit;
+    // A copy of the replica followed first.
+    author.put(&note("sent by a copy"), "{}").await;
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let told = async |after: CommitNumber, log_id: Option<LogId>| {
+        let ask = Reconcile { cursor: None, after, log_id };
+        let page = world.hub.reconcile(&author.who, &ask).await.map_err(|e| e.reason())?;
+        Ok::<_, Reason>((page.outcomes.len(), page.told_to))
+    };
+    // The last commit before was that of the horizon.
+    assert_eq!(told(CommitNumber(parted.0 + 500), Some(BEFORE)).await, Ok((1, Some(head.commit))));
+    assert_eq!(told(CommitNumber(parted.0 - 2), Some(BEFORE)).await.map(|(told, _)| told), Ok(2));
+    assert_eq!(told(CommitNumber(1), Some(BEFORE)).await, Err(Reason::CursorExpired));
+    // An older state of this very log was put back: nobody knows where they parted.
+    let (kept, _) = told(CommitNumber(parted.0 + 500), Some(head.log_id)).await.unwrap();
+    assert!(kept >= 9, "{kept}");
+    assert_eq!(told(CommitNumber(1), Some(head.log_id)).await, Err(Reason::CursorExpired));
+    assert_eq!(
+        told(parted, Some(LogId([9; 16]))).await,
+        Err(Reason::CursorExpired),
+        "nothing is known of it"
+    );
 }
 
 pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engine: &Engine) {
@@ -204,10 +260,7 @@ pub async fn what_came_back_only_as_state_is_told_and_not_written(engine: &Engin
     assert_eq!(early.reason(), Reason::Stale);
     world.hub.set_recovery(&world.tenant, Phase::Recovering).await.unwrap();
     let head = world.store.head(&world.tenant).await.unwrap();
-    let (mut session, _) =
-        gateway::hub::session::Session::open(&world.hub, author.who.clone(), &author.hello(None))
-            .await
-            .unwrap();
+    let (mut session, _) = Session::open(&world.hub, author.who.clone(), &author.hello(None)).await.unwrap();
     for part in [first.clone(), first, page(1, &[remnant("z", 3, &back.version)], true)] {
         let number = part.page;
         let answer = session.on(ClientMessage::Remnants(part)).await.unwrap();
@@ -239,9 +292,7 @@ pub async fn sessions_are_told_what_backups_hold(engine: &Engine) {
     let value = serde_json::to_vec(&held).unwrap();
     assert!(world.store.plain_put(&world.tenant, Space::Mark, b"backed-up", &value, 0).await.unwrap());
     let (mut session, welcome) =
-        gateway::hub::session::Session::open(&world.hub, author.who.clone(), &author.hello(None))
-            .await
-            .unwrap();
+        Session::open(&world.hub, author.who.clone(), &author.hello(None)).await.unwrap();
     assert_eq!(welcome.backup_watermark, Some(Revision(1)));
     let held = BackedUp { revision: Revision(2), time_ms: 6 };
     let value = serde_json::to_vec(&held).unwrap();

@@ -254,7 +254,10 @@ impl TryFrom<v1::SessionRequest> for ClientMessage {
             Message::Hello(hello) => Ok(Self::Hello(hello.try_into().at("hello")?)),
             Message::Push(push) => Ok(Self::Push(push.try_into().at("push")?)),
             Message::Credit(credit) => Ok(Self::Credit { bytes: credit.bytes }),
-            Message::Ack(ack) => Ok(Self::Ack { cursor: required("cursor", ack.cursor).at("ack")? }),
+            Message::Ack(ack) => {
+                let cursor = required("cursor", ack.cursor).at("ack")?;
+                Ok(Self::Ack { cursor, answered_n: ack.answered_n })
+            }
             Message::Ping(ping) => Ok(Self::Ping { nonce: ping.nonce, time_ms: ping.time_ms }),
             Message::Remnants(page) => Ok(Self::Remnants(page.try_into().at("remnants")?)),
         }
@@ -268,7 +271,9 @@ impl From<&ClientMessage> for v1::SessionRequest {
             ClientMessage::Hello(hello) => Message::Hello(hello.into()),
             ClientMessage::Push(push) => Message::Push(push.into()),
             ClientMessage::Credit { bytes } => Message::Credit(v1::Credit { bytes: *bytes }),
-            ClientMessage::Ack { cursor } => Message::Ack(v1::Ack { cursor: Some(cursor.into()) }),
+            ClientMessage::Ack { cursor, answered_n } => {
+                Message::Ack(v1::Ack { cursor: Some(cursor.into()), answered_n: *answered_n })
+            }
             ClientMessage::Ping { nonce, time_ms } => {
                 Message::Ping(v1::Ping { nonce: *nonce, time_ms: *time_ms })
             }
@@ -325,13 +330,22 @@ impl From<&ServerMessage> for v1::SessionResponse {
 impl TryFrom<v1::ReconcileRequest> for Reconcile {
     type Error = ShapeError;
     fn try_from(request: v1::ReconcileRequest) -> Result<Self, ShapeError> {
-        Ok(Self { cursor: optional("cursor", request.cursor)?, after: CommitNumber(request.after) })
+        let log_id = request.log_id.map(|bytes| LogId::from_slice(&bytes)).transpose();
+        Ok(Self {
+            cursor: optional("cursor", request.cursor)?,
+            after: CommitNumber(request.after),
+            log_id: log_id.at("log_id")?,
+        })
     }
 }
 
 impl From<&Reconcile> for v1::ReconcileRequest {
     fn from(ask: &Reconcile) -> Self {
-        Self { cursor: ask.cursor.as_ref().map(Into::into), after: ask.after.0 }
+        Self {
+            cursor: ask.cursor.as_ref().map(Into::into),
+            after: ask.after.0,
+            log_id: ask.log_id.map(|id| id.as_bytes().to_vec()),
+        }
     }
 }
 
@@ -345,6 +359,7 @@ impl TryFrom<v1::ReconcileResponse> for Reconciliation {
             outcomes: list("outcomes", page.outcomes, RECONCILED_MAX)?,
             next: page.next.map(CommitNumber),
             epoch: page.epoch,
+            told_to: page.told_to.map(CommitNumber),
         })
     }
 }
@@ -355,6 +370,7 @@ impl From<&Reconciliation> for v1::ReconcileResponse {
             outcomes: page.outcomes.iter().map(Into::into).collect(),
             next: page.next.map(|commit| commit.0),
             epoch: page.epoch,
+            told_to: page.told_to.map(|commit| commit.0),
         }
     }
 }

@@ -34,6 +34,7 @@ fn recorded_messages_are_read_as_what_they_meant() {
     client_messages().iter().for_each(|(name, message)| reads_as(name, message));
     server_messages().iter().for_each(|(name, message)| reads_as(name, message));
     reads_as("reconcile", &reconcile());
+    reads_as("reconcile_adopting", &adopting());
     reads_as("reconciliation", &reconciliation());
     reads_as("reconciliation_last", &last_reconciliation());
 }

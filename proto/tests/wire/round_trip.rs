@@ -56,6 +56,7 @@ fn every_message_of_a_session_survives() {
     samples::client_messages().iter().for_each(|(_, message)| survives(message));
     samples::server_messages().iter().for_each(|(_, message)| survives(message));
     survives(&samples::reconcile());
+    survives(&samples::adopting());
     survives(&samples::reconciliation());
     survives(&samples::last_reconciliation());
 }

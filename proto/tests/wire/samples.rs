@@ -246,15 +246,19 @@ pub(crate) fn results() -> Results {
 }
 
 pub(crate) fn reconcile() -> Reconcile {
-    Reconcile { cursor: Some(cursor()), after: CommitNumber(12) }
+    Reconcile { cursor: Some(cursor()), after: CommitNumber(12), log_id: None }
+}
+
+pub(crate) fn adopting() -> Reconcile {
+    Reconcile { cursor: None, after: CommitNumber(12), log_id: Some(cursor().log_id) }
 }
 
 pub(crate) fn reconciliation() -> Reconciliation {
-    Reconciliation { outcomes: vec![dot_outcome()], next: Some(CommitNumber(20)), epoch: None }
+    Reconciliation { outcomes: vec![dot_outcome()], next: Some(CommitNumber(20)), epoch: None, told_to: None }
 }
 
 pub(crate) fn last_reconciliation() -> Reconciliation {
-    Reconciliation { outcomes: Vec::new(), next: None, epoch: Some(4) }
+    Reconciliation { outcomes: Vec::new(), next: None, epoch: Some(4), told_to: None }
 }
 
 pub(crate) fn client_messages() -> Vec<(&'static str, ClientMessage)> {
@@ -263,7 +267,8 @@ pub(crate) fn client_messages() -> Vec<(&'static str, ClientMessage)> {
         ("hello_first", ClientMessage::Hello(first_hello())),
         ("push", ClientMessage::Push(push())),
         ("credit", ClientMessage::Credit { bytes: 65_536 }),
-        ("ack", ClientMessage::Ack { cursor: cursor() }),
+        ("ack", ClientMessage::Ack { cursor: cursor(), answered_n: None }),
+        ("ack_answered", ClientMessage::Ack { cursor: cursor(), answered_n: Some(7) }),
         ("hello_named", ClientMessage::Hello(named_hello())),
         ("hello_returning", ClientMessage::Hello(returning_hello())),
         ("ping", ClientMessage::Ping { nonce: 5, time_ms: None }),

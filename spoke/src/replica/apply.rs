@@ -46,6 +46,7 @@ impl Replica {
         let bytes = page_bytes(&page);
         let mut txn = self.write_txn().await?;
         let held = state::cursor(&mut *txn).await?;
+        let answered_n = state::stream(&mut *txn).await?.answered_n;
         if let Some(held) = held {
             if held.log_id != cut.cursor.log_id {
                 let refusal =
@@ -57,6 +58,7 @@ impl Replica {
             if cut.cursor.commit < held.commit {
                 return Ok(Ok(Applied {
                     cursor: held,
+                    answered_n,
                     bytes,
                     digest_matches: None,
                     counts: Counts::default(),
@@ -85,7 +87,7 @@ impl Replica {
         let counts = layer.counts();
         self.note_places(Some(&cut.cursor), finished);
         txn.commit().await?;
-        Ok(Ok(Applied { cursor: cut.cursor, bytes, digest_matches, counts }))
+        Ok(Ok(Applied { cursor: cut.cursor, answered_n, bytes, digest_matches, counts }))
     }
 
     /// Forgets an unfinished catch-up.

@@ -33,6 +33,7 @@ impl Replica {
     /// The first request of a reconciliation. It begins before the cursor where an entry was written before it:
     /// its copy in the original may have been sent at any time since. Without a cursor the hub's log need not be the
     /// one that gave the answers which are here: each is asked for again, and what is not told is not in the log.
+    /// A replica that left another log asks from where its entries were written there, and names that log.
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
@@ -43,12 +44,16 @@ impl Replica {
             let stream = state::stream(&mut *txn).await?;
             doubt_answers(&mut *txn, self.writer_or_provisional(stream.writer)).await?;
         }
-        let mut after = cursor.map_or(CommitNumber::ZERO, |cursor| cursor.commit);
-        for entry in under_way(&mut *txn).await? {
-            after = after.min(entry.since);
-        }
+        let log_id = state::condition(&mut *txn).await?.left.filter(|_| cursor.is_none());
+        let oldest = under_way(&mut *txn).await?.iter().map(|entry| entry.since).min();
+        let after = match (cursor, oldest) {
+            (Some(cursor), Some(since)) => cursor.commit.min(since),
+            (Some(cursor), None) => cursor.commit,
+            (None, Some(since)) if log_id.is_some() => since,
+            (None, _) => CommitNumber::ZERO,
+        };
         txn.commit().await?;
-        Ok(Reconcile { cursor, after })
+        Ok(Reconcile { cursor, after, log_id })
     }
 
     /// Takes a page of reconciliation: each entry it names is settled, sent or not. With the last page the new
@@ -71,9 +76,9 @@ impl Replica {
         }
         let (mut touched, finished) = (work.touched, work.finished);
         let next = match (page.next, page.epoch) {
-            (Some(after), _) => Some(Reconcile { cursor, after }),
+            (Some(after), _) => Some(Reconcile { cursor, after, log_id: None }),
             (None, Some(epoch)) => {
-                touched.append(&mut self.adopt_epoch(&mut *txn, epoch, confirmed).await?);
+                touched.append(&mut self.adopt_epoch(&mut *txn, (epoch, page.told_to), confirmed).await?);
                 None
             }
             (None, None) => return refused(Reason::Malformed, "a reconciliation ended without an epoch"),
@@ -105,7 +110,7 @@ impl Replica {
         forget_position(&mut *txn).await?;
         txn.commit().await?;
         // From beyond the log's end: there is nothing to tell.
-        Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX) })
+        Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX), log_id: None })
     }
 
     /// Whether there is another log to adopt.
@@ -126,7 +131,8 @@ impl Replica {
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was kept
-    /// under an epoch of before is set aside. The caller keeps a copy of the old replica aside.
+    /// under an epoch of before is set aside. From which commit of the old log on that is to be looked for stays with
+    /// each entry: the hub knows where the two logs parted. The caller keeps a copy of the old replica aside.
     ///
     /// # Errors
     /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
@@ -135,15 +141,16 @@ impl Replica {
         let mut txn = self.write_txn().await?;
         let stream = state::stream(&mut *txn).await?;
         let writer = self.writer_or_provisional(stream.writer);
+        let cursor = state::cursor(&mut *txn).await?;
+        let lineage = state::lineage(&mut *txn).await?;
         each_entry(&mut *txn, |entry| {
             if !entry.is_shown() {
                 return false;
             }
             entry.requeue(writer, entry.order);
-            // Revisions and commits of another log mean nothing in this one.
+            // Revisions of another log mean nothing in this one.
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing.revision = Revision::ZERO;
-            entry.since = CommitNumber::ZERO;
             true
         })
         .await?;
@@ -151,7 +158,6 @@ impl Replica {
             let mut entry = kept.entry;
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing = entry.mutation.base.clone();
-            entry.since = CommitNumber::ZERO;
             if Some(entry.mutation.dot.writer) == stream.writer {
                 entry.requeue(writer, entry.order);
             } else {
@@ -162,6 +168,9 @@ impl Replica {
         let mut condition = state::condition(&mut *txn).await?;
         condition.stopped = None;
         condition.needs_epoch = true;
+        let last = cursor.map(|cursor| cursor.log_id).or(lineage.map(|lineage| lineage.log_id));
+        // Left a second time before the first was done: the entries are still of the one before.
+        condition.left = condition.left.or(last);
         state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         forget_position(&mut *txn).await?;
         Ok(txn.commit().await?)
@@ -171,23 +180,27 @@ impl Replica {
     async fn adopt_epoch(
         &self,
         txn: &mut dyn ReplicaTxn,
-        epoch: u32,
+        (epoch, told_to): (u32, Option<CommitNumber>),
         confirmed: Revision,
     ) -> Result<BTreeSet<Key>, StoreError> {
         let writer = Writer { node: self.identity.node, epoch };
+        let mut condition = state::condition(txn).await?;
+        // What stands here now is not in the log up to there: nobody had sent it.
+        let since = told_to.or(condition.left.map(|_| CommitNumber::ZERO));
         each_entry(txn, |entry| {
             let is_open = entry.is_dotted() || entry.is_queued();
             if is_open {
                 entry.state = EntryState::Queued;
                 entry.mutation.dot = provisional(writer, entry.order);
+                entry.since = since.unwrap_or(entry.since);
             }
             is_open
         })
         .await?;
         let stream = Stream { writer: Some(writer), ..Stream::default() };
         state::save(txn, MetaKey::Stream, &stream).await?;
-        let mut condition = state::condition(txn).await?;
         condition.needs_epoch = false;
+        condition.left = None;
         state::save(txn, MetaKey::Condition, &condition).await?;
         let mut work = Work::new(txn, writer, confirmed);
         work.set_aside_orphans().await?;

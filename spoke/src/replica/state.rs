@@ -87,6 +87,10 @@ pub struct Condition {
     pub stopped: Option<Refusal>,
     /// How often its digest differed from the hub's at a cut.
     pub digest_mismatches: u64,
+    /// The log that it left for the hub's, until an epoch of the hub's is its own: commits that its entries name are
+    /// that log's.
+    #[serde(default)]
+    pub left: Option<LogId>,
 }
 
 /// What is known of the hub's backups, and what is kept until they hold it.

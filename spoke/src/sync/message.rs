@@ -89,6 +89,8 @@ pub struct Settled {
 pub struct Applied {
     /// Where the replica stands now.
     pub cursor: Cursor,
+    /// Up to which counter of its stream it has the outcomes.
+    pub answered_n: u64,
     /// Bytes of the page, see [`page_bytes`].
     pub bytes: u64,
     /// Whether the replica's digest equals the cut's, where the cut has one.

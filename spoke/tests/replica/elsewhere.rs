@@ -123,6 +123,37 @@ async fn a_hub_that_lost_commits_stops_the_replica_until_a_person_adopts_its_log
     assert!(restored.records.contains_key(&key("note", "b")));
 }
 
+/// What is asked for stays as small as it was in the log that is left: the hub's may have been pruned since.
+#[tokio::test]
+async fn who_adopts_another_log_names_the_one_it_left_and_asks_from_where_its_entries_were_written() {
+    let (store, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    for id in ["a", "b", "c"] {
+        replica.write(put("note", id, json!({})), NOW).await.unwrap();
+        sync(&replica, &mut hub).await;
+    }
+    hub.backed_up = Some(Revision(2));
+    sync(&replica, &mut hub).await;
+    replica.write(put("note", "unsent", json!({})), NOW).await.unwrap();
+    replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    let replica = open(&store, "here", 1000).await;
+    let ask = replica.prepare_reconcile().await.unwrap();
+    assert_eq!((ask.cursor, ask.after, ask.log_id), (None, CommitNumber(2), Some(hub.log_id)));
+    let mut restored =
+        Hub { log_id: semantics::ids::LogId([2; 16]), commit: CommitNumber(40), ..Hub::default() };
+    reconcile(&replica, &mut restored).await;
+    assert!(states(&replica).await.iter().all(|state| *state == "queued"));
+    // From now on they are the other log's: nothing up to its end has them.
+    replica.require_epoch().await.unwrap();
+    let again = replica.prepare_reconcile().await.unwrap();
+    assert_eq!((again.cursor, again.log_id), (None, None));
+    replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    assert_eq!(replica.prepare_reconcile().await.unwrap().after, CommitNumber(40));
+}
+
 #[tokio::test]
 async fn a_kind_may_be_written_once_its_declaration_came() {
     let (_, replica) = fresh().await;

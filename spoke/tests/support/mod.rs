@@ -318,7 +318,7 @@ impl Hub {
             .map(|(_, told)| told.clone())
             .collect();
         let epoch = Some(self.open_epoch(node).epoch);
-        Reconciliation { outcomes, next: None, epoch }
+        Reconciliation { outcomes, next: None, epoch, told_to: Some(self.commit) }
     }
 }
 
