@@ -72,7 +72,10 @@ async fn a_conflict_is_listed_looked_at_settled_and_opened_again() {
     let answers = [later, earlier].map(|a| (a.policy.as_str(), json(a.value.as_ref())));
     assert_eq!(answers, expected.map(|(policy, text)| (policy, text.to_owned())));
     let why = merged.value.as_ref().unwrap().value.clone();
-    assert!(merged.policy == "three_way" && matches!(why, Some(Value::Unknown(_))), "it needs an ancestor: {why:?}");
+    assert!(
+        merged.policy == "three_way" && matches!(why, Some(Value::Unknown(_))),
+        "it needs an ancestor: {why:?}"
+    );
     assert_eq!((shown.ancestor.clone(), shown.resolution.clone()), (None, None));
 
     let loser = shown.losers[0].stamp.as_ref().unwrap().dot.clone().unwrap();
