@@ -66,6 +66,8 @@ impl Hub {
         let greeted = Hello { cursor, ..hello.clone() };
         self.note(who, &self.greeted((row.writer, row.last_n), &greeted)).await?;
         let head = self.store().head(&who.tenant).await?;
+        // What this gateway still has of a log before would end the session at once.
+        self.tenant(&who.tenant).feed.renew(head);
         let welcome = Welcome {
             protocol,
             log_id: head.log_id,

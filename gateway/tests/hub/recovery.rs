@@ -64,6 +64,9 @@ pub async fn a_log_that_becomes_another_one_under_a_gateway_ends_its_sessions(en
     assert!(feed.end().is_none(), "nothing of the log before is served");
     let _ = feed.end_or(Head { log_id: LogId([9; 16]), commit: CommitNumber(1), ..head });
     assert_eq!(live.next().await.unwrap_err().reason(), Reason::Draining);
+    // A greeting is in the log that there is, also before the gateway has looked for itself.
+    let (mut again, _) = Session::open(&world.hub, author.who.clone(), &author.hello(None)).await.unwrap();
+    assert!(again.next().await.unwrap().is_some());
 }
 
 /// A log is pruned, and so whoever follows it although it is another one than before is not told from its first commit
