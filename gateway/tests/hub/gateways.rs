@@ -279,6 +279,30 @@ pub async fn a_ring_that_is_more_than_a_page_behind_begins_anew_at_the_head(engi
     world.check().await;
 }
 
+/// Nothing waits for a reader that has acknowledged nothing.
+pub async fn a_ring_does_not_take_in_a_log_that_was_pruned_past_its_end(engine: &Engine) {
+    let world = World::new(engine).await;
+    let there = world.another_hub();
+    let mut author = world.author("theirs", "default").await.at(&there);
+    world.show(&author, &["default", "elsewhere"]).await;
+    author.put(&note("a"), "{}").await;
+    let listener = world.author("listener", "default").await;
+    let mut reader = Reader::of(&listener);
+    let mut live = session(&world.hub, &listener, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    world.hub.poll(&world.tenant).await.unwrap();
+    assert!(reader.holds(&note("a")));
+    author.put_in("elsewhere", &note("a"), r#"{"v":1}"#).await;
+    author.put_in("elsewhere", &note("a"), r#"{"v":2}"#).await;
+    for _ in 0..2 {
+        there.maintain(&world.tenant).await.unwrap();
+    }
+    let head = world.hub.poll(&world.tenant).await.unwrap();
+    assert_eq!(head.horizon, head.revision);
+    let told = reader.listen(&mut live).await.map_err(|e| e.reason());
+    assert_eq!(told, Err(Reason::CursorExpired), "that it has left is pruned: {:?}", reader.records.keys());
+}
+
 pub async fn notify_lost(engine: &Engine) {
     let world = World::new(engine).await;
     let other = world.another_hub();
