@@ -117,8 +117,8 @@ fn of_status(status: &Status) -> Unanswered {
     // With a source it is the connection that failed, and no answer of anybody's.
     let is_said = std::error::Error::source(status).is_none();
     match status.code() {
-        Code::DeadlineExceeded => Unanswered::Timeout,
-        Code::Cancelled if is_said => Unanswered::Timeout,
+        // Whichever side's timer runs out first says it in its own way.
+        Code::DeadlineExceeded | Code::Cancelled => Unanswered::Timeout,
         Code::Internal | Code::InvalidArgument | Code::OutOfRange | Code::DataLoss if is_said => {
             Unanswered::Malformed(told)
         }
@@ -211,6 +211,8 @@ mod tests {
             let is_malformed = matches!(of_status(&Status::new(code, "")), Unanswered::Malformed(_));
             assert_eq!(is_malformed, is_final, "{code:?}");
         }
-        assert_eq!(of_status(&Status::deadline_exceeded("")), Unanswered::Timeout);
+        for timed_out in [Status::deadline_exceeded(""), Status::cancelled("")] {
+            assert_eq!(of_status(&timed_out), Unanswered::Timeout);
+        }
     }
 }
