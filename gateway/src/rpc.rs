@@ -30,6 +30,7 @@ pub mod resolver;
 mod seats;
 pub mod status;
 pub mod sync;
+pub mod unknown;
 pub mod view;
 
 use self::keeper::Keepers;

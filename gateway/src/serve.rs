@@ -48,6 +48,7 @@ use crate::rpc::operators::OperatorHandler;
 use crate::rpc::outflow::{self, Outflow};
 use crate::rpc::resolver;
 use crate::rpc::sync::SyncHandler;
+use crate::rpc::unknown::{self, Unknown};
 use crate::rpc::{Gate, status};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -284,11 +285,12 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
     let gate = Gate::new(hub, metrics.clone(), unread_ms_max);
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
-    let layers = Layers::new(metrics.clone(), entropy, CALLS_MAX).noting(gate.access.clone());
+    // Each port has a limit of its own, so that operators are served while the other one is full.
+    let layers = || Layers::new(metrics.clone(), Arc::clone(&entropy), CALLS_MAX).noting(gate.access.clone());
     let untaken = [Outflow::default(), Outflow::default()];
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
     let spoke_routes =
-        layers.clone().around(with_rights(spoke_routes, &gate, &trust, &untaken[0])).layer(from_fn(in_use));
+        layers().around(with_rights(spoke_routes, &gate, &trust, &untaken[0])).layer(from_fn(in_use));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let operator =
@@ -301,10 +303,10 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
     let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
     let operator_routes =
-        layers.around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
+        layers().around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
     let rooms = (
         tls::Room::new(tls::Bounds::of_spokes(), metrics.clone()),
-        tls::Room::new(tls::Bounds::of_operators(), metrics),
+        tls::Room::new(tls::Bounds::of_operators(), metrics.clone()),
     );
     let (spokes, operators) = if config.dev {
         (tls::Incoming::plaintext(spokes, rooms.0)?, tls::Incoming::plaintext(operators, rooms.1)?)
@@ -321,12 +323,14 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     Ok(Running { at, gate, untaken, engine, drain_lead, health, spokes, operators })
 }
 
-/// Looks who is calling, and then how much of the call is held until it is whole, and of its answer until it is taken.
+/// Looks who is calling, how many calls of unknown callers are open, and then how much of the call is held until it is
+/// whole, and of its answer until it is taken.
 fn with_rights(routes: axum::Router, gate: &Gate, trust: &Trust, untaken: &Outflow) -> axum::Router {
     gate.tasks.spawn(untaken.clone().watch(gate.unread_ms_max, gate.draining.clone()));
     let outward = from_fn_with_state(untaken.clone(), outflow::bound);
     let inward = from_fn_with_state(Inflow::default(), inflow::bound);
-    routes.layer(inward).layer(outward).layer(AuthLayer::new(
+    let unknown = from_fn_with_state(Unknown::default(), unknown::bound);
+    routes.layer(inward).layer(outward).layer(unknown).layer(AuthLayer::new(
         trust.verifier(),
         status::of,
         status::note_caller,

@@ -76,7 +76,7 @@ impl Inflow {
 
 /// Counts what comes in of a call.
 pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+    let address = request.extensions().get::<Peer>().map(Peer::holder);
     let owner = match request.extensions().get::<Caller>() {
         Some(Caller::Node { principal, .. }) => Owner::Node(principal.clone()),
         Some(Caller::Operator(_)) => Owner::Operator(address),

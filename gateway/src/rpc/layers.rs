@@ -7,7 +7,8 @@
 //! 4. overload: refusing must be cheaper than verifying a signature;
 //! 5. reason: what the wire library refuses by itself gets a reason of the closed list;
 //! 6. rights (see [`crate::auth`]): before anything is parsed;
-//! 7. bytes in flight, in (see [`super::inflow`]) and out (see [`super::outflow`]): needs to know who is calling.
+//! 7. calls of those who remain unknown (see [`super::unknown`]);
+//! 8. bytes in flight, in (see [`super::inflow`]) and out (see [`super::outflow`]): needs to know who is calling.
 //!
 //! Around all of them [`in_use`] tells the connection that it is used.
 
@@ -38,7 +39,7 @@ use crate::hub::error::HubError;
 use crate::telemetry::Metrics;
 use crate::tls::Peer;
 
-/// Most calls worked on at once on one gateway; a stream counts until it is answered.
+/// Most calls worked on at once on one listener; a stream counts until it is answered.
 pub const CALLS_MAX: usize = 2_048;
 /// Longest time until a call is answered, milliseconds; a stream is answered when it begins.
 pub const UNARY_MS_MAX: u64 = 30_000;
@@ -56,7 +57,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// One limit for the whole process.
+    /// For one listener: the limit is its own.
     #[must_use]
     pub fn new(metrics: Metrics, entropy: Arc<dyn Entropy>, calls_max: usize) -> Self {
         Self { metrics, entropy, calls: Arc::new(Semaphore::new(calls_max)), access: None }
@@ -94,9 +95,7 @@ async fn trace(State(layers): State<Layers>, request: Request, next: Next) -> Re
     let (mut response, refused, caller) = status::within(id.clone(), answered).await;
     let code = code_of(response.headers());
     // A path that nobody serves is the caller's invention: it becomes no label and no log line.
-    let is_refused = matches!(code, Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated);
-    let is_known = !is_refused || right_of(&method).is_some();
-    let method = if is_known { method.as_str() } else { "refused" };
+    let method = if right_of(&method).is_some() { method.as_str() } else { "refused" };
     layers.metrics.called(method, code);
     if let Some(refusal) = &refused {
         layers.metrics.refused(refusal.reason);

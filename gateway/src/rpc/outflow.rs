@@ -233,7 +233,7 @@ pub async fn bound(State(outflow): State<Outflow>, request: Request, next: Next)
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>();
-    let (address, calls) = (peer.map(|peer| peer.address.ip()), peer.map(|peer| peer.calls.clone()));
+    let (address, calls) = (peer.map(Peer::holder), peer.map(|peer| peer.calls.clone()));
     let owner = match request.extensions().get::<Caller>() {
         Some(Caller::Node { principal, .. }) => Owner::Node(principal.clone()),
         Some(Caller::Operator(operator)) => Owner::Operator(operator.tenant.clone(), operator.name.clone()),
@@ -256,7 +256,7 @@ pub async fn bound(State(outflow): State<Outflow>, request: Request, next: Next)
 /// The same for those who ask in plain HTTP and show nothing: past the bound comes 503.
 pub async fn bound_probe(State(outflow): State<Outflow>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>();
-    let owner = Owner::Unknown(peer.map(|peer| peer.address.ip()));
+    let owner = Owner::Unknown(peer.map(Peer::holder));
     let share = Share { outflow, owner, calls: peer.map(|peer| peer.calls.clone()) };
     if share.check().is_err() {
         return unavailable();

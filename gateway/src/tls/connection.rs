@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::room::{Closed, Place};
+use super::room::{self, Closed, Place};
 
 /// Who is at the other end; in the extensions of each request.
 #[derive(Debug, Clone)]
@@ -27,6 +27,14 @@ pub struct Peer {
     pub is_tls: bool,
     /// What the connection is used for.
     pub calls: Calls,
+}
+
+impl Peer {
+    /// By whom what it holds is counted: its address, of IPv6 the /64.
+    #[must_use]
+    pub fn holder(&self) -> IpAddr {
+        room::holder(self.address.ip())
+    }
 }
 
 /// The calls on a connection, counted where they are served and looked at where the connection is read.

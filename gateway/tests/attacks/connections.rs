@@ -1,14 +1,22 @@
 //! Before and below any call.
 
+use std::net::Ipv4Addr;
+
+use gateway::rpc::unknown::{CALLS_OF_ADDRESS_MAX, STREAMS_OF_ADDRESS_MAX};
+use http::Request;
 use proto::v1;
 use proto::v1::session_request::Message as Say;
-use semantics::reason::Reason::Overloaded;
+use semantics::reason::Reason::{JoinTokenInvalid, Overloaded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tonic::body::Body;
+use tower::ServiceExt;
 
 use super::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Line, PING, RST_STREAM, SETTINGS, call, frame,
 };
+use super::messages::{framed, heard_in};
+use super::node::Key;
 use super::table::{Heard, Row, attack, told};
 use super::world::{SOON, World};
 
@@ -22,9 +30,62 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn counted(world: &World, cause: &str) -> u64 {
+    named(world, "hubward_connections_closed_total", cause)
+}
+
+fn named(world: &World, counter: &str, name: &str) -> u64 {
     let text = world.hub.running.gate.metrics.text();
-    let label = format!("hubward_connections_closed_total{{name=\"{cause}\"}} ");
+    let label = format!("{counter}{{name=\"{name}\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&label)).map_or(0, |count| count.parse().unwrap())
+}
+
+/// Begins Joins from one address, on nine connections, and sends no message: whether they are refused but for its share,
+/// and everybody else is served.
+async fn begun_joins(world: &World) -> Heard {
+    const LINES: u32 = 9;
+    const CALLS: u32 = 250;
+    let overloaded = || named(world, "hubward_refusals_total", Overloaded.as_str());
+    let mut said = Vec::new();
+    for n in 0..CALLS {
+        said.extend(frame(HEADERS, END_HEADERS, 2 * n + 1, &call("/hubward.v1.AuthService/Join")));
+    }
+    let (before, mut lines) = (overloaded(), Vec::new());
+    for _ in 0..LINES {
+        let mut line = Line::greeted_from(&world.hub, Ipv4Addr::new(127, 0, 0, 3)).await;
+        line.say(&said).await;
+        lines.push(line);
+    }
+    let refused = u64::from(LINES * CALLS) - u64::try_from(CALLS_OF_ADDRESS_MAX).unwrap();
+    let refusing = async {
+        while overloaded() < before + refused {
+            tokio::task::yield_now().await;
+        }
+    };
+    let is_bounded = tokio::time::timeout(SOON, refusing).await.is_ok();
+    let stranger = told(world.hub.auth().join(Key::new().asks("no token", "newcomer")).await);
+    let is_served = stranger == Heard::Refused(JoinTokenInvalid) && world.serves().await;
+    let operator = v1::ListTenantsRequest { page_size: 1, page_token: String::new() };
+    let operator = world.hub.admin().list_tenants(world.hub.by_operator(operator)).await;
+    if is_bounded && is_served && operator.is_ok() { Heard::Borne } else { Heard::Taken }
+}
+
+/// What the first of so many hears that does not get its stream.
+async fn watches(world: &World) -> Heard {
+    let mut held = Vec::new();
+    for _ in 0..=STREAMS_OF_ADDRESS_MAX {
+        let request = Request::post("https://localhost/grpc.health.v1.Health/Watch")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Body::new(axum::body::Body::from(framed(0, 0, &[]))))
+            .unwrap();
+        let response = world.hub.spokes.clone().oneshot(request).await.unwrap();
+        let heard = heard_in(response.headers());
+        if heard != Heard::Taken {
+            return if held.len() == STREAMS_OF_ADDRESS_MAX { heard } else { Heard::Taken };
+        }
+        held.push(response);
+    }
+    Heard::Taken
 }
 
 /// Sends bytes to the port; whether the hub closes, and counts it as a handshake that failed.
@@ -180,6 +241,12 @@ fn crowds() -> Vec<Row> {
             }
             line.say(&said).await;
             if world.serves().await && line.answers().await { Heard::Borne } else { Heard::Taken }
+        }),
+        attack!("2 250 Joins from one address without a message", Nobody, Heard::Borne, |world| {
+            begun_joins(world).await
+        }),
+        attack!("33 streams at once of an unknown caller", Nobody, Heard::Refused(Overloaded), |world| {
+            watches(world).await
         }),
         attack!("calls that end at once, 5 000", Nobody, Heard::Borne, |world| {
             let mut line = Line::greeted(&world.hub).await;

@@ -1,5 +1,6 @@
 //! HTTP/2 by hand: what no library would send.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -79,6 +80,10 @@ pub struct Line(pub TlsStream<TcpStream>);
 impl Line {
     /// After the handshake of TLS, which says that this protocol follows.
     pub async fn open(hub: &Hub, protocol: &[u8]) -> std::io::Result<Self> {
+        Self::from(hub, protocol, Ipv4Addr::LOCALHOST).await
+    }
+
+    async fn from(hub: &Hub, protocol: &[u8], address: Ipv4Addr) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(hub.ca_pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -86,14 +91,21 @@ impl Line {
             ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
         let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![protocol.to_vec()];
-        let tcp = TcpStream::connect(hub.running.at.listen).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((address, 0).into())?;
+        let tcp = socket.connect(hub.running.at.listen).await?;
         let name = ServerName::try_from("localhost").unwrap();
         Ok(Self(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?))
     }
 
     /// With the beginning of HTTP/2 said.
     pub async fn greeted(hub: &Hub) -> Self {
-        let mut line = Self::open(hub, b"h2").await.unwrap();
+        Self::greeted_from(hub, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same from another address of this machine.
+    pub async fn greeted_from(hub: &Hub, address: Ipv4Addr) -> Self {
+        let mut line = Self::from(hub, b"h2", address).await.unwrap();
         line.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         line.say(&frame(SETTINGS, 0, 0, &[])).await;
         line

@@ -40,13 +40,13 @@ async fn raw(world: &World, path: &str, encoding: Option<&str>, bytes: Vec<u8>) 
     heard_in(response.headers())
 }
 
-fn heard_in(headers: &HeaderMap) -> Heard {
+pub fn heard_in(headers: &HeaderMap) -> Heard {
     let status = Status::from_header_map(headers);
     status.map_or(Heard::Taken, |status| Heard::Refused(proto::reason::refusal_of(&status).reason))
 }
 
 /// A message as gRPC frames it.
-fn framed(is_compressed: u8, length: usize, bytes: &[u8]) -> Vec<u8> {
+pub fn framed(is_compressed: u8, length: usize, bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(length).unwrap().to_be_bytes();
     [&[is_compressed], &length[..], bytes].concat()
 }

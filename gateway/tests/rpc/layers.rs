@@ -60,6 +60,17 @@ async fn past_the_limit_calls_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_path_that_a_caller_invents_is_no_label_whatever_it_hears() {
+    let metrics = Metrics::new();
+    call(router(&metrics, 0), "/hubward.v1.X/Full", &[]).await;
+    call(router(&metrics, 1), "/hubward.v1.X/Hangs", &[("grpc-timeout", "20m")]).await;
+    call(router(&metrics, 1), "/hubward.v1.X/Panics", &[]).await;
+    let text = metrics.text();
+    assert!(!text.contains("hubward.v1.X"), "{text}");
+    assert!(text.contains("\"refused\""), "{text}");
+}
+
+#[tokio::test]
 async fn a_call_ends_at_its_deadline() {
     let response = call(router(&Metrics::new(), 1), "/hubward.v1.X/Hangs", &[("grpc-timeout", "20m")]).await;
     assert_eq!(code(&response), Code::DeadlineExceeded);
