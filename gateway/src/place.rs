@@ -74,9 +74,30 @@ pub fn make_folder(path: &Path) -> Result<(), HubError> {
 /// # Errors
 /// STORE_UNAVAILABLE when it cannot be made.
 pub fn make_private(path: &Path) -> Result<(), HubError> {
+    open_private(path).map(drop).map_err(|e| unwritten(path, &e))
+}
+
+/// Opens a file for writing. Where there is none it is made: for the owner of its folder alone. What is there stays
+/// whose it is: it may be a link that somebody else made, to a file of root's.
+///
+/// # Errors
+/// What the system refuses.
+pub(crate) fn open_private(path: &Path) -> std::io::Result<fs::File> {
+    match make_new_private(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => fs::OpenOptions::new().write(true).open(path),
+        made => made,
+    }
+}
+
+/// Makes a file for the owner of its folder alone, and follows no link.
+///
+/// # Errors
+/// What the system refuses; that there is something of the name already.
+pub(crate) fn make_new_private(path: &Path) -> std::io::Result<fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let made = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.and_then(|file| give(&file, path)).map_err(|e| unwritten(path, &e))
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    give(&file, path)?;
+    Ok(file)
 }
 
 /// Gives a file to the owner of the folder it lies in, where that is another than who made it: what root makes beside a
@@ -171,6 +192,28 @@ mod tests {
         make_private(&path).unwrap();
         let found = fs::metadata(&path).unwrap();
         assert_eq!((found.uid(), found.mode() & 0o777), (owner.uid(), 0o600));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_that_was_planted_is_neither_given_nor_truncated_nor_made_up_for() {
+        use std::os::unix::fs::{MetadataExt, chown, symlink};
+        let folder = std::env::temp_dir().join(format!("hubward-planted-{}", std::process::id()));
+        let keys = folder.join("keys");
+        fs::create_dir_all(&keys).unwrap();
+        let victim = folder.join("victim");
+        fs::write(&victim, "secret").unwrap();
+        if fs::metadata(&keys).unwrap().uid() == 0 {
+            chown(&keys, Some(7_420), Some(7_420)).unwrap();
+        }
+        let owner = fs::metadata(&victim).unwrap().uid();
+        symlink(&victim, keys.join("lock")).unwrap();
+        symlink(folder.join("nowhere"), keys.join("dangling")).unwrap();
+        make_private(&keys.join("lock")).unwrap();
+        assert!(make_private(&keys.join("dangling")).is_err() && !folder.join("nowhere").exists());
+        assert!(make_new_private(&keys.join("lock")).is_err());
+        let found = fs::metadata(&victim).unwrap();
+        assert_eq!((found.uid(), fs::read_to_string(&victim).unwrap().as_str()), (owner, "secret"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

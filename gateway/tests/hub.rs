@@ -153,6 +153,7 @@ macro_rules! hub_tests {
                     policy_revoked,
                     a_control_record_changes_by_compare_and_set,
                     registering_again_gives_the_same_node,
+                    a_revocation_is_not_taken_back_by_what_is_done_beside_it,
                 }
                 gateways {
                     one_gateway_at_a_time_looks_after_a_tenant,

@@ -97,7 +97,7 @@ pub async fn run(
         return refused(Reason::Malformed, detail);
     }
     let mut rows = Rows::open(path, options.mapping.format)?;
-    let mut rejected = Rejected::new(path, options);
+    let mut rejected = Rejected::new(path, options)?;
     let (mut written, mut unchanged, mut passed_over) = (0, 0, 0);
     let mut bulk = replica.bulk(now_ms).await?;
     loop {

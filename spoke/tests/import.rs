@@ -314,6 +314,25 @@ async fn what_is_no_regular_file_or_too_long_a_line_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_that_bad_rows_would_replace_is_refused_and_stays() {
+    let replica = replica().await;
+    let file = scratch("own").join("rows.jsonl");
+    std::fs::write(&file, "not json\n").unwrap();
+    let refused = import(&replica, &file, &options("note", &file)).await.unwrap_err().to_string();
+    assert!(refused.contains("is the file that is imported"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "not json\n");
+}
+
+#[tokio::test]
+async fn a_document_of_more_rows_than_its_bound_is_refused_before_rows_are_made_of_it() {
+    let replica = replica().await;
+    let file = scratch("zeros").join("rows.json");
+    std::fs::write(&file, format!("[{}0]", "0,".repeat(1_000_000))).unwrap();
+    let refused = import(&replica, &file, &options("note", &file.with_extension("bad"))).await.unwrap_err();
+    assert!(refused.to_string().contains("more than 1000000 rows"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_real_file_of_forty_entities_is_imported() {
     let samples = std::env::var_os("TRIALS_SAMPLE_DATA").map(PathBuf::from).unwrap_or_default();
     let shared = samples.join("p8_percolating-plants_entities.yaml");

@@ -1,14 +1,14 @@
 //! Secret files: made once, whole, readable by their owner alone, never overwritten. They belong to whom their folder
 //! belongs to, whoever makes them: what root makes beside a hub that runs as another user, that hub can read.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use semantics::reason::Reason;
 
 use crate::hub::error::HubError;
-use crate::place::give;
+use crate::place::{give, make_new_private, open_private};
 
 /// Name of the file in the keys folder whose lock is held while secrets are made.
 const LOCK_FILE: &str = "lock";
@@ -32,8 +32,7 @@ pub(super) fn private_folder(path: &Path) -> Result<(), HubError> {
 /// Waits for the folder's lock; dropping the file gives it back.
 pub(super) fn lock(folder: &Path) -> Result<File, HubError> {
     let path = folder.join(LOCK_FILE);
-    let file = owner_only().create(true).truncate(false).open(&path).map_err(|e| failed(&path, &e))?;
-    give(&file, &path).map_err(|e| failed(&path, &e))?;
+    let file = open_private(&path).map_err(|e| failed(&path, &e))?;
     file.lock().map_err(|e| failed(&path, &e))?;
     Ok(file)
 }
@@ -100,8 +99,12 @@ pub(super) fn write_beside(path: &Path, text: &str) -> Result<Beside, HubError> 
     beside.push(".new");
     let from = PathBuf::from(beside);
     let written = (|| {
-        let mut file = owner_only().create(true).truncate(true).open(&from)?;
-        give(&file, &from)?;
+        // What a crash left, or a link that somebody made to a file of another's.
+        match std::fs::remove_file(&from) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
+        let mut file = make_new_private(&from)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     })();
@@ -115,17 +118,6 @@ impl Beside {
         let named = std::fs::rename(&self.from, &self.to).and_then(|()| sync_folder_of(&self.to));
         named.map_err(|e| failed(&self.to, &e))
     }
-}
-
-fn owner_only() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> HubError {

@@ -15,7 +15,7 @@ use super::known::{NodeBody, NodeStatus, control_body, control_key};
 use super::work::{Answer, ControlWork, NoneOpened, Work};
 use crate::store::{Current, Space, Wanted};
 
-/// Most looks for open conflicts before one change is given up.
+/// Most looks at what stands before one change is given up.
 pub(super) const LOOKS_MAX: usize = 3;
 
 impl Hub {
@@ -106,10 +106,12 @@ impl Hub {
         self.put_control(tenant, author, key_of(kind::VIEW, &node.to_string())?, view).await
     }
 
-    /// Registers a node by its name. Doing it again with the same facts gives the same id.
+    /// Registers a node by its name. Doing it again with the same facts gives the same id, and writes nothing over a
+    /// registration that stands: it may be revoked in that moment.
     ///
     /// # Errors
-    /// ALREADY_EXISTS when the name is taken by a live node with other facts; store errors.
+    /// ALREADY_EXISTS when the name is taken by a live node with other facts; OVERLOADED while another call registers
+    /// the name; store errors.
     pub async fn register_node(&self, tenant: &TenantId, body: &NodeBody) -> Result<NodeId, HubError> {
         let name = body.name.as_bytes();
         let held = self.store().plain_get(tenant, Space::Node, name).await?;
@@ -122,23 +124,23 @@ impl Hub {
                 Some(stands) if stands.status == NodeStatus::Revoked => {}
                 Some(stands) => {
                     // What an admin set for it since is no fact that it joins with.
-                    if (NodeBody { assigned: None, ..stands.clone() }) != *body {
+                    if (NodeBody { assigned: None, ..stands }) != *body {
                         let detail = format!("node {} is registered with other facts", body.name);
                         return Err(HubError::new(Reason::AlreadyExists, detail));
                     }
-                    return self.write_node(tenant, node, &stands).await;
+                    return Ok(node);
                 }
                 None => return self.write_node(tenant, node, body).await,
             }
         }
         let node = NodeId(self.entropy().bytes16());
         if !self.store().plain_put(tenant, Space::Node, name, node.as_bytes(), version).await? {
-            return Err(HubError::transient(Reason::Overloaded, "the name is being registered", 50));
+            return Err(being_registered());
         }
         self.write_node(tenant, node, body).await
     }
 
-    /// Writes what is missing of a node's records; a registration cut short is finished by doing it again.
+    /// Writes a node's records, its registration last; one cut short is finished by doing it again.
     async fn write_node(&self, tenant: &TenantId, node: NodeId, body: &NodeBody) -> Result<NodeId, HubError> {
         let view_key = key_of(kind::VIEW, &node.to_string())?;
         if self.control(tenant, &view_key).await?.is_none() {
@@ -147,8 +149,12 @@ impl Hub {
             let kinds = types.kinds(NodeType::from_name(&body.node_type)?)?;
             self.put_control(tenant, node, view_key, &View::of_kinds(&body.domain, kinds)).await?;
         }
-        self.put_control(tenant, node, key_of(kind::NODE, &node.to_string())?, body).await?;
-        Ok(node)
+        let key = key_of(kind::NODE, &node.to_string())?;
+        match self.put_over(tenant, node, (&key, None), body, None).await {
+            Ok(_) => Ok(node),
+            Err(error) if error.reason() == Reason::Stale => Err(being_registered()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Revokes a node: it may not speak again. Every gateway learns of it with the next commit it reads.
@@ -161,10 +167,30 @@ impl Hub {
         author: NodeId,
         node: NodeId,
     ) -> Result<Revision, HubError> {
+        let revoked = |stands| NodeBody { status: NodeStatus::Revoked, ..stands };
+        self.change_node(tenant, author, node, revoked).await
+    }
+
+    /// Changes a registration as it stands. Where it is another by the time of the commit it is looked at anew, so that
+    /// no change takes back another one.
+    pub(super) async fn change_node(
+        &self,
+        tenant: &TenantId,
+        author: NodeId,
+        node: NodeId,
+        change: impl Fn(NodeBody) -> NodeBody,
+    ) -> Result<Revision, HubError> {
         let key = key_of(kind::NODE, &node.to_string())?;
-        let stands: Option<NodeBody> = control_body(self.control(tenant, &key).await?.as_ref());
-        let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
-        self.put_control(tenant, author, key, &NodeBody { status: NodeStatus::Revoked, ..stands }).await
+        let mut looks = 1;
+        loop {
+            let current = self.control(tenant, &key).await?;
+            let stands: Option<NodeBody> = control_body(current.as_ref());
+            let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
+            match self.put_over(tenant, author, (&key, current), &change(stands), None).await {
+                Err(error) if error.reason() == Reason::Stale && looks < LOOKS_MAX => looks += 1,
+                done => return done,
+            }
+        }
     }
 
     pub(super) async fn put_control(
@@ -206,6 +232,10 @@ impl Hub {
 /// it was.
 pub(super) fn has_changed(error: &HubError) -> bool {
     matches!(error.reason(), Reason::ConflictsOpen | Reason::Overloaded)
+}
+
+fn being_registered() -> HubError {
+    HubError::transient(Reason::Overloaded, "the name is being registered", 50)
 }
 
 pub(super) fn key_of(kind: &str, id: &str) -> Result<Key, HubError> {

@@ -139,10 +139,8 @@ impl Hub {
         node: NodeId,
         assigned: Option<BTreeSet<String>>,
     ) -> Result<Revision, HubError> {
-        let key = key_of(kind::NODE, &node.to_string())?;
-        let stands: Option<NodeBody> = control_body(self.control(tenant, &key).await?.as_ref());
-        let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
-        self.put_control(tenant, author, key, &NodeBody { assigned, ..stands }).await
+        self.change_node(tenant, author, node, |stands| NodeBody { assigned: assigned.clone(), ..stands })
+            .await
     }
 
     /// How many of a tenant's active nodes are healthy, suspect and offline, as this gateway knows it.

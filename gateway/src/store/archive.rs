@@ -308,6 +308,7 @@ fn file_options(file: &Path) -> SqliteConnectOptions {
         .filename(file)
         .create_if_missing(false)
         .busy_timeout(Duration::from_millis(BUSY_MS_MAX))
+        .pragma("temp_store", "memory")
         .optimize_on_close(false, None)
 }
 

@@ -18,6 +18,7 @@ use sqlx::{Connection as _, Sqlite, Transaction};
 use super::codec::write::AppendRows;
 use super::relational::{Connection as _, Engine, read};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
+use crate::place;
 
 mod connection;
 pub(super) mod error;
@@ -120,10 +121,8 @@ pub fn lock(folder: &Path) -> Result<File, StoreError> {
     let at = folder.display();
     std::fs::create_dir_all(folder)
         .map_err(|error| StoreError::Unavailable(format!("could not make the folder {at}: {error}")))?;
-    let file =
-        File::options().create(true).truncate(false).write(true).open(folder.join(LOCK_FILE)).map_err(
-            |error| StoreError::Unavailable(format!("could not open {LOCK_FILE} in {at}: {error}")),
-        )?;
+    let file = place::open_private(&folder.join(LOCK_FILE))
+        .map_err(|error| StoreError::Unavailable(format!("could not open {LOCK_FILE} in {at}: {error}")))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
@@ -147,6 +146,8 @@ fn options(folder: &Path) -> SqliteConnectOptions {
         })
         .busy_timeout(Duration::from_millis(BUSY_MS_MAX))
         .statement_cache_capacity(256)
+        // What a statement may have to take back would else go to a file in /tmp, which a hub need not be able to write.
+        .pragma("temp_store", "memory")
         .optimize_on_close(false, None)
 }
 

@@ -120,3 +120,24 @@ pub async fn registering_again_gives_the_same_node(engine: &Engine) {
     assert!(matches!(first, ServerMessage::Changes(page) if page.changes.is_empty()));
     world.check().await;
 }
+
+pub async fn a_revocation_is_not_taken_back_by_what_is_done_beside_it(engine: &Engine) {
+    let world = World::new(engine).await;
+    let other = world.another_hub();
+    for n in 0..20 {
+        let name = format!("laptop{n}");
+        let node = world.register(&name, "default").await;
+        let body = plain_node(&name, Domain::default_domain());
+        let light = Some(["light".to_owned()].into());
+        let (again, set, revoked) = tokio::join!(
+            other.register_node(&world.tenant, &body),
+            other.set_capabilities(&world.tenant, NodeId::HUB, node, light),
+            world.hub.revoke_node(&world.tenant, NodeId::HUB, node),
+        );
+        revoked.unwrap();
+        drop((again, set));
+        let stands = world.body(&key("node", &node.to_string())).await.unwrap();
+        assert!(stands.contains("\"revoked\""), "{stands}");
+    }
+    world.check().await;
+}

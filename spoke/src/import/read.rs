@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Progress;
 
 /// Largest JSON or YAML file, which is read whole, bytes.
-pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Largest JSON Lines file, bytes.
 pub const LINES_FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Longest line of a JSON Lines file, bytes.
@@ -89,6 +89,10 @@ impl Rows {
                     Format::Yaml => serde_yaml_ng::from_str(text).map_err(|e| malformed(e.to_string()))?,
                     _ => from_json(text.as_bytes()).map_err(|refusal| malformed(refusal.detail))?,
                 };
+                let name = path.display().to_string();
+                if rows_of(&value) > ROWS_FILE_MAX {
+                    return Err(too_many_rows(&name));
+                }
                 (Source::Whole(shape(value).into_iter()), about.len())
             }
         };
@@ -109,8 +113,7 @@ impl Rows {
             found.push(row);
         }
         if self.rows > ROWS_FILE_MAX {
-            let detail = format!("{}: more than {ROWS_FILE_MAX} rows", self.name);
-            return Err(Refusal::new(Reason::TooLarge, detail));
+            return Err(too_many_rows(&self.name));
         }
         Ok(found)
     }
@@ -168,6 +171,21 @@ fn format_of(path: &Path) -> Option<Format> {
         "jsonl" | "ndjson" => Some(Format::Lines),
         "yaml" | "yml" => Some(Format::Yaml),
         _ => None,
+    }
+}
+
+fn too_many_rows(file: &str) -> Refusal {
+    Refusal::new(Reason::TooLarge, format!("{file}: more than {ROWS_FILE_MAX} rows"))
+}
+
+/// How many rows [`shape`] makes of a document: a row takes several times what a number in a list does.
+fn rows_of(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.len(),
+        Value::Object(lists) if !lists.is_empty() && lists.values().all(is_list_of_objects) => {
+            lists.values().filter_map(Value::as_array).map(Vec::len).sum()
+        }
+        _ => 1,
     }
 }
 

@@ -18,13 +18,23 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    pub(super) fn new(path: &Path, options: &Options) -> Self {
+    /// For the rows of a file.
+    ///
+    /// # Errors
+    /// `MALFORMED` where they would go to the file that they come from.
+    pub(super) fn new(path: &Path, options: &Options) -> Result<Self, Refusal> {
         let to = options.rejected.clone().unwrap_or_else(|| {
             let mut name = path.as_os_str().to_owned();
             name.push(".rejected.jsonl");
             PathBuf::from(name)
         });
-        Self { to, rows: 0, file: None }
+        if let (Ok(from), Ok(into)) = (fs::canonicalize(path), fs::canonicalize(&to))
+            && from == into
+        {
+            let detail = format!("rejected: {} is the file that is imported: name another", to.display());
+            return Err(Refusal::new(Reason::Malformed, detail));
+        }
+        Ok(Self { to, rows: 0, file: None })
     }
 
     pub(super) fn add(&mut self, place: &str, refusal: &Refusal, row: Value) -> Result<(), Refusal> {
