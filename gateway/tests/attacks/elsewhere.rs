@@ -117,6 +117,12 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "past_the_limit_calls_are_refused_at_once",
     ),
     at(
+        "all the calls of the spokes' port, taken by a node",
+        "`OVERLOADED` there; operators are served, and can revoke it",
+        "gateway/tests/rpc/layers.rs",
+        "operators_are_served_while_every_call_of_the_other_port_is_taken",
+    ),
+    at(
         "more mutations than a node's rate",
         "waits: `QUOTA_EXCEEDED`",
         "gateway/src/hub/admission.rs",

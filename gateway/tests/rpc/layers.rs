@@ -7,14 +7,17 @@ use axum::body::Body;
 use axum::routing::post;
 use gateway::ambient::SystemEntropy;
 use gateway::config::Given;
-use gateway::rpc::layers::Layers;
+use gateway::rpc::layers::{CALLS_MAX, Layers};
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
+use proto::v1;
+use semantics::reason::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tonic::Code;
 use tower::ServiceExt;
 
-use super::world::World;
+use super::world::{SOON, World, channel};
 
 fn router(metrics: &Metrics, calls_max: usize) -> Router {
     let routes = Router::new()
@@ -84,6 +87,41 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
         let given = response.headers()["x-request-id"].to_str().unwrap();
         assert_eq!(given.len(), 32, "{given}");
     }
+}
+
+#[tokio::test]
+async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
+    const OF_CONNECTION: usize = 250;
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let mut held = JoinSet::new();
+    for _ in 0..=CALLS_MAX / OF_CONNECTION {
+        let channel = channel(world.running.at.listen).await;
+        for _ in 0..OF_CONNECTION {
+            // Its message never comes.
+            let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
+            let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .header("authorization", format!("Bearer {}", node.token))
+                .body(tonic::body::Body::new(Body::from_stream(nothing)))
+                .unwrap();
+            held.spawn(channel.clone().oneshot(request));
+        }
+    }
+    let full = async {
+        loop {
+            let answer = node.sync().push(node.by(node.push(Vec::new()))).await;
+            let refused = answer.err().map(|status| proto::reason::refusal_of(&status).reason);
+            if refused == Some(Reason::Overloaded) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, full).await.expect("there is always room");
+    let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
+    world.admin().revoke_node(world.by_operator(request)).await.unwrap();
 }
 
 pub async fn get(world: &World, path: &str) -> String {

@@ -53,7 +53,8 @@ impl Drop for World {
     }
 }
 
-async fn channel(address: std::net::SocketAddr) -> Channel {
+/// A connection of its own.
+pub async fn channel(address: std::net::SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     // A small window, so that who does not read is soon felt.
     endpoint.initial_stream_window_size(WINDOW_BYTES).connect().await.unwrap()
