@@ -31,11 +31,8 @@ pub(super) async fn list(
     let scope = ["conflicts", tenant.as_str(), &request.kind, &request.record, &request.r#type];
     let (size, after) = (size(request.page_size)?, text_position(&scope, &request.page_token)?);
     let wanted = filter(request)?;
-    let (rows, is_last) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if !is_last => token(&scope, last.pointer.key.id.as_str().as_bytes()),
-        _ => String::new(),
-    };
+    let (rows, next) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
+    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
     let shown = rows.iter().filter_map(|row| {
         let conflict: Conflict = control_body(Some(row))?;
         let (id, revision) = (&row.pointer.key.id, row.pointer.revision);

@@ -49,22 +49,24 @@ pub(super) async fn tenants(
     Ok(v1::ListTenantsResponse { tenants, next_page_token })
 }
 
-/// A page of one control kind's live records; whether there are more.
+/// A page of one control kind's live records, and where the next one goes on: after a deleted one too, whose page may
+/// be empty.
 pub(super) async fn controls(
     hub: &Hub,
     tenant: &TenantId,
     kind: &str,
     after: Option<String>,
     rows_max: usize,
-) -> Result<(Vec<Current>, bool), HubError> {
+) -> Result<(Vec<Current>, Option<RecordId>), HubError> {
     let internal = |_| HubError::internal("a control kind is no name");
     let kind = Kind::new(kind).map_err(internal)?;
     let after = after.map(RecordId::new).transpose().map_err(|e| malformed("page_token", &e))?;
     let after = after.map(|id| Key { kind: kind.clone(), id });
     let query = PointerQuery { after, kind: Some(kind), rows_max, ..PointerQuery::default() };
     let page = hub.records(tenant, query).await?;
+    let last = page.rows.last().map(|row| row.pointer.key.id.clone());
     let rows = page.rows.into_iter().filter(|row| !row.pointer.deleted).collect();
-    Ok((rows, page.is_last))
+    Ok((rows, last.filter(|_| !page.is_last)))
 }
 
 pub(super) async fn kinds(
@@ -92,21 +94,19 @@ pub(super) async fn page_of_kinds(
     let built_in =
         built_in.filter(|declaration| after.as_deref().is_none_or(|a| declaration.name.as_str() > a));
     let mut named: BTreeMap<Kind, Declaration> = built_in.map(|d| (d.name.clone(), d.clone())).collect();
-    let (rows, is_last) = controls(hub, tenant, kind::KIND, after, size).await?;
+    let (rows, next) = controls(hub, tenant, kind::KIND, after, size).await?;
     // What was not read yet comes after the last row read: names beyond it wait for their page.
-    let read_to = rows.last().filter(|_| !is_last).map(|row| row.pointer.key.id.to_string());
+    let read_to = next.map(|id| id.to_string());
     for row in &rows {
         let declared: Option<Declaration> = control_body(Some(row));
         named.extend(declared.map(|declared| (declared.name.clone(), declared)));
     }
     let mut names: Vec<Kind> = named.keys().cloned().collect();
     names.retain(|name| read_to.as_deref().is_none_or(|to| name.as_str() <= to));
-    let has_more = read_to.is_some() || names.len() > size;
+    let is_cut = names.len() > size;
     names.truncate(size);
-    let next_page_token = match names.last() {
-        Some(last) if has_more => token(&scope, last.as_str().as_bytes()),
-        _ => String::new(),
-    };
+    let next = if is_cut { names.last().map(ToString::to_string) } else { read_to };
+    let next_page_token = next.map(|last| token(&scope, last.as_bytes())).unwrap_or_default();
     Ok((names.iter().filter_map(|name| named.remove(name)).collect(), next_page_token))
 }
 

@@ -52,11 +52,8 @@ pub(super) async fn list(
     let scope = ["nodes", tenant.as_str(), &request.node_type, &request.health];
     let size = size(request.page_size)?;
     let after = text_position(&scope, &request.page_token)?;
-    let (rows, is_last) = controls(hub, &tenant, kind::NODE, after, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if !is_last => token(&scope, last.pointer.key.id.as_str().as_bytes()),
-        _ => String::new(),
-    };
+    let (rows, next) = controls(hub, &tenant, kind::NODE, after, size).await?;
+    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
     let frame = Frame::new(hub, &tenant).await?;
     let mut nodes = Vec::new();
     for row in &rows {

@@ -26,11 +26,8 @@ pub(super) async fn list(
     let tenant = tenant_id(&request.tenant)?;
     let scope = ["precedents", tenant.as_str()];
     let (size, after) = (size(request.page_size)?, text_position(&scope, &request.page_token)?);
-    let (rows, is_last) = controls(hub, &tenant, kind::PRECEDENT, after, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if !is_last => token(&scope, last.pointer.key.id.as_str().as_bytes()),
-        _ => String::new(),
-    };
+    let (rows, next) = controls(hub, &tenant, kind::PRECEDENT, after, size).await?;
+    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
     let shown = rows.iter().filter_map(|row| {
         let precedent: Precedent = control_body(Some(row))?;
         Some(shown(&row.pointer.key.id, &precedent))
@@ -100,11 +97,8 @@ pub(super) async fn preview(
     let scope = ["preview", tenant.as_str(), &request.kind, &request.policy];
     let size = size(request.page_size)?.min(PREVIEW_PAGE_MAX);
     let after = text_position(&scope, &request.page_token)?;
-    let (rows, is_last) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
-    let next_page_token = match rows.last() {
-        Some(last) if !is_last => token(&scope, last.pointer.key.id.as_str().as_bytes()),
-        _ => String::new(),
-    };
+    let (rows, next) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
+    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
     let mut conflicts = Vec::new();
     for row in &rows {
         let conflict: Option<Conflict> = control_body(Some(row));

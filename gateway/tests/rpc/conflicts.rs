@@ -160,3 +160,43 @@ async fn a_node_settles_the_conflicts_of_its_view() {
     world.admin().set_view(world.by_operator(request)).await.unwrap();
     assert_eq!(reason(nodes.get_record_conflict(a.by(ask)).await), Reason::NotFound);
 }
+
+#[tokio::test]
+async fn a_page_of_nothing_but_what_was_revoked_ends_no_list() {
+    let world = World::new().await;
+    let (a, b) = quarrel(&world).await;
+    for (node, text) in [(&a, "early"), (&b, "late")] {
+        let mut about = note(node, "x", text, 20);
+        about.key.as_mut().unwrap().kind = "resource".to_owned();
+        about.dot.as_mut().unwrap().n = 2;
+        node.sync().push(node.by(node.push(vec![about]))).await.unwrap();
+    }
+    for conflict in listed(&world, "", State::Unspecified).await {
+        let resolve = v1::ResolveConflictRequest {
+            precedent: true,
+            tenant: "acme".to_owned(),
+            conflict: conflict.id,
+            expected: conflict.revision,
+            choice: chosen(Choice::Keep(v1::KeepStanding {})),
+            reason: String::new(),
+        };
+        world.admin().resolve_conflict(world.by_operator(resolve)).await.unwrap();
+    }
+    let list = async |page_size| {
+        let (mut found, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::ListPrecedentsRequest { tenant: "acme".to_owned(), page_size, page_token };
+            let page = world.admin().list_precedents(world.by_operator(request)).await.unwrap().into_inner();
+            found.extend(page.precedents.into_iter().map(|precedent| precedent.id));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return found;
+            }
+        }
+    };
+    let both = list(10).await;
+    let [first, second] = both.as_slice() else { panic!("{both:?}") };
+    let revoke = v1::RevokePrecedentRequest { tenant: "acme".to_owned(), precedent: first.clone() };
+    world.admin().revoke_precedent(world.by_operator(revoke)).await.unwrap();
+    assert_eq!(list(1).await, [second.clone()]);
+}
