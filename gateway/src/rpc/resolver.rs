@@ -117,13 +117,26 @@ fn of_status(status: &Status) -> Unanswered {
     // With a source it is the connection that failed, and no answer of anybody's.
     let is_said = std::error::Error::source(status).is_none();
     match status.code() {
-        // Whichever side's timer runs out first says it in its own way.
-        Code::DeadlineExceeded | Code::Cancelled => Unanswered::Timeout,
+        Code::DeadlineExceeded => Unanswered::Timeout,
+        // The service's timer says it in its own words, the client's in this way.
+        Code::Cancelled if is_said || has_timed_out(status) => Unanswered::Timeout,
         Code::Internal | Code::InvalidArgument | Code::OutOfRange | Code::DataLoss if is_said => {
             Unanswered::Malformed(told)
         }
         _ => Unanswered::Unavailable(told),
     }
+}
+
+/// Whether the call's own timer ended it.
+fn has_timed_out(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn request(question: &Question) -> v1::ProposeRequest {
