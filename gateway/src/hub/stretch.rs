@@ -5,7 +5,7 @@
 //! moment, as long as that moment lies in the reader's catch-up ([`Stretch::serves`]); what came since follows in later
 //! pages. A reader in the middle of one takes the rest of it, and from then on goes with those who were ahead.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,7 +58,7 @@ impl Stretch {
         let is_of_log = self.head.log_id == need.head.log_id && self.head.commit <= need.head.commit;
         let is_young = self.head.revision >= need.floor.unwrap_or(need.head.horizon);
         let is_ended =
-            !self.reaches_head || self.head == need.head || self.rows.bytes() >= need.bytes_max / 2;
+            !self.reaches_head || self.head == need.head || self.rows.weight() >= need.bytes_max / 2;
         is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
     }
 
@@ -72,10 +72,30 @@ type Place = (TenantId, Revision);
 
 #[derive(Debug, Default)]
 struct Kept {
-    at: BTreeMap<Place, Arc<Stretch>>,
-    /// Oldest first; a place that was read anew stands twice, with the stretch that it stood for.
-    order: VecDeque<(Place, Arc<Stretch>)>,
+    at: BTreeMap<Place, (u64, Arc<Stretch>)>,
+    /// By age; each place stands once.
+    order: BTreeMap<u64, Place>,
     bytes: usize,
+}
+
+impl Kept {
+    /// Keeps a stretch instead of what stood in its place; what goes.
+    fn put(&mut self, place: Place, stretch: &Arc<Stretch>) -> Option<Arc<Stretch>> {
+        let age = self.order.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.bytes += stretch.bytes();
+        self.order.insert(age, place.clone());
+        let (before, old) = self.at.insert(place, (age, Arc::clone(stretch)))?;
+        self.order.remove(&before);
+        self.bytes -= old.bytes();
+        Some(old)
+    }
+
+    fn take_oldest(&mut self) -> Option<Arc<Stretch>> {
+        let (_, place) = self.order.pop_first()?;
+        let (_, old) = self.at.remove(&place)?;
+        self.bytes -= old.bytes();
+        Some(old)
+    }
 }
 
 /// The stretches that a gateway keeps, at most [`STRETCHES_BYTES_MAX`] with what was put together of them.
@@ -102,7 +122,7 @@ impl Stretches {
     #[must_use]
     pub fn find(&self, tenant: &TenantId, after: Revision) -> Option<Arc<Stretch>> {
         let kept = self.lock();
-        let ((of, from), stretch) = kept.at.range(..=(tenant.clone(), after)).next_back()?;
+        let ((of, from), (_, stretch)) = kept.at.range(..=(tenant.clone(), after)).next_back()?;
         let holds = of == tenant && (*from == after || stretch.rows.last() > after);
         holds.then(|| Arc::clone(stretch))
     }
@@ -126,11 +146,8 @@ impl Stretches {
     }
 
     fn keep(&self, place: Place, stretch: &Arc<Stretch>) {
-        let mut kept = self.lock();
-        kept.bytes += stretch.bytes();
-        kept.order.push_back((place.clone(), Arc::clone(stretch)));
-        kept.at.insert(place, Arc::clone(stretch));
-        drop(kept);
+        let old = self.lock().put(place, stretch);
+        drop(old);
         self.trim();
     }
 
@@ -148,11 +165,7 @@ impl Stretches {
         let mut kept = self.lock();
         let mut gone = Vec::new();
         while kept.bytes + self.parts_bytes.load(Ordering::Relaxed) > STRETCHES_BYTES_MAX {
-            let Some((place, old)) = kept.order.pop_front() else { break };
-            kept.bytes -= old.bytes();
-            if kept.at.get(&place).is_some_and(|at| Arc::ptr_eq(at, &old)) {
-                kept.at.remove(&place);
-            }
+            let Some(old) = kept.take_oldest() else { break };
             old.rows.forget_parts();
             gone.push(old);
         }

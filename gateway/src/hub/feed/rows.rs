@@ -71,6 +71,8 @@ pub(super) struct Parts {
 
 /// What a part takes in memory beside its changes, bytes, about.
 pub(super) const PART_BYTES: usize = 256;
+/// What a row takes in memory beside its weight, bytes, about: names are kept several times.
+const ROW_BYTES: usize = size_of::<LogEntry>() + 512;
 
 /// Rows in revision order, right after a revision.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Rows {
             // Readers are sent the record alone.
             entry.row.mutation = None;
         }
-        let bytes = entries.iter().map(|entry| entry.row.record.weight()).sum();
+        let bytes = entries.iter().map(|entry| entry.row.record.weight() + ROW_BYTES).sum();
         Self { after, entries, bytes, parts: Mutex::default(), held }
     }
 
@@ -101,10 +103,16 @@ impl Rows {
         &self.entries
     }
 
-    /// What the rows weigh, bytes.
+    /// What the rows take in memory, bytes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What the rows weigh for who is sent them, bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.bytes - self.entries.len() * ROW_BYTES
     }
 
     /// The revision that they follow.
@@ -133,7 +141,7 @@ impl Rows {
         }
         let part = Arc::new(self.part_of(self.after, Reader { view, before: view, seen_to: self.after }));
         // As values and on the wire.
-        let bytes = PART_BYTES + 2 * part.weight;
+        let bytes = PART_BYTES + 2 * part.weight + part.changes.len() * size_of::<Change>();
         parts.of_views.push((Arc::clone(view), Arc::clone(&part)));
         parts.bytes += bytes;
         self.held.fetch_add(bytes, Ordering::Relaxed);
