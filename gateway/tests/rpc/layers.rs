@@ -8,6 +8,7 @@ use axum::routing::post;
 use gateway::ambient::SystemEntropy;
 use gateway::config::Given;
 use gateway::rpc::layers::{CALLS_MAX, Layers};
+use gateway::rpc::unknown::CALLS_OF_NODE_MAX;
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
 use proto::v1;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 use tower::ServiceExt;
 
-use super::world::{SOON, World, channel};
+use super::world::{Node, SOON, World, channel, reason};
 
 fn router(metrics: &Metrics, calls_max: usize) -> Router {
     let routes = Router::new()
@@ -89,37 +90,76 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
     }
 }
 
-#[tokio::test]
-async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
+/// Calls of a node whose messages never come.
+async fn hold(world: &World, node: &Node, calls: usize) -> JoinSet<()> {
     const OF_CONNECTION: usize = 250;
-    let world = World::new().await;
-    let node = world.node("a").await;
     let mut held = JoinSet::new();
-    for _ in 0..=CALLS_MAX / OF_CONNECTION {
-        let channel = channel(world.running.at.listen).await;
-        for _ in 0..OF_CONNECTION {
-            // Its message never comes.
-            let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
-            let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .header("authorization", format!("Bearer {}", node.token))
-                .body(tonic::body::Body::new(Body::from_stream(nothing)))
-                .unwrap();
-            held.spawn(channel.clone().oneshot(request));
+    let mut way = channel(world.running.at.listen).await;
+    for n in 1..=calls {
+        if n % OF_CONNECTION == 0 {
+            way = channel(world.running.at.listen).await;
         }
+        let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
+        let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", node.token))
+            .body(tonic::body::Body::new(Body::from_stream(nothing)))
+            .unwrap();
+        let call = way.clone().oneshot(request);
+        held.spawn(async move { drop(call.await) });
     }
+    held
+}
+
+/// Comes back when a node is refused for what is open.
+async fn full(node: &Node) -> String {
     let full = async {
         loop {
             let answer = node.sync().push(node.by(node.push(Vec::new()))).await;
-            let refused = answer.err().map(|status| proto::reason::refusal_of(&status).reason);
-            if refused == Some(Reason::Overloaded) {
-                return;
+            let refused = answer.err().filter(|status| proto::reason::retry_after_ms(status).is_some());
+            let refused = refused.map(|status| proto::reason::refusal_of(&status));
+            match refused {
+                Some(refusal) if refusal.reason == Reason::Overloaded => return refusal.detail,
+                _ => tokio::task::yield_now().await,
             }
+        }
+    };
+    tokio::time::timeout(SOON, full).await.expect("there is always room")
+}
+
+#[tokio::test]
+async fn a_node_takes_its_own_share_of_the_calls_only() {
+    let world = World::new().await;
+    let (node, other) = (world.node("a").await, world.node("b").await);
+    // One more, because who looks takes a place too.
+    let mut held = hold(&world, &node, CALLS_OF_NODE_MAX + 1).await;
+    assert!(full(&node).await.contains("calls of this node are open"));
+    let heard = async |node: &Node| reason(node.sync().push(node.by(node.push(Vec::new()))).await);
+    assert_eq!(heard(&other).await, Reason::NodeForked, "it is looked at");
+    held.shutdown().await;
+    let room = async {
+        while heard(&node).await == Reason::Overloaded {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, full).await.expect("there is always room");
+    tokio::time::timeout(SOON, room).await.expect("what has ended is counted");
+}
+
+#[tokio::test]
+async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let (mut held, mut holders) = (Vec::new(), Vec::new());
+    // One more, because who looks takes a place too.
+    for n in 0..=CALLS_MAX / CALLS_OF_NODE_MAX {
+        holders.push(world.node(&format!("holder{n}")).await);
+    }
+    for holder in &holders {
+        held.push(hold(&world, holder, CALLS_OF_NODE_MAX).await);
+    }
+    let refused = full(&node).await;
+    assert!(refused.contains("too many calls"), "{refused}");
     let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
     world.admin().revoke_node(world.by_operator(request)).await.unwrap();
 }
