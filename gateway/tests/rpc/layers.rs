@@ -15,7 +15,7 @@ use proto::v1;
 use semantics::reason::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use super::world::{Node, SOON, World, channel, reason};
@@ -90,10 +90,9 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
     }
 }
 
-/// Calls of a node whose messages never come.
-async fn hold(world: &World, node: &Node, calls: usize) -> JoinSet<()> {
+/// Calls of a node whose messages never come: each is answered only when it is refused.
+async fn hold(world: &World, node: &Node, calls: usize, held: &mut JoinSet<Status>) {
     const OF_CONNECTION: usize = 250;
-    let mut held = JoinSet::new();
     let mut way = channel(world.running.at.listen).await;
     for n in 1..=calls {
         if n % OF_CONNECTION == 0 {
@@ -107,35 +106,29 @@ async fn hold(world: &World, node: &Node, calls: usize) -> JoinSet<()> {
             .body(tonic::body::Body::new(Body::from_stream(nothing)))
             .unwrap();
         let call = way.clone().oneshot(request);
-        held.spawn(async move { drop(call.await) });
+        held.spawn(async move { Status::from_header_map(call.await.unwrap().headers()).unwrap() });
     }
-    held
 }
 
-/// Comes back when a node is refused for what is open.
-async fn full(node: &Node) -> String {
-    let full = async {
-        loop {
-            let answer = node.sync().push(node.by(node.push(Vec::new()))).await;
-            let refused = answer.err().filter(|status| proto::reason::retry_after_ms(status).is_some());
-            let refused = refused.map(|status| proto::reason::refusal_of(&status));
-            match refused {
-                Some(refusal) if refusal.reason == Reason::Overloaded => return refusal.detail,
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    };
-    tokio::time::timeout(SOON, full).await.expect("there is always room")
+/// The first of them that is refused: by then all the others have taken what there is.
+async fn refused(held: &mut JoinSet<Status>) -> Status {
+    let refused = tokio::time::timeout(SOON, held.join_next()).await.expect("there is always room");
+    let status = refused.unwrap().unwrap();
+    assert!(proto::reason::retry_after_ms(&status).is_some());
+    assert_eq!(proto::reason::refusal_of(&status).reason, Reason::Overloaded);
+    status
 }
 
 #[tokio::test]
 async fn a_node_takes_its_own_share_of_the_calls_only() {
     let world = World::new().await;
     let (node, other) = (world.node("a").await, world.node("b").await);
-    // One more, because who looks takes a place too.
-    let mut held = hold(&world, &node, CALLS_OF_NODE_MAX + 1).await;
-    assert!(full(&node).await.contains("calls of this node are open"));
+    let mut held = JoinSet::new();
+    hold(&world, &node, CALLS_OF_NODE_MAX + 1, &mut held).await;
+    let told = refused(&mut held).await;
+    assert!(told.message().contains("too many calls of this node are open"), "{told}");
     let heard = async |node: &Node| reason(node.sync().push(node.by(node.push(Vec::new()))).await);
+    assert_eq!(heard(&node).await, Reason::Overloaded);
     assert_eq!(heard(&other).await, Reason::NodeForked, "it is looked at");
     held.shutdown().await;
     let room = async {
@@ -149,17 +142,16 @@ async fn a_node_takes_its_own_share_of_the_calls_only() {
 #[tokio::test]
 async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
     let world = World::new().await;
-    let node = world.node("a").await;
-    let (mut held, mut holders) = (Vec::new(), Vec::new());
-    // One more, because who looks takes a place too.
+    world.node("a").await;
+    let (mut held, mut holders) = (JoinSet::new(), Vec::new());
     for n in 0..=CALLS_MAX / CALLS_OF_NODE_MAX {
         holders.push(world.node(&format!("holder{n}")).await);
     }
     for holder in &holders {
-        held.push(hold(&world, holder, CALLS_OF_NODE_MAX).await);
+        hold(&world, holder, CALLS_OF_NODE_MAX, &mut held).await;
     }
-    let refused = full(&node).await;
-    assert!(refused.contains("too many calls"), "{refused}");
+    let told = refused(&mut held).await;
+    assert!(told.message().contains("too many calls at once"), "{told}");
     let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
     world.admin().revoke_node(world.by_operator(request)).await.unwrap();
 }
