@@ -58,7 +58,7 @@ impl Stretch {
         let is_of_log = self.head.log_id == need.head.log_id && self.head.commit <= need.head.commit;
         let is_young = self.head.revision >= need.floor.unwrap_or(need.head.horizon);
         let is_ended =
-            !self.reaches_head || self.head == need.head || self.rows.weight() >= need.bytes_max / 2;
+            !self.reaches_head || self.head == need.head || self.rows.weight() > need.bytes_max / 2;
         is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
     }
 
