@@ -366,10 +366,15 @@ impl Store for SimStore {
         done
     }
 
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
         self.ctx.suspend(At::PlainDelete).await;
         self.fault()?;
-        self.inner.plain_delete(tenant, space, key).await
+        self.inner.plain_delete(tenant, space, read).await
     }
 
     async fn plain_page(
