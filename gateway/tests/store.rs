@@ -26,6 +26,8 @@ mod model;
 mod odd_text;
 #[path = "store/plain.rs"]
 mod plain;
+#[path = "store/presence.rs"]
+mod presence;
 #[path = "store/prune.rs"]
 mod prune;
 #[path = "store/read.rs"]
