@@ -12,7 +12,6 @@ pub mod audit;
 mod conflicts;
 pub mod examine;
 pub mod inflow;
-pub mod issues;
 pub mod keeper;
 pub mod layers;
 pub mod link;
