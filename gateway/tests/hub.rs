@@ -205,6 +205,8 @@ macro_rules! hub_tests {
                     the_leases_of_a_node_are_bounded_and_its_lowest_holds,
                     equal_cursors_have_equal_digests,
                     a_resume_position_is_good_only_as_it_was_given,
+                    pages_that_several_readers_ask_for_are_put_together_once,
+                    who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_the_others,
                 }
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,
