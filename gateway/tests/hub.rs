@@ -200,6 +200,7 @@ macro_rules! hub_tests {
                     written_between_pages,
                     gc_between_pages,
                     a_lease_keeps_the_horizon,
+                    a_lease_that_is_renewed_as_it_is_ended_holds,
                     a_catch_up_outlives_its_leases_while_nothing_is_pruned,
                     the_leases_of_a_node_are_bounded_and_its_lowest_holds,
                     equal_cursors_have_equal_digests,

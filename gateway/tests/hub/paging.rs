@@ -4,6 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use gateway::ambient::Clock as _;
 use gateway::hub::catch_up::From;
 use gateway::hub::feed::Part;
 use gateway::hub::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
@@ -15,6 +16,7 @@ use semantics::session::Hello;
 
 use crate::support::author::Author;
 use crate::support::engine::Engine;
+use crate::support::faults::FaultStore;
 use crate::support::reader::Reader;
 use crate::support::rows::note;
 use crate::support::world::{Settings, World};
@@ -127,6 +129,29 @@ pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
     world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
+}
+
+/// A round of maintenance reads that a lease has ended, and its reader renews it before it is taken away.
+pub async fn a_lease_that_is_renewed_as_it_is_ended_holds(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    let lease = world.store.plain_page(&world.tenant, Space::Lease, None, 2).await.unwrap().pop().unwrap();
+    let floor = world.revision().await;
+    for n in 0..5 {
+        mover.delete(&id(n)).await;
+    }
+    world.clock.advance(LEASE_WRITTEN_MS + 1);
+    let mut renewed: serde_json::Value = serde_json::from_slice(&lease.value).unwrap();
+    renewed["until_ms"] = (world.clock.now_ms() + LEASE_WRITTEN_MS).into();
+    let store = Arc::new(FaultStore::new(engine.store()));
+    store.write_before_deletion(serde_json::to_vec(&renewed).unwrap());
+    world.hub_on(store).maintain(&world.tenant).await.unwrap();
+    assert!(world.store.head(&world.tenant).await.unwrap().horizon <= floor);
+    let held = world.store.plain_get(&world.tenant, Space::Lease, &lease.key).await.unwrap().unwrap();
+    assert_eq!(held.version, lease.version + 1, "it is there");
+    reader.catch_up(&world.hub).await.unwrap();
+    assert_eq!(reader.records.len(), 25);
 }
 
 /// The hour is over, and nothing has been pruned that it needs.
