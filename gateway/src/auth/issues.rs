@@ -17,7 +17,7 @@ use crate::hub::error::HubError;
 /// Most access tokens that an operator is given in a minute on one gateway; also the most at once, after a pause.
 pub const ISSUES_PER_MINUTE: u64 = 30;
 /// The same for a node: each of its replicas needs one in twelve minutes, a command without a daemon one each time.
-pub const NODE_ISSUES_PER_MINUTE: u64 = 60;
+pub const NODE_ISSUES_PER_MINUTE: u64 = 600;
 /// Most joins that one and the same joiner may ask for in a minute on one gateway: one is enough, unless its answer was
 /// lost.
 pub const JOINS_PER_MINUTE: u64 = 30;

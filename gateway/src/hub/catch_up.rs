@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use semantics::commit::Head;
-use semantics::cursor::{Change, Cursor, Cut, Next, Page};
+use semantics::cursor::{Change, Cursor, Next, Page};
 use semantics::delivery::Reader;
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Digest, Key, LogId, Revision};
 use semantics::lthash::LtHash;
 use semantics::reason::Reason;
 use semantics::view::View;
-use serde::{Deserialize, Serialize};
 use tokio::sync::SemaphorePermit;
 
+mod position;
+
+use self::position::{Backfill, End, Position, expired, other_chain};
 use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
@@ -32,48 +34,6 @@ pub enum From {
     Cursor(Cursor),
     /// From the end of a page.
     Resume(Vec<u8>),
-}
-
-/// A resume position: what `Next::Resume` holds, opaque to readers and sealed against their changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
-    log_id: LogId,
-    /// The reader's last cut.
-    origin: Option<Cursor>,
-    /// Where the log ended when the last page was read: nothing that was sent lies beyond.
-    end: End,
-    /// No state older than this revision's has been sent or is held; a horizon above it ends the catch-up.
-    floor: Revision,
-    /// View record of the reader's last cut.
-    base_view: Revision,
-    /// View record in force for the scan.
-    view: Revision,
-    /// The log has been scanned up to here.
-    at: Revision,
-    /// The reader may hold what the views showed up to here.
-    seen_to: Revision,
-    /// Backfill of the cells that came new, while it lasts.
-    backfill: Option<Backfill>,
-    /// Names the lease.
-    lease: LogId,
-    /// Until when the lease is written, milliseconds since 1970-01-01 UTC.
-    leased_ms: u64,
-    /// When the first page was given, milliseconds since 1970-01-01 UTC.
-    started_ms: u64,
-}
-
-/// An end of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct End {
-    commit: CommitNumber,
-    chain: Digest,
-}
-
-/// Where a backfill stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Backfill {
-    /// It goes on after this key; `None` = from the first.
-    after: Option<Key>,
 }
 
 /// A page, and the view it was made under.
@@ -456,35 +416,6 @@ impl Hub {
     }
 }
 
-impl End {
-    fn of(head: &Head) -> Self {
-        Self { commit: head.commit, chain: head.chain }
-    }
-}
-
-impl Position {
-    fn check(&self, head: &Head) -> Result<(), HubError> {
-        if self.log_id != head.log_id {
-            return Err(HubError::new(Reason::LogForked, format!("the log is {} now", head.log_id)));
-        }
-        if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
-    }
-
-    fn cut(&self, read: &Stretch, view: &View) -> Cut {
-        let head = &read.head;
-        let cursor = Cursor {
-            log_id: head.log_id,
-            commit: head.commit,
-            revision: head.revision,
-            chain: head.chain,
-            view_revision: self.view,
-        };
-        let digest = read.cells.as_ref().map(|cells| view_digest(view, cells));
-        let is_new_view = self.origin.is_none_or(|origin| origin.view_revision != self.view);
-        Cut { cursor, view: is_new_view.then(|| view.clone()), digest }
-    }
-}
-
 /// Digest of a view's live records: the sum over its cells.
 #[must_use]
 pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
@@ -497,12 +428,4 @@ pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
 
 fn own_keys(who: &Principal) -> BTreeSet<Key> {
     [node_key(who.node), view_key(who.node)].into_iter().flatten().collect()
-}
-
-fn other_chain(at: CommitNumber) -> String {
-    format!("the chain at commit {at} is another one")
-}
-
-fn expired(revision: Revision, head: &Head) -> HubError {
-    HubError::new(Reason::CursorExpired, format!("{revision} is below the horizon {}", head.horizon))
 }
