@@ -191,7 +191,8 @@ pub(super) async fn list(
     Ok((found, at))
 }
 
-/// Takes a token back: first its uses, by compare-and-set, so that it is one who takes it, then its row.
+/// Takes a token back: its row is deleted as it was read, so that it is one who takes it, and a use that is taken in
+/// that moment counts.
 pub(super) async fn revoke(
     store: &dyn Store,
     tenant: &TenantId,
@@ -203,17 +204,16 @@ pub(super) async fn revoke(
         HubError::new(Reason::Malformed, detail)
     };
     let key = hex::decode(id).ok().filter(|key| key.len() == ID_BYTES).ok_or_else(malformed)?;
+    let hub = hub_tenant()?;
     for _ in 0..TAKE_TRIES_MAX {
-        let held = get(store, &key).await?;
-        let held = held.filter(|(row, _)| row.tenant == *tenant && row.expires_ms > now_ms);
-        let Some((mut row, version)) = held else {
+        let held = store.plain_get(&hub, Space::Token, &key).await?;
+        let read = held.and_then(|held| Some((serde_json::from_slice::<Row>(&held.value).ok()?, held)));
+        let read = read.filter(|(row, _)| row.tenant == *tenant && row.expires_ms > now_ms);
+        let Some((row, held)) = read else {
             return Err(HubError::new(Reason::NotFound, format!("no join token {id} of {tenant}")));
         };
-        let shown = row.shown(&key);
-        (row.uses_left, row.expires_ms) = (0, 0);
-        if put(store, &key, &row, version).await? {
-            store.plain_delete(&hub_tenant()?, Space::Token, &key).await?;
-            return Ok(shown);
+        if store.plain_delete(&hub, Space::Token, &held).await? {
+            return Ok(row.shown(&key));
         }
     }
     Err(HubError::transient(Reason::Overloaded, "too many join with this token at once", 200))
@@ -231,7 +231,7 @@ pub(super) async fn sweep(store: &dyn Store, now_ms: u64, max: usize) -> Result<
         seen += page.len();
         for found in page {
             if serde_json::from_slice::<Row>(&found.value).is_ok_and(|row| row.expires_ms <= now_ms) {
-                store.plain_delete(&tenant, Space::Token, &found.key).await?;
+                store.plain_delete(&tenant, Space::Token, &found).await?;
             }
         }
     }
