@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use semantics::access::{Entry, Event};
 use semantics::ids::{Digest, LogId};
 use semantics::reason::Reason;
 use serde::Serialize;
 
 use super::{
-    Clock, Config, DATABASE_FILE, Entropy, File, HubError, Manifest, Origin, StoreError, TABLES_FILE,
+    Clock, Config, DATABASE_FILE, Entropy, File, Heads, HubError, Manifest, Origin, StoreError, TABLES_FILE,
     TenantHead, archive, auth, check, origin, place, sync_folder, tenants, unwritten,
 };
-use crate::store::archive::Reserved;
+use crate::access::{Who, append_beside};
+use crate::store::archive::{Beside, Reserved};
 use crate::store::{PlainRow, sqlite};
 
 /// Name of the tables in the data folder while they are made ready.
@@ -84,6 +86,7 @@ async fn put(
     let (now_ms, signing) = (clock.now_ms(), auth::token_kid(data)?);
     let fact = |row: &PlainRow| auth::restored_fact(row, signing.as_deref(), now_ms);
     let heads = archive::renew(&partial, now_ms, || LogId(entropy.bytes16()), &fact).await?;
+    note(&partial, manifest, &heads, now_ms).await?;
     let replaced = match to {
         Some((url, reserved)) => {
             let put = archive::put(&partial, url, reserved, replace).await;
@@ -101,6 +104,27 @@ async fn put(
         }
     };
     Ok((tenants(&heads), replaced))
+}
+
+/// Says in each tenant's access log what became of its log.
+async fn note(file: &Path, manifest: &Manifest, heads: &Heads, now_ms: u64) -> Result<(), HubError> {
+    let mut store = Beside::open_file(file).await?;
+    store.begin().await?;
+    for ((tenant, head), before) in heads.iter().zip(&manifest.tenants) {
+        let event = Event::LogRestored {
+            log_id: head.log_id.to_string(),
+            predecessor: before.log_id.to_string(),
+            revision: before.revision.0,
+            backup_ms: manifest.time_ms,
+        };
+        let entry = Entry::new(now_ms, &Who::Hub.to_string(), event);
+        if !append_beside(&mut store, tenant, &entry).await? {
+            return Err(StoreError::Contended.into());
+        }
+    }
+    store.commit().await?;
+    store.close().await;
+    Ok(())
 }
 
 /// Puts the file in its place in one step; what was there is kept under another name.

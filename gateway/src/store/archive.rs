@@ -22,6 +22,10 @@ use super::relational::{Connection, plain};
 use super::sqlite::DATABASE_FILE;
 use super::{PlainRow, Space, StoreError, copy, migrate, postgres, sqlite};
 
+mod beside;
+
+pub use self::beside::Beside;
+
 /// Longest wait for a lock of a store's file, milliseconds.
 const BUSY_MS_MAX: u64 = 10_000;
 const LEVEL: &str = "select cast(max(version) as bigint) from _sqlx_migrations";
@@ -274,46 +278,28 @@ pub async fn heads(at: Origin<'_>) -> Result<Heads, StoreError> {
 /// [`StoreError::Newer`] and [`StoreError::Unsafe`] when the store's tables are of another program; what the engines
 /// refuse.
 pub async fn rows(at: Origin<'_>, tenant: &TenantId, space: Space) -> Result<Vec<PlainRow>, StoreError> {
-    match at {
-        Origin::Folder(folder) => {
-            let mut store = folder_connection(folder).await?;
-            level(&mut store, migrate::SQLITE).await?;
-            let rows = copy::rows(&mut store, tenant, space).await?;
-            drop(store.close().await);
-            Ok(rows)
-        }
-        Origin::Postgres(url) => {
-            let mut store = server_connection(url).await?;
-            level(&mut store, migrate::POSTGRES).await?;
-            copy::rows(&mut store, tenant, space).await
-        }
-    }
+    let mut store = Beside::open(at).await?;
+    let rows = store.rows(tenant, space).await?;
+    store.close().await;
+    Ok(rows)
 }
 
 /// Writes a plain row, name and value, in a store that may be in use, if its version is as expected; durable when it
 /// returns. False: it was not, and nothing has changed.
 ///
 /// # Errors
-/// What the engines refuse.
+/// As [`rows`].
 pub async fn put_row(
     at: Origin<'_>,
     tenant: &TenantId,
     space: Space,
-    (key, value): (&[u8], &[u8]),
+    row: (&[u8], &[u8]),
     expected: u64,
 ) -> Result<bool, StoreError> {
-    match at {
-        Origin::Folder(folder) => {
-            let mut store = folder_connection(folder).await?;
-            let is_put = plain::put(&mut store, tenant, space, key, value, expected).await?;
-            drop(store.close().await);
-            Ok(is_put)
-        }
-        Origin::Postgres(url) => {
-            let mut store = server_connection(url).await?;
-            plain::put(&mut store, tenant, space, key, value, expected).await
-        }
-    }
+    let mut store = Beside::open(at).await?;
+    let is_put = store.put(tenant, space, row, expected).await?;
+    store.close().await;
+    Ok(is_put)
 }
 
 fn file_options(file: &Path) -> SqliteConnectOptions {
