@@ -4,10 +4,13 @@
 
 pub mod consensus;
 pub mod divergence;
+pub mod intake;
 pub mod profile;
+pub mod resolve;
 pub mod score;
 pub mod shape;
 pub mod snapshot;
+pub mod summary;
 pub mod trend;
 pub mod validate;
 pub mod vote;
