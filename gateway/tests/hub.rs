@@ -105,6 +105,7 @@ macro_rules! hub_tests {
                     what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
                 }
                 arbiter {
+                    a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,
                     a_like_conflict_is_settled_by_its_precedent,

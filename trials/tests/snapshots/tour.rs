@@ -181,6 +181,8 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
     sync(laptop);
     let watch = tour.stays("spoke", laptop, &["watch", "entity", "--after", "0"]);
     drop(watch);
+    let watch = tour.stays("spoke", laptop, &["identity", "watch", "--after", "0"]);
+    drop(watch);
     assert_eq!(daemon.terminate(), 0);
     tour.step("spoke", laptop, &["adopt-log"]);
 }
@@ -194,6 +196,11 @@ fn identity(tour: &mut Tour<'_>, laptop: &str) {
     let profile = tour.file("profile.json", r#"{"identity_profile":{"name":"Ada","version":"1.0.0"}}"#);
     tour.step("spoke", laptop, &["identity", "validate", &profile]);
     tour.step("spoke", laptop, &["identity", "score", &profile]);
+    tour.step("spoke", laptop, &["identity", "import", &profile]);
+    tour.step("spoke", laptop, &["identity", "import", &snapshot]);
+    tour.step("spoke", laptop, &["identity", "export", "Ada"]);
+    tour.step("spoke", laptop, &["identity", "export", "nobody"]);
+    tour.step("spoke", laptop, &["identity", "rollback", "Ada"]);
 }
 
 #[test]
