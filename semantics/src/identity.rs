@@ -8,6 +8,7 @@ pub mod divergence;
 pub mod event;
 pub mod intake;
 pub mod profile;
+pub mod reach;
 pub mod resolve;
 pub mod rollback;
 pub mod score;

@@ -123,7 +123,9 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::Watch { kind, after } => {
             return watch::run(&at, kind, after, &mut records::print_change).await;
         }
-        Command::Identity(IdentityCommand::Watch { id, after }) => return states::watch(&at, id, after).await,
+        Command::Identity(IdentityCommand::Watch { id, after }) => {
+            return states::watch(&at, id, after).await;
+        }
         Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,
         Command::Conflicts { command } if command.is_at_hub() => {
             return settle::at_hub(&at, command, printer).await;

@@ -16,12 +16,14 @@ use super::output::Printer;
 pub(super) mod access_token;
 pub(super) mod audit;
 mod conflict;
+mod identity;
 pub(super) mod nodes;
 pub(super) mod operators;
 mod precedent;
 mod show;
 
 use self::conflict::ConflictCommand;
+use self::identity::IdentityCommand;
 use self::nodes::{Node, NodeTypes};
 use self::precedent::PrecedentCommand;
 
@@ -67,6 +69,9 @@ pub(super) enum Operate {
     /// Conflicts: the inbox of those who settle them.
     #[command(subcommand)]
     Conflict(ConflictCommand),
+    /// Identities: how they stand.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Precedents: decisions that bind later conflicts.
     #[command(subcommand)]
     Precedent(PrecedentCommand),
@@ -284,6 +289,7 @@ impl Operate {
             Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
             Self::Conflict(command) => command.run(&mut hub, out).await,
+            Self::Identity(command) => command.run(&mut hub, out).await,
             Self::Precedent(command) => command.run(&mut hub, out).await,
             Self::Recover { finish, status, of } => {
                 use v1::recover_log_request::Action;

@@ -24,7 +24,8 @@ pub fn admit(document: &Value) -> Result<Vec<Problem>, Refusal> {
     let problems = validate(document);
     match problems.iter().find(|problem| problem.path == HASH_PATH) {
         Some(Problem { path, reason }) => {
-            let detail = format!("{path}: {reason}: it was damaged on its way, or changed without a new hash");
+            let detail =
+                format!("{path}: {reason}: it was damaged on its way, or changed without a new hash");
             Err(Refusal::new(Reason::Malformed, detail))
         }
         None => Ok(problems),

@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn where_they_clash_precedence_decides_and_then_the_score() {
         let base = state(4, 0.5, &[("x", "0")]);
-        let context = |resolved: Resolved| resolved.state.unwrap()["identity_snapshot"]["context_state"]["x"].clone();
+        let context =
+            |resolved: Resolved| resolved.state.unwrap()["identity_snapshot"]["context_state"]["x"].clone();
         let (a, b) = (state(4, 0.9, &[("x", "1")]), state(6, 0.5, &[("x", "2")]));
         let by_precedence = resolve(&a, &b, Some(&base));
         assert_eq!(by_precedence.clashes, ["/identity_snapshot/context_state/x"]);

@@ -30,7 +30,8 @@ pub fn last_good(newest_first: &[Kept], to: Option<u64>) -> Result<&Kept, Refusa
     }
     let is_good = |kept: &&Kept| kept.state.as_ref().is_some_and(is_healthy);
     if let Some(stands) = newest_first.first().filter(is_good) {
-        let detail = format!("what stands is healthy (revision {}): name the revision to go back to", stands.revision);
+        let detail =
+            format!("what stands is healthy (revision {}): name the revision to go back to", stands.revision);
         return Err(Refusal::new(Reason::AlreadyExists, detail));
     }
     states.find(is_good).ok_or_else(|| Refusal::new(Reason::NotFound, "history keeps no healthy state"))

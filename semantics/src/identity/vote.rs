@@ -49,7 +49,8 @@ pub fn vote(states: &[State<'_>]) -> Result<Vote, Refusal> {
     let newest_ms = states.iter().map(|state| state.stamp.time.ms).max().unwrap_or_default();
     let candidates: Vec<Candidate> = states.iter().map(|state| candidate(state, newest_ms)).collect();
     let weights = weigh(&candidates)?;
-    let standing: Vec<&State<'_>> = states.iter().filter(|state| !state.body.is_some_and(is_collapsed)).collect();
+    let standing: Vec<&State<'_>> =
+        states.iter().filter(|state| !state.body.is_some_and(is_collapsed)).collect();
     let may_win = |weight: &&Weight| {
         standing.is_empty() || standing.iter().any(|state| state.stamp.dot.to_string() == weight.id)
     };

@@ -44,17 +44,13 @@ async fn export(access: &mut Access, id: &str) -> Result<(), Refusal> {
     print::line(&String::from_utf8_lossy(&body))
 }
 
-async fn import(
-    access: &mut Access,
-    file: &Path,
-    id: Option<&str>,
-    printer: Printer,
-) -> Result<(), Refusal> {
+async fn import(access: &mut Access, file: &Path, id: Option<&str>, printer: Printer) -> Result<(), Refusal> {
     let found = documents(file)?;
     let [document] = found.as_slice() else {
         return Err(malformed(file, &format!("it holds {} documents, give one", found.len())));
     };
-    let told = |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.detail));
+    let told =
+        |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.detail));
     let problems = admit(document).map_err(told)?;
     let key = key_for(id, document).map_err(told)?;
     let mutation = put(access, key.clone().into(), to_canonical(document)?).await?;
@@ -114,11 +110,9 @@ async fn rollback(
         let body = row.record.as_ref().and_then(|record| record.body.as_ref());
         body.and_then(|body| serde_json::from_slice(body).ok())
     };
-    let kept: Vec<Kept> =
-        rows.iter().map(|row| Kept { revision: row.revision, state: state(row) }).collect();
-    let good = last_good(&kept, to).map_err(|refusal| {
-        Refusal::new(refusal.reason, format!("{}: {}", key.id, refusal.detail))
-    })?;
+    let kept: Vec<Kept> = rows.iter().map(|row| Kept { revision: row.revision, state: state(row) }).collect();
+    let good = last_good(&kept, to)
+        .map_err(|refusal| Refusal::new(refusal.reason, format!("{}: {}", key.id, refusal.detail)))?;
     let document = good.state.as_ref().ok_or_else(|| Refusal::new(Reason::Internal, "no state"))?;
     let mutation = put(access, key.clone().into(), to_canonical(document)?).await?;
     let mut shown = summed(document);

@@ -196,8 +196,12 @@ mod tests {
         let counts = Counts { added: 2, updated: 1, deleted: 0 };
         let caught_up = Status { is_caught_up: true, counts, pushed: 4, ..live.clone() };
         let refusal = Refusal::new(Reason::Unreachable, "cut");
-        let waiting =
-            Status { phase: Phase::Waiting, failures: 1, last_refusal: Some(refusal.clone()), ..idle.clone() };
+        let waiting = Status {
+            phase: Phase::Waiting,
+            failures: 1,
+            last_refusal: Some(refusal.clone()),
+            ..idle.clone()
+        };
         let seen = |before: &Status, now: &Status| {
             between(&progress(before.clone(), None), &progress(now.clone(), None))
         };

@@ -230,6 +230,8 @@ fn every_command_answers_as_kept() {
     let resolve =
         ["conflict", "resolve", &id, "--side", "primary", "--reason", "the later one counts", "--precedent"];
     tour.step("hubward", &hub_data, &resolve);
+    tour.step("hubward", &hub_data, &["identity", "health"]);
+    tour.step("hubward", &hub_data, &["identity", "divergence"]);
     let precedents = tour.step("hubward", &hub_data, &["precedent", "list"]);
     tour.step("hubward", &hub_data, &["precedent", "revoke", &named(&precedents, 64)]);
     tour.step("hubward", &hub_data, &["precedent", "list"]);
