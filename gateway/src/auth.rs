@@ -12,6 +12,7 @@ pub mod ca;
 mod exchange;
 mod facts;
 mod files;
+mod issues;
 mod join;
 mod keys;
 pub mod layer;
@@ -28,6 +29,7 @@ mod verifier;
 pub use self::access::{ACCESS_AUDIENCE, ACCESS_LIFE_S, LEEWAY_S, RETIRED_KEY_LIFE_S, TAKE_UP_S};
 pub use self::exchange::{ASSERTION_AUDIENCE, ASSERTION_LIFE_S};
 pub(crate) use self::facts::{CA, restored as restored_fact};
+pub use self::issues::{ISSUES_PER_MINUTE, JOINS_PER_MINUTE, NODE_ISSUES_PER_MINUTE};
 pub use self::join::JOIN_CONTEXT;
 pub use self::keys::{CA_FILE, KEYS_FOLDER, Rotated, ca_key_digest, rotate_token_key, token_kid};
 pub use self::offline::{KnownKey, known_token_keys, retire_token_key};
@@ -42,6 +44,7 @@ pub(crate) use self::verifier::denied;
 pub use self::verifier::{Caller, UNKNOWN_KEYS_WAITING_MAX, Verifier};
 
 use self::ca::Ca;
+use self::issues::Issues;
 use self::keys::{Keys, TokenKey};
 use self::layer::Refuse;
 use self::operators::Credential;
@@ -82,6 +85,25 @@ pub struct Trust {
     token_key: Arc<ArcSwap<TokenKey>>,
     verifier: Arc<Verifier>,
     transport: Transport,
+    rates: Rates,
+}
+
+/// How often callers may ask for what leaves something behind.
+#[derive(Debug, Clone)]
+struct Rates {
+    operators: Issues,
+    nodes: Issues,
+    joins: Issues,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            operators: Issues::new(ISSUES_PER_MINUTE, "the access tokens that an operator is given:"),
+            nodes: Issues::new(NODE_ISSUES_PER_MINUTE, "the access tokens that a node is given:"),
+            joins: Issues::new(JOINS_PER_MINUTE, "the joins that one joiner may ask for:"),
+        }
+    }
 }
 
 impl Trust {
@@ -106,7 +128,8 @@ impl Trust {
         open_operator(&hub, dir).await?;
         let verifier = Arc::new(Verifier::open(Arc::clone(&hub), issuer.clone()).await?);
         let (ca, token_key) = (Arc::new(keys.ca), Arc::new(ArcSwap::from_pointee(token)));
-        Ok(Self { hub, issuer, ca, dir: dir.to_owned(), token_key, verifier, transport })
+        let rates = Rates::default();
+        Ok(Self { hub, issuer, ca, dir: dir.to_owned(), token_key, verifier, transport, rates })
     }
 
     /// Checks callers.
@@ -120,7 +143,7 @@ impl Trust {
     pub fn handler(&self, refuse: Refuse) -> AuthHandler {
         let key = Arc::clone(&self.token_key);
         let (hub, issuer) = (Arc::clone(&self.hub), self.issuer.clone());
-        AuthHandler { hub, issuer, key, refuse, access: None }
+        AuthHandler { hub, issuer, key, refuse, access: None, rates: self.rates.clone() }
     }
 
     /// The certificate authority.
@@ -209,12 +232,17 @@ impl Trust {
         Ok((text, until_ms))
     }
 
-    /// An access token for whoever shows an operator's credential in `authorization`, and for how long it is valid,
+    /// An access token for the operator `by`, who shows its credential in `authorization`, and for how long it is valid,
     /// seconds: [`ACCESS_LIFE_S`] at most.
     ///
     /// # Errors
-    /// UNAUTHENTICATED; store errors.
-    pub async fn issue_service_token(&self, authorization: Option<&[u8]>) -> Result<(String, u64), HubError> {
+    /// QUOTA_EXCEEDED past [`ISSUES_PER_MINUTE`]; UNAUTHENTICATED; store errors.
+    pub async fn issue_service_token(
+        &self,
+        by: &Operator,
+        authorization: Option<&[u8]>,
+    ) -> Result<(String, u64), HubError> {
+        self.rates.operators.take(&by.tenant, &by.name, self.hub.clock().now_ms())?;
         self.verifier.issue(&self.token_key.load_full(), authorization).await
     }
 

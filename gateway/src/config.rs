@@ -12,6 +12,7 @@ use serde::Deserialize;
 mod check;
 mod resolver;
 
+pub(crate) use self::check::data_folder;
 pub use self::check::variables;
 pub use self::resolver::{
     RESOLVER_PER_MINUTE, RESOLVER_PER_MINUTE_MAX, RESOLVER_TIMEOUT_MS, RESOLVER_TIMEOUT_MS_BOUNDS, ResolverAt,
@@ -234,7 +235,7 @@ impl Given {
         check::apart(listen, operator_listen)?;
         self.hostnames.iter().try_for_each(|name| check::hostname(name))?;
         let data = self.data.unwrap_or_else(|| PathBuf::from(DATA));
-        check::data_folder(&data)?;
+        data_folder(&data)?;
         let lead_s = self.drain_lead_s.unwrap_or(0);
         if lead_s > DRAIN_LEAD_S_MAX {
             return Err(malformed(format!("drain_lead_s: {lead_s} is more than {DRAIN_LEAD_S_MAX} seconds")));
@@ -272,13 +273,12 @@ fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Refusal> {
 /// A secret in a file; the line end after it does not count.
 ///
 /// # Errors
-/// NOT_FOUND or MALFORMED, naming the setting.
+/// NOT_FOUND, TOO_LARGE or MALFORMED, naming the setting.
 pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
     let at = path.display();
-    let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("{name}: cannot read {at}: {e}"));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(unread)?;
-    file.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(unread)?;
+    let bytes = read_bounded(path, SECRET_BYTES_MAX)
+        .map_err(|refusal| Refusal::new(refusal.reason, format!("{name}: {}", refusal.detail)))?;
+    let text = String::from_utf8(bytes).map_err(|_| malformed(format!("{name}: {at} is no UTF-8")))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(malformed(format!("{name}: {at} is empty"))),
         secret => Ok(secret.to_owned()),
@@ -358,6 +358,20 @@ mod tests {
         assert!(from_file.clone().or(weaker).check().is_ok());
         std::fs::write(&path, "\n").unwrap();
         assert_eq!(from_file.check().unwrap_err().reason, Reason::Malformed);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_secret_past_its_bound_is_refused_and_never_cut() {
+        let path = std::env::temp_dir().join(format!("hubward-long-secret-{}", std::process::id()));
+        let most = usize::try_from(SECRET_BYTES_MAX).unwrap();
+        std::fs::write(&path, "s".repeat(most)).unwrap();
+        assert_eq!(secret("token_file", &path).unwrap().len(), most);
+        std::fs::write(&path, "s".repeat(most + 1)).unwrap();
+        let refusal = secret("token_file", &path).unwrap_err();
+        assert_eq!(refusal.reason, Reason::TooLarge);
+        let told = format!("token_file: {} is larger than 16384 bytes", path.display());
+        assert_eq!(refusal.detail, told);
         std::fs::remove_file(path).unwrap();
     }
 

@@ -13,7 +13,6 @@ mod conflicts;
 pub mod examine;
 mod identities;
 pub mod inflow;
-pub mod issues;
 pub mod keeper;
 pub mod layers;
 pub mod link;

@@ -40,7 +40,6 @@ use crate::rpc::admin::AdminHandler;
 use crate::rpc::audit::AuditHandler;
 use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
-use crate::rpc::issues::Issues;
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::link::UNREAD_MS_MAX;
 use crate::rpc::node::NodeHandler;
@@ -293,8 +292,7 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
         layers().around(with_rights(spoke_routes, &gate, &trust, &untaken[0])).layer(from_fn(in_use));
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let operator =
-        OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust), issues: Issues::default() };
+    let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let operator = OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let audit = AuditHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);

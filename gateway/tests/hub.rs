@@ -156,6 +156,7 @@ macro_rules! hub_tests {
                     policy_revoked,
                     a_control_record_changes_by_compare_and_set,
                     registering_again_gives_the_same_node,
+                    a_registration_that_a_newer_gateway_wrote_is_left_and_said_to_be_newer,
                     a_revocation_is_not_taken_back_by_what_is_done_beside_it,
                 }
                 gateways {

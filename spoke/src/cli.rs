@@ -102,9 +102,11 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         _ => {}
     }
     let settings = Settings::gather(args.data.as_deref(), args.config.as_deref())?;
-    let data = settings.data();
+    if let Command::Config(command) = args.command {
+        return config::run(settings, command, printer);
+    }
+    let data = settings.folder()?;
     let command = match args.command {
-        Command::Config(command) => return config::run(settings, command, printer),
         Command::Join(Join { hubs, joining }) => {
             let join = settings.with(&hubs)?.with(&joining)?.join()?;
             return join::run(&data, join, printer).await;

@@ -263,6 +263,7 @@ impl Settings {
             return self.said(key).map_or(serde_json::Value::Null, |_| "(redacted)".into());
         }
         let said = self.said(key).and_then(|(value, _)| serde_json::to_value(value).ok());
+        let said = if key == "hubs" { said.map(without_users) } else { said };
         said.unwrap_or_else(|| match key {
             "batch_changes" => schedule::BATCH_CHANGES.into(),
             "batch_wait_s" => (schedule::BATCH_WAIT_MS / SECOND_MS).into(),
@@ -282,7 +283,17 @@ impl Settings {
         all.try_into().map_err(|e: toml::de::Error| malformed(e.message()))
     }
 
-    /// The data folder.
+    /// The data folder, if it is one or can be made.
+    ///
+    /// # Errors
+    /// `MALFORMED`.
+    pub fn folder(&self) -> Result<PathBuf, Refusal> {
+        let data = self.data();
+        check::data_folder(&data)?;
+        Ok(data)
+    }
+
+    /// The data folder as it was said.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         let said = self.said("data").and_then(|(value, _)| value.as_str());
@@ -403,6 +414,16 @@ impl Settings {
         let (said, _) = self.joining()?;
         said.token.as_deref().map_or(Ok(()), check::token)
     }
+}
+
+/// URLs as they may be shown. Whoever put a password into one is told so by the check.
+fn without_users(mut hubs: serde_json::Value) -> serde_json::Value {
+    for url in hubs.as_array_mut().into_iter().flatten() {
+        if url.as_str().is_some_and(|url| url.contains('@')) {
+            *url = "(redacted)".into();
+        }
+    }
+    hubs
 }
 
 fn missing(key: &str, flag: &str, variable: &str) -> Refusal {

@@ -6,6 +6,7 @@ use semantics::reason::Reason;
 use serde::Deserialize;
 
 use super::access::{LEEWAY_S, TOKEN_BYTES_MAX, validation};
+use super::issues::Issues;
 use super::join::registration;
 use super::secret;
 use crate::hub::error::HubError;
@@ -34,8 +35,8 @@ struct Claims {
     jti: String,
 }
 
-/// Checks an assertion and uses it up.
-pub(super) async fn check(hub: &Hub, assertion: &str) -> Result<Principal, HubError> {
+/// Checks an assertion and uses it up. Past the node's rate it stays what it is: it may be shown again.
+pub(super) async fn check(hub: &Hub, rate: &Issues, assertion: &str) -> Result<Principal, HubError> {
     if assertion.len() > TOKEN_BYTES_MAX {
         return Err(refused("the assertion is too long"));
     }
@@ -61,9 +62,16 @@ pub(super) async fn check(hub: &Hub, assertion: &str) -> Result<Principal, HubEr
     if body.status == NodeStatus::Revoked {
         return Err(HubError::new(Reason::NodeRevoked, format!("node {} was revoked", principal.node)));
     }
-    check_times(&claims, hub.clock().now_ms())?;
-    use_up(hub, &principal, &claims).await?;
-    Ok(principal)
+    let now_ms = hub.clock().now_ms();
+    check_times(&claims, now_ms)?;
+    let node = principal.node.to_string();
+    rate.take(&principal.tenant, &node, now_ms)?;
+    let used = use_up(hub, &principal, &claims).await;
+    if used.is_err() {
+        // Who repeats what it overheard takes nothing from the node.
+        rate.give_back(&principal.tenant, &node);
+    }
+    used.map(|()| principal)
 }
 
 fn principal_of(claims: &Claims) -> Result<Principal, HubError> {

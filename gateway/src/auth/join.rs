@@ -6,7 +6,9 @@ use semantics::kind;
 use semantics::node::{self, NodeType};
 use semantics::reason::Reason;
 
+use super::issues::Issues;
 use super::tokens;
+use crate::hub::control::Registered;
 use crate::hub::error::HubError;
 use crate::hub::known::{NodeBody, NodeStatus, control_body};
 use crate::hub::{Hub, Principal};
@@ -36,18 +38,30 @@ pub(super) struct Joiner {
     pub proof: Vec<u8>,
 }
 
+/// What a join came to.
+#[derive(Debug)]
+pub(super) struct Joined {
+    /// The node.
+    pub(super) principal: Principal,
+    /// Whether it became one by this, and was none before.
+    pub(super) is_new: bool,
+}
+
 /// Makes a node of a joiner, or finds the one it became before.
-pub(super) async fn join(hub: &Hub, joiner: &Joiner) -> Result<Principal, HubError> {
-    let store = hub.store();
-    let shown = tokens::check(store, &joiner.token, hub.clock().now_ms()).await?;
+pub(super) async fn join(hub: &Hub, rate: &Issues, joiner: &Joiner) -> Result<Joined, HubError> {
+    let (store, now_ms) = (hub.store(), hub.clock().now_ms());
+    let shown = tokens::check(store, &joiner.token, now_ms).await?;
     check_proof(joiner)?;
     let body = body_of(joiner)?;
     let fingerprint = tokens::fingerprint(&body.name, &joiner.public_key);
+    rate.take(&shown.tenant, &fingerprint, now_ms)?;
     // A revoked node must not come back on a use that it had before.
     let is_revoked = matches!(status(hub, &shown.tenant, &body.name).await?, Some(NodeStatus::Revoked));
     let is_taken = tokens::take(store, &shown, &fingerprint, is_revoked).await?;
-    match hub.register_node(&shown.tenant, &body).await {
-        Ok(node) => Ok(Principal { tenant: shown.tenant, node }),
+    match hub.register(&shown.tenant, &body).await {
+        Ok(Registered { node, is_new }) => {
+            Ok(Joined { principal: Principal { tenant: shown.tenant, node }, is_new })
+        }
         Err(error) => {
             if is_taken && error.retry_after_ms.is_none() {
                 tokens::give_back(store, &shown, &fingerprint).await?;

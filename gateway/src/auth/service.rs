@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::keys::TokenKey;
 use super::layer::Refuse;
-use super::{access, exchange, join};
+use super::{Rates, access, exchange, join};
 use crate::access::{AccessLog, Who};
 use crate::hub::Hub;
 use crate::hub::error::HubError;
@@ -29,6 +29,7 @@ pub struct AuthHandler {
     pub(super) key: Arc<ArcSwap<TokenKey>>,
     pub(super) refuse: Refuse,
     pub(super) access: Option<AccessLog>,
+    pub(super) rates: Rates,
 }
 
 impl AuthHandler {
@@ -45,7 +46,7 @@ impl AuthHandler {
     }
 
     async fn exchange(&self, assertion: &str) -> Result<String, HubError> {
-        let principal = exchange::check(&self.hub, assertion).await?;
+        let principal = exchange::check(&self.hub, &self.rates.nodes, assertion).await?;
         self.note(&principal.tenant, principal.node, Event::AccessTokenIssued);
         access::sign(&self.key.load(), &self.issuer, &principal, self.hub.clock().now_ms())
     }
@@ -71,10 +72,13 @@ impl AuthService for AuthHandler {
             public_key: asked.public_key.to_vec(),
             proof: asked.proof.to_vec(),
         };
-        let joined = join::join(&self.hub, &joiner).await.map_err(self.refuse)?;
-        self.note(&joined.tenant, joined.node, Event::NodeJoined { name: joiner.name.clone() });
-        let node = joined.node.as_bytes().to_vec();
-        Ok(Response::new(v1::JoinResponse { node, tenant: joined.tenant.into() }))
+        let join::Joined { principal, is_new } =
+            join::join(&self.hub, &self.rates.joins, &joiner).await.map_err(self.refuse)?;
+        if is_new {
+            self.note(&principal.tenant, principal.node, Event::NodeJoined { name: joiner.name.clone() });
+        }
+        let node = principal.node.as_bytes().to_vec();
+        Ok(Response::new(v1::JoinResponse { node, tenant: principal.tenant.into() }))
     }
 
     async fn exchange_assertion(

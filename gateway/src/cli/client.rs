@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::auth::{CA_FILE, KEYS_FOLDER, OPERATOR_TOKEN_FILE};
-use crate::{place, tls};
+use crate::{config, place, tls};
 
 /// Where the hub is, as the command line says.
 #[derive(Debug)]
@@ -113,6 +113,7 @@ impl At {
                 read(&self.data.join(OPERATOR_TOKEN_FILE))
             }
             (None, Some(hub)) => {
+                self.url()?;
                 let detail = format!("no credential for {hub}: give --token-file or HUBWARD_TOKEN_FILE");
                 Err(Refusal::new(Reason::Malformed, detail))
             }
@@ -121,8 +122,14 @@ impl At {
 
     fn url(&self) -> Result<String, Refusal> {
         if let Some(url) = &self.hub {
+            if url.contains('@') {
+                let detail = "--hub: a URL with '@' names a user, and an operator shows its credential instead: give \
+                              https://HOST:PORT";
+                return Err(Refusal::new(Reason::Malformed, detail));
+            }
             return Ok(url.trim_end_matches('/').to_owned());
         }
+        config::data_folder(&self.data)?;
         let absent = || {
             let detail = format!("no hub runs on {}; name another with --data or --hub", self.data.display());
             Refusal::new(Reason::Unreachable, detail)
@@ -161,6 +168,30 @@ fn read(path: &Path) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_in_the_hubs_url_is_refused_and_not_repeated() {
+        let hub = Some("https://me:s3cret@hub:7421".to_owned());
+        let at = At { data: ".".into(), hub, token: None, ca: None };
+        for refusal in [at.url().unwrap_err(), at.token().unwrap_err()] {
+            assert_eq!(refusal.reason, Reason::Malformed);
+            assert!(
+                refusal.detail.contains("names a user") && !refusal.detail.contains("s3cret"),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_data_folder_is_told() {
+        let file = std::env::temp_dir().join(format!("hubward-no-folder-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        for data in [file.clone(), file.join("")] {
+            let refusal = At { data, hub: None, token: None, ca: None }.url().unwrap_err();
+            assert!(refusal.detail.contains("is no folder: name a folder"), "{refusal}");
+        }
+        std::fs::remove_file(file).unwrap();
+    }
 
     #[test]
     fn a_hub_on_all_addresses_is_reached_on_loopback() {

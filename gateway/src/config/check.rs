@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use semantics::reason::Refusal;
 use semantics::spelling;
@@ -47,10 +47,12 @@ pub(super) fn apart(listen: SocketAddr, operator_listen: SocketAddr) -> Result<(
 }
 
 /// A data folder that is there, or that can be made: what stands above it is a folder.
-pub(super) fn data_folder(data: &Path) -> Result<(), Refusal> {
+pub(crate) fn data_folder(data: &Path) -> Result<(), Refusal> {
     if data.as_os_str().is_empty() {
         return Err(malformed("data: it is empty: name a folder, or leave --data and HUBWARD_DATA out"));
     }
+    // With a slash behind it, a file is asked for as a folder, and is none that could be made.
+    let data: PathBuf = data.components().collect();
     // A relative path ends in the empty one, which stands for the folder this runs in.
     for path in data.ancestors().filter(|path| !path.as_os_str().is_empty()) {
         let shown = path.display();
@@ -103,7 +105,9 @@ mod tests {
         for fine in [base.clone(), base.join("new/below"), "hubward-data".into(), ".".into()] {
             data_folder(&fine).unwrap();
         }
-        for odd in ["".into(), file.clone(), file.join("below/more"), base.join("x".repeat(300))] {
+        for odd in
+            ["".into(), file.clone(), file.join(""), file.join("below/more"), base.join("x".repeat(300))]
+        {
             let refusal = data_folder(&odd).unwrap_err();
             assert!(refusal.detail.starts_with("data: ") && refusal.detail.contains("folder"), "{refusal}");
         }

@@ -106,21 +106,28 @@ impl Hub {
         self.put_control(tenant, author, key_of(kind::VIEW, &node.to_string())?, view).await
     }
 
+    /// As [`Hub::register`], of which only the node's id is told.
+    ///
+    /// # Errors
+    /// As [`Hub::register`].
+    pub async fn register_node(&self, tenant: &TenantId, body: &NodeBody) -> Result<NodeId, HubError> {
+        Ok(self.register(tenant, body).await?.node)
+    }
+
     /// Registers a node by its name. Doing it again with the same facts gives the same id, and writes nothing over a
     /// registration that stands: it may be revoked in that moment.
     ///
     /// # Errors
-    /// ALREADY_EXISTS when the name is taken by a live node with other facts; OVERLOADED while another call registers
-    /// the name; store errors.
-    pub async fn register_node(&self, tenant: &TenantId, body: &NodeBody) -> Result<NodeId, HubError> {
+    /// ALREADY_EXISTS when the name is taken by a live node with other facts; PROTOCOL_VERSION when it is by one that
+    /// a newer gateway wrote and this one does not read; OVERLOADED while another call registers the name; store
+    /// errors.
+    pub async fn register(&self, tenant: &TenantId, body: &NodeBody) -> Result<Registered, HubError> {
         let name = body.name.as_bytes();
         let held = self.store().plain_get(tenant, Space::Node, name).await?;
         let version = held.as_ref().map_or(0, |row| row.version);
         let known = held.and_then(|row| NodeId::from_slice(&row.value).ok());
         if let Some(node) = known {
-            let stands: Option<NodeBody> =
-                control_body(self.control(tenant, &key_of(kind::NODE, &node.to_string())?).await?.as_ref());
-            match stands {
+            match self.registration(tenant, node).await?.map(|(_, stands)| stands) {
                 Some(stands) if stands.status == NodeStatus::Revoked => {}
                 Some(stands) => {
                     // What an admin set for it since is no fact that it joins with.
@@ -128,7 +135,7 @@ impl Hub {
                         let detail = format!("node {} is registered with other facts", body.name);
                         return Err(HubError::new(Reason::AlreadyExists, detail));
                     }
-                    return Ok(node);
+                    return Ok(Registered { node, is_new: false });
                 }
                 None => return self.write_node(tenant, node, body).await,
             }
@@ -141,7 +148,12 @@ impl Hub {
     }
 
     /// Writes a node's records, its registration last; one cut short is finished by doing it again.
-    async fn write_node(&self, tenant: &TenantId, node: NodeId, body: &NodeBody) -> Result<NodeId, HubError> {
+    async fn write_node(
+        &self,
+        tenant: &TenantId,
+        node: NodeId,
+        body: &NodeBody,
+    ) -> Result<Registered, HubError> {
         let view_key = key_of(kind::VIEW, &node.to_string())?;
         if self.control(tenant, &view_key).await?.is_none() {
             let types = self.node_types(tenant).await?;
@@ -151,10 +163,29 @@ impl Hub {
         }
         let key = key_of(kind::NODE, &node.to_string())?;
         match self.put_over(tenant, node, (&key, None), body, None).await {
-            Ok(_) => Ok(node),
+            Ok(_) => Ok(Registered { node, is_new: true }),
             Err(error) if error.reason() == Reason::Stale => Err(being_registered()),
             Err(error) => Err(error),
         }
+    }
+
+    /// A node's registration, as it stands and read.
+    ///
+    /// # Errors
+    /// PROTOCOL_VERSION for one that a newer gateway wrote and this one does not read; store errors.
+    pub async fn registration(
+        &self,
+        tenant: &TenantId,
+        node: NodeId,
+    ) -> Result<Option<(Current, NodeBody)>, HubError> {
+        let key = key_of(kind::NODE, &node.to_string())?;
+        let Some(current) = self.control(tenant, &key).await? else { return Ok(None) };
+        let newer = || {
+            let detail = format!("the registration of {node} is of a newer version than this gateway");
+            HubError::new(Reason::ProtocolVersion, detail)
+        };
+        let body = control_body(Some(&current)).ok_or_else(newer)?;
+        Ok(Some((current, body)))
     }
 
     /// Revokes a node: it may not speak again. Every gateway learns of it with the next commit it reads.
@@ -183,10 +214,9 @@ impl Hub {
         let key = key_of(kind::NODE, &node.to_string())?;
         let mut looks = 1;
         loop {
-            let current = self.control(tenant, &key).await?;
-            let stands: Option<NodeBody> = control_body(current.as_ref());
-            let stands = stands.ok_or_else(|| HubError::new(Reason::NotFound, format!("no node {node}")))?;
-            match self.put_over(tenant, author, (&key, current), &change(stands), None).await {
+            let absent = || HubError::new(Reason::NotFound, format!("no node {node}"));
+            let (current, stands) = self.registration(tenant, node).await?.ok_or_else(absent)?;
+            match self.put_over(tenant, author, (&key, Some(current)), &change(stands), None).await {
                 Err(error) if error.reason() == Reason::Stale && looks < LOOKS_MAX => looks += 1,
                 done => return done,
             }
@@ -226,6 +256,15 @@ impl Hub {
         let work = ControlWork { key: key.clone(), body: Some(body), expected: at, only_if, author, salt };
         self.change_control(tenant, work).await
     }
+}
+
+/// What a registration came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it was registered by this, and not before.
+    pub is_new: bool,
 }
 
 /// Whether a change was refused for what came between a look for open conflicts and its commit: another look says what

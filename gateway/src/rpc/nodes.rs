@@ -15,7 +15,7 @@ use super::admin::tenant_id;
 use super::lists::controls;
 use super::paging::{size, text_position, token};
 use crate::hub::error::HubError;
-use crate::hub::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
+use crate::hub::known::{NodeBody, NodeStatus, control_body, view_key};
 use crate::hub::presence::Seen;
 use crate::hub::registry::{NodeTypes, TypeSet};
 use crate::hub::{Hub, Principal};
@@ -75,8 +75,7 @@ pub(super) async fn find(hub: &Hub, tenant: &TenantId, text: &str) -> Result<(No
     let by_name = hub.store().plain_get(tenant, Space::Node, text.as_bytes()).await?;
     let by_name = by_name.and_then(|row| NodeId::from_slice(&row.value).ok());
     for id in [text.parse().ok(), by_name].into_iter().flatten() {
-        let Some(key) = node_key(id) else { continue };
-        if let Some(body) = control_body(hub.control(tenant, &key).await?.as_ref()) {
+        if let Some((_, body)) = hub.registration(tenant, id).await? {
             return Ok((id, body));
         }
     }

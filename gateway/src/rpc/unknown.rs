@@ -1,8 +1,10 @@
-//! How many calls of those who did not show who they are may be open at once: of one address, and of all together. Who
-//! is known is not counted here, so that nobody unknown takes the room of those who are, also at the same address.
+//! How many calls may be open at once: of those who did not show who they are, of one address and of all together; and
+//! of one node. Who is known is not counted among the unknown, so that nobody unknown takes the room of those who are,
+//! also at the same address.
 //!
 //! - `one_address_takes_its_own_share_only`, and all together half of what a gateway works on; past it comes OVERLOADED.
-//! - A call counts until it is answered, a stream until it ends or its connection does.
+//! - A call counts until it is answered, a stream of unknown callers until it ends or its connection does. A node's
+//!   streams have a bound of their own ([`super::SESSIONS_PER_NODE_MAX`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +22,7 @@ use semantics::reason::Reason;
 use super::layers::{CALLS_MAX, is_stream};
 use super::status;
 use crate::auth::Caller;
+use crate::hub::Principal;
 use crate::hub::error::HubError;
 use crate::tls::Peer;
 
@@ -27,83 +30,109 @@ use crate::tls::Peer;
 pub const CALLS_OF_UNKNOWN_MAX: usize = CALLS_MAX / 2;
 /// Most of them from one address (of IPv6, one /64).
 pub const CALLS_OF_ADDRESS_MAX: usize = 128;
+/// Most calls of one node that wait for their answer on one listener.
+pub const CALLS_OF_NODE_MAX: usize = CALLS_MAX / 8;
 /// Most streams of unknown callers that are open on one listener: who watches whether it serves, who asks what it serves.
 pub const STREAMS_OF_UNKNOWN_MAX: usize = 1_024;
 /// Most of them from one address (of IPv6, one /64).
 pub const STREAMS_OF_ADDRESS_MAX: usize = 32;
 
-#[derive(Debug, Default)]
-struct Taken {
+#[derive(Debug)]
+struct Taken<K> {
     all: usize,
-    of: BTreeMap<Option<IpAddr>, usize>,
+    of: BTreeMap<K, usize>,
 }
 
-#[derive(Debug, Clone)]
-struct Places {
+/// Places for holders, each of which has a share of its own.
+#[derive(Debug)]
+struct Places<K> {
     all_max: usize,
-    address_max: usize,
-    taken: Arc<Mutex<Taken>>,
+    share_max: usize,
+    /// Whose they are, all together and one.
+    whose: [&'static str; 2],
+    taken: Arc<Mutex<Taken<K>>>,
 }
 
-impl Places {
-    fn new(all_max: usize, address_max: usize) -> Self {
-        Self { all_max, address_max, taken: Arc::default() }
+// By hand: a key need not be clonable for that.
+impl<K> Clone for Places<K> {
+    fn clone(&self) -> Self {
+        Self { taken: Arc::clone(&self.taken), ..*self }
+    }
+}
+
+impl<K: Ord + Clone> Places<K> {
+    fn new(all_max: usize, share_max: usize, whose: [&'static str; 2]) -> Self {
+        let taken = Arc::new(Mutex::new(Taken { all: 0, of: BTreeMap::new() }));
+        Self { all_max, share_max, whose, taken }
     }
 
-    fn take(&self, address: Option<IpAddr>) -> Result<Place, HubError> {
+    fn take(&self, holder: K) -> Result<Place<K>, HubError> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |what: &str| Err(HubError::transient(Reason::Overloaded, what, 1_000));
+        let full = |whose: &str| {
+            Err(HubError::transient(Reason::Overloaded, format!("too many calls of {whose} are open"), 1_000))
+        };
+        let [all, one] = self.whose;
         if taken.all >= self.all_max {
-            return full("too many calls of unknown callers are open");
+            return full(all);
         }
-        let of_address = taken.of.get(&address).copied().unwrap_or_default();
-        if of_address >= self.address_max {
-            return full("too many calls of unknown callers at this address are open");
+        let of_holder = taken.of.get(&holder).copied().unwrap_or_default();
+        if of_holder >= self.share_max {
+            return full(one);
         }
         taken.all += 1;
-        taken.of.insert(address, of_address + 1);
-        Ok(Place { address, taken: Arc::clone(&self.taken) })
+        taken.of.insert(holder.clone(), of_holder + 1);
+        Ok(Place { holder, taken: Arc::clone(&self.taken) })
     }
 }
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-struct Place {
-    address: Option<IpAddr>,
-    taken: Arc<Mutex<Taken>>,
+struct Place<K: Ord> {
+    holder: K,
+    taken: Arc<Mutex<Taken<K>>>,
 }
 
-impl Drop for Place {
+impl<K: Ord> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all = taken.all.saturating_sub(1);
-        match taken.of.get_mut(&self.address) {
-            Some(of_address) if *of_address > 1 => *of_address -= 1,
-            Some(_) | None => drop(taken.of.remove(&self.address)),
+        match taken.of.get_mut(&self.holder) {
+            Some(of_holder) if *of_holder > 1 => *of_holder -= 1,
+            Some(_) | None => drop(taken.of.remove(&self.holder)),
         }
     }
 }
 
-/// The places for unknown callers on one listener.
+/// The places of unknown callers, and of each node, on one listener.
 #[derive(Debug, Clone)]
 pub struct Unknown {
-    calls: Places,
-    streams: Places,
+    calls: Places<Option<IpAddr>>,
+    streams: Places<Option<IpAddr>>,
+    nodes: Places<Principal>,
 }
 
 impl Default for Unknown {
     fn default() -> Self {
+        let unknown = ["unknown callers", "unknown callers at this address"];
         Self {
-            calls: Places::new(CALLS_OF_UNKNOWN_MAX, CALLS_OF_ADDRESS_MAX),
-            streams: Places::new(STREAMS_OF_UNKNOWN_MAX, STREAMS_OF_ADDRESS_MAX),
+            calls: Places::new(CALLS_OF_UNKNOWN_MAX, CALLS_OF_ADDRESS_MAX, unknown),
+            streams: Places::new(STREAMS_OF_UNKNOWN_MAX, STREAMS_OF_ADDRESS_MAX, unknown),
+            nodes: Places::new(CALLS_MAX, CALLS_OF_NODE_MAX, ["nodes", "this node"]),
         }
     }
 }
 
-/// Lets calls of unknown callers through for which there is a place.
+/// Lets calls of unknown callers and of nodes through for which there is a place. Operators have a port of their own.
 pub async fn bound(State(unknown): State<Unknown>, request: Request, next: Next) -> Response {
-    if let Some(Caller::Node { .. } | Caller::Operator(_)) = request.extensions().get::<Caller>() {
-        return next.run(request).await;
+    match request.extensions().get::<Caller>() {
+        Some(Caller::Operator(_)) => return next.run(request).await,
+        Some(Caller::Node { principal, .. }) => {
+            return match unknown.nodes.take(principal.clone()) {
+                Err(error) => status::of(error).into_http::<Body>(),
+                Ok(_place) => next.run(request).await,
+            };
+        }
+        Some(Caller::Anyone) | None => {}
     }
     let address = request.extensions().get::<Peer>().map(Peer::holder);
     let is_stream = is_stream(request.uri().path());
@@ -121,7 +150,7 @@ pub async fn bound(State(unknown): State<Unknown>, request: Request, next: Next)
 /// The answer of a stream, which has a place until it is dropped.
 struct Placed {
     inner: Body,
-    _place: Place,
+    _place: Place<Option<IpAddr>>,
 }
 
 impl HttpBody for Placed {
@@ -154,7 +183,7 @@ mod tests {
 
     #[test]
     fn one_address_takes_its_own_share_only() {
-        let places = Places::new(5, 2);
+        let places = Places::new(5, 2, ["all", "one"]);
         let mut held = vec![places.take(at(1)).unwrap(), places.take(at(1)).unwrap()];
         let refused = places.take(at(1)).unwrap_err();
         assert_eq!(refused.reason(), Reason::Overloaded);

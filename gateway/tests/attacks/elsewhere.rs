@@ -20,6 +20,24 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "an_assertion_is_good_once_on_whichever_gateway",
     ),
     at(
+        "token after token, asked for by a node",
+        "`QUOTA_EXCEEDED`",
+        "gateway/tests/auth/assertions.rs",
+        "a_node_that_asks_for_token_after_token_is_told_to_wait_and_what_is_refused_is_not_used_up",
+    ),
+    at(
+        "an overheard assertion repeated, to use up its node's tokens",
+        "`UNAUTHENTICATED`; the node is given tokens as before",
+        "gateway/tests/auth/assertions.rs",
+        "who_repeats_an_overheard_assertion_takes_no_token_from_its_node",
+    ),
+    at(
+        "a join repeated and repeated",
+        "`QUOTA_EXCEEDED`; one entry in the access log",
+        "gateway/tests/auth/joining.rs",
+        "a_join_that_changes_nothing_is_none_in_the_access_log_and_has_a_rate",
+    ),
+    at(
         "an expired join token",
         "`JOIN_TOKEN_INVALID`",
         "gateway/tests/auth/joining.rs",
@@ -117,8 +135,14 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "past_the_limit_calls_are_refused_at_once",
     ),
     at(
-        "all the calls of the spokes' port, taken by a node",
-        "`OVERLOADED` there; operators are served, and can revoke it",
+        "all the calls that a node may have at once",
+        "`OVERLOADED` for it; other nodes are served",
+        "gateway/tests/rpc/layers.rs",
+        "a_node_takes_its_own_share_of_the_calls_only",
+    ),
+    at(
+        "all the calls of the spokes' port, taken by nodes together",
+        "`OVERLOADED` there; operators are served, and can revoke them",
         "gateway/tests/rpc/layers.rs",
         "operators_are_served_while_every_call_of_the_other_port_is_taken",
     ),

@@ -1,6 +1,6 @@
 //! Assertions: what a node must sign to get an access token.
 
-use gateway::auth::{Caller, HUB_TIME, Transport, Trust};
+use gateway::auth::{Caller, HUB_TIME, NODE_ISSUES_PER_MINUTE, Transport, Trust};
 use gateway::hub::Principal;
 use proto::v1;
 use proto::v1::auth_service_server::AuthService;
@@ -130,4 +130,32 @@ async fn a_revoked_node_gets_no_access_token() {
     assert_eq!(refused(&world, node.sign(&world.claims(id, "1"))).await, Reason::NodeRevoked);
     let stranger = Node::new("x").sign(&world.claims(id, "1"));
     assert_eq!(refused(&world, stranger).await, Reason::Unauthenticated, "only the node itself is told");
+}
+
+#[tokio::test]
+async fn a_node_that_asks_for_token_after_token_is_told_to_wait_and_what_is_refused_is_not_used_up() {
+    let world = World::new().await;
+    let ((node, id), (other, of_other)) = (world.joined("laptop").await, world.joined("phone").await);
+    for n in 0..NODE_ISSUES_PER_MINUTE {
+        world.exchange(node.sign(&world.claims(id, &n.to_string()))).await.unwrap();
+    }
+    let late = node.sign(&world.claims(id, "late"));
+    let told = world.exchange(late.clone()).await.unwrap_err();
+    assert_eq!(proto::reason::retry_after_ms(&told), Some(60_000 / NODE_ISSUES_PER_MINUTE));
+    assert_eq!(reason::<()>(Err(told)), Reason::QuotaExceeded);
+    world.exchange(other.sign(&world.claims(of_other, "1"))).await.unwrap();
+    world.clock.advance(60_000 / NODE_ISSUES_PER_MINUTE);
+    world.exchange(late).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_repeats_an_overheard_assertion_takes_no_token_from_its_node() {
+    let world = World::new().await;
+    let (node, id) = world.joined("laptop").await;
+    let overheard = node.sign(&world.claims(id, "1"));
+    world.exchange(overheard.clone()).await.unwrap();
+    for _ in 0..2 * NODE_ISSUES_PER_MINUTE {
+        assert_eq!(refused(&world, overheard.clone()).await, Reason::Unauthenticated);
+    }
+    world.exchange(node.sign(&world.claims(id, "2"))).await.unwrap();
 }

@@ -1,6 +1,9 @@
 //! Join tokens and joining.
 
-use gateway::auth::{TOKEN_TTL_S_MAX, TOKEN_USES_MAX, Transport, Trust};
+use std::sync::Arc;
+
+use gateway::access::{AccessLog, Filter, Position, page};
+use gateway::auth::{JOINS_PER_MINUTE, TOKEN_TTL_S_MAX, TOKEN_USES_MAX, Transport, Trust};
 use proto::v1::auth_service_server::AuthService;
 use semantics::ids::NodeId;
 use semantics::ids::TenantId;
@@ -17,6 +20,27 @@ async fn a_join_token_makes_a_node_once() {
     let id = world.join(&token, &node).await.unwrap();
     assert_eq!(world.join(&token, &node).await.unwrap(), id, "the same node again takes no further use");
     assert_eq!(reason(world.join(&token, &Node::new("phone")).await), Reason::JoinTokenInvalid);
+}
+
+#[tokio::test]
+async fn a_join_that_changes_nothing_is_none_in_the_access_log_and_has_a_rate() {
+    let world = World::new().await;
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    let auth = world.handler().noting(log.clone());
+    let (token, node, other) = (world.token(2).await, Node::new("laptop"), Node::new("phone"));
+    for _ in 0..JOINS_PER_MINUTE {
+        auth.join(Request::new(node.asks(&token))).await.unwrap();
+    }
+    let told = auth.join(Request::new(node.asks(&token))).await.unwrap_err();
+    assert_eq!(proto::reason::retry_after_ms(&told), Some(60_000 / JOINS_PER_MINUTE));
+    assert_eq!(reason::<()>(Err(told)), Reason::QuotaExceeded);
+    auth.join(Request::new(other.asks(&token))).await.unwrap();
+    world.clock.advance(60_000 / JOINS_PER_MINUTE);
+    auth.join(Request::new(node.asks(&token))).await.unwrap();
+    log.flush().await;
+    let noted = page(&world.hub, &world.tenant, &Filter::default(), Position::default(), 100).await.unwrap();
+    let events: Vec<&str> = noted.entries.iter().map(|(_, entry)| entry.event.name()).collect();
+    assert_eq!(events, ["node_joined"; 2], "one of each node");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -25,7 +25,7 @@ async fn credential(world: &World, ttl_s: u64) -> String {
 
 async fn issued(world: &World, credential: &str) -> Result<(String, u64), Reason> {
     let shown = format!("Bearer {credential}");
-    world.trust.issue_service_token(Some(shown.as_bytes())).await.map_err(|e| e.reason())
+    world.trust.issue_service_token(&ann(world), Some(shown.as_bytes())).await.map_err(|e| e.reason())
 }
 
 #[tokio::test]

@@ -121,6 +121,23 @@ pub async fn registering_again_gives_the_same_node(engine: &Engine) {
     world.check().await;
 }
 
+pub async fn a_registration_that_a_newer_gateway_wrote_is_left_and_said_to_be_newer(engine: &Engine) {
+    let world = World::new(engine).await;
+    let node = world.register("laptop", "default").await;
+    let key = key("node", &node.to_string());
+    let stands = world.hub.control(&world.tenant, &key).await.unwrap().unwrap();
+    let mut newer: serde_json::Map<_, _> = serde_json::from_slice(stands.record.body().unwrap()).unwrap();
+    newer.insert("hours".to_owned(), "9-17".into());
+    let at = stands.pointer.revision;
+    world.hub.set_control(&world.tenant, NodeId::HUB, key, Some(newer), at).await.unwrap();
+    let body = plain_node("laptop", Domain::default_domain());
+    let again = world.hub.register_node(&world.tenant, &body).await.unwrap_err();
+    let revoked = world.hub.revoke_node(&world.tenant, NodeId::HUB, node).await.unwrap_err();
+    for refused in [again, revoked] {
+        assert_eq!((refused.reason(), refused.retry_after_ms), (Reason::ProtocolVersion, None), "{refused}");
+    }
+}
+
 pub async fn a_revocation_is_not_taken_back_by_what_is_done_beside_it(engine: &Engine) {
     let world = World::new(engine).await;
     let other = world.another_hub();

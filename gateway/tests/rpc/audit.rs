@@ -407,9 +407,9 @@ async fn an_operator_that_asks_for_token_after_token_is_told_to_wait_and_only_th
             Ok(_) => given += 1,
             Err(refused) => break refused,
         }
-        assert!(given < 20 * gateway::rpc::issues::ISSUES_PER_MINUTE, "nothing holds it");
+        assert!(given < 20 * gateway::auth::ISSUES_PER_MINUTE, "nothing holds it");
     };
-    assert!(given >= gateway::rpc::issues::ISSUES_PER_MINUTE, "{given}");
+    assert!(given >= gateway::auth::ISSUES_PER_MINUTE, "{given}");
     assert!(proto::reason::retry_after_ms(&refused).is_some());
     assert_eq!(reason::<()>(Err(refused)), Reason::QuotaExceeded);
     let noted = access(&world, "hub", "access_token_issued").await;

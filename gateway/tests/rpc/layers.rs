@@ -8,16 +8,17 @@ use axum::routing::post;
 use gateway::ambient::SystemEntropy;
 use gateway::config::Given;
 use gateway::rpc::layers::{CALLS_MAX, Layers};
+use gateway::rpc::unknown::CALLS_OF_NODE_MAX;
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
 use proto::v1;
 use semantics::reason::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::ServiceExt;
 
-use super::world::{SOON, World, channel};
+use super::world::{Node, SOON, World, channel, reason};
 
 fn router(metrics: &Metrics, calls_max: usize) -> Router {
     let routes = Router::new()
@@ -89,37 +90,68 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
     }
 }
 
-#[tokio::test]
-async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
+/// Calls of a node whose messages never come: each is answered only when it is refused.
+async fn hold(world: &World, node: &Node, calls: usize, held: &mut JoinSet<Status>) {
     const OF_CONNECTION: usize = 250;
-    let world = World::new().await;
-    let node = world.node("a").await;
-    let mut held = JoinSet::new();
-    for _ in 0..=CALLS_MAX / OF_CONNECTION {
-        let channel = channel(world.running.at.listen).await;
-        for _ in 0..OF_CONNECTION {
-            // Its message never comes.
-            let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
-            let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .header("authorization", format!("Bearer {}", node.token))
-                .body(tonic::body::Body::new(Body::from_stream(nothing)))
-                .unwrap();
-            held.spawn(channel.clone().oneshot(request));
+    let mut way = channel(world.running.at.listen).await;
+    for n in 1..=calls {
+        if n % OF_CONNECTION == 0 {
+            way = channel(world.running.at.listen).await;
         }
+        let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
+        let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", node.token))
+            .body(tonic::body::Body::new(Body::from_stream(nothing)))
+            .unwrap();
+        let call = way.clone().oneshot(request);
+        held.spawn(async move { Status::from_header_map(call.await.unwrap().headers()).unwrap() });
     }
-    let full = async {
-        loop {
-            let answer = node.sync().push(node.by(node.push(Vec::new()))).await;
-            let refused = answer.err().map(|status| proto::reason::refusal_of(&status).reason);
-            if refused == Some(Reason::Overloaded) {
-                return;
-            }
+}
+
+/// The first of them that is refused: by then all the others have taken what there is.
+async fn refused(held: &mut JoinSet<Status>) -> Status {
+    let refused = tokio::time::timeout(SOON, held.join_next()).await.expect("there is always room");
+    let status = refused.unwrap().unwrap();
+    assert!(proto::reason::retry_after_ms(&status).is_some());
+    assert_eq!(proto::reason::refusal_of(&status).reason, Reason::Overloaded);
+    status
+}
+
+#[tokio::test]
+async fn a_node_takes_its_own_share_of_the_calls_only() {
+    let world = World::new().await;
+    let (node, other) = (world.node("a").await, world.node("b").await);
+    let mut held = JoinSet::new();
+    hold(&world, &node, CALLS_OF_NODE_MAX + 1, &mut held).await;
+    let told = refused(&mut held).await;
+    assert!(told.message().contains("too many calls of this node are open"), "{told}");
+    let heard = async |node: &Node| reason(node.sync().push(node.by(node.push(Vec::new()))).await);
+    assert_eq!(heard(&node).await, Reason::Overloaded);
+    assert_eq!(heard(&other).await, Reason::NodeForked, "it is looked at");
+    held.shutdown().await;
+    let room = async {
+        while heard(&node).await == Reason::Overloaded {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, full).await.expect("there is always room");
+    tokio::time::timeout(SOON, room).await.expect("what has ended is counted");
+}
+
+#[tokio::test]
+async fn operators_are_served_while_every_call_of_the_other_port_is_taken() {
+    let world = World::new().await;
+    world.node("a").await;
+    let (mut held, mut holders) = (JoinSet::new(), Vec::new());
+    for n in 0..=CALLS_MAX / CALLS_OF_NODE_MAX {
+        holders.push(world.node(&format!("holder{n}")).await);
+    }
+    for holder in &holders {
+        hold(&world, holder, CALLS_OF_NODE_MAX, &mut held).await;
+    }
+    let told = refused(&mut held).await;
+    assert!(told.message().contains("too many calls at once"), "{told}");
     let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
     world.admin().revoke_node(world.by_operator(request)).await.unwrap();
 }

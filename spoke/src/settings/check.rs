@@ -1,7 +1,7 @@
 //! Checks of single settings, each in one sentence that says what to do.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::ServerName;
 use semantics::reason::{Reason, Refusal};
@@ -56,6 +56,8 @@ pub(super) fn data_folder(data: &Path) -> Result<(), Refusal> {
     if data.as_os_str().is_empty() {
         return Err(malformed("data: it is empty: name a folder, or leave --data and SPOKE_DATA out"));
     }
+    // With a slash behind it, a file is asked for as a folder, and is none that could be made.
+    let data: PathBuf = data.components().collect();
     // A relative path ends in the empty one, which stands for the folder this runs in.
     for path in data.ancestors().filter(|path| !path.as_os_str().is_empty()) {
         let shown = path.display();
@@ -144,8 +146,7 @@ mod tests {
         {
             data_folder(&fine).unwrap();
         }
-        for odd in ["".into(), file.clone(), file.join("below"), file.join("a/b"), base.join("x".repeat(300))]
-        {
+        for odd in ["".into(), file.clone(), file.join(""), file.join("a/b"), base.join("x".repeat(300))] {
             let refusal = data_folder(&odd).unwrap_err();
             assert_eq!(refusal.reason, Reason::Malformed);
             assert!(refusal.detail.starts_with("data: ") && refusal.detail.contains("folder"), "{refusal}");

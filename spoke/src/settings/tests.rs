@@ -142,6 +142,13 @@ fn a_token_is_never_shown_and_one_that_is_given_stands_for_the_files() {
 }
 
 #[test]
+fn a_user_in_the_url_of_a_hub_is_not_shown() {
+    let folder = Folder::with("users", "hubs = ['https://hub:7420', 'https://me:s3cret@hub:7420']");
+    let shown = folder.settings().unwrap().shown("hubs");
+    assert_eq!(shown, serde_json::json!(["https://hub:7420", "(redacted)"]));
+}
+
+#[test]
 fn a_token_and_a_folder_that_cannot_be_used_are_found_by_the_check() {
     let folder = Folder::with("odd", "token = 'hwo1_s3cret'");
     let refusal = folder.settings().unwrap().check().unwrap_err();
