@@ -17,7 +17,7 @@ use crate::support::rows::key;
 use crate::support::world::World;
 
 fn state(depth: u8, markers: &[&str]) -> String {
-    let metrics = json!({"parameter_values": {"C": 0.9, "D": depth, "R": 1.0}});
+    let metrics = json!({"parameter_values": {"C": 0.9, "D": depth, "R": 1}});
     let behaviour = json!({"consistency_markers": markers});
     json!({"identity_snapshot": {"behavioral_state": behaviour, "stability_metrics": metrics}}).to_string()
 }
