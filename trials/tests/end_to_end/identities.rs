@@ -1,5 +1,7 @@
 //! Identities through the commands, over hubs on every store.
 
+#![allow(clippy::expect_used, reason = "a test that panics has failed")]
+
 use std::path::Path;
 
 use semantics::canonical::to_canonical;
