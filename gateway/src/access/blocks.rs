@@ -130,16 +130,18 @@ async fn prune(
         if oldest >= last {
             break;
         }
+        let row = store.plain_get(tenant, Space::Access, &key(oldest)).await?;
         let is_past = oldest.saturating_add(BLOCKS_MAX) <= last || {
-            let row = store.plain_get(tenant, Space::Access, &key(oldest)).await?;
-            let block = row.map(|row| decode(&row.value)).transpose()?;
+            let block = row.as_ref().map(|row| decode(&row.value)).transpose()?;
             let newest_ms = block.and_then(|block| block.entries.last().map(|entry| entry.time_ms));
             newest_ms.is_none_or(|newest_ms| newest_ms.saturating_add(AGE_MS_MAX) < now_ms)
         };
         if !is_past {
             break;
         }
-        store.plain_delete(tenant, Space::Access, &key(oldest)).await?;
+        if let Some(row) = row {
+            store.plain_delete(tenant, Space::Access, &row).await?;
+        }
         oldest += 1;
     }
     Ok(oldest)

@@ -150,7 +150,7 @@ pub(super) async fn sweep(store: &dyn Store, now_ms: u64, max: usize) -> Result<
         seen += page.len();
         for found in page {
             if serde_json::from_slice::<Row>(&found.value).is_ok_and(|row| row.expires_ms <= now_ms) {
-                store.plain_delete(&tenant, Space::Token, &found.key).await?;
+                store.plain_delete(&tenant, Space::Token, &found).await?;
             }
         }
     }

@@ -11,6 +11,7 @@ use super::{
     Clock, Config, DATABASE_FILE, Entropy, File, HubError, Manifest, Origin, StoreError, TABLES_FILE,
     TenantHead, archive, auth, check, origin, place, sync_folder, tenants, unwritten,
 };
+use crate::store::archive::Reserved;
 use crate::store::{PlainRow, sqlite};
 
 /// Name of the tables in the data folder while they are made ready.
@@ -35,7 +36,8 @@ pub struct Answer {
 ///
 /// # Errors
 /// As [`check`] for the backup; ALREADY_EXISTS when the store holds something and is not to be replaced, or when the
-/// data folder holds the keys of another hub; STORE_UNAVAILABLE when a hub runs on the data folder; store errors.
+/// data folder holds the keys of another hub; STORE_UNAVAILABLE when a hub runs on the data folder, or any gateway on
+/// the database (`a_restore_is_refused_while_a_gateway_serves_from_the_database`); store errors.
 /// Then nothing has changed.
 pub async fn restore(
     config: &Config,
@@ -48,11 +50,15 @@ pub async fn restore(
     let has_keys = has_keys(&config.data, manifest.hub)?;
     place::make_folder(&config.data)?;
     let held = sqlite::lock(&config.data)?;
+    let to = match at {
+        Origin::Postgres(url) => Some((url, archive::reserve(url).await?)),
+        Origin::Folder(_) => None,
+    };
     if !replace && !archive::is_empty(at).await? {
         return Err(not_empty());
     }
     let partial = config.data.join(PARTIAL_FILE);
-    let restored = put(at, &config.data, (folder, &manifest), (clock, entropy), replace).await;
+    let restored = put(to, &config.data, (folder, &manifest), (clock, entropy), replace).await;
     drop(fs::remove_file(&partial));
     drop(held);
     let (tenants, replaced) = restored?;
@@ -60,7 +66,7 @@ pub async fn restore(
 }
 
 async fn put(
-    at: Origin<'_>,
+    to: Option<(&str, Reserved)>,
     data: &Path,
     (folder, manifest): (&Path, &Manifest),
     (clock, entropy): (&dyn Clock, &dyn Entropy),
@@ -78,16 +84,16 @@ async fn put(
     let (now_ms, signing) = (clock.now_ms(), auth::token_kid(data)?);
     let fact = |row: &PlainRow| auth::restored_fact(row, signing.as_deref(), now_ms);
     let heads = archive::renew(&partial, now_ms, || LogId(entropy.bytes16()), &fact).await?;
-    let replaced = match at {
-        Origin::Postgres(url) => {
-            let put = archive::put(&partial, url, replace).await;
+    let replaced = match to {
+        Some((url, reserved)) => {
+            let put = archive::put(&partial, url, reserved, replace).await;
             put.map_err(|error| match error {
                 StoreError::Unsafe(_) => not_empty(),
                 error => error.into(),
             })?;
             None
         }
-        Origin::Folder(_) => {
+        None => {
             if replace {
                 archive::settle(data).await;
             }

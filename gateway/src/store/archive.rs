@@ -13,6 +13,7 @@ use std::time::Duration;
 use semantics::commit::Head;
 use semantics::ids::{LogId, TenantId};
 use semantics::recovery::BackedUp;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection};
 
@@ -184,15 +185,27 @@ async fn has_none<C: Connection>(store: &mut C) -> Result<bool, StoreError> {
     Ok(store.fetch("select commit_number from heads limit 1", Vec::new()).await?.is_empty())
 }
 
+/// A database that no gateway serves from, and that none opens until this is dropped.
+#[derive(Debug)]
+pub struct Reserved(postgres::presence::Reserved);
+
+/// Has a database for itself.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when a gateway serves from it, or another restore has it; what the engine refuses.
+pub async fn reserve(url: &str) -> Result<Reserved, StoreError> {
+    Ok(Reserved(postgres::presence::reserve(server_options(url).await?).await?))
+}
+
 /// Puts an archive into PostgreSQL. Into a data folder it is put by its name.
 ///
 /// # Errors
 /// [`StoreError::Unsafe`] when the store holds a tenant and is not to be replaced; what the engine refuses.
-pub async fn put(file: &Path, url: &str, replace: bool) -> Result<(), StoreError> {
+pub async fn put(file: &Path, url: &str, reserved: Reserved, replace: bool) -> Result<(), StoreError> {
     postgres::migrate_url(url).await?;
     let mut from = connect_file(&file_options(file)).await?;
     let heads = copy::heads(&mut from).await?;
-    let mut to = server_connection(url).await?;
+    let Reserved(postgres::presence::Reserved(mut to)) = reserved;
     to.run("begin", Vec::new()).await?;
     // Until the end nobody makes a tenant there, and no commit is appended.
     to.run("lock table heads in exclusive mode", Vec::new()).await?;
@@ -327,16 +340,12 @@ async fn folder_connection(folder: &Path) -> Result<SqliteConnection, StoreError
 
 /// A connection that may take its time.
 async fn server_connection(url: &str) -> Result<PgConnection, StoreError> {
+    postgres::connected(&server_options(url).await?).await
+}
+
+async fn server_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = postgres::primary::Servers::parse(url)?.primary().await?;
-    let unbounded =
-        [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
-    let options = options.options(unbounded);
-    let connecting = PgConnection::connect_with(&options);
-    let limit = Duration::from_millis(postgres::CONNECT_MS_MAX);
-    match tokio::time::timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(|error| postgres::error::of(&error)),
-        Err(_) => Err(StoreError::Unavailable("the database did not answer in time".to_owned())),
-    }
+    Ok(options.options(postgres::UNBOUNDED))
 }
 
 async fn migrate_file(file: &mut SqliteConnection) -> Result<(), StoreError> {

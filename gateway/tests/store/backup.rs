@@ -20,7 +20,7 @@ use crate::support::postgres;
 use crate::support::rows::{Log, note, snapshot, tenant};
 
 #[derive(Debug)]
-struct Ticks(AtomicU64);
+pub struct Ticks(AtomicU64);
 
 impl Clock for Ticks {
     fn now_ms(&self) -> u64 {
@@ -29,21 +29,21 @@ impl Clock for Ticks {
 }
 
 /// A folder for data folders and backups, deleted with it.
-struct Place(PathBuf);
+pub struct Place(PathBuf);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::SeqCst);
         let path = std::env::temp_dir().join(format!("hubward-backup-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
     /// Settings of a hub with this data folder, on SQLite there or on a database.
-    fn config(&self, name: &str, url: Option<&str>) -> Config {
+    pub fn config(&self, name: &str, url: Option<&str>) -> Config {
         let database_url = url.map(str::to_owned);
         Given { data: Some(self.at(name)), database_url, ..Given::default() }.check().unwrap()
     }
@@ -66,11 +66,11 @@ async fn open(config: &Config, url: Option<&str>) -> Box<dyn Store> {
     }
 }
 
-fn clock() -> Ticks {
+pub fn clock() -> Ticks {
     Ticks(AtomicU64::new(1_000))
 }
 
-async fn restore(config: &Config, from: &Path, replace: bool) -> Result<backup::Answer, HubError> {
+pub async fn restore(config: &Config, from: &Path, replace: bool) -> Result<backup::Answer, HubError> {
     backup::restore(config, from, replace, (&clock(), &SystemEntropy)).await
 }
 

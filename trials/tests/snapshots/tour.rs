@@ -162,6 +162,7 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
     let listed = tour.step("spoke", laptop, &["outbox", "list"]);
     let mutation = named(&listed, 32);
     tour.step("spoke", laptop, &["outbox", "retry", &mutation]);
+    tour.step("spoke", laptop, &["outbox", "retry", "--all"]);
     tour.step("spoke", laptop, &["outbox", "drop", &mutation]);
     tour.step("spoke", laptop, &["outbox", "drop", "nonsense"]);
     let memory = tour.file(
