@@ -22,6 +22,7 @@ pub mod examine;
 pub mod feed;
 mod heavy;
 pub mod hello;
+pub mod identities;
 pub mod known;
 pub mod limits;
 pub mod maintain;

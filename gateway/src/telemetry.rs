@@ -13,10 +13,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use semantics::health::Health;
+use semantics::identity::divergence::Level;
+use semantics::identity::score::Status;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
 use semantics::session::Results;
 use tracing_subscriber::EnvFilter;
+
+use crate::hub::identities::Measured;
 
 /// Upper bounds of the buckets of durations, seconds.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -50,6 +54,12 @@ struct OfTenant {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfName {
+    tenant: String,
+    name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfHealth {
     tenant: String,
     health: String,
@@ -78,6 +88,9 @@ pub struct Metrics {
     calls: Family<Call, Counter>,
     heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
     nodes: Family<OfHealth, Gauge<u64, AtomicU64>>,
+    identities: Family<OfName, Gauge<u64, AtomicU64>>,
+    divergences: Family<OfName, Gauge<u64, AtomicU64>>,
+    desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>>,
     tenants_shown: Arc<AtomicU64>,
     tenants_max: usize,
 }
@@ -132,6 +145,19 @@ impl Metrics {
         r.register("resolver", "Conflicts for the resolver, by what came of it", resolver.clone());
         r.register("calls", "Calls by method and gRPC code", calls.clone());
         r.register("head_revision", "Last revision of a tenant's log", heads.clone());
+        let (identities, divergences): (Family<OfName, _>, Family<OfName, _>) = <_>::default();
+        let desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>> = <_>::default();
+        r.register("identities", "Identities of a tenant, by status", identities.clone());
+        r.register(
+            "identity_pairs",
+            "Pairs of nodes that write one identity, by how far they have come apart",
+            divergences.clone(),
+        );
+        r.register(
+            "identity_desynchronised",
+            "Nodes that are possibly desynchronised, once for each identity",
+            desynchronised.clone(),
+        );
         r.register("nodes", "Active nodes of a tenant, by health", nodes.clone());
         Self {
             registry: Arc::new(registry),
@@ -150,6 +176,9 @@ impl Metrics {
             calls,
             heads,
             nodes,
+            identities,
+            divergences,
+            desynchronised,
             tenants_shown: Arc::default(),
             tenants_max,
         }
@@ -219,6 +248,24 @@ impl Metrics {
             let label = OfHealth { tenant: tenant.clone(), health: health.as_str().to_owned() };
             self.nodes.get_or_create(&label).set(*count);
         }
+    }
+
+    /// Shows how the identities of a tenant stand, for the tenants whose log is shown.
+    pub fn identities(&self, tenant: &str, measured: &Measured) {
+        let of_tenant = OfTenant { tenant: tenant.to_owned() };
+        if self.heads.get(&of_tenant).is_none() {
+            return;
+        }
+        let of = |name: &str| OfName { tenant: tenant.to_owned(), name: name.to_owned() };
+        for status in Status::ALL {
+            let count = measured.statuses.get(&status).copied().unwrap_or_default();
+            self.identities.get_or_create(&of(status.as_str())).set(count);
+        }
+        for level in Level::ALL {
+            let count = measured.levels.get(&level).copied().unwrap_or_default();
+            self.divergences.get_or_create(&of(level.as_str())).set(count);
+        }
+        self.desynchronised.get_or_create(&of_tenant).set(measured.desynchronised);
     }
 
     /// Everything in the OpenMetrics text format.

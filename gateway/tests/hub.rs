@@ -34,6 +34,8 @@ mod groups;
 mod hello;
 #[path = "hub/horizon.rs"]
 mod horizon;
+#[path = "hub/identities.rs"]
+mod identities;
 #[path = "hub/live.rs"]
 mod live;
 #[path = "hub/paging.rs"]
@@ -105,6 +107,7 @@ macro_rules! hub_tests {
                     what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
                 }
                 arbiter {
+                    a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,
                     a_like_conflict_is_settled_by_its_precedent,
@@ -235,6 +238,10 @@ macro_rules! hub_tests {
                     sums_made_anew_are_those_that_are_kept,
                     what_is_pruned_is_no_gap,
                     a_log_tells_what_holds_it,
+                }
+                identities {
+                    a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself,
+                    systems_that_write_one_identity_are_compared_pair_by_pair,
                 }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,

@@ -3,6 +3,7 @@
 mod ancestor;
 mod base;
 mod clash;
+mod guard;
 mod ordered;
 mod parse;
 
@@ -138,6 +139,10 @@ fn decide_present(
     let standing = base::standing(current, mutation)?;
     base::check_incarnation(current, mutation, &seen, standing)?;
 
+    let case = guard::Case { current, before: &before, delta: &delta, seen: &seen, standing };
+    if let Some((record, clashes)) = guard::settle(&case, parsed, rule, context)? {
+        return concurrent(record, clashes);
+    }
     if rule.policy.is_ordered() && standing != Standing::Sequential {
         let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
         return concurrent(record, clashes);

@@ -2,15 +2,25 @@
 //!
 //! A snapshot is kept as the JSON it came as, unknown fields included; the modules below read what they know of it.
 
+pub mod cadence;
 pub mod consensus;
 pub mod divergence;
+pub mod event;
+pub mod intake;
 pub mod profile;
+pub mod reach;
+pub mod resolve;
+pub mod rollback;
 pub mod score;
 pub mod shape;
 pub mod snapshot;
+pub mod summary;
 pub mod trend;
 pub mod validate;
 pub mod vote;
+
+/// Name of the kind of identities.
+pub const KIND: &str = "identity";
 
 /// Decimal places that scores are given with: more than any input has, fewer than binary arithmetic blurs.
 const DECIMALS: f64 = 1e9;

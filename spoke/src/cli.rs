@@ -16,6 +16,7 @@ mod print;
 mod records;
 mod run;
 mod settle;
+mod states;
 mod watch;
 mod write;
 
@@ -27,6 +28,7 @@ use semantics::reason::{Reason, Refusal};
 
 use self::access::{Access, At};
 use self::args::{Args, Command, Join, Run};
+use self::identity::IdentityCommand;
 use self::print::Printer;
 use self::write::Target;
 use crate::settings::Settings;
@@ -94,8 +96,10 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         clap_complete::generate(shell, &mut command(), "spoke", &mut script);
         return print::raw(&script);
     }
-    if let Command::Identity(command) = args.command {
-        return identity::run(command, printer);
+    match &args.command {
+        Command::Identity(IdentityCommand::Score { file }) => return identity::score(file, printer),
+        Command::Identity(IdentityCommand::Validate { file }) => return identity::validate(file, printer),
+        _ => {}
     }
     let settings = Settings::gather(args.data.as_deref(), args.config.as_deref())?;
     if let Command::Config(command) = args.command {
@@ -118,7 +122,12 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
     };
     let at = At { data, reach: config::with_variables(settings)?.reach()? };
     let command = match command {
-        Command::Watch { kind, after } => return watch::run(&at, kind, after).await,
+        Command::Watch { kind, after } => {
+            return watch::run(&at, kind, after, &mut records::print_change).await;
+        }
+        Command::Identity(IdentityCommand::Watch { id, after }) => {
+            return states::watch(&at, id, after).await;
+        }
         Command::History { kind, id } => return conflicts::history(&at, &kind, &id, printer).await,
         Command::Conflicts { command } if command.is_at_hub() => {
             return settle::at_hub(&at, command, printer).await;
@@ -142,11 +151,11 @@ async fn with_access(
         | Command::Run(_)
         | Command::Config(_)
         | Command::Health
-        | Command::Identity(_)
         | Command::Completions { .. }
         | Command::AdoptLog
         | Command::History { .. }
         | Command::Watch { .. } => Ok(()),
+        Command::Identity(command) => states::run(access, at, command, printer).await,
         Command::Sync { timeout } => records::sync(access, timeout, printer).await,
         Command::Put { kind, id, body, domain, wait } => {
             write::put(access, Target { kind, id, wait }, &body, domain, printer).await

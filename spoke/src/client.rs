@@ -39,6 +39,7 @@
 //! ```
 
 mod compared;
+mod in_memory;
 pub(crate) mod open;
 mod scheduled;
 mod seen;

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod error;
 pub mod export;
 pub mod folder;
+pub mod identity;
 pub mod import;
 pub mod replica;
 pub mod runtime;

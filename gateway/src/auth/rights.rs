@@ -49,6 +49,8 @@ pub const TABLE: &[(&str, Right)] = &[
     ("/hubward.v1.AdminService/ListConflicts", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AdminService/ListHistory", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AdminService/ListHubRecords", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListIdentityDivergence", Right::OfTenant(Role::Viewer)),
+    ("/hubward.v1.AdminService/ListIdentityHealth", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AdminService/ListKinds", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AdminService/ListNodeTypes", Right::OfTenant(Role::Viewer)),
     ("/hubward.v1.AdminService/ListNodes", Right::OfTenant(Role::Viewer)),

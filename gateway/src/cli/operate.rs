@@ -16,6 +16,7 @@ use super::output::Printer;
 pub(super) mod access_token;
 pub(super) mod audit;
 mod conflict;
+mod identity;
 pub(super) mod nodes;
 pub(super) mod operators;
 mod precedent;
@@ -23,6 +24,7 @@ mod show;
 mod token;
 
 use self::conflict::ConflictCommand;
+use self::identity::IdentityCommand;
 use self::nodes::{Node, NodeTypes};
 use self::precedent::PrecedentCommand;
 use self::token::Token;
@@ -69,6 +71,9 @@ pub(super) enum Operate {
     /// Conflicts: the inbox of those who settle them.
     #[command(subcommand)]
     Conflict(ConflictCommand),
+    /// Identities: how they stand.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Precedents: decisions that bind later conflicts.
     #[command(subcommand)]
     Precedent(PrecedentCommand),
@@ -266,6 +271,7 @@ impl Operate {
             Self::NodeType(command) => command.run(&mut hub, out).await,
             Self::Record(command) => command.run(&mut hub, out).await,
             Self::Conflict(command) => command.run(&mut hub, out).await,
+            Self::Identity(command) => command.run(&mut hub, out).await,
             Self::Precedent(command) => command.run(&mut hub, out).await,
             Self::Recover { finish, status, of } => {
                 use v1::recover_log_request::Action;

@@ -46,15 +46,19 @@ impl Hub {
             })?;
             places.push(Place { log_id: head.log_id, revision: *revision, cell: row.cell.clone() });
         }
-        let others = self.holders(&who.tenant, who.node).await?;
+        let others = self.holders(&who.tenant, Some(who.node)).await?;
         Ok(places.iter().map(|place| count(place, others.values())).collect())
     }
 
-    /// Every active node but one, with its view and what its open writers have acknowledged.
-    async fn holders(&self, tenant: &TenantId, but: NodeId) -> Result<BTreeMap<NodeId, Holder>, HubError> {
+    /// Every active node, perhaps but one, with its view and what its open writers have acknowledged.
+    pub(super) async fn holders(
+        &self,
+        tenant: &TenantId,
+        but: Option<NodeId>,
+    ) -> Result<BTreeMap<NodeId, Holder>, HubError> {
         let mut holders = BTreeMap::new();
         for (node, (body, _)) in self.of_nodes::<NodeBody>(tenant, kind::NODE).await? {
-            if node != but && body.status == NodeStatus::Active {
+            if Some(node) != but && body.status == NodeStatus::Active {
                 holders.insert(node, Holder::default());
             }
         }
@@ -76,7 +80,7 @@ impl Hub {
     }
 
     /// The live control records of a kind whose ids are nodes, with their revisions.
-    async fn of_nodes<T: DeserializeOwned>(
+    pub(super) async fn of_nodes<T: DeserializeOwned>(
         &self,
         tenant: &TenantId,
         kind: &str,

@@ -12,7 +12,9 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, conflicts, lists, nodes, policies, precedents, recovery, status, tokens};
+use super::{
+    Gate, conflicts, identities, lists, nodes, policies, precedents, recovery, status, tokens,
+};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -81,6 +83,22 @@ impl AdminService for AdminHandler {
     ) -> Reply<v1::ListPoliciesResponse> {
         let (_, request) = within(request, |request| &request.tenant)?;
         reply(policies::list(&self.gate.hub, &request).await)
+    }
+
+    async fn list_identity_health(
+        &self,
+        request: Request<v1::ListIdentityHealthRequest>,
+    ) -> Reply<v1::ListIdentityHealthResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(identities::health(&self.gate.hub, &request).await)
+    }
+
+    async fn list_identity_divergence(
+        &self,
+        request: Request<v1::ListIdentityDivergenceRequest>,
+    ) -> Reply<v1::ListIdentityDivergenceResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(identities::divergence(&self.gate.hub, &request).await)
     }
 
     async fn set_policy(&self, request: Request<v1::SetPolicyRequest>) -> Reply<v1::SetPolicyResponse> {

@@ -131,6 +131,8 @@ impl Keepers {
         }
         let by_health = self.hub.nodes_by_health(tenant).await?;
         self.metrics.nodes(tenant.as_str(), &by_health);
+        let measured = self.hub.measure_identities(tenant).await?;
+        self.metrics.identities(tenant.as_str(), &measured);
         Ok(())
     }
 

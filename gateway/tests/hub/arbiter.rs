@@ -6,6 +6,7 @@ use semantics::conflict::Conflict;
 use semantics::envelope::Op;
 use semantics::ids::{Kind, NodeId, RecordId, Revision};
 use semantics::kind::Policy;
+use semantics::outcome::Outcome;
 use semantics::precedent::{Binding, Precedent};
 use semantics::reason::Reason;
 use semantics::resolution::{Choice, Chosen};
@@ -187,12 +188,12 @@ async fn identities(world: &World, bodies: [String; 2]) -> Quarrel {
 
 pub async fn states_of_a_consensus_kind_vote(engine: &Engine) {
     let world = World::new(engine).await;
-    // The later state stands until they have voted; it has collapsed.
-    let quarrel = identities(&world, [snapshot(6, 0.2), snapshot(1, 0.9)]).await;
+    // The later state stands until they have voted; it is the weaker one.
+    let quarrel = identities(&world, [snapshot(6, 0.5), snapshot(2, 0.5)]).await;
     let id = quarrel.id(&world).await;
-    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(1, 0.9)));
+    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(2, 0.5)));
     assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
-    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(6, 0.2)));
+    assert_eq!(world.body(&quarrel.subject).await, Some(snapshot(6, 0.5)));
     let (_, closed) = conflict(&world, &id).await;
     let account = closed.resolution.unwrap().account;
     assert_eq!(account.name, "consensus");
@@ -200,6 +201,39 @@ pub async fn states_of_a_consensus_kind_vote(engine: &Engine) {
     undo(&world, &id).await.unwrap();
     world.hub.docket().add(&world.tenant, gateway::hub::docket::Cases::All);
     assert_eq!(world.hub.arbitrate().await.unwrap(), 0, "a person took it back");
+    world.check().await;
+}
+
+pub async fn a_collapsed_state_does_not_overwrite_a_healthy_one(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (subject, mut agent) = (key("identity", "me"), world.author("agent", "default").await);
+    let (healthy, collapsed) = (snapshot(5, 0.5), snapshot(1, 0.9));
+    agent.put(&subject, &healthy).await;
+    for priority in [0.9, 0.8, 0.7] {
+        world.clock.advance(10);
+        let seen = world.current(&subject).await;
+        let write = agent.write(&subject, seen.as_ref(), put(&snapshot(1, priority)));
+        let taken = agent.settle(std::slice::from_ref(&write)).await;
+        assert!(matches!(taken[0], Outcome::Conflicted { .. }), "{taken:?}");
+        assert_eq!(world.body(&subject).await.as_deref(), Some(healthy.as_str()));
+    }
+    // What its writer has itself written over is no side any more: one conflict with one side beside what stands.
+    let open = world.current(&subject).await.unwrap().pointer.open;
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(conflict(&world, &open[0].id).await.1.losers.len(), 1);
+    // A person may say that it is so; the state of before is then one more decision away.
+    let loser = conflict(&world, &open[0].id).await.1.losers[0].stamp.dot;
+    resolve(&world, &open[0].id, Choice::Side(loser)).await.unwrap();
+    assert_ne!(world.body(&subject).await.as_deref(), Some(healthy.as_str()));
+    undo(&world, &open[0].id).await.unwrap();
+    assert_eq!(world.body(&subject).await.as_deref(), Some(healthy.as_str()));
+    resolve(&world, &open[0].id, Choice::Keep).await.unwrap();
+    // Under the stamp alone it is another body.
+    let kind = Kind::new("identity").unwrap();
+    world.hub.set_policy(&world.tenant, NodeId::HUB, &kind, Some(Policy::LastWriter)).await.unwrap();
+    world.clock.advance(10);
+    agent.put(&subject, &collapsed).await;
+    assert_eq!(world.body(&subject).await, Some(collapsed));
     world.check().await;
 }
 

@@ -113,6 +113,12 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListPolicies" => v1::ListPoliciesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "SetPolicy" => v1::SetPolicyRequest { tenant, kind: about.name(), policy: Some("branch".to_owned()) }
             .encode_to_vec(),
+        "ListIdentityHealth" => {
+            v1::ListIdentityHealthRequest { tenant, ..Default::default() }.encode_to_vec()
+        }
+        "ListIdentityDivergence" => {
+            v1::ListIdentityDivergenceRequest { tenant, ..Default::default() }.encode_to_vec()
+        }
         "ListPrecedents" => v1::ListPrecedentsRequest { tenant, ..Default::default() }.encode_to_vec(),
         "PreviewPolicy" => {
             v1::PreviewPolicyRequest { tenant, policy: "branch".to_owned(), ..Default::default() }

@@ -25,6 +25,19 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Diverging, Self::Alert];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Diverging => "diverging",
+            Self::Alert => "alert",
+        }
+    }
+
     /// The level of a divergence.
     #[must_use]
     pub fn of(divergence: f64) -> Self {

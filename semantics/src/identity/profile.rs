@@ -71,13 +71,22 @@ pub fn thresholds(profile: &Value) -> Thresholds {
     )
 }
 
+/// The name in a profile.
+#[must_use]
+pub fn name(profile: &Value) -> Option<&str> {
+    named(profile).and_then(Value::as_str)
+}
+
+fn named(profile: &Value) -> Option<&Value> {
+    let [name, ..] = Variant::of(profile)?.paths();
+    profile.pointer(name)
+}
+
 /// What makes two profiles one identity: name, archetype, and the core values whatever their order.
 #[must_use]
 pub fn traits(profile: &Value) -> BTreeSet<(&'static str, String)> {
-    let name =
-        Variant::of(profile).map(|variant| variant.paths()).and_then(|[name, ..]| profile.pointer(name));
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let single = [("name", name), ("archetype", profile.get("archetype"))];
+    let single = [("name", named(profile)), ("archetype", profile.get("archetype"))];
     let values = profile.get("core_values").and_then(Value::as_array).into_iter().flatten();
     single
         .into_iter()

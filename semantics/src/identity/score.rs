@@ -99,6 +99,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every one, best first.
+    pub const ALL: [Self; 4] = [Self::Stable, Self::Warning, Self::Critical, Self::Collapsed];
+
     /// Name in JSON and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -12,6 +12,8 @@ use crate::schema::CompiledSchema;
 
 /// Most problems that one report lists.
 pub const PROBLEMS_MAX: usize = 100;
+/// Where a snapshot states its hash.
+pub const HASH_PATH: &str = "/sync_metadata/state_hash";
 /// How far the scores of two systems that are one identity may be apart.
 pub const SCORE_APART_MAX: f64 = 0.1;
 
@@ -53,12 +55,11 @@ fn shaped(schema: &CompiledSchema, part: &Value, at: &str) -> Vec<Problem> {
 }
 
 fn hashed(document: &Value) -> Option<Problem> {
-    const PATH: &str = "/sync_metadata/state_hash";
-    let stated = document.pointer(PATH)?.as_str()?;
+    let stated = document.pointer(HASH_PATH)?.as_str()?;
     let stated = stated.strip_prefix("sha256:").unwrap_or(stated);
     match state_hash(document.get("identity_snapshot")?) {
         Ok(hash) if hash.to_string().eq_ignore_ascii_case(stated) => None,
-        Ok(hash) => Some(Problem::new(PATH, format!("the snapshot hashes to {hash}"))),
+        Ok(hash) => Some(Problem::new(HASH_PATH, format!("the snapshot hashes to {hash}"))),
         Err(refusal) => Some(Problem::new("/identity_snapshot", refusal.detail)),
     }
 }

@@ -11,8 +11,7 @@
 use serde_json::Value;
 
 use super::consensus::{Candidate, Weight, weigh};
-use super::score::Status;
-use super::snapshot::Form;
+use super::summary::{Summary, is_collapsed};
 use crate::clock::Stamp;
 use crate::health::Health;
 use crate::ids::Dot;
@@ -50,7 +49,8 @@ pub fn vote(states: &[State<'_>]) -> Result<Vote, Refusal> {
     let newest_ms = states.iter().map(|state| state.stamp.time.ms).max().unwrap_or_default();
     let candidates: Vec<Candidate> = states.iter().map(|state| candidate(state, newest_ms)).collect();
     let weights = weigh(&candidates)?;
-    let standing: Vec<&State<'_>> = states.iter().filter(|state| !is_collapsed(state)).collect();
+    let standing: Vec<&State<'_>> =
+        states.iter().filter(|state| !state.body.is_some_and(is_collapsed)).collect();
     let may_win = |weight: &&Weight| {
         standing.is_empty() || standing.iter().any(|state| state.stamp.dot.to_string() == weight.id)
     };
@@ -72,7 +72,7 @@ fn candidate(state: &State<'_>, newest_ms: u64) -> Candidate {
     let priority = priority.and_then(Value::as_f64).filter(|priority| (0.0..=1.0).contains(priority));
     Candidate {
         id: state.stamp.dot.to_string(),
-        stability: state.body.and_then(stability).unwrap_or_default(),
+        stability: state.body.and_then(|body| Summary::of(body).score).unwrap_or_default(),
         health: match state.health {
             Health::Healthy => 1.0,
             Health::Suspect => 0.5,
@@ -81,17 +81,6 @@ fn candidate(state: &State<'_>, newest_ms: u64) -> Candidate {
         recency: 1.0 - whole(behind_ms) / whole(RECENCY_MS),
         priority: priority.unwrap_or_default(),
     }
-}
-
-fn stability(body: &Value) -> Option<f64> {
-    let reading = Form::of(body)?.read(body).ok()?;
-    Some(reading.parameters.score())
-}
-
-/// A state whose score cannot be read has not collapsed.
-fn is_collapsed(state: &State<'_>) -> bool {
-    let reading = state.body.and_then(|body| Form::of(body)?.read(body).ok());
-    reading.is_some_and(|reading| reading.thresholds.status(reading.parameters.score()) == Status::Collapsed)
 }
 
 #[cfg(test)]

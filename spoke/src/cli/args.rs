@@ -152,7 +152,7 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 20, value_name = "SECONDS")]
         timeout: u64,
     },
-    /// Documents of an agent's identity, judged as they stand in a file; no replica is needed.
+    /// States of agents' identities: judged in a file, taken in, given out, watched, put back.
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Import a file of JSON, JSON Lines or YAML in one local transaction.

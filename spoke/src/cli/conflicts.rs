@@ -89,7 +89,7 @@ fn at(path: &str, body: &[u8]) -> Value {
 }
 
 /// A record's rows as the hub keeps them, newest first. The hub is asked directly: reading needs no replica.
-async fn hub_history(home: &At, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
+pub(super) async fn hub_history(home: &At, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
     let hub = settle::hub(home)?;
     let mut rows = Vec::new();
     let mut token = String::new();

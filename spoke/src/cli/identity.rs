@@ -1,4 +1,4 @@
-//! `spoke identity`: documents of an agent's identity, judged as they stand in a file.
+//! `spoke identity`: its commands, and those that judge documents as they stand in a file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,16 +26,40 @@ pub(super) enum IdentityCommand {
         /// A snapshot, a profile or a measurement (JSON).
         file: PathBuf,
     },
+    /// Print an identity's state as it stands here: canonical JSON, byte for byte what every replica holds.
+    Export {
+        /// Its id.
+        id: String,
+    },
+    /// Take a state: a snapshot, or a profile with sections or flat. What is wrong with it is told and taken, but for a
+    /// state that does not hash to what it says.
+    Import {
+        /// The document (JSON).
+        file: PathBuf,
+        /// Whose it is; else the document's system_id, or the name in its profile.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Print states as they become visible here, one JSON object a line, with what the change is and how soon others
+    /// should have it. Without a running daemon it also syncs.
+    Watch {
+        /// Only this identity.
+        id: Option<String>,
+        /// Only changes after this position, as printed before.
+        #[arg(long, value_name = "POSITION")]
+        after: Option<u64>,
+    },
+    /// Put the last healthy state of the hub's history back, as a new write.
+    Rollback {
+        /// Its id.
+        id: String,
+        /// The state of this revision instead, whatever its score.
+        #[arg(long, value_name = "REVISION")]
+        to: Option<u64>,
+    },
 }
 
-pub(super) fn run(command: IdentityCommand, printer: Printer) -> Result<(), Refusal> {
-    match command {
-        IdentityCommand::Score { file } => score(&file, printer),
-        IdentityCommand::Validate { file } => validate(&file, printer),
-    }
-}
-
-fn score(file: &Path, printer: Printer) -> Result<(), Refusal> {
+pub(super) fn score(file: &Path, printer: Printer) -> Result<(), Refusal> {
     let readings: Vec<Reading> = documents(file)?.iter().map(read).collect::<Result<_, _>>()?;
     let latest = readings.last().ok_or_else(|| malformed(file, "there is no document"))?;
     let scores: Vec<f64> = readings.iter().map(|reading| reading.parameters.score()).collect();
@@ -62,7 +86,7 @@ fn read(document: &Value) -> Result<Reading, Refusal> {
     })
 }
 
-fn validate(file: &Path, printer: Printer) -> Result<(), Refusal> {
+pub(super) fn validate(file: &Path, printer: Printer) -> Result<(), Refusal> {
     let documents = documents(file)?;
     let [document] = documents.as_slice() else {
         return Err(malformed(file, &format!("it holds {} documents, give one", documents.len())));
@@ -76,7 +100,7 @@ fn validate(file: &Path, printer: Printer) -> Result<(), Refusal> {
 }
 
 /// The documents of a file: one, an array of them, or one after the other (JSON Lines).
-fn documents(file: &Path) -> Result<Vec<Value>, Refusal> {
+pub(super) fn documents(file: &Path) -> Result<Vec<Value>, Refusal> {
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(|e| malformed(file, &e.to_string()))?;
     opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| malformed(file, &e.to_string()))?;
@@ -96,6 +120,6 @@ fn documents(file: &Path) -> Result<Vec<Value>, Refusal> {
     })
 }
 
-fn malformed(file: &Path, what: &str) -> Refusal {
+pub(super) fn malformed(file: &Path, what: &str) -> Refusal {
     Refusal::new(Reason::Malformed, format!("{}: {what}", file.display()))
 }

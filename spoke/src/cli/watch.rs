@@ -9,16 +9,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, At};
 use super::print::note;
-use super::records::print_change;
 use crate::daemon;
 use crate::folder::Paths;
 
 /// Before the daemon is looked for again, milliseconds.
 const AGAIN_MS: u64 = 200;
 
+/// What prints a change.
+pub(super) type Tell<'a> = &'a mut (dyn FnMut(&v1::WatchRecordsResponse) -> Result<(), Refusal> + Send);
+
 /// Prints changes until it is told to stop; goes on after the last one when the daemon comes and goes. A folder that
 /// a daemon owned is left to the daemon: it could not start again if a watch had taken it.
-pub(super) async fn run(at: &At, kind: Option<String>, after: Option<u64>) -> Result<(), Refusal> {
+pub(super) async fn run(
+    at: &At,
+    kind: Option<String>,
+    after: Option<u64>,
+    tell: Tell<'_>,
+) -> Result<(), Refusal> {
     let mut access = Access::open(at).await?;
     // What changes while nobody is connected is told too.
     let after = match after {
@@ -27,7 +34,7 @@ pub(super) async fn run(at: &At, kind: Option<String>, after: Option<u64>) -> Re
     };
     let mut request = v1::WatchRecordsRequest { kind: kind.unwrap_or_default(), after: Some(after) };
     loop {
-        match follow(&mut access, at, &mut request).await {
+        match follow(&mut access, at, &mut request, tell).await {
             Err(refusal) if !is_over(&refusal) => return Err(refusal),
             Ok(()) | Err(_) => note("the daemon has ended: waiting for the next one"),
         }
@@ -40,7 +47,12 @@ pub(super) async fn run(at: &At, kind: Option<String>, after: Option<u64>) -> Re
     }
 }
 
-async fn follow(access: &mut Access, at: &At, request: &mut v1::WatchRecordsRequest) -> Result<(), Refusal> {
+async fn follow(
+    access: &mut Access,
+    at: &At,
+    request: &mut v1::WatchRecordsRequest,
+    tell: Tell<'_>,
+) -> Result<(), Refusal> {
     let mut changes = access.watch(request.clone()).await?;
     if let Access::Local(records) = access {
         // The folder is ours for as long as this runs: others reach the replica through us.
@@ -50,7 +62,7 @@ async fn follow(access: &mut Access, at: &At, request: &mut v1::WatchRecordsRequ
     }
     while let Some(change) = changes.next().await {
         let change = change?;
-        print_change(&change)?;
+        tell(&change)?;
         request.after = Some(change.position);
     }
     Ok(())

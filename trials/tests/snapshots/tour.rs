@@ -194,6 +194,8 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
     sync(laptop);
     let watch = tour.stays("spoke", laptop, &["watch", "entity", "--after", "0"]);
     drop(watch);
+    let watch = tour.stays("spoke", laptop, &["identity", "watch", "--after", "0"]);
+    drop(watch);
     assert_eq!(daemon.terminate(), 0);
     tour.step("spoke", laptop, &["adopt-log"]);
 }
@@ -207,6 +209,11 @@ fn identity(tour: &mut Tour<'_>, laptop: &str) {
     let profile = tour.file("profile.json", r#"{"identity_profile":{"name":"Ada","version":"1.0.0"}}"#);
     tour.step("spoke", laptop, &["identity", "validate", &profile]);
     tour.step("spoke", laptop, &["identity", "score", &profile]);
+    tour.step("spoke", laptop, &["identity", "import", &profile]);
+    tour.step("spoke", laptop, &["identity", "import", &snapshot]);
+    tour.step("spoke", laptop, &["identity", "export", "Ada"]);
+    tour.step("spoke", laptop, &["identity", "export", "nobody"]);
+    tour.step("spoke", laptop, &["identity", "rollback", "Ada"]);
 }
 
 #[test]
@@ -236,6 +243,8 @@ fn every_command_answers_as_kept() {
     let resolve =
         ["conflict", "resolve", &id, "--side", "primary", "--reason", "the later one counts", "--precedent"];
     tour.step("hubward", &hub_data, &resolve);
+    tour.step("hubward", &hub_data, &["identity", "health"]);
+    tour.step("hubward", &hub_data, &["identity", "divergence"]);
     let precedents = tour.step("hubward", &hub_data, &["precedent", "list"]);
     tour.step("hubward", &hub_data, &["precedent", "revoke", &named(&precedents, 64)]);
     tour.step("hubward", &hub_data, &["precedent", "list"]);

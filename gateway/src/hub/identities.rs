@@ -1,0 +1,262 @@
+//! Identities as operators look at them: how each stands, who has it, and how far the systems that write it have come
+//! apart. Reads only.
+//!
+//! - `a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself`.
+//! - `systems_that_write_one_identity_are_compared_pair_by_pair`: each by the last state that it wrote, whether that stands
+//!   or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semantics::health::Health;
+use semantics::identity::KIND;
+use semantics::identity::divergence::{Level, divergence, markers};
+use semantics::identity::reach::Reach;
+use semantics::identity::score::Status;
+use semantics::identity::summary::Summary;
+use semantics::identity::trend::{self, Trend};
+use semantics::ids::{Kind, LogId, NodeId, RecordId, Revision, TenantId};
+use semantics::kind;
+use semantics::seen::{Holder, Place};
+use serde_json::Value;
+
+use super::Hub;
+use super::error::HubError;
+use super::known::NodeBody;
+use crate::store::{Current, LogRow, PointerQuery};
+
+/// Most identities looked at for one call.
+pub const IDENTITIES_MAX: usize = 100;
+/// Most nodes that are named for one identity; those without its state come first.
+pub const NODES_NAMED_MAX: usize = 64;
+/// Rows of an identity's history that are looked through for what each system wrote last.
+pub const SYSTEMS_ROWS_MAX: usize = 32;
+/// Identities that the counters are made of, in order of their ids.
+pub const MEASURED_MAX: usize = 32;
+
+/// A node to which an identity belongs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reader {
+    /// Whether it has the state that stands.
+    pub reach: Reach,
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub node: NodeId,
+    /// Commits between what it acknowledged and the head; none = it acknowledged nothing of this log.
+    pub lag_commits: Option<u64>,
+}
+
+/// How an identity stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IdentityHealth {
+    /// Which.
+    pub id: RecordId,
+    /// The revision of its state.
+    pub revision: Revision,
+    /// What its state comes to; the trend is that of the last states, where history keeps enough of them.
+    pub summary: Summary,
+    /// Conflicts about it that are open.
+    pub open_conflicts: usize,
+    /// How many nodes have the state, are behind, are possibly desynchronised.
+    pub reached: BTreeMap<Reach, u64>,
+    /// The nodes, those without the state first, at most [`NODES_NAMED_MAX`].
+    pub nodes: Vec<Reader>,
+}
+
+/// Two systems that write one identity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The identity.
+    pub id: RecordId,
+    /// The systems, by the names of their nodes.
+    pub systems: [String; 2],
+    /// How far apart.
+    pub divergence: f64,
+    /// What that means.
+    pub level: Level,
+}
+
+/// What the counters show of a tenant's identities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Identities by status.
+    pub statuses: BTreeMap<Status, u64>,
+    /// Nodes that are possibly desynchronised, once for each identity.
+    pub desynchronised: u64,
+    /// Pairs of systems by how far they have come apart.
+    pub levels: BTreeMap<Level, u64>,
+}
+
+/// What identities are looked at against.
+struct Frame {
+    log_id: LogId,
+    head: u64,
+    nodes: BTreeMap<NodeId, (String, Holder, Health)>,
+}
+
+/// A page of a list over identities, and the last that was looked at; none = it was the last page.
+pub type Paged<T> = (Vec<T>, Option<RecordId>);
+
+impl Hub {
+    /// How identities stand, a page of at most [`IDENTITIES_MAX`] in order of their ids.
+    ///
+    /// # Errors
+    /// TOO_LARGE past [`semantics::seen::SEEN_NODES_MAX`] nodes; store errors.
+    pub async fn identity_health(
+        &self,
+        tenant: &TenantId,
+        after: Option<RecordId>,
+        max: usize,
+    ) -> Result<Paged<IdentityHealth>, HubError> {
+        let (rows, last) = self.identities(tenant, after, max).await?;
+        let frame = self.identity_frame(tenant).await?;
+        let mut found = Vec::new();
+        for row in &rows {
+            let history = self.history(tenant, &row.pointer.key, None, trend::POINTS_MAX).await?.rows;
+            found.push(frame.health(row, &history));
+        }
+        Ok((found, last))
+    }
+
+    /// How far apart the systems are that write an identity, for a page of at most [`IDENTITIES_MAX`] identities.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn identity_divergence(
+        &self,
+        tenant: &TenantId,
+        after: Option<RecordId>,
+        max: usize,
+    ) -> Result<Paged<Pair>, HubError> {
+        let (rows, last) = self.identities(tenant, after, max).await?;
+        let names: BTreeMap<NodeId, String> = self
+            .of_nodes::<NodeBody>(tenant, kind::NODE)
+            .await?
+            .into_iter()
+            .map(|(node, (body, _))| (node, body.name))
+            .collect();
+        let mut found = Vec::new();
+        for row in &rows {
+            let history = self.history(tenant, &row.pointer.key, None, SYSTEMS_ROWS_MAX).await?.rows;
+            found.extend(pairs(&row.pointer.key.id, &history, &names));
+        }
+        Ok((found, last))
+    }
+
+    /// What the counters show, of the first [`MEASURED_MAX`] identities.
+    ///
+    /// # Errors
+    /// Those of the lists.
+    pub async fn measure_identities(&self, tenant: &TenantId) -> Result<Measured, HubError> {
+        let mut measured = Measured::default();
+        for one in self.identity_health(tenant, None, MEASURED_MAX).await?.0 {
+            if let Some(status) = one.summary.status {
+                *measured.statuses.entry(status).or_default() += 1;
+            }
+            measured.desynchronised +=
+                one.reached.get(&Reach::PossiblyDesynchronised).copied().unwrap_or_default();
+        }
+        for pair in self.identity_divergence(tenant, None, MEASURED_MAX).await?.0 {
+            *measured.levels.entry(pair.level).or_default() += 1;
+        }
+        Ok(measured)
+    }
+
+    async fn identities(
+        &self,
+        tenant: &TenantId,
+        after: Option<RecordId>,
+        max: usize,
+    ) -> Result<Paged<Current>, HubError> {
+        let kind = Kind::new(KIND).map_err(|e| HubError::internal(e.to_string()))?;
+        let after = after.map(|id| semantics::ids::Key { kind: kind.clone(), id });
+        let rows_max = max.clamp(1, IDENTITIES_MAX);
+        let query = PointerQuery { kind: Some(kind), after, rows_max, ..PointerQuery::default() };
+        let page = self.records(tenant, query).await?;
+        let last = page.rows.last().map(|row| row.pointer.key.id.clone()).filter(|_| !page.is_last);
+        Ok((page.rows.into_iter().filter(|row| !row.pointer.deleted).collect(), last))
+    }
+
+    async fn identity_frame(&self, tenant: &TenantId) -> Result<Frame, HubError> {
+        let head = self.store().head(tenant).await?;
+        let health = self.health(tenant).await?;
+        let mut holders = self.holders(tenant, None).await?;
+        let nodes = self.of_nodes::<NodeBody>(tenant, kind::NODE).await?;
+        let nodes = nodes.into_iter().filter_map(|(node, (body, _))| {
+            let health = health.get(&node).copied().unwrap_or(Health::Offline);
+            Some((node, (body.name, holders.remove(&node)?, health)))
+        });
+        Ok(Frame { log_id: head.log_id, head: head.commit.0, nodes: nodes.collect() })
+    }
+}
+
+impl Frame {
+    fn health(&self, row: &Current, history: &[LogRow]) -> IdentityHealth {
+        let place =
+            Place { log_id: self.log_id, revision: row.pointer.revision, cell: row.pointer.cell.clone() };
+        let mut nodes: Vec<Reader> = self.readers(&place).collect();
+        nodes.sort_by(|a, b| b.reach.cmp(&a.reach).then_with(|| a.name.cmp(&b.name)));
+        let mut reached = BTreeMap::new();
+        for reader in &nodes {
+            *reached.entry(reader.reach).or_default() += 1;
+        }
+        nodes.truncate(NODES_NAMED_MAX);
+        let mut summary = document(row.record.body()).as_ref().map(Summary::of).unwrap_or_default();
+        summary.trend = trend_of(history).or(summary.trend);
+        let (id, revision) = (row.pointer.key.id.clone(), row.pointer.revision);
+        IdentityHealth { id, revision, summary, open_conflicts: row.pointer.open.len(), reached, nodes }
+    }
+
+    fn readers<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = Reader> + 'a {
+        let able = self.nodes.iter().filter(|(_, (_, holder, _))| holder.is_able(place));
+        able.map(|(node, (name, holder, health))| {
+            let of_this_log = holder.acknowledged.iter().filter(|cursor| cursor.log_id == self.log_id);
+            let furthest = of_this_log.map(|cursor| cursor.commit.0).max();
+            Reader {
+                reach: Reach::of(holder.has(place), *health),
+                name: name.clone(),
+                node: *node,
+                lag_commits: furthest.map(|commit| self.head.saturating_sub(commit)),
+            }
+        })
+    }
+}
+
+fn document(body: Option<&[u8]>) -> Option<Value> {
+    serde_json::from_slice(body?).ok()
+}
+
+/// The trend of the states that stood, each once: a row that changed nothing of the body is no new point.
+fn trend_of(newest_first: &[LogRow]) -> Option<Trend> {
+    let mut bodies: Vec<&[u8]> = newest_first.iter().rev().filter_map(|row| row.record.body()).collect();
+    bodies.dedup();
+    let scores: Vec<f64> =
+        bodies.into_iter().filter_map(|body| Summary::of(&document(Some(body))?).score).collect();
+    trend::of(&scores)
+}
+
+/// The systems of one identity, by the last state that each wrote whose score can be read.
+fn pairs(id: &RecordId, newest_first: &[LogRow], names: &BTreeMap<NodeId, String>) -> Vec<Pair> {
+    let mut states: BTreeMap<NodeId, (f64, BTreeSet<String>)> = BTreeMap::new();
+    for mutation in newest_first.iter().filter_map(|row| row.mutation.as_ref()) {
+        if mutation.author == NodeId::HUB || states.contains_key(&mutation.author) {
+            continue;
+        }
+        let semantics::envelope::Op::Put { body } = &mutation.op else { continue };
+        let Some(state) = document(Some(body)) else { continue };
+        if let Some(score) = Summary::of(&state).score {
+            states.insert(mutation.author, (score, markers(&state)));
+        }
+    }
+    let named = |node: &NodeId| names.get(node).cloned().unwrap_or_else(|| node.to_string());
+    let all: Vec<_> = states.iter().collect();
+    let mut found = Vec::new();
+    for (at, (a, (a_score, a_markers))) in all.iter().enumerate() {
+        for (b, (b_score, b_markers)) in all.iter().skip(at + 1) {
+            let apart = divergence((*a_score, a_markers), (*b_score, b_markers));
+            let systems = [named(a), named(b)];
+            found.push(Pair { id: id.clone(), systems, divergence: apart, level: Level::of(apart) });
+        }
+    }
+    found
+}

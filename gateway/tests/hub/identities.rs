@@ -1,0 +1,103 @@
+//! How identities stand, and who has them.
+
+use gateway::hub::identities::Reader as Shown;
+use gateway::hub::session::Session;
+use semantics::health::SUSPECT_MS;
+use semantics::identity::divergence::Level;
+use semantics::identity::reach::Reach;
+use semantics::identity::score::Status;
+use semantics::identity::trend::Trend;
+use semantics::session::ClientMessage;
+use serde_json::json;
+
+use crate::support::author::Author;
+use crate::support::engine::Engine;
+use crate::support::reader::Reader;
+use crate::support::rows::key;
+use crate::support::world::World;
+
+fn state(depth: u8, markers: &[&str]) -> String {
+    let metrics = json!({"parameter_values": {"C": 0.9, "D": depth, "R": 1}});
+    let behaviour = json!({"consistency_markers": markers});
+    json!({"identity_snapshot": {"behavioral_state": behaviour, "stability_metrics": metrics}}).to_string()
+}
+
+/// A session in which everything came and was acknowledged.
+async fn caught_up(world: &World, author: &Author) -> Session {
+    let opened = Session::open(&world.hub, author.who.clone(), &author.hello(None)).await;
+    let (mut live, _) = opened.unwrap();
+    let mut reader = Reader::of(author);
+    reader.listen(&mut live).await.unwrap();
+    let cursor = reader.cursor.unwrap();
+    live.on(ClientMessage::Ack { cursor, answered_n: None }).await.unwrap();
+    live
+}
+
+async fn shown(world: &World, name: &str) -> Shown {
+    let (found, last) = world.hub.identity_health(&world.tenant, None, 10).await.unwrap();
+    assert_eq!((found.len(), last), (1, None));
+    found[0].nodes.iter().find(|node| node.name == name).unwrap().clone()
+}
+
+pub async fn a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut agent = world.author("agent", "default").await;
+    let phone = world.author("phone", "default").await;
+    let me = key("identity", "me");
+    agent.put(&me, &state(5, &[])).await;
+    let live = caught_up(&world, &phone).await;
+    let at_first = shown(&world, "phone").await;
+    assert_eq!((at_first.reach, at_first.lag_commits), (Reach::InSync, Some(0)));
+    // It stays so however long nothing changes.
+    live.flush_seen().await.unwrap();
+    drop(live);
+    world.clock.advance(2 * SUSPECT_MS);
+    assert_eq!(shown(&world, "phone").await.reach, Reach::InSync);
+
+    drop(caught_up(&world, &phone).await);
+    let live = caught_up(&world, &phone).await;
+    live.flush_seen().await.unwrap();
+    drop(live);
+    for depth in [4, 3] {
+        agent.put(&me, &state(depth, &[])).await;
+    }
+    assert_eq!(shown(&world, "phone").await.reach, Reach::Behind);
+    world.clock.advance(SUSPECT_MS);
+    let silent = shown(&world, "phone").await;
+    assert_eq!((silent.reach, silent.lag_commits), (Reach::PossiblyDesynchronised, Some(2)));
+    let measured = world.hub.measure_identities(&world.tenant).await.unwrap();
+    assert!(measured.desynchronised >= 1);
+    assert_eq!(measured.statuses.get(&Status::Stable), Some(&1));
+
+    let _live = caught_up(&world, &phone).await;
+    assert_eq!(shown(&world, "phone").await.reach, Reach::InSync);
+    let (found, _) = world.hub.identity_health(&world.tenant, None, 10).await.unwrap();
+    let summary = &found[0].summary;
+    assert_eq!((summary.score, summary.trend), (Some(2.7), Some(Trend::Declining)));
+}
+
+pub async fn systems_that_write_one_identity_are_compared_pair_by_pair(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (me, other) = (key("identity", "me"), key("identity", "other"));
+    let mut phone = world.author("phone", "default").await;
+    let mut desktop = world.author("desktop", "default").await;
+    phone.put(&me, &state(5, &["tone", "pace"])).await;
+    phone.put(&other, &state(5, &[])).await;
+    assert_eq!(world.hub.identity_divergence(&world.tenant, None, 10).await.unwrap().0, []);
+    desktop.put(&me, &state(5, &["tone", "pace", "wit"])).await;
+    let (pairs, last) = world.hub.identity_divergence(&world.tenant, None, 10).await.unwrap();
+    assert_eq!((pairs.len(), last), (1, None));
+    let mut systems = pairs[0].systems.clone();
+    systems.sort();
+    assert_eq!(systems, ["desktop", "phone"]);
+    assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("0.333333333", Level::Diverging));
+    // What lost counts as well: it is what that system is.
+    desktop.put(&me, &state(1, &["tone"])).await;
+    let (pairs, _) = world.hub.identity_divergence(&world.tenant, None, 10).await.unwrap();
+    assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("4.1", Level::Alert));
+    // A page at a time.
+    let (_, last) = world.hub.identity_divergence(&world.tenant, None, 1).await.unwrap();
+    assert_eq!(last.as_ref(), Some(&me.id));
+    let (pairs, last) = world.hub.identity_divergence(&world.tenant, last, 1).await.unwrap();
+    assert_eq!((pairs, last), (Vec::new(), None));
+}

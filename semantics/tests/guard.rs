@@ -1,0 +1,105 @@
+//! Identities that have collapsed: what `decide` makes of them.
+#![allow(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+
+mod support;
+
+use semantics::canonical::to_canonical;
+use semantics::decide::{Decision, decide};
+use semantics::envelope::{Mutation, Op, Record};
+use semantics::ids::{Kind, Writer};
+use semantics::kind::Policy;
+use serde_json::json;
+use support::{Author, ORDERED, context, parsed, rule};
+
+const HEALTHY: u8 = 5;
+const COLLAPSED: u8 = 1;
+
+fn state(depth: u8, mark: &str) -> Op {
+    let metrics = json!({"parameter_values": {"D": depth, "C": 0.9, "R": 0.9}});
+    let document = json!({"identity_snapshot": {"stability_metrics": metrics}, "mark": mark});
+    Op::Put { body: to_canonical(&document).unwrap() }
+}
+
+fn write(author: &mut Author, view: Option<&Record>, op: Op, now_ms: u64) -> Mutation {
+    let mut mutation = author.write(view, op, now_ms);
+    mutation.key.kind = Kind::new("identity").unwrap();
+    mutation
+}
+
+fn take(current: Option<&Record>, mutation: &Mutation, policy: Policy) -> (Record, Decision) {
+    let decision = decide(current, &parsed(mutation), &rule(policy), &context());
+    let record = decision.record().unwrap_or_else(|| unreachable!("refused: {decision:?}")).clone();
+    (record, decision)
+}
+
+#[test]
+fn a_collapsed_state_does_not_overwrite_a_healthy_one() {
+    for policy in ORDERED {
+        let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+        let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), policy);
+        let first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+        let (kept, decision) = take(Some(&healthy), &first, policy);
+        assert_eq!((kept.body(), kept.stamp), (healthy.body(), healthy.stamp), "{policy:?}");
+        assert!(kept.version.contains(first.dot));
+        let clashes = decision.clashes().to_vec();
+        assert_eq!(clashes.len(), 1);
+        assert_eq!((clashes[0].winner, clashes[0].loser), (healthy.stamp, first.stamp()));
+
+        // Who saw only the healthy state, and has collapsed meanwhile: the same.
+        let other = write(&mut bob, Some(&healthy), state(COLLAPSED, "c"), 3_000);
+        let (still, decision) = take(Some(&kept), &other, policy);
+        assert_eq!(still.body(), healthy.body());
+        assert_eq!(decision.clashes()[0].loser, other.stamp());
+
+        // Who has recovered goes on.
+        let back = write(&mut ada, Some(&still), state(HEALTHY, "d"), 4_000);
+        let (now, _) = take(Some(&still), &back, policy);
+        assert_eq!(now.stamp, back.stamp());
+    }
+}
+
+#[test]
+fn a_healthy_state_stands_over_a_collapsed_one_in_either_order() {
+    for policy in ORDERED {
+        let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+        let older = write(&mut ada, None, state(HEALTHY, "a"), 1_000);
+        let newer = write(&mut bob, None, state(COLLAPSED, "b"), 9_000);
+        let (record, _) = take(None, &older, policy);
+        let (there, decided) = take(Some(&record), &newer, policy);
+        let (record, _) = take(None, &newer, policy);
+        let (back, decided_back) = take(Some(&record), &older, policy);
+        assert_eq!((there.body(), there.stamp), (back.body(), back.stamp), "{policy:?}");
+        assert_eq!(there.stamp, older.stamp());
+        assert_eq!(decided.clashes(), decided_back.clashes());
+        assert_eq!(there.version, back.version);
+    }
+}
+
+#[test]
+fn what_says_no_score_is_settled_as_any_other_body() {
+    let mut ada = Author::new(1);
+    let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
+    let silent = write(&mut ada, Some(&healthy), Op::Put { body: b"{}".to_vec() }, 2_000);
+    assert!(matches!(take(Some(&healthy), &silent, Policy::Branch).1, Decision::Applied(_)));
+    let delete = write(&mut ada, Some(&healthy), Op::Delete, 3_000);
+    assert!(take(Some(&healthy), &delete, Policy::Branch).0.is_deleted());
+    // Under a join policy the stamp alone decides.
+    let collapsed = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 4_000);
+    let (record, _) = take(Some(&healthy), &collapsed, Policy::LastWriter);
+    assert_eq!(record.stamp, collapsed.stamp());
+    // Nor is it a rule of other kinds.
+    let mut note = Author::new(2);
+    let first = note.write(None, state(HEALTHY, "a"), 1_000);
+    let (record, _) = take(None, &first, Policy::Branch);
+    let second = note.write(Some(&record), state(COLLAPSED, "b"), 2_000);
+    assert_eq!(take(Some(&record), &second, Policy::Branch).0.stamp, second.stamp());
+}
+
+#[test]
+fn a_decision_at_the_hub_may_make_a_collapsed_state_stand() {
+    let (mut ada, mut hub) = (Author::new(1), Author::new(9));
+    hub.writer = Writer::HUB;
+    let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
+    let decided = write(&mut hub, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+    assert_eq!(take(Some(&healthy), &decided, Policy::Branch).0.stamp, decided.stamp());
+}

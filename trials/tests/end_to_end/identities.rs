@@ -1,0 +1,102 @@
+//! Identities through the commands, over hubs on every store.
+
+#![allow(clippy::expect_used, reason = "a test that panics has failed")]
+
+use std::path::Path;
+
+use semantics::canonical::to_canonical;
+use serde_json::{Value, json};
+use trials::fleet::Spoke;
+use trials::process::{Folder, Process};
+
+use super::{each_hub, sync_both};
+
+fn import(folder: &Folder, spoke: &Spoke, id: &str, document: &Value) -> Value {
+    let file = folder.at("identity.json");
+    std::fs::write(Path::new(&file), document.to_string()).expect("the folder is ours");
+    spoke.ok(&["identity", "import", &file, "--id", id]).json()
+}
+
+fn exported(spoke: &Spoke, id: &str) -> String {
+    spoke.ok(&["identity", "export", id]).stdout
+}
+
+fn canonical(document: &Value) -> String {
+    String::from_utf8(to_canonical(document).expect("it is JSON")).expect("and text") + "\n"
+}
+
+fn state(depth: u8, mark: &str) -> Value {
+    let metrics =
+        json!({"parameter_values": {"D": depth, "C": 0.9, "R": 0.9}, "x_odd": [1e-7, "\u{e9}\u{1F600}"]});
+    json!({
+        "sync_metadata": {"system_id": "7d444840-9dc0-11d1-b245-5ffdce74fad2", "x_origin": mark},
+        "identity_snapshot": {"stability_metrics": metrics, "x_unknown": {"b": 1.0, "a": [null, {"": true}]}},
+    })
+}
+
+#[test]
+fn both_shapes_of_a_profile_and_what_nobody_knows_of_them_reach_a_second_spoke_byte_for_byte() {
+    each_hub("identity-shapes", |folder, hub| {
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
+        let nested = json!({"identity_profile": {
+            "metadata": {"name": "Ada", "version": "1.0.0", "x_by": "hand"}, "archetype": "guide",
+            "stability_configuration": {"stability_thresholds": {"warning": 2.5, "critical": 1.2, "x": 0}},
+            "x_section": {"z": 1, "a": {"\u{20ac}": 1.5e-9}},
+        }});
+        let flat = json!({"identity_profile": {
+            "name": "Bob", "version": "1.0.0", "stability_thresholds": {"warning": 2.5}, "x_mood": ["odd", 0.1],
+        }});
+        let documents = [("ada", nested), ("bob", flat), ("eve", state(5, "first"))];
+        for (id, document) in &documents {
+            import(folder, &laptop, id, document);
+        }
+        sync_both(&laptop, &desktop);
+        for (id, document) in &documents {
+            for spoke in [&laptop, &desktop] {
+                assert_eq!(exported(spoke, id), canonical(document));
+            }
+        }
+        // What came out goes in again and changes nothing.
+        let again = import(folder, &desktop, "eve", &documents[2].1);
+        assert_eq!(again["mutation"], Value::Null, "{again}");
+        assert_eq!(laptop.digest(), hub.digest("laptop"));
+    });
+}
+
+/// A healthy identity, and a collapsed state that somebody writes who had seen it.
+#[test]
+fn a_collapsed_state_waits_for_a_person_and_is_rolled_back_on_demand() {
+    each_hub("identity-collapse", |folder, hub| {
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
+        let (healthy, collapsed) = (state(5, "healthy"), state(1, "collapsed"));
+        import(folder, &laptop, "ada", &healthy);
+        sync_both(&laptop, &desktop);
+        let taken = import(folder, &desktop, "ada", &collapsed);
+        assert_eq!(taken["status"], "collapsed", "{taken}");
+        sync_both(&desktop, &laptop);
+        for spoke in [&laptop, &desktop] {
+            assert_eq!(exported(spoke, "ada"), canonical(&healthy), "{}", spoke.name);
+        }
+        let listed = laptop.ok(&["conflicts", "list", "--kind", "identity"]).json();
+        let id = listed["conflicts"][0]["id"].as_str().expect("a conflict").to_owned();
+        let refused = laptop.run(&["identity", "rollback", "ada"]);
+        assert!(refused.stderr.contains("ALREADY_EXISTS"), "{}", refused.stderr);
+
+        let decided = hub.admin(&["conflict", "resolve", &id, "--side", "loser", "--reason", "a drill"]);
+        assert_eq!(decided.code, 0, "{}", decided.stderr);
+        sync_both(&laptop, &desktop);
+        assert_eq!(exported(&laptop, "ada"), canonical(&collapsed));
+        let back = laptop.ok(&["identity", "rollback", "ada"]).json();
+        assert_eq!(back["status"], "stable", "{back}");
+        sync_both(&laptop, &desktop);
+        for spoke in [&laptop, &desktop] {
+            assert_eq!(exported(spoke, "ada"), canonical(&healthy), "{}", spoke.name);
+            assert_eq!(spoke.digest(), hub.digest(&spoke.name));
+        }
+        let args = ["--data", &laptop.data, "identity", "watch", "ada", "--after", "0"];
+        let watch = Process::start("spoke", &args);
+        let line: Value = serde_json::from_str(&watch.line()).expect("one JSON object a line");
+        assert_eq!((&line["id"], &line["status"]), (&json!("ada"), &json!("stable")), "{line}");
+        assert_eq!(canonical(&line["document"]), canonical(&healthy));
+    });
+}
