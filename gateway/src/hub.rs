@@ -25,6 +25,7 @@ pub mod hello;
 pub mod known;
 pub mod limits;
 pub mod maintain;
+mod matrix;
 pub mod plan;
 pub mod policies;
 pub mod presence;
