@@ -7,6 +7,8 @@
 //! - `a_flood_of_refusals_is_few_writes`: refusals are counted by the minute, everything else is written once a second.
 //! - `what_was_noted_before_a_flush_is_durable_after_it`.
 //! - `two_gateways_write_one_chain`: blocks are numbered densely by compare-and-set, each with the chain before it.
+//! - What commands do beside the hub is written as `hub`, durable when they return: a gateway that runs finds the new end
+//!   as it finds that of another gateway (`a_backup_a_retirement_and_a_restore_stand_in_the_access_log`).
 //! - `what_was_changed_shows`: a walk over the blocks names the first entry that does not fit.
 //! - `the_oldest_blocks_go_past_the_bound`: [`BLOCKS_MAX`] of each tenant are kept, none older than [`AGE_MS_MAX`] for
 //!   longer than new ones come.
@@ -27,7 +29,7 @@ mod blocks;
 mod read;
 mod verify;
 
-pub use self::blocks::{AGE_MS_MAX, BLOCKS_MAX};
+pub use self::blocks::{AGE_MS_MAX, BLOCKS_MAX, append_beside, note_beside};
 pub use self::read::{Filter, Page, Position, page};
 pub use self::verify::{Noted as NotedPlace, Verified, verify};
 

@@ -34,12 +34,12 @@ pub use self::join::JOIN_CONTEXT;
 pub use self::keys::{CA_FILE, KEYS_FOLDER, Rotated, ca_key_digest, rotate_token_key, token_kid};
 pub use self::offline::{KnownKey, known_token_keys, retire_token_key};
 pub use self::operators::{
-    FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_TTL_S_DEFAULT, OPERATOR_TTL_S_MAX, OPERATORS_MAX,
-    OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
+    FIRST, GRACE_S_MAX, OPERATOR_NAME_CHARS_MAX, OPERATOR_NAMES_MAX, OPERATOR_TTL_S_DEFAULT,
+    OPERATOR_TTL_S_MAX, OPERATORS_MAX, OPERATORS_OF_TENANT_MAX, Operator, OperatorBody, Revoked, author_of,
 };
 pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::services::SERVICE_AUDIENCE;
-pub use self::tokens::{CreatedToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
+pub use self::tokens::{CreatedToken, JoinToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
 pub(crate) use self::verifier::denied;
 pub use self::verifier::{Caller, UNKNOWN_KEYS_WAITING_MAX, Verifier};
 
@@ -189,6 +189,32 @@ impl Trust {
             Transport::Plaintext => [0; 32],
         };
         tokens::create(self.hub.store(), self.hub.entropy(), tenant, (uses, expires_ms), &pin).await
+    }
+
+    /// A tenant's join tokens that have not expired, at most `max` after this place, in the order of their ids; and the
+    /// place after which to go on, if there may be more. Past [`SWEEP_ROWS_MAX`] tokens of all tenants that were looked at
+    /// there are fewer.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a tenant that does not exist; store errors.
+    pub async fn tokens(
+        &self,
+        tenant: &TenantId,
+        after: Option<Vec<u8>>,
+        max: usize,
+    ) -> Result<(Vec<JoinToken>, Option<Vec<u8>>), HubError> {
+        self.hub.store().head(tenant).await?;
+        let look = (self.hub.clock().now_ms(), SWEEP_ROWS_MAX);
+        tokens::list(self.hub.store(), tenant, after, max, look).await
+    }
+
+    /// Takes a join token back. Gives what was left of it.
+    ///
+    /// # Errors
+    /// NOT_FOUND for one that the tenant has not, or that has expired; MALFORMED for what is no id; store errors.
+    pub async fn revoke_token(&self, tenant: &TenantId, id: &str) -> Result<JoinToken, HubError> {
+        self.hub.store().head(tenant).await?;
+        tokens::revoke(self.hub.store(), tenant, id, self.hub.clock().now_ms()).await
     }
 
     /// Makes an operator, with a credential that is shown this once and until when it is good.

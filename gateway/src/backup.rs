@@ -2,9 +2,10 @@
 //! one.
 //!
 //! - [`create`] reads while hubs go on. The folder appears whole, synced to the disk and checked, or not at all.
-//!   Only then does the store remember, and through it the spokes learn, what is backed up.
+//!   Only then does the store remember, and through it the spokes learn, what is backed up; and the access log of the
+//!   tenant `hub` has an entry of it.
 //! - [`restore`] checks all of the folder before it touches the store, and what it writes is there whole or not at all.
-//!   Every log becomes a new one that names the old one.
+//!   Every log becomes a new one that names the old one, and says so in its tenant's access log.
 //! - No key is in a backup (whoever can read a backup could else be the hub): the folder `keys` and the file
 //!   `operator.token` of the data folder are to be kept apart. A backup names the hub it is of by the digest of its
 //!   CA's public key.
@@ -13,12 +14,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use semantics::access::{Entry, Event};
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 use semantics::reason::Reason;
 use semantics::recovery::BackedUp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::access::{self, Who};
 use crate::ambient::{Clock, Entropy};
 use crate::auth::{self, KEYS_FOLDER, OPERATOR_TOKEN_FILE};
 use crate::config::{Config, StoreAt};
@@ -126,6 +129,13 @@ pub async fn create(config: &Config, folder: &Path, clock: &dyn Clock) -> Result
         Some((tenant, head.log_id, BackedUp { revision: head.revision, time_ms: manifest.time_ms }))
     });
     archive::note(at, &held.collect::<Vec<_>>()).await?;
+    let hub = auth::hub_tenant()?;
+    if manifest.tenants.iter().any(|head| head.tenant == hub.as_str()) {
+        let tenants = u64::try_from(manifest.tenants.len()).unwrap_or(u64::MAX);
+        let event = Event::BackupCreated { digest: manifest.tables_digest, tenants };
+        let entry = Entry::new(clock.now_ms(), &Who::Hub.to_string(), event);
+        access::note_beside(at, &hub, &entry).await?;
+    }
     Ok(manifest)
 }
 

@@ -40,6 +40,7 @@ mod seal;
 mod seen;
 pub mod session;
 pub mod settle;
+pub mod stretch;
 pub mod work;
 
 pub use self::admission::{Admission, Open};
@@ -54,6 +55,7 @@ use self::readers::Readers;
 use self::recovery::Marks;
 use self::resolver::Resolver;
 use self::seal::SealKey;
+use self::stretch::Stretches;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
 use crate::store::{Space, Store};
@@ -150,6 +152,7 @@ pub struct Hub {
     asks: Asks,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
+    stretches: Stretches,
 }
 
 /// Tries at a lease that other catch-ups of the node are renewing.
@@ -170,7 +173,19 @@ impl Hub {
         let (readers, presence, docket) = (Readers::default(), Arc::default(), Arc::default());
         let (bounds, tenants) = (Bounds::default(), Mutex::default());
         let (name, resolver, asks) = (None, None, Asks::new(0));
-        Self { parts, name, bounds, tenants, presence, readers, docket, resolver, asks, pages }
+        Self {
+            parts,
+            name,
+            bounds,
+            tenants,
+            presence,
+            readers,
+            docket,
+            resolver,
+            asks,
+            pages,
+            stretches: Stretches::default(),
+        }
     }
 
     /// Those who read here.

@@ -158,8 +158,13 @@ impl Store for Metered {
     ) -> Result<bool, StoreError> {
         self.inner.plain_put(tenant, space, key, value, expected).await
     }
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
-        self.inner.plain_delete(tenant, space, key).await
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
+        self.inner.plain_delete(tenant, space, read).await
     }
     async fn plain_page(
         &self,

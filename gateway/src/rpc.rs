@@ -29,6 +29,7 @@ pub mod resolver;
 mod seats;
 pub mod status;
 pub mod sync;
+mod tokens;
 pub mod unknown;
 pub mod view;
 

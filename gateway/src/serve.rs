@@ -14,7 +14,7 @@ use proto::v1::node_service_server::NodeServiceServer;
 use proto::v1::operator_service_server::OperatorServiceServer;
 use proto::v1::sync_service_server::SyncServiceServer;
 use semantics::access::Event;
-use semantics::ids::{LogId, TenantId};
+use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use semantics::session::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
@@ -26,14 +26,12 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::access::Who;
-use crate::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::ambient::{Clock, Entropy};
 use crate::auth::layer::AuthLayer;
-use crate::auth::{Rotated, Transport, Trust, hub_tenant};
-use crate::config::{Config, StoreAt};
-use crate::hub::admission::{Limiter, NODE_RATE, TENANT_RATE};
+use crate::auth::{Rotated, Trust, hub_tenant};
+use crate::config::Config;
+use crate::hub::Hub;
 use crate::hub::error::HubError;
-use crate::hub::{Hub, Paging, Parts, Retention};
-use crate::metered::Metered;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
@@ -41,27 +39,25 @@ use crate::rpc::audit::AuditHandler;
 use crate::rpc::examine::ExamineHandler;
 use crate::rpc::inflow::{self, Inflow};
 use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
-use crate::rpc::link::UNREAD_MS_MAX;
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::outflow::{self, Outflow};
-use crate::rpc::resolver;
 use crate::rpc::sync::SyncHandler;
 use crate::rpc::unknown::{self, Unknown};
 use crate::rpc::{Gate, status};
-use crate::store::Store;
-use crate::store::memory::MemoryStore;
 use crate::store::postgres::PostgresStore;
-use crate::store::sqlite::{DATABASE_FILE, SqliteStore};
+use crate::store::sqlite::SqliteStore;
 use crate::telemetry::Metrics;
 use crate::tls;
+
+mod opening;
+
+pub use self::opening::open;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the database to be closed in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// Between two tries to open a database that has moved.
-const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Used assertions and expired tokens are swept, and keys looked at, this often: half of [`crate::auth::TAKE_UP_S`].
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A connection on which nothing is heard is asked for a sign of life after this.
@@ -101,7 +97,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Cuts a session, or the connection of a call, whose messages nobody reads after another time than [`UNREAD_MS_MAX`], milliseconds.
+    /// Cuts a session, or the connection of a call, whose messages nobody reads after another time than [`crate::rpc::link::UNREAD_MS_MAX`], milliseconds.
     #[must_use]
     pub fn cutting_unread_after(self, unread_ms_max: u64) -> Self {
         Self { unread_ms_max, ..self }
@@ -137,56 +133,6 @@ impl Engine {
             Self::Postgres(store) => store.close().await,
         }
     }
-}
-
-/// Opens store and keys, and makes what is missing of them: what `migrate` does.
-///
-/// # Errors
-/// STORE_UNSAFE when the store's settings cannot keep an acknowledgement; STORE_UNAVAILABLE; what the keys' folder
-/// refuses.
-pub async fn open(config: &Config) -> Result<Opened, HubError> {
-    place::make_folder(&config.data)?;
-    let metrics = if config.metrics_tenant_labels { Metrics::new() } else { Metrics::naming_no_tenant() };
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = open_engine(config, clock.as_ref(), entropy.as_ref()).await?;
-    let store: Arc<dyn Store> = match engine.clone() {
-        Engine::Memory => Arc::new(MemoryStore::new()),
-        Engine::Sqlite(store) => Arc::new(store),
-        Engine::Postgres(store) => Arc::new(store),
-    };
-    let store: Arc<dyn Store> = Arc::new(Metered::new(store, metrics.clone()));
-    let hub = Hub::new(Parts {
-        store,
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-        admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
-        retention: Retention::default(),
-        paging: Paging::default(),
-    });
-    let hub = resolver::attached(hub.named(place::name(config.listen)), config.resolver.as_ref());
-    let hub = Arc::new(hub);
-    let transport = if config.dev { Transport::Plaintext } else { Transport::Tls };
-    let trust = Arc::new(Trust::open(Arc::clone(&hub), &config.data, transport).await?);
-    Ok(Opened { hub, trust, metrics, engine, entropy, clock, unread_ms_max: UNREAD_MS_MAX })
-}
-
-async fn open_engine(config: &Config, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Engine, HubError> {
-    Ok(match &config.store {
-        StoreAt::Memory => Engine::Memory,
-        StoreAt::Folder => {
-            // The folder may have been there before, open to others.
-            place::make_private(&config.data.join(DATABASE_FILE))?;
-            Engine::Sqlite(SqliteStore::open(&config.data).await?)
-        }
-        StoreAt::Postgres(url) => {
-            let mut store = PostgresStore::connect(url).await?;
-            for (tenant, before) in store.settle(clock.now_ms(), || LogId(entropy.bytes16())).await? {
-                warn!(%tenant, %before, "the database failed over to a standby that may lack the end of the log: it is a new log now");
-            }
-            Engine::Postgres(store)
-        }
-    })
 }
 
 /// Where a running hub listens.
@@ -228,7 +174,10 @@ struct Serving {
 /// What keeps the hub from starting.
 pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HubError> {
     tokio::pin!(shutdown);
-    let mut opened = open(&config).await?;
+    let mut opened = tokio::select! {
+        () = &mut shutdown => return Ok(()),
+        opened = open(&config) => opened?,
+    };
     let dev_token = if config.dev { Some(dev_tenant(&opened).await?) } else { None };
     let mut is_announced = false;
     loop {
@@ -251,7 +200,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
         running.leave().await;
         let again = tokio::select! {
             () = &mut shutdown => None,
-            again = open_again(&config) => Some(again?),
+            again = opening::again(&config) => Some(again?),
         };
         match again {
             Some(again) => opened = again,
@@ -260,17 +209,6 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()>) -> Resu
     }
     place::forget(&config.data);
     Ok(())
-}
-
-/// Opens a store that may not be there yet.
-async fn open_again(config: &Config) -> Result<Opened, HubError> {
-    loop {
-        match open(config).await {
-            Err(error) if error.reason().is_transient() => warn!(%error, "not there yet"),
-            opened => return opened,
-        }
-        tokio::time::sleep(OPEN_AGAIN_AFTER).await;
-    }
 }
 
 /// Starts listening.

@@ -435,8 +435,14 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError>;
-    /// Deletes a plain row; absent is no error (`a_deleted_plain_row_starts_again`).
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError>;
+    /// Deletes a plain row that is as it was read; false when it is not: somebody has written it since, or it is gone
+    /// (`a_deleted_plain_row_starts_again`, `a_plain_row_that_was_written_since_it_was_read_is_not_deleted`).
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError>;
     /// Plain rows after a key, in byte order (`plain_rows_page_in_byte_order`).
     async fn plain_page(
         &self,

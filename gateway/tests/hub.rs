@@ -209,10 +209,13 @@ macro_rules! hub_tests {
                     written_between_pages,
                     gc_between_pages,
                     a_lease_keeps_the_horizon,
+                    a_lease_that_is_renewed_as_it_is_ended_holds,
                     a_catch_up_outlives_its_leases_while_nothing_is_pruned,
                     the_leases_of_a_node_are_bounded_and_its_lowest_holds,
                     equal_cursors_have_equal_digests,
                     a_resume_position_is_good_only_as_it_was_given,
+                    pages_that_several_readers_ask_for_are_put_together_once,
+                    who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_the_others,
                 }
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,

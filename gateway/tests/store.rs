@@ -26,6 +26,8 @@ mod model;
 mod odd_text;
 #[path = "store/plain.rs"]
 mod plain;
+#[path = "store/presence.rs"]
+mod presence;
 #[path = "store/prune.rs"]
 mod prune;
 #[path = "store/read.rs"]
@@ -86,6 +88,7 @@ macro_rules! store_tests {
                     plain_values_are_any_bytes,
                     a_plain_value_past_its_bound_is_an_error,
                     a_deleted_plain_row_starts_again,
+                    a_plain_row_that_was_written_since_it_was_read_is_not_deleted,
                 }
                 prune {
                     pruning_takes_rows_and_commits,

@@ -66,10 +66,20 @@ pub enum Event {
     TenantCreated,
     /// An operator made a join token.
     JoinTokenCreated {
+        /// Its id; empty in entries of before there was one.
+        #[serde(default)]
+        id: String,
         /// How many nodes may join with it.
         uses: u32,
         /// Until when, milliseconds since 1970-01-01 UTC.
         expires_ms: u64,
+    },
+    /// An operator took a join token back.
+    JoinTokenRevoked {
+        /// Its id.
+        id: String,
+        /// How many nodes could still have joined with it.
+        uses_left: u32,
     },
     /// An operator was made for the tenant.
     OperatorCreated {
@@ -99,6 +109,31 @@ pub enum Event {
         /// The name of the one before.
         before: String,
     },
+    /// Whoever runs the hub's machine gave the key of a gateway that is gone an end.
+    TokenKeyRetired {
+        /// Its name.
+        kid: String,
+        /// Until when its tokens are taken, milliseconds since 1970-01-01 UTC.
+        until_ms: u64,
+    },
+    /// Whoever runs the hub's machine made a backup of the whole store.
+    BackupCreated {
+        /// SHA-256 of its tables.
+        digest: Digest,
+        /// How many tenants are in it.
+        tenants: u64,
+    },
+    /// Whoever runs the hub's machine let the log go on from a backup, as another log.
+    LogRestored {
+        /// Its new id.
+        log_id: String,
+        /// The id that it had in the backup.
+        predecessor: String,
+        /// Its last revision there.
+        revision: u64,
+        /// When the backup was made, milliseconds since 1970-01-01 UTC.
+        backup_ms: u64,
+    },
     /// An operator let spokes send again what the log lost when it went on from a backup.
     RecoveryBegun,
     /// An operator ended that.
@@ -125,9 +160,12 @@ pub enum Event {
 }
 
 /// What events are called, in order.
-pub const EVENT_NAMES: [&str; 16] = [
+pub const EVENT_NAMES: [&str; 20] = [
     "access_token_issued",
+    "backup_created",
     "join_token_created",
+    "join_token_revoked",
+    "log_restored",
     "node_joined",
     "not_kept",
     "operator_created",
@@ -141,6 +179,7 @@ pub const EVENT_NAMES: [&str; 16] = [
     "session_cut",
     "session_opened",
     "tenant_created",
+    "token_key_retired",
     "token_key_rotated",
 ];
 
@@ -156,10 +195,14 @@ impl Event {
             Self::AccessTokenIssued => "access_token_issued",
             Self::TenantCreated => "tenant_created",
             Self::JoinTokenCreated { .. } => "join_token_created",
+            Self::JoinTokenRevoked { .. } => "join_token_revoked",
             Self::OperatorCreated { .. } => "operator_created",
             Self::OperatorRotated { .. } => "operator_rotated",
             Self::OperatorRevoked { .. } => "operator_revoked",
             Self::TokenKeyRotated { .. } => "token_key_rotated",
+            Self::TokenKeyRetired { .. } => "token_key_retired",
+            Self::BackupCreated { .. } => "backup_created",
+            Self::LogRestored { .. } => "log_restored",
             Self::RecoveryBegun => "recovery_begun",
             Self::RecoveryFinished => "recovery_finished",
             Self::Refused { .. } => "refused",

@@ -63,6 +63,7 @@ use crate::ambient::Clock;
 use crate::engine::Engine;
 use crate::import::{self, Options, Summary};
 use crate::replica::entry::Entry;
+use crate::replica::pages::{Bounds, Part};
 use crate::replica::store::Range;
 use crate::replica::{Entropy, Item, Replica, ReplicaStatus, Write, WriteOp, WriteOutcome};
 use crate::runtime::{self, Command, Handle, Progress, Transport};
@@ -278,6 +279,19 @@ impl Spoke {
         limit: usize,
     ) -> Result<Vec<Item>, Refusal> {
         Ok(self.replica.page_where(range, equals, limit).await?)
+    }
+
+    /// The same as a page that also ends by bytes, see [`Replica::records_part`].
+    ///
+    /// # Errors
+    /// Those of [`Replica::records_part`], as refusals.
+    pub async fn list_part(
+        &self,
+        range: &Range,
+        equals: Option<(&str, &Value)>,
+        bounds: Bounds,
+    ) -> Result<Part<Item>, Refusal> {
+        Ok(self.replica.records_part(range, equals, bounds).await?)
     }
 
     /// Outbox entries, see [`Replica::outbox`].

@@ -10,7 +10,8 @@ use semantics::reason::{Reason, Refusal};
 
 use crate::error::ReplicaError;
 use crate::replica::Replica;
-use crate::replica::store::{ROWS_MAX, Range};
+use crate::replica::pages::ROWS_AT_ONCE;
+use crate::replica::store::Range;
 
 /// Writes the records of one kind, or of all, in key order; gives their number.
 ///
@@ -24,7 +25,7 @@ pub async fn run(
     let mut range = Range { kind: kind.cloned(), ..Range::default() };
     let mut written = 0;
     loop {
-        let page = replica.confirmed_page(&range, ROWS_MAX).await?;
+        let page = replica.confirmed_page(&range, ROWS_AT_ONCE).await?;
         let Some((_, last)) = page.last() else { return Ok(written) };
         range.after = Some(last.key.clone());
         for (revision, record) in page {

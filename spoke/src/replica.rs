@@ -13,6 +13,7 @@ mod kept;
 mod kinds;
 pub mod memory;
 mod outbox;
+pub mod pages;
 mod pending;
 mod places;
 mod read;

@@ -6,6 +6,8 @@
 mod clocks;
 #[path = "replica/elsewhere.rs"]
 mod elsewhere;
+#[path = "replica/pages.rs"]
+mod pages;
 #[path = "replica/recovery.rs"]
 mod recovery;
 mod support;

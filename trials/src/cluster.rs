@@ -71,13 +71,39 @@ impl<'a> Cluster<'a> {
         let near = Hub::start(folder, false, Some(url));
         first(&near);
         let far = near.beside(folder, "far");
+        let (urls, swapped) = ([&near, &far].map(Hub::url), [&far, &near].map(Hub::url));
+        Self::gather(folder, [near, far], spokes, |n| {
+            let [one, other] = if n.is_multiple_of(2) { urls.clone() } else { swapped.clone() };
+            if is_free { vec![one, other] } else { vec![one] }
+        })
+    }
+
+    /// Starts it with spokes that know the gateways by other addresses.
+    ///
+    /// # Panics
+    /// When something does not come up.
+    #[must_use]
+    pub fn start_behind(
+        folder: &'a Folder,
+        url: &str,
+        spokes: usize,
+        urls: impl FnOnce(&[Hub; 2]) -> Vec<String>,
+    ) -> Self {
+        let near = Hub::start(folder, false, Some(url));
+        let far = near.beside(folder, "far");
         let hubs = [near, far];
-        let join = |n: usize| {
-            let mut urls: Vec<String> = hubs.iter().map(Hub::url).collect();
-            urls.rotate_left(n % hubs.len());
-            urls.truncate(if is_free { hubs.len() } else { 1 });
-            Spoke::join_at(folder, hubs.first().expect("there are two"), &urls, &format!("spoke{n}"))
-        };
+        let urls = urls(&hubs);
+        Self::gather(folder, hubs, spokes, |_| urls.clone())
+    }
+
+    fn gather(
+        folder: &'a Folder,
+        hubs: [Hub; 2],
+        spokes: usize,
+        urls: impl Fn(usize) -> Vec<String>,
+    ) -> Self {
+        let first = hubs.first().expect("there are two");
+        let join = |n: usize| Spoke::join_at(folder, first, &urls(n), &format!("spoke{n}"));
         let spokes: Vec<Spoke> = (0..spokes).map(join).collect();
         for spoke in &spokes {
             spoke.ok(&["sync"]);

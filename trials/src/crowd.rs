@@ -42,11 +42,11 @@ pub struct Crowd {
 type Talk = (mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>);
 
 impl Crowd {
-    /// Opens so many sessions, each of a node of its own and on a connection of its own.
+    /// Opens so many sessions, each of a node of its own, `NAME-0` and on, and on a connection of its own.
     ///
     /// # Panics
     /// When one of them cannot be opened.
-    pub async fn open(hub: &Hub, folder: &Folder, readers: usize, silent: usize) -> Self {
+    pub async fn open(hub: &Hub, folder: &Folder, name: &str, readers: usize, silent: usize) -> Self {
         let token = JoinToken::parse(&hub.token(u32::try_from(readers + silent).expect("a small crowd")));
         let token = Arc::new(token.expect("the hub's token reads"));
         let (url, mut opening, mut talks) = (hub.url(), JoinSet::new(), Vec::new());
@@ -54,7 +54,9 @@ impl Crowd {
             if opening.len() >= OPENING_MAX {
                 talks.extend(opening.join_next().await);
             }
-            opening.spawn(open(url.clone(), Arc::clone(&token), n, folder.at(&format!("node-{n}.pem"))));
+            let name = format!("{name}-{n}");
+            let key = folder.at(&format!("{name}.pem"));
+            opening.spawn(open(url.clone(), Arc::clone(&token), name, key));
         }
         talks.extend(opening.join_all().await.into_iter().map(Ok));
         let mut talks = talks.into_iter().map(|talk| talk.unwrap_or_else(|e| panic!("{e}")));
@@ -106,13 +108,13 @@ impl Member {
     }
 }
 
-async fn open(url: String, token: Arc<JoinToken>, n: usize, key: String) -> (Member, Talk) {
+async fn open(url: String, token: Arc<JoinToken>, name: String, key: String) -> (Member, Talk) {
     let entropy = SystemEntropy;
     let seed = [entropy.bytes16(), entropy.bytes16()].concat().try_into().expect("two halves");
     let key = NodeKey::create(key.as_ref(), seed).unwrap_or_else(|e| panic!("{e}"));
     let request = v1::JoinRequest {
         token: token.text.clone(),
-        name: format!("crowd-{n}"),
+        name,
         node_type: "agent".to_owned(),
         domain: String::new(),
         capabilities: Vec::new(),

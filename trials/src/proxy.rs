@@ -20,6 +20,7 @@ struct State {
     released: Condvar,
     open: Mutex<BTreeMap<u64, [TcpStream; 2]>>,
     next: AtomicU64,
+    target: Mutex<String>,
     is_over: AtomicBool,
 }
 
@@ -39,13 +40,15 @@ impl Proxy {
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("proxy: {e}"));
         let address = listener.local_addr().unwrap_or_else(|e| panic!("proxy: {e}"));
-        let state = Arc::new(State::default());
-        let (shared, target) = (Arc::clone(&state), target.to_owned());
+        let state = State { target: Mutex::new(target.to_owned()), ..State::default() };
+        let state = Arc::new(state);
+        let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if shared.is_over.load(Ordering::SeqCst) {
                     return;
                 }
+                let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if !shared.is_cut.load(Ordering::SeqCst) {
                     connect(&shared, client, &target);
                 }
@@ -58,6 +61,11 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// New connections go to another address, as a load balancer does it; those that stand are left alone.
+    pub fn lead_to(&self, target: &str) {
+        target.clone_into(&mut self.state.target.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends every connection, and takes none until [`Proxy::heal`].

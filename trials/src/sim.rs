@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fuse;
 pub mod heal;
 pub mod hubs;
+mod jump;
 pub mod kept;
 pub mod machine;
 mod names;

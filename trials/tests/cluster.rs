@@ -15,6 +15,10 @@ use trials::process::{Folder, Postgres, until};
 
 #[path = "cluster/failover.rs"]
 mod failover;
+#[path = "cluster/frozen.rs"]
+mod frozen;
+#[path = "cluster/starting.rs"]
+mod starting;
 
 /// How often every gateway is restarted: `ROUNDS=n`, once in every test run.
 fn rounds() -> usize {

@@ -63,7 +63,7 @@ async fn memory_has_its_bound_while_many_sessions_stand_and_one_never_reads() {
     let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
     let file = records(&folder);
     let start = now();
-    let crowd = Crowd::open(&hub, &folder, SESSIONS - SILENT, SILENT).await;
+    let crowd = Crowd::open(&hub, &folder, "crowd", SESSIONS - SILENT, SILENT).await;
     println!("{SESSIONS} sessions stand after {:.1?}, hub {} MiB", start.elapsed(), peak_mib(hub.process()));
     let (writer, reader) = (laptop.daemon(), desktop.daemon());
     let start = now();
@@ -140,13 +140,16 @@ async fn one_slow_reader_among_500_changes_nothing_for_the_others() {
     let laptop = Spoke::join(&folder, &hub, "laptop");
     let _daemon = laptop.daemon();
     laptop.ok(&["sync"]);
-    let crowd = Crowd::open(&hub, &folder, SESSIONS - 1, 0).await;
+    let crowd = Crowd::open(&hub, &folder, "crowd", SESSIONS - 1, 0).await;
     let text = "x".repeat(BODY_BYTES);
     let (mut took, mut memory) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for turn in 0..=2 * TURNS {
         let with = turn % 2;
-        let aside = Folder::new(&format!("slow-{turn}"));
-        let slow = if with == 1 { Some(Crowd::open(&hub, &aside, 0, 1).await) } else { None };
+        let slow = if with == 1 {
+            Some(Crowd::open(&hub, &folder, &format!("slow-{turn}"), 0, 1).await)
+        } else {
+            None
+        };
         let before = hub.process().resident_kib().expect("the system tells");
         let mut delivered = Vec::new();
         for n in 0..PUTS {

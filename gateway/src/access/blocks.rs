@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use semantics::access::{self, BLOCK_BYTES_MAX, Block, Entry};
 use semantics::ids::{Digest, TenantId};
 use semantics::reason::Reason;
 
 use crate::hub::Hub;
 use crate::hub::error::HubError;
-use crate::store::{Space, Store};
+use crate::store::archive::{Beside, Origin};
+use crate::store::{PlainRow, Space, Store};
 
 /// Most blocks kept of one tenant.
 pub const BLOCKS_MAX: u64 = 1_000_000;
@@ -51,6 +53,69 @@ fn corrupt(what: &str) -> HubError {
     HubError::new(Reason::StoreCorrupt, format!("the access log: {what}"))
 }
 
+impl End {
+    /// The block after it, and where the log ends with that.
+    fn block(self, entries: &[Entry]) -> Result<(Vec<u8>, Self), HubError> {
+        let block = Block { first: self.entry + 1, before: self.chain, entries: entries.to_vec() };
+        let stored = serde_json::to_vec(&block).map_err(|e| HubError::internal(e.to_string()))?;
+        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        let chain = access::chain(&self.chain, &stored);
+        let end = Self { block: self.block + 1, entry: self.entry.saturating_add(count), chain, ..self };
+        Ok((stored, end))
+    }
+}
+
+/// Where blocks are looked for: the store of this gateway, or one that a command has open beside it.
+#[async_trait]
+trait Shelf: Send {
+    async fn get(&mut self, tenant: &TenantId, block: u64) -> Result<Option<PlainRow>, HubError>;
+    async fn oldest(&mut self, tenant: &TenantId) -> Result<Option<PlainRow>, HubError>;
+}
+
+#[async_trait]
+impl Shelf for &dyn Store {
+    async fn get(&mut self, tenant: &TenantId, block: u64) -> Result<Option<PlainRow>, HubError> {
+        Ok(self.plain_get(tenant, Space::Access, &key(block)).await?)
+    }
+    async fn oldest(&mut self, tenant: &TenantId) -> Result<Option<PlainRow>, HubError> {
+        Ok(self.plain_page(tenant, Space::Access, None, 1).await?.pop())
+    }
+}
+
+#[async_trait]
+impl Shelf for Beside {
+    async fn get(&mut self, tenant: &TenantId, block: u64) -> Result<Option<PlainRow>, HubError> {
+        Ok(Self::get(self, tenant, Space::Access, &key(block)).await?)
+    }
+    async fn oldest(&mut self, tenant: &TenantId) -> Result<Option<PlainRow>, HubError> {
+        Ok(self.first(tenant, Space::Access).await?)
+    }
+}
+
+/// Writes an entry beside the hub, as a block of its own. False: another was first, and nothing is written.
+///
+/// # Errors
+/// STORE_CORRUPT; store errors.
+pub async fn append_beside(store: &mut Beside, tenant: &TenantId, entry: &Entry) -> Result<bool, HubError> {
+    let (stored, end) = find_end(store, tenant).await?.block(std::slice::from_ref(entry))?;
+    Ok(store.put(tenant, Space::Access, (&key(end.block), &stored), 0).await?)
+}
+
+/// The same, in the store at a place, and tried until it is written.
+///
+/// # Errors
+/// OVERLOADED while gateways write theirs; as [`append_beside`].
+pub async fn note_beside(at: Origin<'_>, tenant: &TenantId, entry: &Entry) -> Result<(), HubError> {
+    let mut store = Beside::open(at).await?;
+    for _ in 0..TRIES_MAX {
+        if append_beside(&mut store, tenant, entry).await? {
+            store.close().await;
+            return Ok(());
+        }
+    }
+    Err(HubError::transient(Reason::Overloaded, "gateways write the access log", 1_000))
+}
+
 /// Writes blocks, and remembers where each tenant's log ends.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -85,20 +150,16 @@ impl Writer {
         for _ in 0..TRIES_MAX {
             let end = match self.ends.get(tenant) {
                 Some(end) => *end,
-                None => find_end(store, tenant).await?,
+                None => find_end(&mut { store }, tenant).await?,
             };
-            let block = Block { first: end.entry + 1, before: end.chain, entries: entries.to_vec() };
-            let stored = serde_json::to_vec(&block).map_err(|e| HubError::internal(e.to_string()))?;
-            let next = end.block + 1;
-            if store.plain_put(tenant, Space::Access, &key(next), &stored, 0).await? {
-                let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-                let chain = access::chain(&end.chain, &stored);
-                let oldest = prune(store, tenant, end.oldest.max(1), next, hub.clock().now_ms()).await?;
+            let (stored, next) = end.block(entries)?;
+            if store.plain_put(tenant, Space::Access, &key(next.block), &stored, 0).await? {
+                let oldest =
+                    prune(store, tenant, end.oldest.max(1), next.block, hub.clock().now_ms()).await?;
                 if self.ends.len() >= REMEMBERED_MAX {
                     self.ends.clear();
                 }
-                let end = End { block: next, entry: end.entry.saturating_add(count), chain, oldest };
-                self.ends.insert(tenant.clone(), end);
+                self.ends.insert(tenant.clone(), End { oldest, ..next });
                 return Ok(());
             }
             // Another gateway was there first.
@@ -130,24 +191,26 @@ async fn prune(
         if oldest >= last {
             break;
         }
+        let row = store.plain_get(tenant, Space::Access, &key(oldest)).await?;
         let is_past = oldest.saturating_add(BLOCKS_MAX) <= last || {
-            let row = store.plain_get(tenant, Space::Access, &key(oldest)).await?;
-            let block = row.map(|row| decode(&row.value)).transpose()?;
+            let block = row.as_ref().map(|row| decode(&row.value)).transpose()?;
             let newest_ms = block.and_then(|block| block.entries.last().map(|entry| entry.time_ms));
             newest_ms.is_none_or(|newest_ms| newest_ms.saturating_add(AGE_MS_MAX) < now_ms)
         };
         if !is_past {
             break;
         }
-        store.plain_delete(tenant, Space::Access, &key(oldest)).await?;
+        if let Some(row) = row {
+            store.plain_delete(tenant, Space::Access, &row).await?;
+        }
         oldest += 1;
     }
     Ok(oldest)
 }
 
 /// Finds the last block: numbers are dense from the oldest on, so doubling and halving finds it in few reads.
-async fn find_end(store: &dyn Store, tenant: &TenantId) -> Result<End, HubError> {
-    let Some(oldest) = store.plain_page(tenant, Space::Access, None, 1).await?.pop() else {
+async fn find_end(shelf: &mut dyn Shelf, tenant: &TenantId) -> Result<End, HubError> {
+    let Some(oldest) = shelf.oldest(tenant).await? else {
         return Ok(End::default());
     };
     let oldest = number(&oldest.key)?;
@@ -155,7 +218,7 @@ async fn find_end(store: &dyn Store, tenant: &TenantId) -> Result<End, HubError>
     let mut there = oldest;
     let mut step = 1;
     loop {
-        match store.plain_get(tenant, Space::Access, &key(there.saturating_add(step))).await? {
+        match shelf.get(tenant, there.saturating_add(step)).await? {
             Some(found) => {
                 there += step;
                 step *= 2;
@@ -167,10 +230,7 @@ async fn find_end(store: &dyn Store, tenant: &TenantId) -> Result<End, HubError>
     }
     let row = match row {
         Some(row) => row,
-        None => store
-            .plain_get(tenant, Space::Access, &key(there))
-            .await?
-            .ok_or_else(|| corrupt("its oldest block went away"))?,
+        None => shelf.get(tenant, there).await?.ok_or_else(|| corrupt("its oldest block went away"))?,
     };
     let block = decode(&row.value)?;
     let count = u64::try_from(block.entries.len()).unwrap_or(u64::MAX);

@@ -132,7 +132,7 @@ pub(super) async fn sweep(hub: &Hub, tenant: &TenantId, max: usize) -> Result<()
             if expiry.is_some_and(|expiry| expiry.saturating_add(2 * LEEWAY_S) > now_s) {
                 return Ok(());
             }
-            hub.store().plain_delete(tenant, Space::Assertion, &row.key).await?;
+            hub.store().plain_delete(tenant, Space::Assertion, row).await?;
         }
         if page.is_empty() {
             return Ok(());

@@ -131,16 +131,16 @@ pub(super) async fn forget_token_keys(store: &dyn Store, now_ms: u64) -> Result<
         }
         let Some((public, Some(until_ms))) = read_key(&row.value) else { continue };
         if public.is_none() {
-            gone.push((until_ms, row.key));
+            gone.push((until_ms, row));
         } else if until_ms <= now_ms {
             // False = another gateway does the same.
             store.plain_put(&tenant, Space::Hub, &row.key, &until_ms.to_be_bytes(), row.version).await?;
         }
     }
-    gone.sort();
+    gone.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
     let past = gone.len().saturating_sub(GONE_MAX);
-    for (_, key) in gone.drain(..past) {
-        store.plain_delete(&tenant, Space::Hub, &key).await?;
+    for (_, row) in gone.drain(..past) {
+        store.plain_delete(&tenant, Space::Hub, &row).await?;
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! The keys of access tokens that a store knows, looked at and retired without a hub that runs, or beside one.
 
+use semantics::access::{Entry, Event};
 use semantics::reason::Reason;
 
 use super::{facts, hub_tenant};
+use crate::access::{Who, append_beside};
 use crate::hub::error::HubError;
-use crate::store::archive::{self, Origin};
+use crate::store::archive::{self, Beside, Origin};
 use crate::store::{Space, StoreError};
 
 /// Tries at a row that hubs write too.
@@ -30,9 +32,10 @@ pub async fn known_token_keys(at: Origin<'_>) -> Result<Vec<KnownKey>, HubError>
     Ok(rows.iter().filter_map(facts::known).collect())
 }
 
-/// Retires a key that no gateway signs with any more: its tokens are taken until `until_ms`, and no longer. A gateway
-/// that has it all the same makes itself another when it looks next. Of a key that was rotated or retired before
-/// nothing changes. Durable when it returns; gateways know it within [`super::TAKE_UP_S`].
+/// Retires a key that no gateway signs with any more, at a time (milliseconds since 1970-01-01 UTC): its tokens are
+/// taken until `until_ms`, and no longer. A gateway that has it all the same makes itself another when it looks next. Of
+/// a key that was rotated or retired before nothing changes. The access log of the tenant `hub` has an entry of it, in
+/// the same step. Durable when it returns; gateways know it within [`super::TAKE_UP_S`].
 ///
 /// # Errors
 /// MALFORMED for the key that `signing`, the folder's, is; NOT_FOUND for one that the store does not know;
@@ -41,7 +44,7 @@ pub async fn retire_token_key(
     at: Origin<'_>,
     kid: &str,
     signing: Option<&str>,
-    until_ms: u64,
+    (now_ms, until_ms): (u64, u64),
 ) -> Result<KnownKey, HubError> {
     if signing == Some(kid) {
         let detail =
@@ -49,8 +52,11 @@ pub async fn retire_token_key(
         return Err(HubError::new(Reason::Malformed, detail));
     }
     let tenant = hub_tenant()?;
+    let event = Event::TokenKeyRetired { kid: kid.to_owned(), until_ms };
+    let entry = Entry::new(now_ms, &Who::Hub.to_string(), event);
+    let mut store = Beside::open(at).await?;
     for _ in 0..TRIES_MAX {
-        let rows = archive::rows(at, &tenant, Space::Hub).await?;
+        let rows = store.rows(&tenant, Space::Hub).await?;
         let is_it = |row: &&_| facts::known(row).is_some_and(|known| known.kid == kid);
         let Some(row) = rows.iter().find(is_it) else {
             let detail = format!("the store knows no key {kid}: `hubward keys list` shows those it knows");
@@ -59,9 +65,15 @@ pub async fn retire_token_key(
         let Some(value) = facts::retired(row, until_ms) else {
             return facts::known(row).ok_or_else(|| HubError::internal("the row of a key does not read"));
         };
-        if archive::put_row(at, &tenant, Space::Hub, (&row.key, &value), row.version).await? {
+        store.begin().await?;
+        if store.put(&tenant, Space::Hub, (&row.key, &value), row.version).await?
+            && append_beside(&mut store, &tenant, &entry).await?
+        {
+            store.commit().await?;
+            store.close().await;
             return Ok(KnownKey { kid: kid.to_owned(), until_ms: Some(until_ms), is_gone: false });
         }
+        store.rollback().await?;
     }
     Err(StoreError::Contended.into())
 }

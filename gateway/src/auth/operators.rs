@@ -1,5 +1,6 @@
 //! Operators: control records of the tenant `hub`, so that the log says who made, rotated or revoked one. A record
-//! holds the hash of the credential, never the credential.
+//! holds the hash of the credential, never the credential. What an operator did stands under its name, so a name is given
+//! once: that of a revoked operator whose record made room for another is remembered in its tenant.
 
 use semantics::ids::{Key, NodeId, Revision, TenantId};
 use semantics::kind;
@@ -12,12 +13,16 @@ use super::{HUB_TENANT, hub_tenant, secret};
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 use crate::hub::known::{control_body, control_key};
-use crate::store::{PointerQuery, Store};
+use crate::store::{PointerQuery, Space, Store, Wanted};
 
 /// Most operators of one tenant, or of the whole hub, revoked ones included; past it a revoked one makes room.
 pub const OPERATORS_OF_TENANT_MAX: usize = 100;
 /// Most operators of all tenants.
 pub const OPERATORS_MAX: usize = 10_000;
+/// Most names of one tenant's operators whose records are gone; past it none makes room any more.
+pub const OPERATOR_NAMES_MAX: usize = 10_000;
+/// Before the name, in the name of the mark that it was an operator's.
+const NAME_MARK: &str = "operator/";
 /// Operators read at once.
 const PAGE_ROWS: usize = 1_000;
 /// Longest life of a credential, seconds.
@@ -178,12 +183,15 @@ pub(super) async fn create(
         return Err(HubError::new(Reason::TooLarge, format!("a hub has at most {OPERATORS_MAX} operators")));
     }
     known.retain(|operator| operator.tenant == new.tenant);
+    if known.iter().any(|operator| operator.name == new.name) || was_one(hub, new).await? {
+        let detail = format!(
+            "{} of {} is or was an operator, and the logs name it so: choose another name",
+            new.name, new.tenant
+        );
+        return Err(HubError::new(Reason::AlreadyExists, detail));
+    }
     if known.len() >= OPERATORS_OF_TENANT_MAX {
         make_room(hub, author, &known).await?;
-    }
-    if known.iter().any(|operator| operator.name == new.name) {
-        let detail = format!("{} of {} is or was an operator", new.name, new.tenant);
-        return Err(HubError::new(Reason::AlreadyExists, detail));
     }
     let credential = Some(Credential { hash: hex::encode(hash), until_ms });
     let Operator { tenant, name, role } = new.clone();
@@ -192,13 +200,54 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Takes a revoked operator out of the list; the log keeps what it was.
+/// The mark that a name was an operator's.
+fn name_mark(name: &str) -> Vec<u8> {
+    format!("{NAME_MARK}{name}").into_bytes()
+}
+
+/// Whether the name is that of an operator whose record is gone, or of one that made room before names were remembered
+/// and whose tombstone still stands.
+async fn was_one(hub: &Hub, new: &Operator) -> Result<bool, HubError> {
+    let key = key(&new.tenant, &new.name)?;
+    let wanted = Wanted { keys: [key].into(), ..Wanted::default() };
+    if !hub.store().load(&hub_tenant()?, &wanted).await?.current.is_empty() {
+        return Ok(true);
+    }
+    Ok(hub.store().plain_get(&new.tenant, Space::Mark, &name_mark(&new.name)).await?.is_some())
+}
+
+/// Remembers a name for good.
+async fn remember(store: &dyn Store, tenant: &TenantId, name: &str) -> Result<(), HubError> {
+    let (mut after, mut count) = (NAME_MARK.as_bytes().to_vec(), 0);
+    loop {
+        let page = store.plain_page(tenant, Space::Mark, Some(&after), PAGE_ROWS).await?;
+        let names = page.iter().take_while(|row| row.key.starts_with(NAME_MARK.as_bytes())).count();
+        count += names;
+        match page.last() {
+            Some(last) if names == PAGE_ROWS => after.clone_from(&last.key),
+            Some(_) | None => break,
+        }
+    }
+    if count >= OPERATOR_NAMES_MAX {
+        let detail = format!(
+            "this tenant had {OPERATOR_NAMES_MAX} operators that were revoked, and no more names are remembered: \
+             rotate one that is there, or give services access tokens"
+        );
+        return Err(HubError::new(Reason::TooLarge, detail));
+    }
+    // False = another call remembers it.
+    store.plain_put(tenant, Space::Mark, &name_mark(name), &[1], 0).await?;
+    Ok(())
+}
+
+/// Takes a revoked operator out of the list; the log keeps what it was, and its name is not given again.
 async fn make_room(hub: &Hub, author: NodeId, known: &[OperatorBody]) -> Result<(), HubError> {
     let Some(revoked) = known.iter().find(|operator| operator.credential.is_none()) else {
         let detail = format!("a tenant has at most {OPERATORS_OF_TENANT_MAX} operators: revoke one first");
         return Err(HubError::new(Reason::TooLarge, detail));
     };
     let (_, at) = find(hub, &revoked.tenant, &revoked.name).await?;
+    remember(hub.store(), &revoked.tenant, &revoked.name).await?;
     hub.set_control(&hub_tenant()?, author, key(&revoked.tenant, &revoked.name)?, None, at).await?;
     Ok(())
 }

@@ -19,6 +19,8 @@ pub const TOKEN_TTL_S_MAX: u64 = 30 * 24 * 3_600;
 const REMEMBERED_MAX: usize = 1_000;
 /// How often a use is tried to be taken against others who take theirs.
 const TAKE_TRIES_MAX: usize = 64;
+/// Tokens read at once.
+const PAGE_ROWS: usize = 100;
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 16;
 /// Length of a token's content: id, secret, pin; bytes.
@@ -27,9 +29,22 @@ const TOKEN_BYTES: usize = ID_BYTES + SECRET_BYTES + 32;
 /// A token that was just made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedToken {
+    /// Its name: no secret.
+    pub id: String,
     /// The text to hand over; it is shown once.
     pub token: String,
     /// Until when nodes may join with it, milliseconds since 1970-01-01 UTC.
+    pub expires_ms: u64,
+}
+
+/// A token as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    /// Its name, 16 hexadecimal digits.
+    pub id: String,
+    /// How many nodes may still join with it.
+    pub uses_left: u32,
+    /// Until when, milliseconds since 1970-01-01 UTC.
     pub expires_ms: u64,
 }
 
@@ -42,6 +57,12 @@ struct Row {
     expires_ms: u64,
     /// Fingerprints of who joined, oldest first.
     joined: Vec<String>,
+}
+
+impl Row {
+    fn shown(&self, key: &[u8]) -> JoinToken {
+        JoinToken { id: hex::encode(key), uses_left: self.uses_left, expires_ms: self.expires_ms }
+    }
 }
 
 /// A token that was shown and is valid.
@@ -79,7 +100,8 @@ pub(super) async fn create(
     if !put(store, &content[..ID_BYTES], &row, 0).await? {
         return Err(HubError::internal("two join tokens got the same id"));
     }
-    Ok(CreatedToken { token: secret::write(secret::JOIN_PREFIX, &content), expires_ms })
+    let id = hex::encode(&content[..ID_BYTES]);
+    Ok(CreatedToken { id, token: secret::write(secret::JOIN_PREFIX, &content), expires_ms })
 }
 
 /// Looks a token up that somebody shows.
@@ -138,19 +160,78 @@ pub(super) async fn give_back(store: &dyn Store, shown: &Shown, joiner: &str) ->
     Ok(())
 }
 
+/// A tenant's tokens that are good at `now_ms`, after a place; of all tenants' no more than `looked_max` are looked at.
+pub(super) async fn list(
+    store: &dyn Store,
+    tenant: &TenantId,
+    after: Option<Vec<u8>>,
+    max: usize,
+    (now_ms, looked_max): (u64, usize),
+) -> Result<(Vec<JoinToken>, Option<Vec<u8>>), HubError> {
+    let (hub, mut found, mut at, mut looked) = (hub_tenant()?, Vec::new(), after, 0);
+    while looked < looked_max {
+        let page = store.plain_page(&hub, Space::Token, at.as_deref(), PAGE_ROWS).await?;
+        let is_last = page.len() < PAGE_ROWS;
+        looked += page.len();
+        for held in page {
+            at = Some(held.key.clone());
+            let row = serde_json::from_slice::<Row>(&held.value).ok();
+            let Some(row) = row.filter(|row| row.tenant == *tenant && row.expires_ms > now_ms) else {
+                continue;
+            };
+            found.push(row.shown(&held.key));
+            if found.len() >= max {
+                return Ok((found, at));
+            }
+        }
+        if is_last {
+            return Ok((found, None));
+        }
+    }
+    Ok((found, at))
+}
+
+/// Takes a token back: its row is deleted as it was read, so that it is one who takes it, and a use that is taken in
+/// that moment counts.
+pub(super) async fn revoke(
+    store: &dyn Store,
+    tenant: &TenantId,
+    id: &str,
+    now_ms: u64,
+) -> Result<JoinToken, HubError> {
+    let malformed = || {
+        let detail = "id: 16 hexadecimal digits, as `hubward token list` shows them";
+        HubError::new(Reason::Malformed, detail)
+    };
+    let key = hex::decode(id).ok().filter(|key| key.len() == ID_BYTES).ok_or_else(malformed)?;
+    let hub = hub_tenant()?;
+    for _ in 0..TAKE_TRIES_MAX {
+        let held = store.plain_get(&hub, Space::Token, &key).await?;
+        let read = held.and_then(|held| Some((serde_json::from_slice::<Row>(&held.value).ok()?, held)));
+        let read = read.filter(|(row, _)| row.tenant == *tenant && row.expires_ms > now_ms);
+        let Some((row, held)) = read else {
+            return Err(HubError::new(Reason::NotFound, format!("no join token {id} of {tenant}")));
+        };
+        if store.plain_delete(&hub, Space::Token, &held).await? {
+            return Ok(row.shown(&key));
+        }
+    }
+    Err(HubError::transient(Reason::Overloaded, "too many join with this token at once", 200))
+}
+
 /// Deletes tokens that have expired, looking at no more than `max`.
 pub(super) async fn sweep(store: &dyn Store, now_ms: u64, max: usize) -> Result<(), HubError> {
     let tenant = hub_tenant()?;
     let mut after: Option<Vec<u8>> = None;
     let mut seen = 0;
     while seen < max {
-        let page = store.plain_page(&tenant, Space::Token, after.as_deref(), 100).await?;
+        let page = store.plain_page(&tenant, Space::Token, after.as_deref(), PAGE_ROWS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
         seen += page.len();
         for found in page {
             if serde_json::from_slice::<Row>(&found.value).is_ok_and(|row| row.expires_ms <= now_ms) {
-                store.plain_delete(&tenant, Space::Token, &found.key).await?;
+                store.plain_delete(&tenant, Space::Token, &found).await?;
             }
         }
     }

@@ -3,14 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use semantics::access::{Entry, Event};
 use semantics::ids::{Digest, LogId};
 use semantics::reason::Reason;
 use serde::Serialize;
 
 use super::{
-    Clock, Config, DATABASE_FILE, Entropy, File, HubError, Manifest, Origin, StoreError, TABLES_FILE,
+    Clock, Config, DATABASE_FILE, Entropy, File, Heads, HubError, Manifest, Origin, StoreError, TABLES_FILE,
     TenantHead, archive, auth, check, origin, place, sync_folder, tenants, unwritten,
 };
+use crate::access::{Who, append_beside};
+use crate::store::archive::{Beside, Reserved};
 use crate::store::{PlainRow, sqlite};
 
 /// Name of the tables in the data folder while they are made ready.
@@ -35,7 +38,8 @@ pub struct Answer {
 ///
 /// # Errors
 /// As [`check`] for the backup; ALREADY_EXISTS when the store holds something and is not to be replaced, or when the
-/// data folder holds the keys of another hub; STORE_UNAVAILABLE when a hub runs on the data folder; store errors.
+/// data folder holds the keys of another hub; STORE_UNAVAILABLE when a hub runs on the data folder, or any gateway on
+/// the database (`a_restore_is_refused_while_a_gateway_serves_from_the_database`); store errors.
 /// Then nothing has changed.
 pub async fn restore(
     config: &Config,
@@ -48,11 +52,15 @@ pub async fn restore(
     let has_keys = has_keys(&config.data, manifest.hub)?;
     place::make_folder(&config.data)?;
     let held = sqlite::lock(&config.data)?;
+    let to = match at {
+        Origin::Postgres(url) => Some((url, archive::reserve(url).await?)),
+        Origin::Folder(_) => None,
+    };
     if !replace && !archive::is_empty(at).await? {
         return Err(not_empty());
     }
     let partial = config.data.join(PARTIAL_FILE);
-    let restored = put(at, &config.data, (folder, &manifest), (clock, entropy), replace).await;
+    let restored = put(to, &config.data, (folder, &manifest), (clock, entropy), replace).await;
     drop(fs::remove_file(&partial));
     drop(held);
     let (tenants, replaced) = restored?;
@@ -60,7 +68,7 @@ pub async fn restore(
 }
 
 async fn put(
-    at: Origin<'_>,
+    to: Option<(&str, Reserved)>,
     data: &Path,
     (folder, manifest): (&Path, &Manifest),
     (clock, entropy): (&dyn Clock, &dyn Entropy),
@@ -78,16 +86,17 @@ async fn put(
     let (now_ms, signing) = (clock.now_ms(), auth::token_kid(data)?);
     let fact = |row: &PlainRow| auth::restored_fact(row, signing.as_deref(), now_ms);
     let heads = archive::renew(&partial, now_ms, || LogId(entropy.bytes16()), &fact).await?;
-    let replaced = match at {
-        Origin::Postgres(url) => {
-            let put = archive::put(&partial, url, replace).await;
+    note(&partial, manifest, &heads, now_ms).await?;
+    let replaced = match to {
+        Some((url, reserved)) => {
+            let put = archive::put(&partial, url, reserved, replace).await;
             put.map_err(|error| match error {
                 StoreError::Unsafe(_) => not_empty(),
                 error => error.into(),
             })?;
             None
         }
-        Origin::Folder(_) => {
+        None => {
             if replace {
                 archive::settle(data).await;
             }
@@ -95,6 +104,27 @@ async fn put(
         }
     };
     Ok((tenants(&heads), replaced))
+}
+
+/// Says in each tenant's access log what became of its log.
+async fn note(file: &Path, manifest: &Manifest, heads: &Heads, now_ms: u64) -> Result<(), HubError> {
+    let mut store = Beside::open_file(file).await?;
+    store.begin().await?;
+    for ((tenant, head), before) in heads.iter().zip(&manifest.tenants) {
+        let event = Event::LogRestored {
+            log_id: head.log_id.to_string(),
+            predecessor: before.log_id.to_string(),
+            revision: before.revision.0,
+            backup_ms: manifest.time_ms,
+        };
+        let entry = Entry::new(now_ms, &Who::Hub.to_string(), event);
+        if !append_beside(&mut store, tenant, &entry).await? {
+            return Err(StoreError::Contended.into());
+        }
+    }
+    store.commit().await?;
+    store.close().await;
+    Ok(())
 }
 
 /// Puts the file in its place in one step; what was there is kept under another name.

@@ -69,8 +69,9 @@ impl KeysCommand {
                 let signing = auth::token_kid(&config.data).map_err(refusal)?;
                 let at = backup::origin(&config).map_err(refusal)?;
                 let life_ms = RETIRED_KEY_LIFE_S.saturating_mul(1_000);
-                let until_ms = SystemClock.now_ms().saturating_add(life_ms);
-                let retired = auth::retire_token_key(at, &kid, signing.as_deref(), until_ms).await;
+                let now_ms = SystemClock.now_ms();
+                let times = (now_ms, now_ms.saturating_add(life_ms));
+                let retired = auth::retire_token_key(at, &kid, signing.as_deref(), times).await;
                 out.object(&shown(&retired.map_err(refusal)?, signing.as_deref()));
             }
         }

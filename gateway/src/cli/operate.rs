@@ -20,10 +20,12 @@ pub(super) mod nodes;
 pub(super) mod operators;
 mod precedent;
 mod show;
+mod token;
 
 use self::conflict::ConflictCommand;
 use self::nodes::{Node, NodeTypes};
 use self::precedent::PrecedentCommand;
+use self::token::Token;
 
 /// Entries asked for at once.
 pub(super) const PAGE_SIZE: i32 = 1_000;
@@ -159,21 +161,6 @@ pub(super) enum ViewCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Token {
-    /// Makes a join token; it is shown this once.
-    Create {
-        /// How many nodes may join with it.
-        #[arg(long)]
-        uses: Option<u32>,
-        /// How long it is valid: a number and s, m, h or d.
-        #[arg(long, value_parser = seconds)]
-        ttl: Option<u64>,
-        #[command(flatten)]
-        of: OfTenant,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum Ca {
     /// Shows the certificate.
     Show,
@@ -269,12 +256,7 @@ impl Operate {
             Self::Kind(command) => command.run(&mut hub, out).await,
             Self::Policy(command) => command.run(&mut hub, out).await,
             Self::View(command) => command.run(&mut hub, out).await,
-            Self::Token(Token::Create { uses, ttl, of }) => {
-                let request = v1::CreateTokenRequest { tenant: of.tenant, uses, ttl_s: ttl };
-                let made = hub.create_token(request).await.map_err(refused)?.into_inner();
-                out.object(&json!({"token": made.token, "expires_ms": made.expires_ms}));
-                Ok(())
-            }
+            Self::Token(command) => command.run(&mut hub, out).await,
             Self::Ca(Ca::Show) => {
                 let ca = hub.get_ca(v1::GetCaRequest {}).await.map_err(refused)?.into_inner();
                 out.text("certificate", &ca.certificate);

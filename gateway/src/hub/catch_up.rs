@@ -1,7 +1,7 @@
 //! Catch-up: short pages of the log from a cursor to a cut, each its own read that checks log id and horizon anew.
 //! When the reader's view has grown, the new cells are backfilled inside the same cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use semantics::commit::Head;
@@ -19,8 +19,9 @@ use super::error::HubError;
 use super::feed::Part;
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use super::limits::LEASE_TOTAL_MS_MAX;
+use super::stretch::{Need, Stretch};
 use super::{Hub, Lease, Principal};
-use crate::store::{CellRow, Current, LogPage, LogQuery, Pointer, PointerQuery};
+use crate::store::{CellRow, Current, LogQuery, Pointer, PointerQuery, Wanted};
 
 /// Where a reader asks to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,10 +79,27 @@ struct Backfill {
 /// A page, and the view it was made under.
 #[derive(Debug)]
 pub struct Caught {
-    /// The page.
-    pub page: Page,
+    /// What it brings; shared with others who read the same.
+    pub part: Arc<Part>,
+    /// Where to go on.
+    pub next: Next,
     /// The view in force.
     pub view: Arc<View>,
+}
+
+impl Caught {
+    /// As a page of its own.
+    #[must_use]
+    pub fn into_page(self) -> Page {
+        self.part.to_page(self.next)
+    }
+}
+
+/// A stretch of the log, the head, and the reader's own control records of the same moment as the head.
+struct Read {
+    stretch: Arc<Stretch>,
+    head: Head,
+    current: BTreeMap<Key, Current>,
 }
 
 /// A reader's own control records.
@@ -105,19 +123,13 @@ impl Hub {
         if let Some(position) = position.as_mut().filter(|position| position.backfill.is_some()) {
             return self.backfill_page(who, position).await;
         }
-        let after = position.as_ref().map(|position| position.at).unwrap_or_default();
-        let query = LogQuery {
-            after,
-            rows_max: self.parts().paging.rows_max,
-            bytes_max: self.page_bytes(),
-            keys: own_keys(who),
-            with_cells: true,
-        };
-        let read = self.store().log_page(&who.tenant, &query).await?;
+        let at = position.as_ref().map(|position| (position.at, position.floor));
+        let read = self.read_on(who, at).await?;
         let own = self.own(who, &read.current)?;
         let mut position = match position {
             Some(position) => position,
-            None => self.first_position(&read.head, own.view_revision),
+            // Nothing that it is sent is older than its first page.
+            None => self.first_position(&read.stretch.head, own.view_revision),
         };
         self.check_position(who, &mut position, &read.head).await?;
         if position.view != own.view_revision {
@@ -141,32 +153,75 @@ impl Hub {
         self.parts().paging.bytes_max.min(self.readers().share())
     }
 
+    /// What comes after a position (or, with none, from the log's beginning): as others have read it where that
+    /// serves, else from the store.
+    async fn read_on(&self, who: &Principal, at: Option<(Revision, Revision)>) -> Result<Read, HubError> {
+        let after = at.map(|(after, _)| after).unwrap_or_default();
+        let floor = at.map(|(_, floor)| floor);
+        let bytes_max = self.page_bytes();
+        let mut turn = None;
+        loop {
+            match self.stretches.find(&who.tenant, after) {
+                Some(stretch) => {
+                    let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
+                    let loaded = self.store().load(&who.tenant, &wanted).await?;
+                    let head = loaded.head;
+                    if stretch.serves(&Need { floor, head, bytes_max }) {
+                        return Ok(Read { stretch, head, current: loaded.current });
+                    }
+                    break;
+                }
+                None if turn.is_some() => break,
+                None => turn = Some(self.stretches.reading(after).await),
+            }
+        }
+        let query = LogQuery {
+            after,
+            rows_max: self.parts().paging.rows_max,
+            bytes_max,
+            keys: own_keys(who),
+            with_cells: true,
+        };
+        let mut page = self.store().log_page(&who.tenant, &query).await?;
+        let current = std::mem::take(&mut page.current);
+        let (head, place) = (page.head, (who.tenant.clone(), after));
+        let stretch = self.stretches.take(place, page, bytes_max, self.readers().are_several());
+        drop(turn);
+        Ok(Read { stretch, head, current })
+    }
+
     async fn log_page(
         &self,
         who: &Principal,
         mut position: Position,
-        read: LogPage,
+        read: Read,
         own: Own,
     ) -> Result<Caught, HubError> {
-        let before = if position.base_view == position.view {
-            own.view.clone()
+        let Read { stretch, head, .. } = read;
+        let view = Arc::new(own.view);
+        let is_shared = position.base_view == position.view
+            && position.at == stretch.rows.after()
+            && position.seen_to == position.at;
+        let part = if is_shared {
+            self.stretches.part(&stretch, &view)
         } else {
-            self.view_at(who, position.base_view).await?
+            let before = if position.base_view == position.view {
+                View::clone(&view)
+            } else {
+                self.view_at(who, position.base_view).await?
+            };
+            let reader = Reader { view: &view, before: &before, seen_to: position.seen_to };
+            Arc::new(stretch.rows.part_of(position.at, reader))
         };
-        let reader = Reader { view: &own.view, before: &before, seen_to: position.seen_to };
-        let mut part = Part::default();
-        for entry in &read.entries {
-            part.take(entry, reader);
-            position.at = entry.row.revision;
-        }
+        position.at = stretch.rows.last();
         position.seen_to = position.seen_to.max(position.at);
-        let next = if read.reaches_head || Fault::PageEndAsCursor.is_planted() {
-            Next::Cut(position.cut(&read, &own.view))
+        let is_cut = stretch.reaches_head && stretch.head == head;
+        let next = if is_cut || Fault::PageEndAsCursor.is_planted() {
+            Next::Cut(position.cut(&stretch, &view))
         } else {
             Next::Resume(self.leased(who, &mut position).await?)
         };
-        let Part { changes, departures, .. } = part;
-        Ok(Caught { page: Page { changes, departures, next }, view: Arc::new(own.view) })
+        Ok(Caught { part, next, view })
     }
 
     /// A page of records in cells that the view has and the reader's base view had not.
@@ -179,7 +234,7 @@ impl Hub {
         };
         let read = self.store().pointer_page(&who.tenant, &query).await?;
         self.check_position(who, position, &read.head).await?;
-        let wanted = crate::store::Wanted { keys: own_keys(who), ..crate::store::Wanted::default() };
+        let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
         let own = self.own(who, &self.store().load(&who.tenant, &wanted).await?.current)?;
         if own.view_revision != position.view {
             self.change_view(who, position, &own).await?;
@@ -203,7 +258,7 @@ impl Hub {
         position.backfill = (!read.is_last).then_some(Backfill { after: last });
         position.seen_to = position.seen_to.max(read.head.revision);
         let next = Next::Resume(self.leased(who, position).await?);
-        Ok(Caught { page: Page { changes, departures: Vec::new(), next }, view: Arc::new(own.view) })
+        Ok(Caught { part: Arc::new(Part::of_changes(changes)), next, view: Arc::new(own.view) })
     }
 
     /// Another view is in force: the scan begins anew where the reader's last cut was, because what was passed over
@@ -241,10 +296,7 @@ impl Hub {
         own: Own,
     ) -> Result<Caught, HubError> {
         let next = Next::Resume(self.leased(who, position).await?);
-        Ok(Caught {
-            page: Page { changes: Vec::new(), departures: Vec::new(), next },
-            view: Arc::new(own.view),
-        })
+        Ok(Caught { part: Arc::default(), next, view: Arc::new(own.view) })
     }
 
     fn first_position(&self, head: &Head, view: Revision) -> Position {
@@ -369,11 +421,7 @@ impl Hub {
         }
     }
 
-    fn own(
-        &self,
-        who: &Principal,
-        current: &std::collections::BTreeMap<Key, Current>,
-    ) -> Result<Own, HubError> {
+    fn own(&self, who: &Principal, current: &BTreeMap<Key, Current>) -> Result<Own, HubError> {
         let node: Option<NodeBody> = node_key(who.node).and_then(|key| control_body(current.get(&key)));
         if node.is_none_or(|node| node.status != NodeStatus::Active) {
             return Err(HubError::new(Reason::NodeRevoked, "this node is not registered here"));
@@ -422,7 +470,7 @@ impl Position {
         if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
     }
 
-    fn cut(&self, read: &LogPage, view: &View) -> Cut {
+    fn cut(&self, read: &Stretch, view: &View) -> Cut {
         let head = &read.head;
         let cursor = Cursor {
             log_id: head.log_id,
@@ -431,7 +479,7 @@ impl Position {
             chain: head.chain,
             view_revision: self.view,
         };
-        let digest = read.has_cells.then(|| view_digest(view, &read.cells));
+        let digest = read.cells.as_ref().map(|cells| view_digest(view, cells));
         let is_new_view = self.origin.is_none_or(|origin| origin.view_revision != self.view);
         Cut { cursor, view: is_new_view.then(|| view.clone()), digest }
     }

@@ -2,150 +2,46 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::commit::Head;
-use semantics::cursor::{Change, DEPARTURE_BYTES, Departure};
-use semantics::delivery::{Delivery, Reader, Row, delivery};
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, RecordId, Revision};
 use semantics::kind;
 use semantics::view::View;
 use tokio::sync::watch;
 
+mod rows;
+
+pub use self::rows::{Part, Rows};
 use super::limits::{RING_BATCHES_MAX, RING_BYTES_MAX, RING_PARTS_BYTES_MAX};
 use crate::store::{Append, LogEntry};
-
-/// What one reader is sent of a batch.
-#[derive(Debug, Default)]
-pub struct Part {
-    /// Records that came or changed.
-    pub changes: Vec<Change>,
-    /// Records that left.
-    pub departures: Vec<Departure>,
-    /// The wire form, made once by the first session that sends it.
-    pub encoded: OnceLock<bytes::Bytes>,
-    /// What its changes weigh, bytes.
-    pub weight: usize,
-}
-
-impl Part {
-    /// Whether there is nothing to send.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.departures.is_empty()
-    }
-
-    /// Takes what this reader is sent of one row.
-    pub fn take(&mut self, entry: &LogEntry, reader: Reader<'_>) {
-        let row = &entry.row;
-        let now = entry.now.as_ref().map(|pointer| (pointer.revision, &pointer.cell));
-        let departed = row.departed.as_ref().map(|departed| (&departed.cell, departed.since));
-        match delivery(Row { revision: row.revision, cell: &row.cell, departed, now }, reader) {
-            Delivery::Change => {
-                self.weight += row.record.weight();
-                self.changes.push(Change { revision: row.revision, record: row.record.clone() });
-            }
-            Delivery::Departure => {
-                self.weight += DEPARTURE_BYTES;
-                self.departures.push(Departure { revision: row.revision, key: row.record.key.clone() });
-            }
-            Delivery::Silence => {}
-        }
-    }
-}
 
 /// Commits that follow each other, (from, head].
 #[derive(Debug)]
 pub struct Batch {
     /// The commit before.
     pub from: CommitNumber,
-    /// The log's last revision before.
-    pub from_revision: Revision,
     /// The head after.
     pub head: Head,
     /// Ids of the nodes whose registration or view it changes.
     nodes: BTreeSet<RecordId>,
-    entries: Vec<LogEntry>,
-    bytes: usize,
-    parts: Mutex<Parts>,
-    /// What the parts of all batches of its ring take, bytes.
-    held: Arc<AtomicUsize>,
+    rows: Rows,
 }
-
-/// What was put together for each distinct view, and what that takes.
-#[derive(Debug, Default)]
-struct Parts {
-    of_views: Vec<(Arc<View>, Arc<Part>)>,
-    bytes: usize,
-}
-
-/// What a part takes in memory beside its changes, bytes, about.
-const PART_BYTES: usize = 256;
 
 impl Batch {
-    /// From log entries in revision order.
+    /// From log entries in revision order, and the log's last revision before them.
     #[must_use]
-    pub fn new(from: CommitNumber, from_revision: Revision, head: Head, mut entries: Vec<LogEntry>) -> Self {
-        for entry in &mut entries {
-            // Readers are sent the record alone.
-            entry.row.mutation = None;
-        }
+    pub fn new(from: CommitNumber, from_revision: Revision, head: Head, entries: Vec<LogEntry>) -> Self {
         let keys = entries.iter().map(|entry| &entry.row.record.key);
         let nodes = keys.filter(|key| kind::is_of_node(&key.kind)).map(|key| key.id.clone()).collect();
-        Self {
-            from,
-            from_revision,
-            head,
-            nodes,
-            bytes: entries.iter().map(|entry| entry.row.record.weight()).sum(),
-            entries,
-            parts: Mutex::default(),
-            held: Arc::default(),
-        }
+        Self { from, head, nodes, rows: Rows::new(from_revision, entries, Arc::default()) }
     }
 
     /// Whether it changes this node's registration or view, so that the node's sessions look at theirs again.
     #[must_use]
     pub fn concerns(&self, node: &RecordId) -> bool {
         self.nodes.contains(node)
-    }
-
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a reader with this view is sent; made once for each distinct view.
-    fn part(&self, view: &Arc<View>) -> Arc<Part> {
-        let mut parts = self.parts();
-        let made = parts.of_views.iter().find(|(of, _)| Arc::ptr_eq(of, view) || **of == **view);
-        if let Some((_, part)) = made {
-            return Arc::clone(part);
-        }
-        let reader = Reader { view, before: view, seen_to: self.from_revision };
-        let mut part = Part::default();
-        for entry in &self.entries {
-            part.take(entry, reader);
-        }
-        let part = Arc::new(part);
-        // As values and on the wire.
-        let bytes = PART_BYTES + 2 * part.weight;
-        parts.of_views.push((Arc::clone(view), Arc::clone(&part)));
-        parts.bytes += bytes;
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        part
-    }
-
-    /// Lets go of what was put together; who still asks for it gets it anew.
-    fn forget_parts(&self) {
-        let forgotten = std::mem::take(&mut *self.parts());
-        self.held.fetch_sub(forgotten.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        self.forget_parts();
     }
 }
 
@@ -212,7 +108,7 @@ impl Feed {
 
     /// Takes in a batch. One that does not follow the last starts the ring anew; one already there is dropped.
     pub fn push(&self, mut batch: Batch) {
-        batch.held = Arc::clone(&self.parts_bytes);
+        batch.rows.held = Arc::clone(&self.parts_bytes);
         let commit = batch.head.commit;
         self.renew(batch.head);
         let mut ring = self.lock();
@@ -225,12 +121,12 @@ impl Feed {
             ring.bytes = 0;
         }
         ring.end = Some(batch.head);
-        ring.bytes += batch.bytes;
+        ring.bytes += batch.rows.bytes();
         ring.batches.push_back(Arc::new(batch));
         while ring.batches.len() > self.batches_max || (ring.bytes > RING_BYTES_MAX && ring.batches.len() > 1)
         {
             if let Some(old) = ring.batches.pop_front() {
-                ring.bytes -= old.bytes;
+                ring.bytes -= old.rows.bytes();
             }
         }
         drop(ring);
@@ -263,13 +159,13 @@ impl Feed {
     /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.
     #[must_use]
     pub fn part(&self, batch: &Batch, view: &Arc<View>) -> Arc<Part> {
-        let part = batch.part(view);
+        let part = batch.rows.part(view);
         if self.parts_bytes.load(Ordering::Relaxed) > RING_PARTS_BYTES_MAX {
             for old in &self.lock().batches {
                 if self.parts_bytes.load(Ordering::Relaxed) <= RING_PARTS_BYTES_MAX / 2 {
                     break;
                 }
-                old.forget_parts();
+                old.rows.forget_parts();
             }
         }
         part

@@ -27,6 +27,8 @@ pub const RING_BATCHES_MAX: usize = 4096;
 /// Most bytes that the ring's batches take once they are put together for readers, for one tenant; the oldest are
 /// put together anew for those who still ask.
 pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes of pages that a gateway keeps for other readers of the same log, with what was put together of them.
+pub const STRETCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A live reader gets a batch whole when it is no larger than so many of its shares (a commit ends with the element
 /// with which it passes one); what is more goes in pages.
 pub const LIVE_SHARES: usize = 2;

@@ -17,7 +17,7 @@ use super::known::node_key;
 use super::presence::{Seen, Told, ack_key};
 use super::work::Work;
 use super::{Hub, Lease, Principal};
-use crate::store::{LogEntry, LogQuery, Prune, Space, Wanted, WriterRow};
+use crate::store::{LogEntry, LogQuery, PlainRow, Prune, Space, Wanted, WriterRow};
 
 /// Plain rows and writers read at once.
 const PAGE_MAX: usize = 1_000;
@@ -171,10 +171,10 @@ impl Hub {
         loop {
             let page = self.store().plain_page(tenant, Space::Lease, after.as_deref(), PAGE_MAX).await?;
             for row in &page {
-                match serde_json::from_slice::<Lease>(&row.value).ok().filter(|lease| lease.until_ms > now_ms)
-                {
+                let lease = serde_json::from_slice::<Lease>(&row.value).ok();
+                match lease.filter(|lease| lease.until_ms > now_ms) {
                     Some(lease) => floors.push(lease.floor),
-                    None => self.store().plain_delete(tenant, Space::Lease, &row.key).await?,
+                    None => self.end_lease(tenant, row, &mut floors).await?,
                 }
             }
             after = page.last().map(|row| row.key.clone());
@@ -182,6 +182,21 @@ impl Hub {
                 return Ok(floors);
             }
         }
+    }
+
+    /// Takes a lease away that has ended; one that was renewed since it was read holds.
+    async fn end_lease(
+        &self,
+        tenant: &TenantId,
+        read: &PlainRow,
+        floors: &mut Vec<Revision>,
+    ) -> Result<(), HubError> {
+        if !self.store().plain_delete(tenant, Space::Lease, read).await? {
+            let now = self.store().plain_get(tenant, Space::Lease, &read.key).await?;
+            let lease = now.and_then(|row| serde_json::from_slice::<Lease>(&row.value).ok());
+            floors.extend(lease.map(|lease| lease.floor));
+        }
+        Ok(())
     }
 
     /// Prunes up to the horizon, or as far as one round goes.

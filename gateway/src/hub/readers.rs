@@ -25,6 +25,12 @@ impl Readers {
         Reader(self.clone())
     }
 
+    /// Whether several read at once.
+    #[must_use]
+    pub fn are_several(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
+
     /// Most bytes of one message to each of them.
     #[must_use]
     pub fn share(&self) -> usize {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use semantics::commit::Head;
-use semantics::cursor::{Cursor, Cut, Next, Page};
+use semantics::cursor::{Cursor, Cut, Next};
 use semantics::fault::Fault;
 use semantics::health::SEEN_WRITE_MS;
 use semantics::ids::{LogId, RecordId, Revision, Writer};
@@ -20,7 +20,7 @@ use super::feed::{Live, Part};
 use super::hello::Greeted;
 use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
 use super::presence::Present;
-use super::{Hub, Principal, Tenant};
+use super::{Hub, Principal, Tenant, readers};
 
 /// Most credit a spoke may hold, bytes.
 pub const CREDIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -36,30 +36,28 @@ enum Place {
 
 /// What a session sends.
 #[derive(Debug)]
-pub enum Outgoing {
-    /// A page of its own.
-    Page(Page),
-    /// A batch that many sessions share, and this reader's cut.
-    Live {
-        /// The batch, encoded once.
-        part: Arc<Part>,
-        /// The cut.
-        cut: Cut,
-    },
+pub struct Outgoing {
+    /// What came; shared by all who are sent the same, and encoded once.
+    pub part: Arc<Part>,
+    /// How it goes on.
+    pub next: Next,
 }
 
 impl Outgoing {
     /// As a plain message.
     #[must_use]
     pub fn into_message(self) -> ServerMessage {
-        match self {
-            Self::Page(page) => ServerMessage::Changes(page),
-            Self::Live { part, cut } => ServerMessage::Changes(Page {
-                changes: part.changes.clone(),
-                departures: part.departures.clone(),
-                next: Next::Cut(cut),
-            }),
-        }
+        ServerMessage::Changes(self.part.to_page(self.next))
+    }
+
+    /// Where the log stands, and nothing else.
+    fn progress(cursor: Cursor) -> Self {
+        Self::live(Arc::default(), cursor)
+    }
+
+    /// A committed batch is a cut.
+    fn live(part: Arc<Part>, cursor: Cursor) -> Self {
+        Self { part, next: Next::Cut(Cut { cursor, view: None, digest: None }) }
     }
 }
 
@@ -88,6 +86,8 @@ pub struct Session {
     /// How far its replica had the log when it was greeted, and how far the log was.
     away: Option<Away>,
     present: Present,
+    /// It counts among those who read here.
+    _reader: readers::Reader,
     seen_written_ms: u64,
     /// The hub's time as it was last told, milliseconds since 1970-01-01 UTC.
     told_ms: u64,
@@ -126,6 +126,7 @@ impl Session {
             acknowledged: Revision::ZERO,
             away,
             present,
+            _reader: hub.readers().join(),
             seen_written_ms: now_ms,
             told_ms: welcome.hub_time_ms,
         };
@@ -314,7 +315,7 @@ impl Session {
             }
             self.sent(part.weight);
             self.last_cut = Some(cursor);
-            return Ok(Some(Outgoing::Live { part, cut: Cut { cursor, view: None, digest: None } }));
+            return Ok(Some(Outgoing::live(part, cursor)));
         }
         Ok(None)
     }
@@ -331,16 +332,14 @@ impl Session {
         self.sent(0);
         self.is_digest_due = false;
         self.last_cut = Some(cursor);
-        let next = Next::Cut(Cut { cursor, view: None, digest: None });
-        let page = Page { changes: Vec::new(), departures: Vec::new(), next };
-        Some(Outgoing::Page(page))
+        Some(Outgoing::progress(cursor))
     }
 
     async fn catch_up(&mut self, from: &From) -> Result<Outgoing, HubError> {
         let caught = self.hub.pull(&self.who, from).await?;
-        self.sent(caught.page.weight());
+        self.sent(caught.part.weight);
         self.view = caught.view;
-        self.place = match &caught.page.next {
+        self.place = match &caught.next {
             Next::Resume(resume) => Place::CatchUp(From::Resume(resume.clone())),
             Next::Cut(cut) => {
                 self.digest_ms = self.sent_ms;
@@ -351,7 +350,7 @@ impl Session {
                 Place::Live(joined)
             }
         };
-        Ok(Outgoing::Page(caught.page))
+        Ok(Outgoing { part: caught.part, next: caught.next })
     }
 
     /// Where the ring is joined: at the cut.

@@ -12,7 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, conflicts, lists, nodes, policies, precedents, recovery, status};
+use super::{Gate, conflicts, lists, nodes, policies, precedents, recovery, status, tokens};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -101,6 +101,16 @@ impl AdminService for AdminHandler {
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Reply<v1::CreateTokenResponse> {
         let (by, request) = within(request, |request| &request.tenant)?;
         reply(self.make_token(by, request).await)
+    }
+
+    async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Reply<v1::ListTokensResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(tokens::list(&self.trust, &request).await)
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Reply<v1::RevokeTokenResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(self.take_back_token(by, &request).await)
     }
 
     async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Reply<v1::GetCaResponse> {
@@ -289,9 +299,21 @@ impl AdminHandler {
         let uses = request.uses.unwrap_or(TOKEN_USES_DEFAULT);
         let ttl_s = request.ttl_s.unwrap_or(TOKEN_TTL_S_DEFAULT);
         let made = self.trust.create_token(&tenant, uses, ttl_s).await?;
-        let event = Event::JoinTokenCreated { uses, expires_ms: made.expires_ms };
+        let event = Event::JoinTokenCreated { id: made.id.clone(), uses, expires_ms: made.expires_ms };
         self.gate.access.note(&tenant, &Who::Operator(by), event);
-        Ok(v1::CreateTokenResponse { token: made.token, expires_ms: made.expires_ms })
+        Ok(v1::CreateTokenResponse { token: made.token, expires_ms: made.expires_ms, id: made.id })
+    }
+
+    async fn take_back_token(
+        &self,
+        by: Operator,
+        request: &v1::RevokeTokenRequest,
+    ) -> Result<v1::RevokeTokenResponse, HubError> {
+        let tenant = tenant_id(&request.tenant)?;
+        let revoked = self.trust.revoke_token(&tenant, &request.id).await?;
+        let event = Event::JoinTokenRevoked { id: revoked.id.clone(), uses_left: revoked.uses_left };
+        self.gate.access.note(&tenant, &Who::Operator(by), event);
+        Ok(v1::RevokeTokenResponse { token: Some(tokens::view(revoked)) })
     }
 
     async fn revoke(

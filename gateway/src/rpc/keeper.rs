@@ -88,7 +88,7 @@ impl Keepers {
                 () = stop.cancelled() => return,
                 () = self.hub.docket().came() => {}
             }
-            while let Err(error) = self.hub.arbitrate().await {
+            while let Some(Err(error)) = stop.run_until_cancelled(self.hub.arbitrate()).await {
                 warn!(%error, "conflicts could not be judged");
                 tokio::select! {
                     () = stop.cancelled() => return,

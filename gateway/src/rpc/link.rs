@@ -189,15 +189,11 @@ impl Link {
     }
 
     fn encode(&self, next: Outgoing) -> v1::SessionResponse {
-        let changes: v1::Changes = match next {
-            Outgoing::Page(page) => page.into(),
-            Outgoing::Live { part, cut } => {
-                let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
-                let batch = part.encoded.get_or_init(encode).clone();
-                let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
-                v1::Changes { batch, next: Some(v1::changes::Next::Cut(cut.into())), cost }
-            }
-        };
+        let Outgoing { part, next } = next;
+        let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
+        let batch = part.encoded.get_or_init(encode).clone();
+        let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
+        let changes = v1::Changes { batch, next: Some((&next).into()), cost };
         self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
         v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
     }

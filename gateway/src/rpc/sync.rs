@@ -56,7 +56,7 @@ impl SyncService for SyncHandler {
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
         let seat = self.0.seats.take(&who).map_err(status::of)?;
-        let (outgoing, last, messages) = queue_with_last((seat, self.0.hub.readers().join()));
+        let (outgoing, last, messages) = queue_with_last(seat);
         let caller = Connected { who, expires_ms, call, last };
         self.open(caller, incoming, outgoing, &hello).await.map_err(status::of)?;
         Ok(Response::new(messages))
@@ -197,7 +197,7 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
     // Waits for room before it reads.
     while let Ok(permit) = sender.reserve().await {
         let page = match gate.hub.pull(who, &from).await {
-            Ok(caught) => caught.page,
+            Ok(caught) => caught.into_page(),
             Err(error) => {
                 // The call was answered when it began: nobody else sees that it is refused after all.
                 let sample = Sample::new(&status::request_id(), PULL, &error.refusal.detail);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use semantics::commit::Head;
 use semantics::ids::{LogId, TenantId};
 use semantics::recovery::BackedUp;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection as _, PgConnection};
 
@@ -20,6 +21,10 @@ use super::codec::Columns as _;
 use super::relational::{Connection, plain};
 use super::sqlite::DATABASE_FILE;
 use super::{PlainRow, Space, StoreError, copy, migrate, postgres, sqlite};
+
+mod beside;
+
+pub use self::beside::Beside;
 
 /// Longest wait for a lock of a store's file, milliseconds.
 const BUSY_MS_MAX: u64 = 10_000;
@@ -184,15 +189,27 @@ async fn has_none<C: Connection>(store: &mut C) -> Result<bool, StoreError> {
     Ok(store.fetch("select commit_number from heads limit 1", Vec::new()).await?.is_empty())
 }
 
+/// A database that no gateway serves from, and that none opens until this is dropped.
+#[derive(Debug)]
+pub struct Reserved(postgres::presence::Reserved);
+
+/// Has a database for itself.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when a gateway serves from it, or another restore has it; what the engine refuses.
+pub async fn reserve(url: &str) -> Result<Reserved, StoreError> {
+    Ok(Reserved(postgres::presence::reserve(server_options(url).await?).await?))
+}
+
 /// Puts an archive into PostgreSQL. Into a data folder it is put by its name.
 ///
 /// # Errors
 /// [`StoreError::Unsafe`] when the store holds a tenant and is not to be replaced; what the engine refuses.
-pub async fn put(file: &Path, url: &str, replace: bool) -> Result<(), StoreError> {
+pub async fn put(file: &Path, url: &str, reserved: Reserved, replace: bool) -> Result<(), StoreError> {
     postgres::migrate_url(url).await?;
     let mut from = connect_file(&file_options(file)).await?;
     let heads = copy::heads(&mut from).await?;
-    let mut to = server_connection(url).await?;
+    let Reserved(postgres::presence::Reserved(mut to)) = reserved;
     to.run("begin", Vec::new()).await?;
     // Until the end nobody makes a tenant there, and no commit is appended.
     to.run("lock table heads in exclusive mode", Vec::new()).await?;
@@ -261,46 +278,28 @@ pub async fn heads(at: Origin<'_>) -> Result<Heads, StoreError> {
 /// [`StoreError::Newer`] and [`StoreError::Unsafe`] when the store's tables are of another program; what the engines
 /// refuse.
 pub async fn rows(at: Origin<'_>, tenant: &TenantId, space: Space) -> Result<Vec<PlainRow>, StoreError> {
-    match at {
-        Origin::Folder(folder) => {
-            let mut store = folder_connection(folder).await?;
-            level(&mut store, migrate::SQLITE).await?;
-            let rows = copy::rows(&mut store, tenant, space).await?;
-            drop(store.close().await);
-            Ok(rows)
-        }
-        Origin::Postgres(url) => {
-            let mut store = server_connection(url).await?;
-            level(&mut store, migrate::POSTGRES).await?;
-            copy::rows(&mut store, tenant, space).await
-        }
-    }
+    let mut store = Beside::open(at).await?;
+    let rows = store.rows(tenant, space).await?;
+    store.close().await;
+    Ok(rows)
 }
 
 /// Writes a plain row, name and value, in a store that may be in use, if its version is as expected; durable when it
 /// returns. False: it was not, and nothing has changed.
 ///
 /// # Errors
-/// What the engines refuse.
+/// As [`rows`].
 pub async fn put_row(
     at: Origin<'_>,
     tenant: &TenantId,
     space: Space,
-    (key, value): (&[u8], &[u8]),
+    row: (&[u8], &[u8]),
     expected: u64,
 ) -> Result<bool, StoreError> {
-    match at {
-        Origin::Folder(folder) => {
-            let mut store = folder_connection(folder).await?;
-            let is_put = plain::put(&mut store, tenant, space, key, value, expected).await?;
-            drop(store.close().await);
-            Ok(is_put)
-        }
-        Origin::Postgres(url) => {
-            let mut store = server_connection(url).await?;
-            plain::put(&mut store, tenant, space, key, value, expected).await
-        }
-    }
+    let mut store = Beside::open(at).await?;
+    let is_put = store.put(tenant, space, row, expected).await?;
+    store.close().await;
+    Ok(is_put)
 }
 
 fn file_options(file: &Path) -> SqliteConnectOptions {
@@ -327,16 +326,12 @@ async fn folder_connection(folder: &Path) -> Result<SqliteConnection, StoreError
 
 /// A connection that may take its time.
 async fn server_connection(url: &str) -> Result<PgConnection, StoreError> {
+    postgres::connected(&server_options(url).await?).await
+}
+
+async fn server_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = postgres::primary::Servers::parse(url)?.primary().await?;
-    let unbounded =
-        [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
-    let options = options.options(unbounded);
-    let connecting = PgConnection::connect_with(&options);
-    let limit = Duration::from_millis(postgres::CONNECT_MS_MAX);
-    match tokio::time::timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(|error| postgres::error::of(&error)),
-        Err(_) => Err(StoreError::Unavailable("the database did not answer in time".to_owned())),
-    }
+    Ok(options.options(postgres::UNBOUNDED))
 }
 
 async fn migrate_file(file: &mut SqliteConnection) -> Result<(), StoreError> {

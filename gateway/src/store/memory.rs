@@ -390,9 +390,19 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
         self.with(tenant, |t| {
-            t.plain.remove(&(space, key.to_vec()));
+            let at = (space, read.key.clone());
+            let is_as_read = t
+                .plain
+                .get(&at)
+                .is_some_and(|(value, version)| *version == read.version && *value == read.value);
+            is_as_read && t.plain.remove(&at).is_some()
         })
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::commits::COMMIT_MS_MAX;
 use self::commits::Commits;
-use self::failover::Watch;
+use self::failover::{Present, Watch};
 use self::primary::{Servers, Standing};
 
 use super::codec::Value;
@@ -26,10 +26,11 @@ mod commits;
 mod connection;
 pub(super) mod error;
 pub(super) mod failover;
+pub(super) mod presence;
 pub(super) mod primary;
 mod settings;
 
-/// Most connections of one hub, beside the one on which it looks whether the database has moved.
+/// Most connections of one hub, beside the one on which it has its place and looks whether the database has moved.
 pub const CONNECTIONS_MAX: u32 = READING.most + WRITING.most;
 /// For reads.
 const READING: Connections = Connections { least: 2, most: 8 };
@@ -39,6 +40,12 @@ const WRITING: Connections = Connections { least: 3, most: 8 };
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// Longest time that sent bytes stay unacknowledged before a connection counts as lost, milliseconds.
 pub const TCP_USER_TIMEOUT_MS: u64 = 5_000;
+/// When a server takes a client for gone that says nothing: seconds, seconds, times.
+const KEEPALIVES: [(&str, u64); 3] =
+    [("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 2), ("tcp_keepalives_count", 3)];
+/// Of a session whose statements may take their time.
+pub(super) const UNBOUNDED: [(&str, u64); 3] =
+    [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
 /// A connection that was idle for so long is tried before it is used, milliseconds.
 const TRY_AFTER_IDLE_MS: u64 = 1_000;
 
@@ -54,6 +61,7 @@ pub struct PostgresStore {
     servers: Servers,
     standing: Standing,
     moved: CancellationToken,
+    present: Present,
     watch: Option<Watch>,
 }
 
@@ -73,7 +81,8 @@ impl PostgresStore {
         let writing = pool(options.clone(), WRITING, standing, moved.clone()).await?;
         let reading = pool(options, READING, standing, moved.clone()).await?;
         let commits = Commits::default();
-        let store = Self { reading, writing, commits, servers, standing, moved, watch: None };
+        let present = Present::default();
+        let store = Self { reading, writing, commits, servers, standing, moved, present, watch: None };
         store.check_settings().await?;
         Ok(store)
     }
@@ -156,7 +165,7 @@ fn bounded(options: PgConnectOptions) -> PgConnectOptions {
     ];
     options
         .options(times)
-        .options([("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 2), ("tcp_keepalives_count", 3)])
+        .options(KEEPALIVES)
         .options(
             ["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"].map(off),
         )
@@ -173,17 +182,18 @@ pub(super) async fn migrate_url(url: &str) -> Result<(), StoreError> {
     migrate_with(&Servers::parse(url)?.primary().await?).await
 }
 
+/// One connection.
+pub(super) async fn connected(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    let limit = Duration::from_millis(CONNECT_MS_MAX);
+    match tokio::time::timeout(limit, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(|error| error::of(&error)),
+        Err(_) => Err(StoreError::Unavailable("the database did not answer in time".to_owned())),
+    }
+}
+
 /// On a connection of its own: migrations may take longer than a hub's statements, and wait for another's.
 async fn migrate_with(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let unbounded =
-        [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
-    let options = options.clone().options(unbounded);
-    let connecting = PgConnection::connect_with(&options);
-    let limit = Duration::from_millis(CONNECT_MS_MAX);
-    let mut connection = match tokio::time::timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(|error| error::of(&error))?,
-        Err(_) => return Err(StoreError::Unavailable("the database did not answer in time".to_owned())),
-    };
+    let mut connection = connected(&options.clone().options(UNBOUNDED)).await?;
     // The driver's future cannot move between threads, so it stays on one.
     let runtime = tokio::runtime::Handle::current();
     let migrated = tokio::task::spawn_blocking(move || {
@@ -229,6 +239,7 @@ impl Engine for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.commits.check()?;
+        self.present.check()?;
         self.check_settings().await
     }
 

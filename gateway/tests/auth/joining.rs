@@ -180,3 +180,57 @@ async fn a_token_made_on_one_gateway_joins_on_another() {
     second.handler(refuse).join(asked).await.unwrap();
     assert_eq!(reason(world.join(&token, &Node::new("phone")).await), Reason::JoinTokenInvalid);
 }
+
+#[tokio::test]
+async fn tokens_are_listed_in_pages_without_their_secrets_and_nobody_elses() {
+    let world = World::new().await;
+    let other = TenantId::new("other").unwrap();
+    world.hub.create_tenant(&other).await.unwrap();
+    let mut made = Vec::new();
+    for n in 0..7 {
+        made.push(world.trust.create_token(&world.tenant, n + 1, 3_600).await.unwrap());
+        world.trust.create_token(&other, 1, 3_600).await.unwrap();
+    }
+    world.trust.create_token(&world.tenant, 1, 1).await.unwrap();
+    world.clock.advance(1_000);
+    world.join(&made[2].token, &Node::new("laptop")).await.unwrap();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let (page, next) = world.trust.tokens(&world.tenant, after, 3).await.unwrap();
+        assert!(page.len() <= 3);
+        found.extend(page);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut expected: Vec<(String, u32)> =
+        (1..).zip(&made).map(|(uses, made)| (made.id.clone(), if uses == 3 { 2 } else { uses })).collect();
+    expected.sort();
+    let listed: Vec<(String, u32)> = found.iter().map(|token| (token.id.clone(), token.uses_left)).collect();
+    assert_eq!(listed, expected, "in the order of their ids, and none that has expired");
+    let shown = format!("{found:?}");
+    assert!(made.iter().all(|made| !shown.contains(&made.token)), "{shown}");
+}
+
+#[tokio::test]
+async fn nobody_joins_with_a_revoked_token_and_who_has_joined_stays() {
+    let world = World::new().await;
+    let made = world.trust.create_token(&world.tenant, 2, 3_600).await.unwrap();
+    let node = Node::new("laptop");
+    let id = world.join(&made.token, &node).await.unwrap();
+    let other = TenantId::new("other").unwrap();
+    world.hub.create_tenant(&other).await.unwrap();
+    let revoke = async |tenant: &TenantId, id: &str| {
+        world.trust.revoke_token(tenant, id).await.map(|left| left.uses_left).map_err(|e| e.reason())
+    };
+    assert_eq!(revoke(&other, &made.id).await, Err(Reason::NotFound), "another tenant has it not");
+    assert_eq!(revoke(&world.tenant, &made.token).await, Err(Reason::Malformed));
+    let (one, two) = tokio::join!(revoke(&world.tenant, &made.id), revoke(&world.tenant, &made.id));
+    let mut became = [one, two];
+    became.sort_by_key(Result::is_err);
+    assert_eq!(became, [Ok(1), Err(Reason::NotFound)], "one of two takes it back");
+    assert_eq!(reason(world.join(&made.token, &Node::new("phone")).await), Reason::JoinTokenInvalid);
+    assert_eq!(reason(world.join(&made.token, &node).await), Reason::JoinTokenInvalid);
+    world.exchange(node.sign(&world.claims(id, "1"))).await.unwrap();
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gateway::auth::{Caller, OPERATORS_OF_TENANT_MAX, Operator, Transport, Trust, author_of, hub_tenant};
+use gateway::store::Space;
 use semantics::ids::{Revision, TenantId};
 use semantics::reason::Reason;
 use semantics::role::Role;
@@ -156,4 +157,29 @@ async fn one_tenants_operators_are_bounded_and_revoked_ones_make_room() {
     world.trust.revoke_operator(&first(), &world.tenant, "n7").await.unwrap();
     made(&world, &one_more, None).await.unwrap();
     assert_eq!(world.trust.operators(&world.tenant).await.unwrap().len(), OPERATORS_OF_TENANT_MAX);
+}
+
+#[tokio::test]
+async fn a_name_is_given_to_one_operator_and_never_to_another() {
+    let world = World::new().await;
+    let of = |name: &str| operator(&world.tenant, name, Role::Viewer);
+    let revoke = async |name: &str| world.trust.revoke_operator(&first(), &world.tenant, name).await.unwrap();
+    for n in 0..OPERATORS_OF_TENANT_MAX {
+        made(&world, &of(&format!("n{n}")), None).await.unwrap();
+    }
+    for name in ["n7", "n8"] {
+        revoke(name).await;
+    }
+    assert_eq!(made(&world, &of("n7"), None).await, Err(Reason::AlreadyExists));
+    made(&world, &of("one-more"), None).await.unwrap();
+    let listed = world.trust.operators(&world.tenant).await.unwrap();
+    let gone = ["n7", "n8"].into_iter().find(|name| listed.iter().all(|known| known.name != *name)).unwrap();
+    assert_eq!(made(&world, &of(gone), None).await, Err(Reason::AlreadyExists), "its record made room");
+    assert_eq!(world.trust.operators(&world.tenant).await.unwrap(), listed, "who is refused takes no room");
+    // The tombstone goes with the horizon; the name stays taken.
+    let mark = format!("operator/{gone}").into_bytes();
+    let stands = world.store.plain_get(&world.tenant, Space::Mark, &mark).await.unwrap();
+    assert!(stands.is_some());
+    let elsewhere = operator(&hub_tenant().unwrap(), gone, Role::Viewer);
+    made(&world, &elsewhere, None).await.unwrap();
 }

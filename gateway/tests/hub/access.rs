@@ -165,7 +165,7 @@ pub async fn what_was_changed_shows(engine: &Engine) {
     assert_eq!((broken.block, broken.entry), (19, 19), "{broken:?}");
     // Cut off behind the change, only the place that was noted tells.
     for block in [19_u64, 20] {
-        world.store.plain_delete(&world.tenant, Space::Access, &block.to_be_bytes()).await.unwrap();
+        take_away(&world, block).await;
     }
     assert_eq!(walk(&world, None).await.broken, None);
     assert_eq!(walk(&world, noted).await.broken.unwrap().block, 18);
@@ -173,14 +173,19 @@ pub async fn what_was_changed_shows(engine: &Engine) {
     assert_eq!(walk(&world, noted).await.broken, None);
     let further = noted.map(|noted| NotedPlace { block: 19, ..noted });
     assert!(walk(&world, further).await.broken.unwrap().detail.contains("ends with block 18"));
-    world.store.plain_delete(&world.tenant, Space::Access, &7_u64.to_be_bytes()).await.unwrap();
+    take_away(&world, 7).await;
     let broken = walk(&world, None).await.broken.unwrap();
     assert_eq!((broken.block, broken.entry), (8, 7), "{broken:?}");
     // What went past the bound is no gap.
     for block in 1..7_u64 {
-        world.store.plain_delete(&world.tenant, Space::Access, &block.to_be_bytes()).await.unwrap();
+        take_away(&world, block).await;
     }
     assert_eq!(walk(&world, None).await.broken, None);
+}
+
+async fn take_away(world: &World, block: u64) {
+    let row = world.store.plain_get(&world.tenant, Space::Access, &block.to_be_bytes()).await.unwrap();
+    assert!(world.store.plain_delete(&world.tenant, Space::Access, &row.unwrap()).await.unwrap());
 }
 
 /// The chain after a block.

@@ -95,11 +95,7 @@ pub async fn readers_of_one_view_share_a_batch(engine: &Engine) {
     author.put(&note("a"), "{}").await;
     let mut parts = Vec::new();
     for live in &mut sessions {
-        match live.next().await.unwrap() {
-            Some(Outgoing::Live { part, .. }) => parts.push(part),
-            Some(Outgoing::Page(page)) => panic!("{page:?}"),
-            None => {}
-        }
+        parts.extend(live.next().await.unwrap().map(|Outgoing { part, .. }| part));
     }
     assert_eq!(parts.len(), 2);
     assert!(Arc::ptr_eq(&parts[0], &parts[1]));

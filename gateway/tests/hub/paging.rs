@@ -4,14 +4,19 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use gateway::ambient::Clock as _;
+use gateway::hub::catch_up::From;
+use gateway::hub::feed::Part;
 use gateway::hub::limits::{LEASE_MS, LEASE_TOTAL_MS_MAX, LEASE_WRITTEN_MS, LEASES_PER_NODE_MAX};
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Space, Store};
+use semantics::cursor::Next;
 use semantics::reason::Reason;
 use semantics::session::Hello;
 
 use crate::support::author::Author;
 use crate::support::engine::Engine;
+use crate::support::faults::FaultStore;
 use crate::support::reader::Reader;
 use crate::support::rows::note;
 use crate::support::world::{Settings, World};
@@ -124,6 +129,29 @@ pub async fn a_lease_keeps_the_horizon(engine: &Engine) {
     world.clock.advance(LEASE_WRITTEN_MS + 1);
     world.maintain().await;
     assert!(world.store.head(&world.tenant).await.unwrap().horizon > floor, "a lease ends");
+}
+
+/// A round of maintenance reads that a lease has ended, and its reader renews it before it is taken away.
+pub async fn a_lease_that_is_renewed_as_it_is_ended_holds(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut reader = Reader::of(&author);
+    assert!(reader.page(&world.hub).await.unwrap().is_none());
+    let lease = world.store.plain_page(&world.tenant, Space::Lease, None, 2).await.unwrap().pop().unwrap();
+    let floor = world.revision().await;
+    for n in 0..5 {
+        mover.delete(&id(n)).await;
+    }
+    world.clock.advance(LEASE_WRITTEN_MS + 1);
+    let mut renewed: serde_json::Value = serde_json::from_slice(&lease.value).unwrap();
+    renewed["until_ms"] = (world.clock.now_ms() + LEASE_WRITTEN_MS).into();
+    let store = Arc::new(FaultStore::new(engine.store()));
+    store.write_before_deletion(serde_json::to_vec(&renewed).unwrap());
+    world.hub_on(store).maintain(&world.tenant).await.unwrap();
+    assert!(world.store.head(&world.tenant).await.unwrap().horizon <= floor);
+    let held = world.store.plain_get(&world.tenant, Space::Lease, &lease.key).await.unwrap().unwrap();
+    assert_eq!(held.version, lease.version + 1, "it is there");
+    reader.catch_up(&world.hub).await.unwrap();
+    assert_eq!(reader.records.len(), 25);
 }
 
 /// The hour is over, and nothing has been pruned that it needs.
@@ -294,4 +322,62 @@ async fn a_log_put_back_under_a_catch_up_is_another_log() {
         assert_eq!(refused.reason(), Reason::LogForked, "{grows}");
         assert_eq!(reader.page(&gateway).await.unwrap_err().reason(), Reason::LogForked, "{grows}");
     }
+}
+
+/// The parts of a catch-up from where a reader stands, page by page.
+async fn parts(world: &World, author: &Author, reader: &mut Reader) -> Vec<Arc<Part>> {
+    let mut from = reader.cursor.map_or(From::Start, From::Cursor);
+    let mut parts = Vec::new();
+    loop {
+        let caught = world.hub.pull(&author.who, &from).await.unwrap();
+        parts.push(Arc::clone(&caught.part));
+        if let Next::Resume(resume) = &caught.next {
+            from = From::Resume(resume.clone());
+        }
+        if reader.apply(caught.into_page()).is_some() {
+            return parts;
+        }
+    }
+}
+
+pub async fn pages_that_several_readers_ask_for_are_put_together_once(engine: &Engine) {
+    let (world, mut mover, one) = filled(engine).await;
+    let two = world.author("another", "a").await;
+    let outside = world.author("outside", "b").await;
+    let [mut first, mut second, mut third] = [&one, &two, &outside].map(Reader::of);
+    let made = parts(&world, &one, &mut first).await;
+    let taken = parts(&world, &two, &mut second).await;
+    assert!(made.len() > 3 && made.len() == taken.len());
+    assert!(made.iter().zip(&taken).all(|(one, two)| Arc::ptr_eq(one, two)));
+    parts(&world, &outside, &mut third).await;
+    assert!(third.holds(&id(30)) && !third.holds(&id(0)) && second.records == first.records);
+    // What came since is not what was read before.
+    mover.put_in("a", &id(40), r#"{"came":1}"#).await;
+    for reader in [&mut first, &mut second] {
+        reader.catch_up(&world.hub).await.unwrap();
+        assert_eq!(reader.at(), world.revision().await);
+    }
+    assert_eq!((first.body(&id(40)), second.records), (Some(r#"{"came":1}"#), first.records.clone()));
+}
+
+pub async fn who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_the_others(engine: &Engine) {
+    let (world, mut mover, one) = filled(engine).await;
+    let two = world.author("another", "a").await;
+    let [mut ahead, mut between] = [&one, &two].map(Reader::of);
+    for reader in [&mut ahead, &mut between] {
+        reader.catch_up(&world.hub).await.unwrap();
+    }
+    for n in 0..4 {
+        mover.put_in("a", &id(n), r#"{"n":1}"#).await;
+    }
+    between.catch_up(&world.hub).await.unwrap();
+    for n in 0..4 * ROWS {
+        mover.put_in(if n % 9 == 0 { "b" } else { "a" }, &id(10 + n % 25), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    let made = parts(&world, &one, &mut ahead).await;
+    let taken = parts(&world, &two, &mut between).await;
+    assert!(!Arc::ptr_eq(&made[0], &taken[0]) && taken[0].changes.len() < made[0].changes.len());
+    assert!(made[1..].iter().zip(&taken[1..]).all(|(one, two)| Arc::ptr_eq(one, two)));
+    assert_eq!(ahead.records, between.records);
+    world.check().await;
 }

@@ -89,6 +89,8 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ApplyKind" => v1::ApplyKindRequest { tenant, declaration }.encode_to_vec(),
         "CreateTenant" => v1::CreateTenantRequest { tenant }.encode_to_vec(),
         "CreateToken" => v1::CreateTokenRequest { tenant, uses: None, ttl_s: None }.encode_to_vec(),
+        "ListTokens" => v1::ListTokensRequest { tenant, ..Default::default() }.encode_to_vec(),
+        "RevokeToken" => v1::RevokeTokenRequest { tenant, id: about.name() }.encode_to_vec(),
         "GetCa" => v1::GetCaRequest {}.encode_to_vec(),
         "GetConflict" => v1::GetConflictRequest { tenant, conflict: about.name() }.encode_to_vec(),
         "ListConflicts" => v1::ListConflictsRequest { tenant, ..Default::default() }.encode_to_vec(),

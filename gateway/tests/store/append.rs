@@ -92,7 +92,8 @@ pub async fn append_is_the_only_way_the_log_changes(engine: &Engine) {
     let mut log = Log::create(&*store, "t").await;
     log.put_each(&*store, &["a", "a"]).await;
     assert!(store.plain_put(&log.tenant, Space::Mark, b"m", b"1", 0).await.unwrap());
-    store.plain_delete(&log.tenant, Space::Mark, b"m").await.unwrap();
+    let mark = store.plain_get(&log.tenant, Space::Mark, b"m").await.unwrap().unwrap();
+    assert!(store.plain_delete(&log.tenant, Space::Mark, &mark).await.unwrap());
     let prune = Prune { rows: vec![Revision(1)], tombstones: Vec::new(), commits_below: Revision(2) };
     store.prune(&log.tenant, &prune).await.unwrap();
     drop(store.exclusive(&log.tenant).await.unwrap());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use gateway::access::{AccessLog, Filter, Position, Who, page, verify};
 use gateway::ambient::{Clock, SystemEntropy};
 use gateway::auth::{KnownKey, hub_tenant, known_token_keys, retire_token_key, rotate_token_key, token_kid};
 use gateway::backup::{self, MANIFEST_FILE, TABLES_FILE};
@@ -12,6 +13,7 @@ use gateway::store::archive::{self, Origin};
 use gateway::store::postgres::PostgresStore;
 use gateway::store::sqlite::{DATABASE_FILE, SqliteStore};
 use gateway::store::{Space, Store};
+use semantics::access::Event;
 use semantics::ids::{LogId, Revision};
 use semantics::reason::Reason;
 use semantics::recovery::{BackedUp, Phase, Restored};
@@ -20,7 +22,7 @@ use crate::support::postgres;
 use crate::support::rows::{Log, note, snapshot, tenant};
 
 #[derive(Debug)]
-struct Ticks(AtomicU64);
+pub struct Ticks(AtomicU64);
 
 impl Clock for Ticks {
     fn now_ms(&self) -> u64 {
@@ -29,21 +31,21 @@ impl Clock for Ticks {
 }
 
 /// A folder for data folders and backups, deleted with it.
-struct Place(PathBuf);
+pub struct Place(PathBuf);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::SeqCst);
         let path = std::env::temp_dir().join(format!("hubward-backup-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
     /// Settings of a hub with this data folder, on SQLite there or on a database.
-    fn config(&self, name: &str, url: Option<&str>) -> Config {
+    pub fn config(&self, name: &str, url: Option<&str>) -> Config {
         let database_url = url.map(str::to_owned);
         Given { data: Some(self.at(name)), database_url, ..Given::default() }.check().unwrap()
     }
@@ -66,11 +68,11 @@ async fn open(config: &Config, url: Option<&str>) -> Box<dyn Store> {
     }
 }
 
-fn clock() -> Ticks {
+pub fn clock() -> Ticks {
     Ticks(AtomicU64::new(1_000))
 }
 
-async fn restore(config: &Config, from: &Path, replace: bool) -> Result<backup::Answer, HubError> {
+pub async fn restore(config: &Config, from: &Path, replace: bool) -> Result<backup::Answer, HubError> {
     backup::restore(config, from, replace, (&clock(), &SystemEntropy)).await
 }
 
@@ -99,11 +101,16 @@ async fn mark<M: serde::de::DeserializeOwned>(store: &dyn Store, log: &Log, name
     Some(serde_json::from_slice(&row.value).unwrap())
 }
 
-/// All of a tenant but its log id and its marks, which a restore changes.
+/// All of a tenant but its log id, its marks and its access log, which a restore changes.
 async fn essence(store: &dyn Store, log: &Log) -> Vec<String> {
     let text = snapshot(store, &log.tenant).await;
     let mark = format!("{:?}", b"backed-up");
-    text.lines().skip(1).filter(|line| !line.contains(&mark)).map(str::to_owned).collect()
+    let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+    // The spaces come last; that of the access log says of the restore.
+    let at = Space::ALL.iter().rev().position(|(space, _)| *space == Space::Access).unwrap();
+    lines.remove(lines.len() - 1 - at);
+    lines.retain(|line| !line.contains(&mark));
+    lines
 }
 
 /// A backup of a store that goes on being written, put into an empty store of the given engine.
@@ -306,13 +313,13 @@ async fn no_key_comes_back(url: Option<String>) {
     let rotated = rotate_token_key(&config.data, &SystemEntropy).unwrap();
     assert_eq!(opened.trust.follow_token_key().await.unwrap(), Some(rotated.clone()));
     assert_eq!((&rotated.before, endless(at).await), (&before, sorted([&lost, &rotated.kid])));
-    let own = retire_token_key(at, &rotated.kid, Some(&rotated.kid), 5_000).await.unwrap_err();
+    let own = retire_token_key(at, &rotated.kid, Some(&rotated.kid), (1_000, 5_000)).await.unwrap_err();
     assert_eq!(own.reason(), Reason::Malformed, "{own}");
-    let unknown = retire_token_key(at, "nothing", Some(&rotated.kid), 5_000).await.unwrap_err();
+    let unknown = retire_token_key(at, "nothing", Some(&rotated.kid), (1_000, 5_000)).await.unwrap_err();
     assert_eq!(unknown.reason(), Reason::NotFound, "{unknown}");
     let ends = KnownKey { kid: lost.clone(), until_ms: Some(5_000), is_gone: false };
     for until_ms in [5_000, 9_000] {
-        let retired = retire_token_key(at, &lost, Some(&rotated.kid), until_ms).await.unwrap();
+        let retired = retire_token_key(at, &lost, Some(&rotated.kid), (1_000, until_ms)).await.unwrap();
         assert_eq!(retired, ends, "the first end stands");
     }
     assert_eq!(endless(at).await, std::slice::from_ref(&rotated.kid));
@@ -333,6 +340,70 @@ async fn no_key_comes_back(url: Option<String>) {
     opened.trust.follow_token_key().await.unwrap();
     assert_eq!(endless(at).await, [rotated.kid]);
     opened.close().await;
+}
+
+/// What stands in the access log of the tenant `hub`: event, who, and what else it says.
+async fn noted(opened: &gateway::serve::Opened) -> Vec<serde_json::Value> {
+    let (hub, all) = (hub_tenant().unwrap(), Filter::default());
+    let found = page(&opened.hub, &hub, &all, Position::default(), 100).await.unwrap().entries;
+    let whole = verify(&opened.hub, &hub, None, None).await.unwrap();
+    assert!(whole.broken.is_none(), "{whole:?}");
+    found.into_iter().map(|(_, entry)| serde_json::to_value(entry).unwrap()).collect()
+}
+
+async fn is_noted(url: Option<String>) {
+    let place = Place::new();
+    let config = place.config("hub", url.as_deref());
+    let at = url.as_deref().map_or(Origin::Folder(&config.data), Origin::Postgres);
+    let opened = gateway::serve::open(&config).await.unwrap();
+    let log = AccessLog::start(opened.hub.clone());
+    let hub = hub_tenant().unwrap();
+    log.note(&hub, &Who::Hub, Event::TenantCreated);
+    log.flush().await;
+    assert!(archive::put_row(at, &hub, Space::Hub, (b"token-key/lost", &[7; 32]), 0).await.unwrap());
+    for _ in 0..2 {
+        retire_token_key(at, "lost", None, (1_000, 5_000)).await.unwrap();
+    }
+    // The gateway that runs goes on behind what was written beside it.
+    log.note(&hub, &Who::Hub, Event::TenantCreated);
+    log.flush().await;
+    let made = backup::create(&config, &place.at("b"), &clock()).await.unwrap();
+    let before = noted(&opened).await;
+    let events: Vec<&str> = before.iter().map(|entry| entry["event"].as_str().unwrap()).collect();
+    let expected = ["tenant_created", "token_key_retired", "tenant_created", "backup_created"];
+    assert_eq!(events, expected, "what is retired again changes nothing");
+    assert!(before.iter().all(|entry| entry["who"] == "hub"), "{before:?}");
+    assert_eq!((&before[1]["kid"], &before[1]["until_ms"]), (&"lost".into(), &5_000.into()));
+    assert_eq!(before[3]["digest"], made.tables_digest.to_string());
+    drop(log);
+    opened.close().await;
+
+    let done = loop {
+        match restore(&config, &place.at("b"), true).await {
+            // The lock goes with the last connection of the store, which closes in its own time.
+            Err(error) if error.reason() == Reason::StoreUnavailable => tokio::task::yield_now().await,
+            done => break done.unwrap(),
+        }
+    };
+    let opened = gateway::serve::open(&config).await.unwrap();
+    let after = noted(&opened).await;
+    assert_eq!(after[..3], before[..3], "what the backup holds of it is as it was");
+    let (said, of) = (&after[3], |name: &str| done.tenants.iter().position(|head| head.tenant == name));
+    let at = of("hub").unwrap();
+    assert_eq!((after.len(), &said["event"]), (4, &"log_restored".into()));
+    assert_eq!(said["log_id"], done.tenants[at].log_id.to_string());
+    assert_eq!(said["predecessor"], done.from[at].log_id.to_string());
+    assert_eq!(said["backup_ms"], done.time_ms);
+    opened.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_a_retirement_and_a_restore_stand_in_the_access_log() {
+    is_noted(None).await;
+    match postgres::url().await {
+        Some(url) => is_noted(Some(url)).await,
+        None => eprintln!("SKIPPED: postgres is not available here"),
+    }
 }
 
 fn sorted(kids: [&String; 2]) -> Vec<String> {

@@ -38,7 +38,7 @@ fn steps() -> Vec<Step> {
         Call::Prune { rows: vec![1], tombstones: vec![(note("b"), None)], commits_below: 4 },
         put_plain(1),
         put_plain(2),
-        Call::PlainDelete(Space::Ack, b"k"),
+        Call::PlainDelete { space: Space::Ack, key: b"k", version: Version::Present },
     ];
     calls.map(|call| Step { tenant: 0, call }).to_vec()
 }

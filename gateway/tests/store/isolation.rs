@@ -29,7 +29,8 @@ pub async fn tenants_are_apart(engine: &Engine) {
     logs[0].append(&*store, draft).await;
     let prune = Prune { rows: vec![Revision(1)], tombstones: Vec::new(), commits_below: Revision(2) };
     store.prune(&tenant("a"), &prune).await.unwrap();
-    store.plain_delete(&tenant("a"), Space::Mark, b"same").await.unwrap();
+    let same = store.plain_get(&tenant("a"), Space::Mark, b"same").await.unwrap().unwrap();
+    assert!(store.plain_delete(&tenant("a"), Space::Mark, &same).await.unwrap());
     assert_eq!(snapshot(&*store, &tenant("b")).await, before);
     for name in ["a.b", "ab", "b"] {
         let loaded = store.load(&tenant(name), &wanted(&[&note("same"), &note("n")])).await.unwrap();

@@ -85,7 +85,8 @@ pub async fn plain_spaces_are_apart(engine: &Engine) {
     for (space, number) in Space::ALL {
         assert!(store.plain_put(&t, space, b"k", &number.to_be_bytes(), 0).await.unwrap());
     }
-    store.plain_delete(&t, Space::Node, b"k").await.unwrap();
+    let row = store.plain_get(&t, Space::Node, b"k").await.unwrap().unwrap();
+    assert!(store.plain_delete(&t, Space::Node, &row).await.unwrap());
     for (space, number) in Space::ALL {
         let values: Vec<_> =
             store.plain_page(&t, space, None, 9).await.unwrap().into_iter().map(|row| row.value).collect();
@@ -118,10 +119,26 @@ pub async fn a_deleted_plain_row_starts_again(engine: &Engine) {
     let t = Log::create(&*store, "t").await.tenant;
     assert!(store.plain_put(&t, Space::Node, b"k", b"1", 0).await.unwrap());
     assert!(store.plain_put(&t, Space::Node, b"k", b"2", 1).await.unwrap());
-    store.plain_delete(&t, Space::Node, b"k").await.unwrap();
-    store.plain_delete(&t, Space::Node, b"k").await.unwrap();
+    let row = store.plain_get(&t, Space::Node, b"k").await.unwrap().unwrap();
+    assert!(store.plain_delete(&t, Space::Node, &row).await.unwrap());
+    assert!(!store.plain_delete(&t, Space::Node, &row).await.unwrap(), "it is gone");
     assert_eq!(store.plain_get(&t, Space::Node, b"k").await.unwrap(), None);
     assert!(!store.plain_put(&t, Space::Node, b"k", b"3", 2).await.unwrap());
     assert!(store.plain_put(&t, Space::Node, b"k", b"3", 0).await.unwrap());
     assert_eq!(store.plain_get(&t, Space::Node, b"k").await.unwrap().unwrap().version, 1);
+}
+
+pub async fn a_plain_row_that_was_written_since_it_was_read_is_not_deleted(engine: &Engine) {
+    let store = engine.store();
+    let t = Log::create(&*store, "t").await.tenant;
+    assert!(store.plain_put(&t, Space::Lease, b"k", b"1", 0).await.unwrap());
+    let first = store.plain_get(&t, Space::Lease, b"k").await.unwrap().unwrap();
+    assert!(store.plain_put(&t, Space::Lease, b"k", b"1", 1).await.unwrap());
+    assert!(!store.plain_delete(&t, Space::Lease, &first).await.unwrap());
+    let second = store.plain_get(&t, Space::Lease, b"k").await.unwrap().unwrap();
+    assert!(store.plain_delete(&t, Space::Lease, &second).await.unwrap());
+    // Its successor has the version that the first one had.
+    assert!(store.plain_put(&t, Space::Lease, b"k", b"2", 0).await.unwrap());
+    assert!(!store.plain_delete(&t, Space::Lease, &first).await.unwrap());
+    assert_eq!(store.plain_get(&t, Space::Lease, b"k").await.unwrap().unwrap().value, b"2");
 }

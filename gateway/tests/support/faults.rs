@@ -36,6 +36,7 @@ pub struct FaultStore {
     turns: AtomicU64,
     plain: AtomicU64,
     plain_until: AtomicU64,
+    written_before: Mutex<Option<Vec<u8>>>,
 }
 
 impl FaultStore {
@@ -51,6 +52,7 @@ impl FaultStore {
             turns: AtomicU64::new(0),
             plain: AtomicU64::new(0),
             plain_until: AtomicU64::new(u64::MAX),
+            written_before: Mutex::default(),
         }
     }
     /// Times that plain rows were asked for or changed.
@@ -60,6 +62,10 @@ impl FaultStore {
     /// Lets plain rows be asked for and changed so often more, and then not, until it is told another number.
     pub fn allow_plain(&self, times: u64) {
         self.plain_until.store(self.plain().saturating_add(times), Ordering::SeqCst);
+    }
+    /// Just before the next plain row is deleted, somebody writes this over it.
+    pub fn write_before_deletion(&self, value: Vec<u8>) {
+        *self.written_before.lock().unwrap() = Some(value);
     }
     fn count_plain(&self) -> Result<(), StoreError> {
         let is_allowed = self.plain() < self.plain_until.load(Ordering::SeqCst);
@@ -209,9 +215,18 @@ impl Store for FaultStore {
         self.count_plain()?;
         self.inner.plain_put(tenant, space, key, value, expected).await
     }
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
         self.count_plain()?;
-        self.inner.plain_delete(tenant, space, key).await
+        let written = self.written_before.lock().unwrap().take();
+        if let Some(value) = written {
+            assert!(self.inner.plain_put(tenant, space, &read.key, &value, read.version).await?);
+        }
+        self.inner.plain_delete(tenant, space, read).await
     }
     async fn plain_page(
         &self,

@@ -53,7 +53,7 @@ impl Reader {
             (None, None) => From::Start,
         };
         let caught = hub.pull(&self.who, &from).await?;
-        Ok(self.apply(caught.page))
+        Ok(self.apply(caught.into_page()))
     }
 
     /// Reads to a cut; the pages it took.

@@ -52,6 +52,20 @@ pub struct World {
     audit: Mutex<Audit>,
 }
 
+/// A hub at which others read too: what one reader is given may have been read for another.
+fn hub(
+    store: &Arc<dyn Store>,
+    clock: &Arc<TestClock>,
+    entropy: &Arc<TestEntropy>,
+    settings: &Settings,
+) -> Hub {
+    let hub = Hub::new(parts(store, clock, entropy, settings));
+    for _ in 0..2 {
+        std::mem::forget(hub.readers().join());
+    }
+    hub
+}
+
 impl World {
     pub async fn new(engine: &Engine) -> Self {
         Self::with(engine, Settings::default()).await
@@ -59,30 +73,34 @@ impl World {
 
     pub async fn with(engine: &Engine, settings: Settings) -> Self {
         let (store, clock, entropy) = (engine.store(), Arc::default(), Arc::default());
-        let hub = Arc::new(Hub::new(parts(&store, &clock, &entropy, &settings)));
+        let hub = Arc::new(hub(&store, &clock, &entropy, &settings));
         let tenant = TenantId::new("acme").unwrap();
         assert!(hub.create_tenant(&tenant).await.unwrap());
         Self { store, clock, tenant, hub, entropy, settings, audit: Mutex::default() }
     }
 
+    fn bare(&self, store: &Arc<dyn Store>) -> Hub {
+        hub(store, &self.clock, &self.entropy, &self.settings)
+    }
+
     /// Another gateway over a store of the same data.
     pub fn hub_on(&self, store: Arc<dyn Store>) -> Arc<Hub> {
-        Arc::new(Hub::new(parts(&store, &self.clock, &self.entropy, &self.settings)))
+        Arc::new(self.bare(&store))
     }
 
     /// A gateway on another view of the store, with bounds of its own.
     pub fn hub_bounded(&self, store: Arc<dyn Store>, bounds: Bounds) -> Arc<Hub> {
-        Arc::new(Hub::new(parts(&store, &self.clock, &self.entropy, &self.settings)).bounded(bounds))
+        Arc::new(self.bare(&store).bounded(bounds))
     }
 
     /// Another gateway on the same store, with a name.
     pub fn hub_named(&self, name: &str) -> Arc<Hub> {
-        Arc::new(Hub::new(parts(&self.store, &self.clock, &self.entropy, &self.settings)).named(name))
+        Arc::new(self.bare(&self.store).named(name))
     }
 
     /// A gateway on the same store that asks a program, so often in a minute.
     pub fn hub_asking(&self, resolver: Arc<dyn Resolver>, per_minute: u32) -> Arc<Hub> {
-        let hub = Hub::new(parts(&self.store, &self.clock, &self.entropy, &self.settings));
+        let hub = self.bare(&self.store);
         Arc::new(hub.resolving(resolver, per_minute))
     }
 

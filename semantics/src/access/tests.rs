@@ -97,6 +97,11 @@ fn every_event_has_its_name_among_those_that_are_known() {
         Event::OperatorRotated { name: reason(), expires_ms: 1 },
         Event::OperatorRevoked { name: reason() },
         Event::TokenKeyRotated { kid: "b".to_owned(), before: "a".to_owned() },
+        Event::TokenKeyRetired { kid: "b".to_owned(), until_ms: 1 },
+        Event::BackupCreated { digest: Digest::default(), tenants: 1 },
+        Event::LogRestored { log_id: reason(), predecessor: reason(), revision: 1, backup_ms: 1 },
+        Event::JoinTokenCreated { id: reason(), uses: 1, expires_ms: 1 },
+        Event::JoinTokenRevoked { id: reason(), uses_left: 1 },
         Event::RecoveryBegun,
         Event::RecoveryFinished,
     ];

@@ -234,10 +234,14 @@ pub(super) struct Ls {
 pub(super) enum OutboxCommand {
     /// List entries in order of writing.
     List,
-    /// Write a mutation that was set aside anew, on what is there now.
+    /// Write what was set aside anew, on what is there now: one mutation, or all.
     Retry {
         /// Mutation id, as listed.
-        mutation: String,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        mutation: Option<String>,
+        /// All that are set aside now, in order of writing.
+        #[arg(long)]
+        all: bool,
     },
     /// Give a mutation that was set aside up.
     Drop {

@@ -100,9 +100,11 @@ fn side_value(view: &v1::ConflictView, dot: Dot) -> Result<Option<v1::ConflictVa
         side.stamp.as_ref().and_then(|stamp| stamp.dot.as_ref()).is_some_and(|found| *found == dot)
     };
     let side = view.losers.iter().chain(view.primary.as_ref()).find(is_it);
-    let moved =
-        || Refusal::new(Reason::Stale, "the conflict has moved since this replica saw it: sync first");
     side.map(|side| side.value.clone()).ok_or_else(moved)
+}
+
+fn moved() -> Refusal {
+    Refusal::new(Reason::Stale, "the conflict has moved since this replica saw it: sync first")
 }
 
 async fn diff(
@@ -146,6 +148,10 @@ async fn merge(
 ) -> Result<(), Refusal> {
     let hub = hub(at)?;
     let view = hub.conflict(id).await.map_err(online)?;
+    if view.losers.len() != conflict.losers.len() {
+        // A branch that nobody here has seen would be settled with the others.
+        return Err(moved());
+    }
     let mut left: Vec<Dot> = conflict.losers.iter().map(|side| side.stamp.dot).collect();
     let (mut branches, mut merged_names) = (Vec::new(), Vec::new());
     for asked in names {

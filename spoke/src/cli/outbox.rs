@@ -11,6 +11,8 @@ use super::args::OutboxCommand;
 use super::print::Printer;
 use crate::daemon::refusal_json;
 
+/// The state of an entry that was set aside.
+const SET_ASIDE: &str = "set_aside";
 /// Rows asked for at once.
 const PAGE_ROWS: i32 = 1000;
 
@@ -21,7 +23,10 @@ pub(super) async fn run(
 ) -> Result<(), Refusal> {
     match command {
         OutboxCommand::List => list(access, printer).await,
-        OutboxCommand::Retry { mutation } => settle(access, &mutation, Action::Retry, printer).await,
+        OutboxCommand::Retry { mutation: Some(mutation), .. } => {
+            settle(access, &mutation, Action::Retry, printer).await
+        }
+        OutboxCommand::Retry { mutation: None, .. } => retry_all(access, printer).await,
         OutboxCommand::Drop { mutation } => settle(access, &mutation, Action::Drop, printer).await,
     }
 }
@@ -78,6 +83,43 @@ pub(super) fn entry(entry: v1::OutboxEntry) -> Value {
         shown.insert("refusal".to_owned(), refusal_json(&refusal));
     }
     shown
+}
+
+/// Every mutation that is set aside now, causes before what was made on them. One that cannot be written anew keeps
+/// none of the others.
+async fn retry_all(access: &mut Access, printer: Printer) -> Result<(), Refusal> {
+    let mut request = v1::ListOutboxRequest { page_size: PAGE_ROWS, page_token: String::new() };
+    let mut aside = Vec::new();
+    loop {
+        let page = access.outbox(request.clone()).await?;
+        let is_aside = |entry: &v1::OutboxEntry| entry.state == SET_ASIDE;
+        aside.extend(page.entries.into_iter().filter(is_aside).map(|entry| entry.mutation));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    let (mut retried, mut stays) = (0_usize, 0_usize);
+    let mut first = None;
+    for mutation in aside {
+        let request =
+            v1::SettleOutboxEntryRequest { mutation: mutation.clone(), action: Action::Retry.into() };
+        match access.settle(request).await {
+            Ok(_) => retried += 1,
+            Err(refusal) => {
+                stays += 1;
+                first.get_or_insert((hex::encode(mutation), refusal));
+            }
+        }
+    }
+    let Some((mutation, refusal)) = first else {
+        return printer.show(&json!({"retried": retried}));
+    };
+    let detail = format!(
+        "{stays} stay set aside, {retried} were written anew (`spoke outbox list`); the first that stays is {mutation}: {}",
+        refusal.detail
+    );
+    Err(Refusal { detail, ..refusal })
 }
 
 async fn settle(

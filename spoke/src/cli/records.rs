@@ -47,8 +47,9 @@ pub(super) async fn get(
 
 pub(super) async fn ls(access: &mut Access, ls: Ls, printer: Printer) -> Result<(), Refusal> {
     let (where_field, where_value) = equals(ls.equals.as_deref())?;
+    let limit = ls.limit.unwrap_or(usize::MAX);
     let mut request = v1::ListRecordsRequest {
-        page_size: PAGE_ROWS,
+        page_size: rows_of(limit),
         page_token: String::new(),
         kind: ls.kind.unwrap_or_default(),
         prefix: ls.prefix,
@@ -56,16 +57,21 @@ pub(super) async fn ls(access: &mut Access, ls: Ls, printer: Printer) -> Result<
         where_value,
     };
     let mut records = Vec::new();
-    let limit = ls.limit.unwrap_or(usize::MAX);
     loop {
         let page = access.list(request.clone()).await?;
         records.extend(page.records.iter().map(|view| Value::Object(record(view))));
         request.page_token = page.next_page_token;
+        request.page_size = rows_of(limit.saturating_sub(records.len()));
         if request.page_token.is_empty() || records.len() >= limit {
             records.truncate(limit);
             return printer.show(&json!({"records": records}));
         }
     }
+}
+
+/// Rows to ask for where so many are wanted; at least one, because none would mean the usual number.
+fn rows_of(wanted: usize) -> i32 {
+    i32::try_from(wanted).unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS)
 }
 
 /// `FIELD=VALUE`, where a value that is no JSON is text.

@@ -13,12 +13,13 @@ use serde_json::{Map, Value};
 use super::page::{PageToken, page_size};
 use super::{diagnose, status, wait, wire};
 use crate::client::Spoke;
-use crate::replica::store::Range;
+use crate::replica::pages::Bounds;
+use crate::replica::store::{ConfirmedRow, Range};
 use crate::replica::{Item, Write, WriteOp};
 
 /// How long nothing may move in a sync that names no time, milliseconds.
 const SYNC_MS: u64 = 60_000;
-/// Bodies in one page of records, bytes; one record is always given.
+/// Bodies in one page, bytes; one element is always given.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time for which nothing may move in a sync, milliseconds.
 const SYNC_MS_MAX: u64 = 24 * 60 * 60 * 1000;
@@ -74,14 +75,12 @@ impl Records {
             _ => return Err(Refusal::new(Reason::Malformed, "where_field, where_value: both or neither")),
         };
         let equals = equals.as_ref().map(|value| (request.where_field.as_str(), value));
-        let mut items = self.spoke.list(&range, equals, limit).await?;
-        let is_full = items.len() == limit;
-        let is_cut = cut_to_bytes(&mut items);
-        let next_page_token = match items.last() {
-            Some(last) if is_full || is_cut => PageToken::write(&last.record.key, &query),
+        let page = self.spoke.list_part(&range, equals, within(limit)).await?;
+        let next_page_token = match page.items.last() {
+            Some(last) if !page.is_last => PageToken::write(&last.record.key, &query),
             _ => String::new(),
         };
-        let records = items.iter().map(wire::view).collect();
+        let records = page.items.iter().map(wire::view).collect();
         Ok(v1::ListRecordsResponse { records, next_page_token })
     }
 
@@ -123,12 +122,12 @@ impl Records {
             "" => None,
             token => Some(token.parse::<u64>().map_err(bad)?),
         };
-        let entries = self.spoke.outbox(after, limit).await?;
-        let next_page_token = match entries.last() {
-            Some(last) if entries.len() == limit => last.order.to_string(),
+        let page = self.spoke.replica().outbox_part(after, within(limit)).await?;
+        let next_page_token = match page.items.last() {
+            Some(last) if !page.is_last => last.order.to_string(),
             _ => String::new(),
         };
-        let entries = entries.iter().map(wire::entry).collect();
+        let entries = page.items.iter().map(wire::entry).collect();
         Ok(v1::ListOutboxResponse { entries, next_page_token })
     }
 
@@ -143,18 +142,18 @@ impl Records {
         const QUERY: &str = "remnants";
         let limit = page_size(request.page_size)?;
         let after = PageToken::read(&request.page_token, QUERY)?;
-        let rows = self.spoke.replica().remnants(after.as_ref(), limit).await?;
-        let mut items: Vec<Item> = rows
-            .into_iter()
-            .map(|row| Item { record: row.record, revision: row.revision, is_pending: false })
-            .collect();
-        let is_full = items.len() == limit;
-        let is_cut = cut_to_bytes(&mut items);
-        let next_page_token = match items.last() {
-            Some(last) if is_full || is_cut => PageToken::write(&last.record.key, QUERY),
+        let page = self.spoke.replica().remnants_part(after.as_ref(), within(limit)).await?;
+        let next_page_token = match page.items.last() {
+            Some(last) if !page.is_last => PageToken::write(&last.record.key, QUERY),
             _ => String::new(),
         };
-        Ok(v1::ListRemnantsResponse { remnants: items.iter().map(wire::view).collect(), next_page_token })
+        let shown = |row: ConfirmedRow| {
+            wire::view(&Item { record: row.record, revision: row.revision, is_pending: false })
+        };
+        Ok(v1::ListRemnantsResponse {
+            remnants: page.items.into_iter().map(shown).collect(),
+            next_page_token,
+        })
     }
 
     /// Tries a set-aside entry again, or gives it up.
@@ -222,17 +221,9 @@ impl Records {
     }
 }
 
-/// Shortens a page to its bytes; whether it had to.
-fn cut_to_bytes(items: &mut Vec<Item>) -> bool {
-    let mut bytes = 0;
-    let fits = items.iter().take_while(|item| {
-        bytes += item.record.body().map_or(0, <[u8]>::len);
-        bytes <= PAGE_BYTES_MAX
-    });
-    let kept = fits.count().max(1);
-    let is_cut = kept < items.len();
-    items.truncate(kept);
-    is_cut
+/// A page of the local API, which is held in memory twice: as it was read, and as it is sent.
+fn within(rows: usize) -> Bounds {
+    Bounds { rows, bytes: PAGE_BYTES_MAX }
 }
 
 fn write(write: v1::RecordWrite) -> Result<Write, Refusal> {

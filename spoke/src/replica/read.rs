@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Replica;
 use super::entry::Entry;
+use super::pages::Bounds;
 use super::state::{self, Backups, Condition, Report};
 use super::store::{ConfirmedRow, OutboxTotals, ROWS_MAX, Range};
 use crate::error::{ReplicaError, StoreError};
@@ -87,36 +88,8 @@ impl Replica {
         equals: Option<(&str, &Value)>,
         limit: usize,
     ) -> Result<Vec<Item>, ReplicaError> {
-        let limit = limit.min(ROWS_MAX);
-        let mut txn = self.read().await?;
-        let mut range = range.clone();
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let confirmed = txn.confirmed_page(&range, ROWS_MAX).await?;
-            confirmed.iter().try_for_each(ConfirmedRow::check)?;
-            let pending = txn.pending_page(&range, ROWS_MAX).await?;
-            // Beyond the end of a full page the other table may still have to speak.
-            let ends = [
-                (confirmed.len() == ROWS_MAX).then(|| confirmed.last().map(|row| row.record.key.clone())),
-                (pending.len() == ROWS_MAX).then(|| pending.last().map(|record| record.key.clone())),
-            ];
-            let end = ends.into_iter().flatten().flatten().min();
-            let mut merged: std::collections::BTreeMap<Key, Item> = confirmed
-                .into_iter()
-                .map(|row| (row.record.key.clone(), (row.revision, row.record)))
-                .map(|(key, (revision, record))| (key, Item { record, revision, is_pending: false }))
-                .collect();
-            for record in pending {
-                let revision = merged.get(&record.key).map_or(Revision::ZERO, |item| item.revision);
-                merged.insert(record.key.clone(), Item { record, revision, is_pending: true });
-            }
-            let within = |item: &Item| end.as_ref().is_none_or(|end| item.record.key <= *end);
-            let shown = merged.into_values().filter(within).filter(|item| matches(item, equals));
-            found.extend(shown.take(limit - found.len()));
-            let Some(end) = end else { break };
-            range.after = Some(end);
-        }
-        Ok(found)
+        let bounds = Bounds { rows: limit.min(ROWS_MAX), bytes: usize::MAX };
+        Ok(self.records_part(range, equals, bounds).await?.items)
     }
 
     /// Open and settled conflicts in key order, as [`Replica::page`].
@@ -208,7 +181,7 @@ impl Item {
     }
 }
 
-fn matches(item: &Item, equals: Option<(&str, &Value)>) -> bool {
+pub(super) fn matches(item: &Item, equals: Option<(&str, &Value)>) -> bool {
     if item.record.is_deleted() {
         return false;
     }

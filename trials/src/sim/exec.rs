@@ -20,6 +20,9 @@ pub type TaskId = u64;
 #[derive(Debug, Clone)]
 pub struct Ctx(Arc<Mutex<Shared>>);
 
+/// Most that a gateway's clock is ahead where none jumps, milliseconds.
+const HUB_AHEAD_MS: u64 = 5_000;
+
 /// Behind [`Ctx`].
 #[derive(Debug)]
 pub struct Shared {
@@ -47,6 +50,8 @@ pub struct Shared {
     pub is_dying: bool,
     /// Where tasks stood when their process died.
     pub crashed: BTreeSet<At>,
+    /// Most that a gateway's clock has been ahead so far, milliseconds: the tenant's time goes with it.
+    pub hub_ahead_ms: u64,
     /// The first thing found wrong.
     pub failure: Option<String>,
 }
@@ -72,6 +77,7 @@ impl Ctx {
     pub fn new(rng: Rng) -> Self {
         Self(Arc::new(Mutex::new(Shared {
             now_ms: 0,
+            hub_ahead_ms: HUB_AHEAD_MS,
             rng,
             faults: StoreFaults::default(),
             is_quiet: true,

@@ -7,11 +7,10 @@ use gateway::hub::limits::EPOCHS_OPEN_MAX;
 use gateway::hub::presence::Seen;
 use gateway::store::memory::MemoryStore;
 use gateway::store::{Append, PlainRow, Space, Store};
-use semantics::ids::{Revision, TenantId};
+use semantics::ids::{Revision, TenantId, Writer};
 
 use super::exec::at_once;
 use super::oracle::{Checked, ensure};
-use super::store::HUB_AHEAD_MS_MAX;
 use super::world::BASE_MS;
 
 /// Longest round of tidying up, milliseconds: what came while one was under way may be passed by it.
@@ -40,6 +39,8 @@ type Since = BTreeMap<(TenantId, Vec<u8>), u64>;
 #[derive(Debug, Clone)]
 pub struct Kept {
     since: Arc<Mutex<Since>>,
+    /// When closed epochs were opened again, true milliseconds.
+    reopened: Arc<Mutex<BTreeMap<(TenantId, Writer), u64>>>,
     /// Whether a writer that falls silent is closed within a run.
     expires: bool,
 }
@@ -59,7 +60,7 @@ impl Kept {
     /// Nothing yet.
     #[must_use]
     pub fn new(expires: bool) -> Self {
-        Self { since: Arc::default(), expires }
+        Self { since: Arc::default(), reopened: Arc::default(), expires }
     }
 
     /// Checks a commit that may close epochs: nobody closes one that still speaks, but for the bound on how many a
@@ -75,6 +76,26 @@ impl Kept {
             ensure!(open >= EPOCHS_OPEN_MAX, "epoch {:?} is closed, one of {open} open", row.writer);
         }
         Ok(())
+    }
+
+    /// A commit is about to be appended that may open closed epochs again: a round of tidying up that is under way does
+    /// not wait for them. Whoever it passes is told CURSOR_EXPIRED.
+    pub fn note_reopened(&self, store: &MemoryStore, tenant: &TenantId, append: &Append, now_ms: u64) {
+        for row in append.writers.iter().filter(|row| !row.closed) {
+            let writers = at_once(store.writers(tenant, Some(row.writer.node), None, ROWS_MAX));
+            let writers = writers.and_then(Result::ok).unwrap_or_default();
+            if writers.iter().any(|before| before.writer == row.writer && before.closed) {
+                let mut reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+                reopened.insert((tenant.clone(), row.writer), now_ms);
+            }
+        }
+    }
+
+    fn is_reopened(&self, tenant: &TenantId, writer: Writer, now_ms: u64) -> bool {
+        let reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+        reopened
+            .get(&(tenant.clone(), writer))
+            .is_some_and(|at_ms| at_ms.saturating_add(ROUND_MS_MAX) >= now_ms)
     }
 
     /// Nothing holds the horizon any more.
@@ -96,11 +117,17 @@ impl Kept {
         since.get(&(tenant.clone(), name)).is_some_and(|since| since.saturating_add(ROUND_MS_MAX) < now_ms)
     }
 
-    /// Checks a commit that may move the horizon.
+    /// Checks a commit that may move the horizon: at a true time, and where no gateway's clock was further ahead so far.
     ///
     /// # Errors
     /// Whom it passes.
-    pub fn check(&self, store: &MemoryStore, tenant: &TenantId, append: &Append, now_ms: u64) -> Checked {
+    pub fn check(
+        &self,
+        store: &MemoryStore,
+        tenant: &TenantId,
+        append: &Append,
+        (now_ms, hub_ahead_ms): (u64, u64),
+    ) -> Checked {
         let to = append.head.horizon;
         let is_moved = at_once(store.head(tenant)).and_then(Result::ok).is_some_and(|head| head.horizon < to);
         if !is_moved {
@@ -117,9 +144,14 @@ impl Kept {
             let Ok(seen) = serde_json::from_slice::<Seen>(&row.value) else { continue };
             let is_open = writers.iter().any(|writer| writer.writer == seen.writer && !writer.closed);
             let is_passed = seen.cursor.is_some_and(|cursor| cursor.revision < to);
-            ensure!(!(is_open && is_passed), "the horizon passes the open writer {:?}", seen.writer);
+            let came_meanwhile = self.is_reopened(tenant, seen.writer, now_ms);
+            ensure!(
+                !(is_open && is_passed) || came_meanwhile,
+                "the horizon passes the open writer {:?}",
+                seen.writer
+            );
         }
-        let latest_ms = BASE_MS + now_ms + HUB_AHEAD_MS_MAX;
+        let latest_ms = BASE_MS + now_ms + hub_ahead_ms;
         for row in rows(Space::Lease) {
             let Some(lease) = Lease::read(&row.value) else { continue };
             let is_passed = lease.until_ms > latest_ms && lease.floor < to;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::chaos::MACHINES_MAX;
 use super::points::{Act, At, Point};
-use super::profile::{Level, Profile};
+use super::profile::{EXPIRY_NEVER_MS, Level, Profile};
 use super::rng::Rng;
 
 /// The troubles begin so late, milliseconds.
@@ -19,6 +19,8 @@ const TRAP_FROM_MS: u64 = 200;
 const CONTENDED_MS: u64 = 4_000;
 /// How many worlds have a hub whose old disk is put back unsaid, in a thousand.
 const ROLLBACK_PERMILLE: u64 = 120;
+/// How many worlds in which nodes expire have gateways whose clocks jump, in a thousand.
+const JUMPS_PERMILLE: u64 = 250;
 
 /// A catch-up with fewer rows in a page takes several, and leases where it stands.
 const ROWS_OF_SHORT_PAGES: usize = 100;
@@ -37,6 +39,9 @@ pub enum What {
     /// The hub is backed up, and its old disk put back, unsaid, as soon as a spoke has heard of what it lacks and
     /// stands before it.
     Rollback,
+    /// A gateway's clock jumps, past the time after which silent nodes expire or far back, and is right again a moment
+    /// later.
+    Jump,
 }
 
 /// An operation.
@@ -65,6 +70,18 @@ impl Plan {
     /// What a seed does.
     #[must_use]
     pub fn draw(seed: u64, level: Level) -> Self {
+        let (profile, mut rng) = Self::begin(seed, level);
+        let mut rng = rng.fork();
+        let mut plan = Self::draw_steady(seed, level);
+        if profile.expiry_ms < EXPIRY_NEVER_MS && rng.permille(JUMPS_PERMILLE) {
+            plan.repeat(&mut rng, What::Jump, TIDY_FROM_MS, (800, 4_000), profile.chaos_ms);
+            plan.operations.sort_by_key(|operation| operation.at_ms);
+        }
+        plan
+    }
+
+    /// What a seed does where the clocks of gateways do not jump.
+    fn draw_steady(seed: u64, level: Level) -> Self {
         let (profile, mut rng) = Self::begin(seed, level);
         let mut rng = rng.fork();
         let mut plan = Self { seed, level, operations: Vec::new() };
@@ -98,7 +115,7 @@ impl Plan {
     /// What a seed does, while whoever comes to a crash point dies there, again and again.
     #[must_use]
     pub fn towards(point: Point, seed: u64) -> Self {
-        let mut plan = Self::draw(seed, Level::Copies);
+        let mut plan = Self::draw_steady(seed, Level::Copies);
         let (profile, _) = Self::begin(seed, plan.level);
         let mut rng = Rng::new(seed);
         plan.repeat(&mut rng, What::Die(point), TRAP_FROM_MS, (200, 1_000), profile.chaos_ms);
@@ -221,6 +238,7 @@ fn operation(line: &str) -> Option<Operation> {
         "tidy" => What::Tidy,
         "die" => What::Die(Point::named(words.next()?)?),
         "rollback" => What::Rollback,
+        "jump" => What::Jump,
         _ => return None,
     };
     let luck = words.next()?.parse().ok()?;
@@ -236,6 +254,7 @@ impl fmt::Display for Operation {
             What::Tidy => write!(f, "{at_ms} tidy {luck}"),
             What::Die(point) => write!(f, "{at_ms} die {point} {luck}"),
             What::Rollback => write!(f, "{at_ms} rollback {luck}"),
+            What::Jump => write!(f, "{at_ms} jump {luck}"),
         }
     }
 }

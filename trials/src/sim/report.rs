@@ -75,6 +75,8 @@ pub struct Stats {
     pub hub_restores: u64,
     /// Times it did so unsaid, under a spoke that had heard of more and stood before that.
     pub rollbacks: u64,
+    /// Times a gateway's clock jumped while nodes expired.
+    pub jumps: u64,
     /// Own writes that went with the hub's store, because nobody had told the spoke to keep them.
     pub lost_writes: u64,
     /// Spokes that followed another log because a person said so.
@@ -126,7 +128,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 33] {
+    pub fn named(&self) -> [(&'static str, u64); 34] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -141,6 +143,7 @@ impl Stats {
             ("backups of the hub", self.hub_backups),
             ("hubs that went on from one", self.hub_restores),
             ("rollbacks under a spoke", self.rollbacks),
+            ("clocks of gateways that jumped", self.jumps),
             ("writes lost with the hub", self.lost_writes),
             ("logs adopted", self.adoptions),
             ("connections cut", self.cuts),

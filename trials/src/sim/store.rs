@@ -23,9 +23,6 @@ use super::world::BASE_MS;
 /// Between two looks at a head that somebody else holds, milliseconds.
 const HELD_POLL_MS: u64 = 5;
 
-/// Most that a gateway's clock is ahead, milliseconds.
-pub const HUB_AHEAD_MS_MAX: u64 = 5_000;
-
 #[derive(Debug, Clone, Copy)]
 struct Holder {
     id: u64,
@@ -102,7 +99,7 @@ impl SimStore {
 
     /// The tenant's time is that of gateways' clocks, and of nobody else.
     fn check_time(&self, append: &Append) {
-        let latest_ms = BASE_MS + self.ctx.now_ms() + HUB_AHEAD_MS_MAX;
+        let latest_ms = BASE_MS + self.ctx.now_ms() + self.ctx.lock().hub_ahead_ms;
         if append.head.time_ms > latest_ms {
             self.ctx.fail(format!("the tenant's time is {} ms ahead", append.head.time_ms - latest_ms));
         }
@@ -112,7 +109,9 @@ impl SimStore {
     pub fn append_now(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         let shown = append.clone();
         self.check_time(&append);
-        let kept = self.kept.check(&self.inner, tenant, &append, self.ctx.now_ms());
+        let times = (self.ctx.now_ms(), self.ctx.lock().hub_ahead_ms);
+        self.kept.note_reopened(&self.inner, tenant, &append, times.0);
+        let kept = self.kept.check(&self.inner, tenant, &append, times);
         if let Err(wrong) = kept.and(self.kept.check_closed(&self.inner, tenant, &append)) {
             self.ctx.fail(wrong);
         }
@@ -366,10 +365,15 @@ impl Store for SimStore {
         done
     }
 
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
         self.ctx.suspend(At::PlainDelete).await;
         self.fault()?;
-        self.inner.plain_delete(tenant, space, key).await
+        self.inner.plain_delete(tenant, space, read).await
     }
 
     async fn plain_page(

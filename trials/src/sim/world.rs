@@ -138,6 +138,8 @@ pub enum Event {
     Resume(u64),
     /// The hub's old disk is put back, and nobody says so.
     Rollback,
+    /// A gateway's clock that jumped is right again.
+    ClockIsRight(usize),
 }
 
 /// A gateway's clock.
@@ -410,6 +412,10 @@ impl World {
                 Ok(())
             }
             What::Rollback => self.await_rollback(),
+            What::Jump => {
+                self.jump();
+                Ok(())
+            }
         };
         self.rng = luck;
         done
@@ -446,6 +452,7 @@ impl World {
             Event::RecoveryEnds => self.end_recovery(),
             Event::Person(machine) => return self.look_at_stopped(machine),
             Event::Rollback => return self.roll_back(),
+            Event::ClockIsRight(gateway) => self.gateways[gateway].clock.set(0),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);

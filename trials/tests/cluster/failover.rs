@@ -3,7 +3,7 @@
 use super::*;
 
 /// A server, a standby of it, and the URL that names both.
-fn pair(folder: &Folder) -> Option<(Postgres, Postgres, String)> {
+pub(super) fn pair(folder: &Folder) -> Option<(Postgres, Postgres, String)> {
     let primary = Postgres::start(folder)?;
     let standby = primary.standby(folder);
     let place = |url: &str| url.split(['@', '/']).nth(3).unwrap().to_owned();

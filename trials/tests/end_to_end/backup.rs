@@ -255,3 +255,41 @@ fn so_does_a_hub_on_postgres() {
     let [Some(old), Some(new)] = folders.each_ref().map(Postgres::start) else { return };
     survives("recover-postgres", Some(&old.url), Some(&new.url));
 }
+
+/// A gateway that still runs would go on with what it knows of the store that is replaced.
+#[test]
+fn a_restore_on_postgres_is_refused_while_a_gateway_runs() {
+    let folder = Folder::new("restore-under-hub");
+    let Some(postgres) = Postgres::start(&folder) else { return };
+    let mut hub = Hub::start(&folder, false, Some(&postgres.url));
+    backup(&hub, &folder, "first");
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let _daemon = laptop.daemon();
+    acknowledged(&laptop, "before");
+    backup(&hub, &folder, "second");
+    acknowledged(&laptop, "after");
+    let restore = |hub: &Hub| hub.on_store(&["restore", &folder.at("second"), "--replace"]);
+    let is_refused = |ran: &trials::process::Ran| {
+        let told = ran.error()["error"].clone();
+        let detail = told["detail"].as_str().unwrap_or_default();
+        assert_eq!(told["reason"], "STORE_UNAVAILABLE", "{told}");
+        assert!(
+            detail.contains("1 gateway serves") && detail.contains("stop every gateway first"),
+            "{detail}"
+        );
+    };
+    is_refused(&restore(&hub));
+    hub.process().signal("-STOP");
+    is_refused(&restore(&hub));
+    hub.process().signal("-CONT");
+    acknowledged(&laptop, "goes on");
+    assert_eq!(status(&laptop)["stopped"], Value::Null, "nothing has changed");
+
+    hub.kill();
+    assert_eq!(restore(&hub).json()["keys"], "there", "who was killed holds nothing");
+    hub.restart();
+    until("the spoke has stopped", || (status(&laptop)["stopped"]["reason"] == "LOG_FORKED").then_some(()));
+    assert_eq!(hub.admin(&["recover"]).json()["phase"], "recovering");
+    all_level(&hub, &[&laptop]);
+    assert_eq!(ids(&laptop), ["after", "before", "goes on"].map(str::to_owned).into());
+}

@@ -112,6 +112,7 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["operator", "create", "ada", "--role", "queen"]);
     tour.step("hubward", hub, &["operator", "rotate", "ada", "--grace", "1m"]);
     tour.step("hubward", hub, &["operator", "list"]);
+    tokens(tour, hub);
     let issued = tour.step("hubward", hub, &["access-token", "issue"]);
     let token = issued.split_whitespace().find(|word| word.starts_with("eyJ")).unwrap_or_default();
     let token = tour.file("access-token", token);
@@ -122,6 +123,17 @@ fn operators(tour: &mut Tour<'_>, hub: &str, fresh: &str) {
     tour.step("hubward", hub, &["audit", "verify", "--noted", "nowhere"]);
     tour.step("hubward", hub, &["recover", "--status"]);
     tour.begins("hubward", hub, &["doctor"]);
+}
+
+fn tokens(tour: &mut Tour<'_>, hub: &str) {
+    let made = run("hubward", &["--data", hub, "--output", "json", "token", "create", "--tenant", "zoo"]);
+    let id = made.json()["id"].as_str().unwrap_or_else(|| panic!("{made:?}")).to_owned();
+    tour.step("hubward", hub, &["token", "list", "--tenant", "zoo"]);
+    tour.step("hubward", hub, &["token", "revoke", &id]);
+    tour.step("hubward", hub, &["token", "revoke", &id, "--tenant", "zoo"]);
+    tour.step("hubward", hub, &["token", "revoke", &id, "--tenant", "zoo"]);
+    tour.step("hubward", hub, &["token", "revoke", "hwj1_all-of-it", "--tenant", "zoo"]);
+    tour.step("hubward", hub, &["token", "list", "--tenant", "zoo"]);
 }
 
 fn conflict(tour: &mut Tour<'_>, laptop: &str, desktop: &str) {
@@ -162,6 +174,7 @@ fn own(tour: &mut Tour<'_>, laptop: &str) {
     let listed = tour.step("spoke", laptop, &["outbox", "list"]);
     let mutation = named(&listed, 32);
     tour.step("spoke", laptop, &["outbox", "retry", &mutation]);
+    tour.step("spoke", laptop, &["outbox", "retry", "--all"]);
     tour.step("spoke", laptop, &["outbox", "drop", &mutation]);
     tour.step("spoke", laptop, &["outbox", "drop", "nonsense"]);
     let memory = tour.file(

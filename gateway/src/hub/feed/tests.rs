@@ -1,6 +1,7 @@
 use semantics::ids::{Digest, Domain, LogId};
 use semantics::view::Selector;
 
+use super::rows::PART_BYTES;
 use super::*;
 
 fn head(commit: u64) -> Head {
@@ -37,7 +38,7 @@ fn many_views_take_no_more_than_their_bound() {
     for commit in 1..=64 {
         feed.push(batch(commit));
         let Live::Batch(batch) = feed.after(CommitNumber(commit - 1)) else { panic!("it is there") };
-        let mut parts = batch.parts();
+        let mut parts = batch.rows.parts();
         for n in 0..views {
             parts.of_views.push((view(n), Arc::default()));
         }

@@ -10,6 +10,7 @@
 //!   database has moved: who used it forgets what it knows and opens the store again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use semantics::ids::{LogId, TenantId};
@@ -18,9 +19,9 @@ use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use super::commits::Commits;
+use super::commits::{COMMIT_MS_MAX, Commits};
 use super::primary::{ASK_MS_MAX, Servers, Standing, standing};
-use super::{PostgresStore, error};
+use super::{PostgresStore, connected, error, presence};
 use crate::store::relational::{Connection as _, plain};
 use crate::store::{Space, StoreError, copy};
 
@@ -56,6 +57,31 @@ fn step(mark: Option<&Standing>, now: &Standing) -> Step {
     }
 }
 
+/// Whether a store that serves has its place on the database.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Present(Arc<AtomicBool>);
+
+impl Present {
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the place is lost.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let is_lost = self.0.load(Ordering::SeqCst);
+        let lost = || {
+            StoreError::Unavailable(
+                "the connection that keeps restores away is lost: it is made anew".to_owned(),
+            )
+        };
+        if is_lost { Err(lost()) } else { Ok(()) }
+    }
+
+    fn note(&self, is_there: bool) {
+        let was_lost = self.0.swap(!is_there, Ordering::SeqCst);
+        if was_lost == is_there {
+            debug!(is_there, "the place on the database");
+        }
+    }
+}
+
 /// Watches the database until it is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Watch(
@@ -65,21 +91,29 @@ pub(super) struct Watch(
 impl PostgresStore {
     /// Looks how the database came to be where it is, and renews the logs if their end may be missing; then watches
     /// it. Gives the tenants whose logs were renewed, with the log ids before. Doing it again changes nothing; of
-    /// several gateways one renews.
+    /// several gateways one renews. From here on, until the store is dropped, no restore is taken.
     ///
     /// # Errors
-    /// What the server refuses; then nothing has changed.
+    /// [`StoreError::Unavailable`] while a restore is under way, or when others hold the heads of the logs for longer
+    /// than [`COMMIT_MS_MAX`]; [`StoreError::Hanging`] when a commit does not end; what the server refuses; then
+    /// nothing has changed.
     pub async fn settle(
         &mut self,
         now_ms: u64,
         log_id: impl FnMut() -> LogId + Send,
     ) -> Result<Vec<(TenantId, LogId)>, StoreError> {
         let options = self.writing.connect_options();
-        let unbounded =
-            [("statement_timeout", 0), ("lock_timeout", 0), ("idle_in_transaction_session_timeout", 0)];
-        let mut connection = PgConnection::connect_with(&(*options).clone().options(unbounded))
-            .await
-            .map_err(|error| error::of(&error))?;
+        let mut place = connected(&options).await?;
+        if !presence::enter(&mut place).await.map_err(|error| error::of(&error))? {
+            return Err(StoreError::Unavailable(presence::RESTORING.to_owned()));
+        }
+        // A commit that waits for a standby holds its tenant's head.
+        let times = [
+            ("statement_timeout", 0),
+            ("lock_timeout", COMMIT_MS_MAX),
+            ("idle_in_transaction_session_timeout", 0),
+        ];
+        let mut connection = connected(&(*options).clone().options(times)).await?;
         let renewed = settle(&mut connection, self.standing, now_ms, log_id).await?;
         drop(connection.close().await);
         let ended = CancellationToken::new();
@@ -90,8 +124,9 @@ impl PostgresStore {
             standing: self.standing,
             writing: self.writing.clone(),
             commits: self.commits.clone(),
+            present: self.present.clone(),
         };
-        tokio::spawn(looking.run(self.moved.clone(), ended));
+        tokio::spawn(looking.run(place, self.moved.clone(), ended));
         self.watch = Some(Watch(guard));
         Ok(renewed)
     }
@@ -112,7 +147,13 @@ async fn settle(
 ) -> Result<Vec<(TenantId, LogId)>, StoreError> {
     connection.run("begin", Vec::new()).await?;
     // No commit is appended until this is decided, by hubs that have not seen that the database moved either.
-    connection.run("lock table heads in exclusive mode", Vec::new()).await?;
+    let locked = connection.run("lock table heads in exclusive mode", Vec::new()).await;
+    locked.map_err(|error| match error {
+        StoreError::Contended => StoreError::Unavailable(format!(
+            "others have held the heads of the logs for {COMMIT_MS_MAX} ms: is a synchronous standby gone?"
+        )),
+        error => error,
+    })?;
     let (mark, version) = mark(connection).await?;
     let step = step(mark.as_ref(), &now);
     let mut renewed = Vec::new();
@@ -125,7 +166,9 @@ async fn settle(
     if step != Step::Nothing {
         put_mark(connection, now, version).await?;
     }
-    connection.run("commit", Vec::new()).await?;
+    let limit = Duration::from_millis(COMMIT_MS_MAX);
+    let committed = tokio::time::timeout(limit, connection.run("commit", Vec::new())).await;
+    committed.map_err(|_| StoreError::Hanging(COMMIT_MS_MAX))??;
     Ok(renewed)
 }
 
@@ -151,11 +194,21 @@ struct Looking {
     standing: Standing,
     writing: PgPool,
     commits: Commits,
+    present: Present,
+}
+
+/// What a look at the server found.
+enum Found {
+    At(Standing),
+    /// A restore has the database for itself.
+    Restore,
+    Nothing,
 }
 
 impl Looking {
-    async fn run(mut self, moved: CancellationToken, ended: CancellationToken) {
-        let mut connection = None;
+    /// On the connection that keeps the place of this gateway.
+    async fn run(mut self, place: PgConnection, moved: CancellationToken, ended: CancellationToken) {
+        let mut connection = Some(place);
         let mut tick = tokio::time::interval(Duration::from_millis(LOOK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -172,12 +225,21 @@ impl Looking {
     }
 
     async fn has_moved(&mut self, connection: &mut Option<PgConnection>) -> bool {
-        if let Some(standing) = self.ask(connection).await {
-            if standing.line == self.standing.line && standing.is_synchronous != self.standing.is_synchronous
-            {
-                self.remember(standing).await;
+        let found = self.ask(connection).await;
+        self.present.note(connection.is_some());
+        match found {
+            Found::At(standing) => {
+                let is_on_line = standing.line == self.standing.line;
+                if is_on_line && standing.is_synchronous != self.standing.is_synchronous {
+                    self.remember(standing).await;
+                }
+                return !is_on_line;
             }
-            return standing.line != self.standing.line;
+            Found::Restore => {
+                warn!("a restore has the database: what is there afterwards is another log");
+                return true;
+            }
+            Found::Nothing => {}
         }
         // It is gone, or no primary any more.
         match self.servers.find().await {
@@ -192,21 +254,30 @@ impl Looking {
         }
     }
 
-    /// What the server says of itself that the store is connected to, over a connection of this watch's own.
-    async fn ask(&self, held: &mut Option<PgConnection>) -> Option<Standing> {
+    /// What the server says of itself that the store is connected to, over a connection of this watch's own, on which
+    /// this gateway has its place.
+    async fn ask(&self, held: &mut Option<PgConnection>) -> Found {
         let before = held.take();
         let asked = async {
-            let mut connection = match before {
-                Some(connection) => connection,
-                None => PgConnection::connect_with(&self.at).await?,
+            let (mut connection, is_in) = match before {
+                Some(connection) => (connection, true),
+                None => {
+                    let mut connection = PgConnection::connect_with(&self.at).await?;
+                    let is_in = presence::enter(&mut connection).await?;
+                    (connection, is_in)
+                }
             };
             let standing = standing(&mut connection).await?;
-            Ok::<_, sqlx::Error>((connection, standing))
+            Ok::<_, sqlx::Error>((connection, standing, is_in))
         };
-        let (connection, standing) =
-            tokio::time::timeout(Duration::from_millis(ASK_MS_MAX), asked).await.ok()?.ok()?;
-        *held = standing.map(|_| connection);
-        standing
+        match tokio::time::timeout(Duration::from_millis(ASK_MS_MAX), asked).await {
+            Ok(Ok((_, Some(_), false))) => Found::Restore,
+            Ok(Ok((connection, Some(standing), true))) => {
+                *held = Some(connection);
+                Found::At(standing)
+            }
+            _ => Found::Nothing,
+        }
     }
 
     /// Whether commits wait for a standby has changed: the database remembers it for whoever opens it next.

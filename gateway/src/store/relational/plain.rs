@@ -19,7 +19,9 @@ const INSERT: &str = "insert into plain (tenant, space, key, value, version) \
      values ($1, $2, $3, $4, 1) on conflict (tenant, space, key) do nothing";
 const UPDATE: &str = "update plain set value = $4, version = version + 1 \
      where tenant = $1 and space = $2 and key = $3 and version = $5";
-const DELETE: &str = "delete from plain where tenant = $1 and space = $2 and key = $3";
+/// A row that was deleted and written again has the version of a first one: only its value tells.
+const DELETE: &str =
+    "delete from plain where tenant = $1 and space = $2 and key = $3 and version = $4 and value = $5";
 
 /// Of the oldest commits those that may go: commits come in the order of their revisions.
 const PRUNE_COMMITS: &str = "delete from commits where tenant = $1 and last_revision < $2 \
@@ -89,14 +91,16 @@ pub(in crate::store) async fn put<C: Connection>(
     Ok(changed == 1)
 }
 
-/// Deletes a row.
+/// Deletes a row that is as it was read.
 pub(in crate::store) async fn delete<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
     space: Space,
-    key: &[u8],
-) -> Result<(), StoreError> {
-    connection.run(DELETE, place(tenant, space, key)).await.map(drop)
+    read: &PlainRow,
+) -> Result<bool, StoreError> {
+    let mut values = place(tenant, space, &read.key);
+    values.extend([Value::Int(Some(clamped(read.version))), Value::bytes(read.value.as_slice())]);
+    Ok(connection.run(DELETE, values).await? == 1)
 }
 
 /// Rows after a key.

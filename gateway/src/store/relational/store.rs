@@ -166,11 +166,17 @@ impl<E: Engine> Store for E {
         Ok(written)
     }
 
-    async fn plain_delete(&self, tenant: &TenantId, space: Space, key: &[u8]) -> Result<(), StoreError> {
+    async fn plain_delete(
+        &self,
+        tenant: &TenantId,
+        space: Space,
+        read: &PlainRow,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self.write().await?;
         read::head(&mut *transaction, tenant).await?;
-        plain::delete(&mut *transaction, tenant, space, key).await?;
-        self.commit(transaction).await
+        let deleted = plain::delete(&mut *transaction, tenant, space, read).await?;
+        self.commit(transaction).await?;
+        Ok(deleted)
     }
 
     async fn plain_page(

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use gateway::store::{Append, Appended, LogPage, LogQuery, PointerQuery, Prune, Store, StoreError, Wanted};
+use gateway::store::{
+    Append, Appended, LogPage, LogQuery, PlainRow, PointerQuery, Prune, Store, StoreError, Wanted,
+};
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, Kind, LogId, NodeId, Revision};
 
@@ -184,7 +186,14 @@ async fn plain(store: &dyn Store, log: &Log, call: &Call) -> String {
             };
             text(store.plain_put(t, *space, key, &[*value; 3], expected).await)
         }
-        Call::PlainDelete(space, key) => text(store.plain_delete(t, *space, key).await),
+        Call::PlainDelete { space, key, version } => {
+            let row = match store.plain_get(t, *space, key).await {
+                Ok(row) => row.unwrap_or(PlainRow { key: key.to_vec(), value: Vec::new(), version: 1 }),
+                refused => return text(refused),
+            };
+            let version = if let Version::Is(version) = version { *version } else { row.version };
+            text(store.plain_delete(t, *space, &PlainRow { version, ..row }).await)
+        }
         Call::PlainPage { space, after, max } => text(store.plain_page(t, *space, *after, *max).await),
         other => panic!("{other:?} is no read"),
     }

@@ -119,7 +119,11 @@ pub enum Call {
         value: u8,
         version: Version,
     },
-    PlainDelete(Space, &'static [u8]),
+    PlainDelete {
+        space: Space,
+        key: &'static [u8],
+        version: Version,
+    },
     PlainPage {
         space: Space,
         after: Option<&'static [u8]>,
@@ -221,7 +225,10 @@ impl Call {
                 let version = rng.pick(&[Version::Present, Version::Present, Version::Is(0), Version::Is(2)]);
                 Self::PlainPut { space, key, value: rng.pick(&[0, 7, 255]), version }
             }
-            4 => Self::PlainDelete(space, key),
+            4 => {
+                let version = rng.pick(&[Version::Present, Version::Present, Version::Is(1)]);
+                Self::PlainDelete { space, key, version }
+            }
             5 => Self::PlainGet(space, key),
             _ => Self::PlainPage {
                 space,

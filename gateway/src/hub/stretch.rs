@@ -1,0 +1,179 @@
+//! Stretches of logs that several readers read at once: what fell out of the ring is read from the store once for all
+//! who go on from about the same place, and put together once for each distinct view.
+//!
+//! A stretch shows its records as they were when it was read. It serves a reader like a page of its own read in that
+//! moment, as long as that moment lies in the reader's catch-up ([`Stretch::serves`]); what came since follows in later
+//! pages. A reader in the middle of one takes the rest of it, and from then on goes with those who were ahead.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use semantics::commit::Head;
+use semantics::ids::{Revision, TenantId};
+use semantics::lthash::LTHASH_BYTES;
+use semantics::view::View;
+use tokio::sync;
+
+use super::feed::{Part, Rows};
+use super::limits::STRETCHES_BYTES_MAX;
+use crate::store::{CellRow, LogPage};
+
+/// Places from which stretches are read side by side.
+const READING_MAX: usize = 16;
+/// What a stretch takes in memory beside its rows, bytes, about.
+const STRETCH_BYTES: usize = 1_024;
+
+/// A page of a log, shared by its readers.
+#[derive(Debug)]
+pub struct Stretch {
+    /// The head when it was read.
+    pub head: Head,
+    /// Whether nothing lay between its last row and the head.
+    pub reaches_head: bool,
+    /// All cell hashes, where they were read.
+    pub cells: Option<Vec<CellRow>>,
+    /// Its rows.
+    pub rows: Rows,
+    /// The weight at which it was to end, bytes.
+    bytes_max: usize,
+}
+
+/// What a reader needs of a stretch.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// It holds nothing older than this revision's state; `None` when it holds nothing.
+    pub floor: Option<Revision>,
+    /// The head now.
+    pub head: Head,
+    /// Weight at which a page ends now, bytes.
+    pub bytes_max: usize,
+}
+
+impl Stretch {
+    /// Whether a reader is served by it: it is of the same log, no older than anything the reader may hold and than
+    /// what was pruned, no heavier than a page may be, and either brings the reader to the head or on by half a page.
+    #[must_use]
+    pub fn serves(&self, need: &Need) -> bool {
+        let is_of_log = self.head.log_id == need.head.log_id && self.head.commit <= need.head.commit;
+        let is_young = self.head.revision >= need.floor.unwrap_or(need.head.horizon);
+        let is_ended =
+            !self.reaches_head || self.head == need.head || self.rows.weight() >= need.bytes_max / 2;
+        is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
+    }
+
+    fn bytes(&self) -> usize {
+        let cells = self.cells.as_ref().map_or(0, |cells| cells.len() * LTHASH_BYTES);
+        STRETCH_BYTES + self.rows.bytes() + cells
+    }
+}
+
+type Place = (TenantId, Revision);
+
+#[derive(Debug, Default)]
+struct Kept {
+    at: BTreeMap<Place, (u64, Arc<Stretch>)>,
+    /// By age; each place stands once.
+    order: BTreeMap<u64, Place>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Keeps a stretch instead of what stood in its place; what goes.
+    fn put(&mut self, place: Place, stretch: &Arc<Stretch>) -> Option<Arc<Stretch>> {
+        let age = self.order.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.bytes += stretch.bytes();
+        self.order.insert(age, place.clone());
+        let (before, old) = self.at.insert(place, (age, Arc::clone(stretch)))?;
+        self.order.remove(&before);
+        self.bytes -= old.bytes();
+        Some(old)
+    }
+
+    fn take_oldest(&mut self) -> Option<Arc<Stretch>> {
+        let (_, place) = self.order.pop_first()?;
+        let (_, old) = self.at.remove(&place)?;
+        self.bytes -= old.bytes();
+        Some(old)
+    }
+}
+
+/// The stretches that a gateway keeps, at most [`STRETCHES_BYTES_MAX`] with what was put together of them.
+#[derive(Debug)]
+pub struct Stretches {
+    kept: Mutex<Kept>,
+    parts_bytes: Arc<AtomicUsize>,
+    reading: [sync::Mutex<()>; READING_MAX],
+}
+
+impl Default for Stretches {
+    fn default() -> Self {
+        let reading = std::array::from_fn(|_| sync::Mutex::default());
+        Self { kept: Mutex::default(), parts_bytes: Arc::default(), reading }
+    }
+}
+
+impl Stretches {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stretch that holds what comes right after a revision.
+    #[must_use]
+    pub fn find(&self, tenant: &TenantId, after: Revision) -> Option<Arc<Stretch>> {
+        let kept = self.lock();
+        let ((of, from), (_, stretch)) = kept.at.range(..=(tenant.clone(), after)).next_back()?;
+        let holds = of == tenant && (*from == after || stretch.rows.last() > after);
+        holds.then(|| Arc::clone(stretch))
+    }
+
+    /// A turn at reading from a place: who waits for it finds what was read meanwhile.
+    pub async fn reading(&self, after: Revision) -> sync::MutexGuard<'_, ()> {
+        let at = usize::try_from(after.0).unwrap_or_default() % READING_MAX;
+        self.reading[at].lock().await
+    }
+
+    /// Makes a stretch of a page that was read after a revision, and keeps it where others read too.
+    pub fn take(&self, place: Place, page: LogPage, bytes_max: usize, is_shared: bool) -> Arc<Stretch> {
+        let LogPage { head, entries, reaches_head, cells, has_cells, .. } = page;
+        let rows = Rows::new(place.1, entries, Arc::clone(&self.parts_bytes));
+        let cells = has_cells.then_some(cells);
+        let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, bytes_max });
+        if is_shared {
+            self.keep(place, &stretch);
+        }
+        stretch
+    }
+
+    fn keep(&self, place: Place, stretch: &Arc<Stretch>) {
+        let old = self.lock().put(place, stretch);
+        drop(old);
+        self.trim();
+    }
+
+    /// What a reader with this view is sent of a whole stretch; made once for each distinct view, as long as there is
+    /// room.
+    #[must_use]
+    pub fn part(&self, stretch: &Stretch, view: &Arc<View>) -> Arc<Part> {
+        let part = stretch.rows.part(view);
+        self.trim();
+        part
+    }
+
+    /// Lets go of the oldest until the bound holds.
+    fn trim(&self) {
+        let mut kept = self.lock();
+        let mut gone = Vec::new();
+        while kept.bytes + self.parts_bytes.load(Ordering::Relaxed) > STRETCHES_BYTES_MAX {
+            let Some(old) = kept.take_oldest() else { break };
+            old.rows.forget_parts();
+            gone.push(old);
+        }
+        drop(kept);
+        // Freed without the lock.
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use semantics::ids::{CommitNumber, Digest, LogId};
+
+use super::*;
+
+fn head(commit: u64) -> Head {
+    let revision = Revision(commit);
+    Head { commit: CommitNumber(commit), revision, chain: Digest([7; 32]), ..Head::empty(LogId([1; 16])) }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+/// A page without rows, read at a commit.
+fn page(commit: u64, reaches_head: bool) -> LogPage {
+    LogPage {
+        head: head(commit),
+        entries: Vec::new(),
+        reaches_head,
+        current: BTreeMap::new(),
+        cells: Vec::new(),
+        has_cells: false,
+    }
+}
+
+fn stretch(commit: u64, reaches_head: bool) -> Arc<Stretch> {
+    Stretches::default().take((tenant("acme"), Revision(3)), page(commit, reaches_head), 100, false)
+}
+
+#[test]
+fn a_stretch_serves_who_could_have_read_it_in_that_moment() {
+    let need = |floor: u64, now: u64| Need { floor: Some(Revision(floor)), head: head(now), bytes_max: 100 };
+    assert!(stretch(10, false).serves(&need(10, 20)), "what came since follows");
+    assert!(!stretch(10, false).serves(&need(11, 20)), "its reader may hold what is younger");
+    assert!(!stretch(10, false).serves(&need(5, 9)), "a log that was put back does not hold it");
+    assert!(!stretch(10, false).serves(&Need { bytes_max: 99, ..need(5, 20) }), "pages are smaller by now");
+    let other = Head { log_id: LogId([2; 16]), ..head(20) };
+    assert!(!stretch(10, false).serves(&Need { head: other, ..need(5, 20) }), "another log");
+    assert!(stretch(10, true).serves(&need(5, 10)), "the head has not moved: a cut");
+    assert!(!stretch(10, true).serves(&need(5, 11)), "it would bring nobody on");
+    let forked = Head { chain: Digest([8; 32]), ..head(10) };
+    assert!(!stretch(10, true).serves(&Need { head: forked, ..need(5, 10) }), "a head of another chain");
+}
+
+#[test]
+fn who_holds_nothing_is_served_what_was_read_above_the_horizon() {
+    let need =
+        |horizon| Need { floor: None, head: Head { horizon: Revision(horizon), ..head(20) }, bytes_max: 100 };
+    assert!(stretch(10, false).serves(&need(10)) && !stretch(10, false).serves(&need(11)));
+}
+
+#[test]
+fn a_stretch_is_found_by_its_own_tenant_and_kept_only_where_several_read() {
+    let stretches = Stretches::default();
+    let place = |name| (tenant(name), Revision(3));
+    let _lone = stretches.take(place("acme"), page(10, false), 100, false);
+    assert!(stretches.find(&tenant("acme"), Revision(3)).is_none());
+    let kept = stretches.take(place("acme"), page(10, false), 100, true);
+    assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &kept)));
+    for (name, after) in [("acme", 2), ("acme", 4), ("other", 3), ("zoo", 3)] {
+        assert!(stretches.find(&tenant(name), Revision(after)).is_none(), "{name} {after}");
+    }
+    let anew = stretches.take(place("acme"), page(11, false), 100, true);
+    assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &anew)));
+}
+
+#[test]
+fn many_stretches_take_no_more_than_their_bound() {
+    let stretches = Stretches::default();
+    let places = u64::try_from(2 * STRETCHES_BYTES_MAX / STRETCH_BYTES).unwrap();
+    for after in 0..places {
+        let _kept = stretches.take((tenant("acme"), Revision(after)), page(places, false), 100, true);
+    }
+    let kept = stretches.lock();
+    assert!(kept.bytes <= STRETCHES_BYTES_MAX && kept.at.len() == kept.order.len());
+    assert!(kept.bytes > STRETCHES_BYTES_MAX / 2, "the newest stay");
+    assert!(!kept.at.contains_key(&(tenant("acme"), Revision(0))), "the oldest went");
+}
