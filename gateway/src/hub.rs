@@ -26,6 +26,7 @@ pub mod identities;
 pub mod known;
 pub mod limits;
 pub mod maintain;
+mod matrix;
 pub mod plan;
 pub mod policies;
 pub mod presence;

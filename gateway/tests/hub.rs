@@ -38,6 +38,8 @@ mod horizon;
 mod identities;
 #[path = "hub/live.rs"]
 mod live;
+#[path = "hub/matrix.rs"]
+mod matrix;
 #[path = "hub/paging.rs"]
 mod paging;
 #[path = "hub/policies.rs"]
@@ -116,6 +118,13 @@ macro_rules! hub_tests {
                     only_what_is_said_of_any_two_sides_becomes_a_precedent,
                     what_stood_before_a_decision_is_not_bound_by_it,
                     who_took_a_resolution_back_is_not_overruled,
+                }
+                matrix {
+                    a_state_that_does_not_hold_is_kept_and_a_sound_one_stands,
+                    each_type_is_settled_its_way,
+                    what_nobody_outweighs_waits_and_blocks_nothing,
+                    what_was_recorded_without_a_type_waits_for_a_person,
+                    who_wrote_over_a_conflict_is_not_overruled,
                 }
                 resolver {
                     a_conflict_that_moved_is_asked_about_again,

@@ -16,6 +16,7 @@ pub fn listed(conflict: &v1::ConflictView) -> Value {
         "record": key.id,
         "path": conflict.path,
         "type": conflict.r#type,
+        "override": said(conflict),
         "sides": conflict.losers.len() + 1,
         "open": conflict.open,
         "revision": conflict.revision,
@@ -40,6 +41,7 @@ pub fn shown(conflict: &v1::ConflictView) -> Value {
         "record": key.id,
         "path": path,
         "type": conflict.r#type,
+        "override": said(conflict),
         "open": conflict.open,
         "revision": conflict.revision,
         "primary": conflict.primary.as_ref().map(|primary| side(path, primary)),
@@ -50,6 +52,11 @@ pub fn shown(conflict: &v1::ConflictView) -> Value {
         "policies": conflict.policies.iter().map(answer).collect::<Vec<_>>(),
         "resolution": conflict.resolution.as_ref().map(resolution),
     })
+}
+
+/// How far a person has a say, where that is known.
+fn said(conflict: &v1::ConflictView) -> Option<&str> {
+    Some(conflict.manual.as_str()).filter(|manual| !manual.is_empty())
 }
 
 fn side(path: &str, side: &v1::ConflictSide) -> Value {

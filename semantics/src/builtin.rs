@@ -19,7 +19,7 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         ("edge", Policy::LastWriter, edge()),
         ("moment", Policy::AppendOnly, moment()),
         ("note", Policy::LastWriter, json!({"type": "object"})),
-        ("identity", Policy::Branch, json!({"type": "object"})),
+        ("identity", Policy::ByType, json!({"type": "object"})),
         ("knowledge", Policy::ThreeWay, knowledge()),
         ("experience", Policy::AppendOnly, experience()),
         ("fact", Policy::AppendOnly, fact()),

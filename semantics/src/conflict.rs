@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Stamp;
 use crate::ids::{Dot, Key, RecordId, Revision};
+use crate::matrix::Cause;
 use crate::resolution::Resolution;
 use crate::version::Version;
 
@@ -27,6 +28,33 @@ pub enum ConflictType {
     Collision,
     /// Two bodies under one id of an append-only kind, by one author.
     Equivocation,
+}
+
+impl ConflictType {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Deletion => "deletion",
+            Self::Collision => "collision",
+            Self::Equivocation => "equivocation",
+        }
+    }
+}
+
+/// The names of every type that a conflict is shown with.
+pub const TYPE_NAMES: [&str; 7] =
+    ["version", "divergent", "split-brain", "corruption", "deletion", "collision", "equivocation"];
+
+/// A type as it is shown and asked for: of two changes of one value how they came apart, where that is known, and
+/// otherwise what the sides disagree about.
+#[must_use]
+pub const fn type_name(conflict_type: ConflictType, cause: Option<Cause>) -> &'static str {
+    match (conflict_type, cause) {
+        (ConflictType::Version, Some(cause)) => cause.name(),
+        (conflict_type, _) => conflict_type.name(),
+    }
 }
 
 /// One path on which the mutation and the record disagree.
@@ -60,6 +88,9 @@ pub struct Conflict {
     pub path: String,
     /// What sort of disagreement.
     pub conflict_type: ConflictType,
+    /// How the sides came apart, where the kind's policy asks; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// The side whose value stands.
     pub primary: Side,
     /// The sides whose values do not, oldest first, at most [`CONFLICT_SIDES_MAX`].
@@ -101,6 +132,7 @@ pub fn fold(
             subject: subject.clone(),
             path: clash.path.clone(),
             conflict_type: clash.conflict_type,
+            cause: None,
             primary: winner.clone(),
             losers: Vec::new(),
             dropped: 0,
@@ -125,6 +157,27 @@ pub fn fold(
 }
 
 impl Conflict {
+    /// What sort of conflict it is, as it is shown and asked for: one of [`TYPE_NAMES`].
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        type_name(self.conflict_type, self.cause)
+    }
+
+    /// How far a person has a say in what is settled, as it is shown; empty where the kind's policy has no such level.
+    #[must_use]
+    pub const fn manual_name(&self) -> &'static str {
+        match (self.conflict_type, self.cause) {
+            (ConflictType::Version, Some(cause)) => cause.manual().name(),
+            (_, _) => "",
+        }
+    }
+
+    /// Takes in how one more side came apart from the others. What was found once is not taken back.
+    #[must_use]
+    pub fn with_cause(self, cause: Option<Cause>) -> Self {
+        Self { cause: self.cause.max(cause), ..self }
+    }
+
     /// Every side, the losing ones first.
     pub fn sides(&self) -> impl Iterator<Item = &Side> {
         self.losers.iter().chain([&self.primary])

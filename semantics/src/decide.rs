@@ -147,7 +147,10 @@ fn decide_present(
         let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
         return concurrent(record, clashes);
     }
-    let clashes = clash::find(&before, delta.life(), &seen, rule.policy);
+    let mut clashes = clash::find(&before, delta.life(), &seen, rule.policy);
+    if rule.policy == Policy::ByType {
+        clashes.extend(clash::disproved(current, parsed));
+    }
     let record = Box::new(join::join_onto(current, before, &delta, rule)?);
     check_bounds(&record)?;
     Ok(match (clashes.is_empty(), standing) {

@@ -34,10 +34,12 @@ pub enum Policy {
     Manual,
     /// As branches, and a program of the user's is asked, see [`crate::resolution::proposal`].
     Resolver,
+    /// As branches, and how the sides came apart decides how it is settled, see [`crate::matrix`].
+    ByType,
 }
 
 /// Every policy.
-pub const POLICIES: [Policy; 8] = [
+pub const POLICIES: [Policy; 9] = [
     Policy::LastWriter,
     Policy::Fields,
     Policy::AppendOnly,
@@ -46,13 +48,22 @@ pub const POLICIES: [Policy; 8] = [
     Policy::Consensus,
     Policy::Manual,
     Policy::Resolver,
+    Policy::ByType,
 ];
 
 impl Policy {
     /// Whether the hub's order has a part in what it makes: see `decide`. The others are joins.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
-        matches!(self, Self::ThreeWay | Self::Branch | Self::Consensus | Self::Manual | Self::Resolver)
+        match self {
+            Self::LastWriter | Self::Fields | Self::AppendOnly => false,
+            Self::ThreeWay
+            | Self::Branch
+            | Self::Consensus
+            | Self::Manual
+            | Self::Resolver
+            | Self::ByType => true,
+        }
     }
     /// Whether a kind may go over to another policy while conflicts of it are open: their paths mean the same under
     /// both.
@@ -73,6 +84,7 @@ impl Policy {
             Self::Consensus => "consensus",
             Self::Manual => "manual",
             Self::Resolver => "resolver",
+            Self::ByType => "by_type",
         }
     }
     /// The policy of a name.

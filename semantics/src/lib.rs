@@ -22,6 +22,7 @@ pub mod ids;
 pub mod join;
 pub mod kind;
 pub mod lthash;
+pub mod matrix;
 pub mod merge;
 pub mod node;
 pub mod outcome;

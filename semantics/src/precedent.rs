@@ -16,6 +16,7 @@ use crate::digest;
 use crate::envelope::Op;
 use crate::ids::{Kind, RecordId, Revision};
 use crate::kind::{Policy, Rule};
+use crate::matrix::Cause;
 use crate::reason::{Reason, Refusal};
 use crate::resolution::{Account, Choice, Row, Wanted, wanted};
 
@@ -100,6 +101,9 @@ pub struct Signature {
     pub path: String,
     /// What sort of disagreement.
     pub conflict_type: ConflictType,
+    /// How the sides came apart, where the kind's policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// The policy of the kind.
     pub policy: Policy,
     /// The side with the lesser stamp.
@@ -131,6 +135,7 @@ impl Signature {
             kind: conflict.subject.kind.clone(),
             path: conflict.path.clone(),
             conflict_type: conflict.conflict_type,
+            cause: conflict.cause,
             policy: rule.policy,
             earlier: shape(earlier)?,
             later: shape(later)?,
@@ -143,7 +148,11 @@ impl Signature {
     pub fn id(&self) -> RecordId {
         let parts = (self.conflict_type, self.policy, self.earlier, self.later, self.ancestor);
         // Names alone: it cannot fail.
-        let parts = serde_json::to_vec(&parts).unwrap_or_default();
+        let parts = match self.cause {
+            None => serde_json::to_vec(&parts),
+            Some(cause) => serde_json::to_vec(&(parts, cause)),
+        };
+        let parts = parts.unwrap_or_default();
         digest::precedent_id(&self.kind, &self.path, &parts)
     }
 }

@@ -50,9 +50,12 @@ pub fn preview<'a>(
     };
     let later = || asked(Choice::Policy(Policy::LastWriter));
     let (would, waits) = match policy {
-        Policy::LastWriter | Policy::Branch | Policy::Consensus | Policy::Manual | Policy::Resolver => {
-            (later(), true)
-        }
+        Policy::LastWriter
+        | Policy::Branch
+        | Policy::Consensus
+        | Policy::Manual
+        | Policy::Resolver
+        | Policy::ByType => (later(), true),
         Policy::AppendOnly => (asked(Choice::Policy(policy)), true),
         Policy::ThreeWay if conflict.path.is_empty() => {
             (asked(Choice::Policy(policy)), clashes(conflict, rule, row))

@@ -13,7 +13,8 @@ use semantics::reason::Reason;
 use support::{Author, Hub, ORDERED, put};
 
 const NOW_MS: u64 = 1_000;
-const WHOLE: [Policy; 4] = [Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver];
+const WHOLE: [Policy; 5] =
+    [Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver, Policy::ByType];
 
 /// A hub that holds `base`, and the two writes that two authors made of it, the second one later.
 fn apart(policy: Policy, base: &str, one: Op, two: Op) -> (Hub, Mutation, Mutation) {
@@ -305,5 +306,28 @@ proptest! {
     fn inputs_are_at_most_one_a_writer(steps in steps()) {
         let (hub, _) = play(Policy::ThreeWay, &steps);
         prop_assert!(hub.view().is_none_or(|record| record.inputs.len() <= WRITERS));
+    }
+}
+
+#[test]
+fn a_state_that_does_not_hold_clashes_with_what_it_was_made_on() {
+    let metrics = |stated: u8| {
+        format!(
+            r#"{{"identity_snapshot":{{"stability_metrics":{{"current_is_score":{stated},"parameter_values":{{"C":0.5,"D":4,"R":1}}}}}}}}"#
+        )
+    };
+    let (sound, broken) = (metrics(2), metrics(3));
+    for (policy, base, written, clashes) in [
+        (Policy::ByType, &sound, &broken, 1),
+        (Policy::ByType, &sound, &sound, 0),
+        (Policy::ByType, &broken, &broken, 0),
+        (Policy::ByType, &broken, &sound, 0),
+        (Policy::Branch, &sound, &broken, 0),
+    ] {
+        let mut author = Author::new(1);
+        let hub = Hub::after(policy, &[&author.write(None, put(base), NOW_MS)]);
+        let next = author.write(hub.view(), put(written), NOW_MS + 10);
+        let after = taken(&hub, &[&next]);
+        assert_eq!((after.body(), after.conflicts.len()), (Some(written.as_str()), clashes), "{policy:?}");
     }
 }

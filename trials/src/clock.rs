@@ -39,9 +39,20 @@ impl Clock {
     /// # Panics
     /// When that cannot be written down.
     pub fn set(&self, ahead_s: i64) {
+        self.write(&ahead_s.to_string());
+    }
+
+    /// From now on the clock stands still at this time, seconds since 1970-01-01 UTC.
+    ///
+    /// # Panics
+    /// When that cannot be written down.
+    pub fn stop_at(&self, time_s: u64) {
+        self.write(&format!("@{time_s}"));
+    }
+
+    fn write(&self, text: &str) {
         let new = self.ahead.with_extension("new");
-        let written =
-            std::fs::write(&new, ahead_s.to_string()).and_then(|()| std::fs::rename(&new, &self.ahead));
+        let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &self.ahead));
         written.unwrap_or_else(|e| panic!("{}: {e}", self.ahead.display()));
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::process::{Folder, Process, Ran, WAIT_MAX, run, run_with, until};
+use crate::process::{Folder, Process, Ran, WAIT_MAX, run, run_in, run_with, until};
 
 /// A hub process and what is needed to start it again where it was.
 #[derive(Debug)]
@@ -252,6 +252,17 @@ impl Spoke {
         let mut all = vec!["--output", "json", "--data", &self.data];
         all.extend(args);
         run_with("spoke", &all, input)
+    }
+
+    /// Runs a command that must succeed, with more environment variables.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn ok_in(&self, args: &[&str], env: &[(String, String)]) {
+        let mut all = vec!["--output", "json", "--data", &self.data];
+        all.extend(args);
+        let ran = run_in("spoke", &all, "", env);
+        assert_eq!(ran.code, 0, "spoke {args:?}: {ran:?}");
     }
 
     /// Runs a command that must succeed.

@@ -88,8 +88,18 @@ pub fn run(name: &str, args: &[&str]) -> Ran {
 /// When it cannot be started.
 #[must_use]
 pub fn run_with(name: &str, args: &[&str], input: &str) -> Ran {
+    run_in(name, args, input, &[])
+}
+
+/// As [`run_with`], with more environment variables.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run_in(name: &str, args: &[&str], input: &str, env: &[(String, String)]) -> Ran {
     let mut child = Command::new(program(name))
         .args(args)
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

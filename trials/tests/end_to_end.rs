@@ -12,6 +12,8 @@ mod doctor;
 mod identities;
 #[path = "end_to_end/keys.rs"]
 mod keys;
+#[path = "end_to_end/matrix.rs"]
+mod matrix;
 #[path = "end_to_end/recorded.rs"]
 mod recorded;
 #[path = "end_to_end/refused.rs"]

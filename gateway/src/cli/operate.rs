@@ -136,7 +136,7 @@ pub(super) enum PolicyCommand {
     Set {
         /// The kind.
         kind: String,
-        /// last_writer, fields, append_only, three_way, branch, consensus, manual or resolver; without, what the kind's declaration says.
+        /// last_writer, fields, append_only, three_way, branch, consensus, manual, resolver or by_type; without, what the kind's declaration says.
         #[arg(required_unless_present = "reset")]
         policy: Option<String>,
         /// What the kind's declaration says.

@@ -13,15 +13,14 @@
 
 use std::collections::BTreeSet;
 
-use semantics::clock::Stamp;
-use semantics::conflict::{Conflict, Side};
-use semantics::health::Health;
-use semantics::identity::vote::{State, Vote, vote};
+use semantics::builtin::builtin;
+use semantics::conflict::Conflict;
+use semantics::identity::vote::{Vote, vote};
 use semantics::ids::{Kind, NodeId, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
 use semantics::precedent::Precedent;
 use semantics::reason::Reason;
-use semantics::resolution::{Choice, Chosen, Wanted};
+use semantics::resolution::{Choice, Chosen};
 
 use super::Hub;
 use super::control::key_of;
@@ -29,17 +28,29 @@ use super::docket::{Cases, Docket};
 use super::error::HubError;
 use super::known::control_body;
 use super::query::LIST_ROWS_MAX;
-use super::settle::Disputed;
+use super::settle::{Disputed, Terms};
 use super::work::{Act, PrecedentWork, Settler};
-use crate::store::{Current, PointerQuery};
+use crate::store::{Current, PointerQuery, Wanted as Read};
 
 /// What a rule says of a conflict.
-struct Verdict {
-    choice: Choice,
+pub(super) struct Verdict {
+    pub(super) choice: Choice,
     /// The rule, as the account of the settlement names it.
-    name: String,
-    reason: String,
-    precedent: Option<PrecedentWork>,
+    pub(super) name: String,
+    pub(super) reason: String,
+    pub(super) precedent: Option<PrecedentWork>,
+    /// The revision at which the record must stand for it; none = wherever it stands.
+    pub(super) over: Option<Revision>,
+}
+
+/// Whether a policy settles without anybody beside the hub.
+fn settles_itself(policy: Policy) -> bool {
+    matches!(policy, Policy::Consensus | Policy::ByType)
+}
+
+/// Whether a conflict is about a kind that settles itself unless the tenant has set something else.
+fn is_built_in(conflict: &Conflict) -> bool {
+    builtin(&conflict.subject.kind).is_some_and(|kind| settles_itself(kind.policy))
 }
 
 /// What became of a conflict.
@@ -80,12 +91,14 @@ impl Hub {
     }
 
     async fn judge_all(&self, tenant: &TenantId, cases: &Cases) -> Result<usize, HubError> {
-        if !self.has_rules(tenant).await? {
-            return Ok(0);
-        }
+        let has_rules = self.has_rules(tenant).await?;
         match cases {
-            Cases::Some(ids) => self.judge_each(tenant, ids).await,
-            Cases::All => self.judge_inbox(tenant).await,
+            Cases::Some(ids) if has_rules => self.judge_each(tenant, ids).await,
+            Cases::Some(ids) => {
+                let ids = self.built_in_cases(tenant, ids).await?;
+                self.judge_each(tenant, &ids).await
+            }
+            Cases::All => self.judge_inbox(tenant, has_rules).await,
         }
     }
 
@@ -105,14 +118,28 @@ impl Hub {
         Ok(settled)
     }
 
-    /// Every open conflict that nobody has settled before.
-    async fn judge_inbox(&self, tenant: &TenantId) -> Result<usize, HubError> {
+    /// Which of these conflicts a built-in policy speaks about, where the tenant has no rule of its own.
+    async fn built_in_cases(
+        &self,
+        tenant: &TenantId,
+        ids: &BTreeSet<RecordId>,
+    ) -> Result<BTreeSet<RecordId>, HubError> {
+        let keys = ids.iter().map(|id| key_of(kind::CONFLICT, id.as_str())).collect::<Result<_, _>>()?;
+        let read = self.store().load(tenant, &Read { keys, ..Read::default() }).await?.current;
+        let of_built_in = |current: &&Current| control_body(Some(*current)).is_some_and(|c| is_built_in(&c));
+        Ok(read.values().filter(of_built_in).map(|current| current.pointer.key.id.clone()).collect())
+    }
+
+    /// Every open conflict that nobody has settled before; where the tenant has no rule of its own, of those that a
+    /// built-in policy speaks about.
+    async fn judge_inbox(&self, tenant: &TenantId, has_rules: bool) -> Result<usize, HubError> {
         let kind = Kind::new(kind::CONFLICT).ok();
         let mut query = PointerQuery { kind, rows_max: LIST_ROWS_MAX, ..PointerQuery::default() };
         let mut settled = 0;
         loop {
             let page = self.records(tenant, query.clone()).await?;
-            let is_new = |conflict: Conflict| conflict.open && conflict.resolution.is_none();
+            let is_ruled = |conflict: &Conflict| has_rules || is_built_in(conflict);
+            let is_new = |c: Conflict| c.open && c.resolution.is_none() && is_ruled(&c);
             let new = page.rows.iter().filter(|row| !row.pointer.deleted);
             let new = new.filter(|row| control_body(Some(row)).is_some_and(is_new));
             let new = new.map(|row| row.pointer.key.id.clone()).collect();
@@ -132,15 +159,18 @@ impl Hub {
         }
         let verdict = match self.by_precedent(tenant, &disputed).await? {
             None if disputed.kind.rule.policy == Policy::Consensus => self.by_vote(tenant, &disputed).await?,
+            None if disputed.kind.rule.policy == Policy::ByType => self.by_type(tenant, &disputed).await?,
             None if disputed.kind.rule.policy == Policy::Resolver && self.has_resolver() => {
                 return Ok(Judged::Asks(Box::new(disputed)));
             }
             verdict => verdict,
         };
-        let Some(Verdict { choice, name, reason, precedent }) = verdict else { return Ok(Judged::Left) };
+        let Some(Verdict { choice, name, reason, precedent, over }) = verdict else {
+            return Ok(Judged::Left);
+        };
         let act = Act::Resolve { choice: Chosen::from(&choice), wanted: disputed.wanted(&choice)? };
         let by = Settler { author: NodeId::HUB, name, is_node: false, reason, binds: false };
-        self.settle(tenant, disputed, act, by, precedent).await?;
+        self.settle(tenant, disputed, act, by, Terms { precedent, over }).await?;
         Ok(Judged::Settled)
     }
 
@@ -161,6 +191,7 @@ impl Hub {
             name: format!("precedent/{id}"),
             reason: format!("decided by {} on conflict {}", precedent.account.name, precedent.conflict),
             precedent: Some(PrecedentWork::Uses(id)),
+            over: None,
         }))
     }
 
@@ -170,19 +201,8 @@ impl Hub {
         if !conflict.path.is_empty() || conflict.dropped > 0 {
             return Ok(None);
         }
-        let health = self.health(tenant).await?;
-        let says = |side: &Side| disputed.wanted(&Choice::Side(side.stamp.dot)).ok();
-        let bodies: Vec<(Stamp, Option<Wanted>)> =
-            conflict.sides().map(|side| (side.stamp, says(side))).collect();
-        let states: Vec<State<'_>> = bodies
-            .iter()
-            .map(|(stamp, wanted)| State {
-                stamp: *stamp,
-                body: if let Some(Wanted::Value(body)) = wanted { Some(body) } else { None },
-                health: health.get(&stamp.dot.writer.node).copied().unwrap_or(Health::Offline),
-            })
-            .collect();
-        let Vote { winner, weights } = vote(&states)?;
+        let bodies = disputed.bodies();
+        let Vote { winner, weights } = vote(&self.states(tenant, &bodies).await?)?;
         let weighed = weights.iter().map(|weight| format!("{} {:.3}", weight.id, weight.score));
         let reason = weighed.collect::<Vec<_>>().join(", ");
         Ok(winner.map(|dot| Verdict {
@@ -190,14 +210,14 @@ impl Hub {
             name: "consensus".to_owned(),
             reason,
             precedent: None,
+            over: None,
         }))
     }
 
-    /// Whether anything in the tenant may be settled without a person.
+    /// Whether anything in the tenant may be settled without a person, by a rule of its own.
     async fn has_rules(&self, tenant: &TenantId) -> Result<bool, HubError> {
         let is_precedent = |_: &Current| true;
-        let is_rule =
-            |policy| policy == Policy::Consensus || policy == Policy::Resolver && self.has_resolver();
+        let is_rule = |policy| settles_itself(policy) || policy == Policy::Resolver && self.has_resolver();
         let settles = |declared: &Declaration| is_rule(declared.policy);
         let is_set = |set: &PolicySet| set.policy.is_some_and(is_rule);
         Ok(self.any_control(tenant, kind::PRECEDENT, is_precedent).await?

@@ -202,7 +202,12 @@ mod tests {
     }
 
     fn push(items: Vec<Item>) -> Work {
-        Work::Push(PushWork { writer: Writer { node: NodeId([1; 16]), epoch: 1 }, confirmed_n: 0, items })
+        Work::Push(PushWork {
+            writer: Writer { node: NodeId([1; 16]), epoch: 1 },
+            confirmed_n: 0,
+            away: None,
+            items,
+        })
     }
 
     fn put(key: Key) -> Item {
@@ -219,6 +224,7 @@ mod tests {
             conflict: RecordId::new("c").unwrap(),
             subject,
             expected: Revision(1),
+            over: None,
             act: Act::Undo { wanted: Wanted::Value(json!(text)) },
             by: Settler {
                 author: NodeId([1; 16]),

@@ -1,5 +1,6 @@
 //! Opening a session: comparing what spoke and hub remember of the stream and of the log.
 
+use semantics::commit::Head;
 use semantics::fault::Fault;
 use semantics::ids::Writer;
 use semantics::reason::Reason;
@@ -18,6 +19,15 @@ use crate::store::{Wanted, WriterRow};
 /// Most writers of one node that are looked through, open and closed.
 pub(super) const WRITERS_MAX: usize = 4096;
 
+/// A hello that was taken.
+pub(super) struct Greeted {
+    pub(super) welcome: Welcome,
+    /// Where catch-up begins.
+    pub(super) from: From,
+    /// The log, as it was then.
+    pub(super) head: Head,
+}
+
 impl Hub {
     /// Compares and welcomes. A hello that is refused has changed nothing. An epoch that was closed because it was
     /// silent is opened again for the replica that left it as it is.
@@ -27,6 +37,14 @@ impl Hub {
     /// another log, unless this one takes back what that one held; NODE_FORKED when the replica is a copy;
     /// CURSOR_EXPIRED; BAD_TOKEN for a resume position that does not go on from the cursor; store errors.
     pub async fn hello(&self, who: &Principal, hello: &Hello) -> Result<(Welcome, From), HubError> {
+        self.greet(who, hello).await.map(|greeted| (greeted.welcome, greeted.from))
+    }
+
+    /// As [`Hub::hello`], with how far the log is.
+    ///
+    /// # Errors
+    /// As [`Hub::hello`].
+    pub(super) async fn greet(&self, who: &Principal, hello: &Hello) -> Result<Greeted, HubError> {
         let protocol = spoken(hello.protocol).ok_or_else(|| {
             let ours = format!("{PROTOCOL_VERSION_OLDEST} to {PROTOCOL_VERSION}");
             let detail = format!("the hub speaks versions {ours}, not {}", hello.protocol);
@@ -79,7 +97,7 @@ impl Hub {
             recovery: returning.or(marks.recovering().map(|restored| restored.told())),
             origin: marks.restored.map(|restored| restored.told()),
         };
-        Ok((welcome, from))
+        Ok(Greeted { welcome, from, head })
     }
 
     /// The sign of life that a hello is. What another log answered beyond `last_n` says nothing of this one.

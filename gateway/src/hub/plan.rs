@@ -23,6 +23,7 @@ use super::work::{Answer, ControlWork, Work};
 use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow};
 
 mod ancestor;
+mod cause;
 mod conditions;
 mod conflicts;
 mod epochs;

@@ -4,6 +4,7 @@ use semantics::decide;
 use semantics::digest;
 use semantics::envelope::Mutation;
 use semantics::ids::Writer;
+use semantics::matrix::Away;
 use semantics::outcome::Transient;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, Results, UNANSWERED_MAX};
@@ -20,6 +21,19 @@ impl Hub {
     /// MALFORMED and TOO_LARGE for the push as a whole, PERMISSION_DENIED for another node's stream,
     /// NODE_REVOKED, NODE_FORKED; store errors, after which the push may be repeated as it was.
     pub async fn push(&self, who: &Principal, push: Push) -> Result<Results, HubError> {
+        self.push_of(who, push, None).await
+    }
+
+    /// As [`Hub::push`], of a replica of which is known how far it had the log when it came back.
+    ///
+    /// # Errors
+    /// As [`Hub::push`].
+    pub async fn push_of(
+        &self,
+        who: &Principal,
+        push: Push,
+        away: Option<Away>,
+    ) -> Result<Results, HubError> {
         if push.writer.node != who.node {
             return Err(HubError::new(Reason::PermissionDenied, "a node pushes its own stream only"));
         }
@@ -38,7 +52,7 @@ impl Hub {
         {
             return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
         }
-        let work = PushWork { writer, confirmed_n: push.confirmed_n, items: items(push)? };
+        let work = PushWork { writer, confirmed_n: push.confirmed_n, away, items: items(push)? };
         match self.submit(&who.tenant, Work::Push(work)).await? {
             Answer::Push(results) => {
                 let results = results?;

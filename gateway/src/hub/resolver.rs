@@ -29,7 +29,7 @@ use super::asks::{Asks, Case, Done, Turn};
 use super::docket::Cases;
 use super::error::HubError;
 use super::known::{NodeBody, control_body, control_key};
-use super::settle::Disputed;
+use super::settle::{Disputed, Terms};
 use super::work::{Act, Settler};
 use crate::store::Wanted as Read;
 
@@ -221,7 +221,7 @@ impl Hub {
             reason: proposal.reason,
             binds: false,
         };
-        self.settle(tenant, disputed, act, by, None).await?;
+        self.settle(tenant, disputed, act, by, Terms::default()).await?;
         Ok(Some(name))
     }
 }

@@ -8,6 +8,7 @@ use semantics::cursor::{Cursor, Cut, Next};
 use semantics::fault::Fault;
 use semantics::health::SEEN_WRITE_MS;
 use semantics::ids::{LogId, RecordId, Revision, Writer};
+use semantics::matrix::Away;
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
@@ -16,6 +17,7 @@ use semantics::view::View;
 use super::catch_up::From;
 use super::error::HubError;
 use super::feed::{Live, Part};
+use super::hello::Greeted;
 use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
 use super::presence::Present;
 use super::{Hub, Principal, Tenant, readers};
@@ -81,6 +83,8 @@ pub struct Session {
     /// The last cut that its spoke was given, here or before.
     last_cut: Option<Cursor>,
     acknowledged: Revision,
+    /// How far its replica had the log when it was greeted, and how far the log was.
+    away: Option<Away>,
     present: Present,
     /// It counts among those who read here.
     _reader: readers::Reader,
@@ -95,11 +99,13 @@ impl Session {
     /// # Errors
     /// As [`Hub::hello`].
     pub async fn open(hub: &Arc<Hub>, who: Principal, hello: &Hello) -> Result<(Self, Welcome), HubError> {
-        let (welcome, from) = hub.hello(&who, hello).await?;
+        let Greeted { welcome, from, head } = hub.greet(&who, hello).await?;
         let now_ms = hub.clock().now_ms();
         // A cursor of a log before this one says nothing of what this one may forget.
         let last_cut = hello.cursor.filter(|cursor| cursor.log_id == welcome.log_id);
         let greeted = Hello { cursor: last_cut, ..hello.clone() };
+        let had = last_cut.map_or(Revision::ZERO, |cursor| cursor.revision);
+        let away = Some(Away { had, found: head.revision });
         let present =
             hub.presence().enter(&who.tenant, hub.greeted((welcome.writer, welcome.last_n), &greeted));
         let session = Self {
@@ -118,6 +124,7 @@ impl Session {
             is_digest_due: false,
             last_cut,
             acknowledged: Revision::ZERO,
+            away,
             present,
             _reader: hub.readers().join(),
             seen_written_ms: now_ms,
@@ -213,7 +220,7 @@ impl Session {
             Some(PushItem::Withdraw { n, .. }) => *n,
             None => 1,
         };
-        match self.hub.push(&self.who, push).await {
+        match self.hub.push_of(&self.who, push, self.away).await {
             Ok(results) => {
                 self.check_log()?;
                 Ok(results)

@@ -34,6 +34,15 @@ pub struct Disputed {
     rows: BTreeMap<Revision, LogRow>,
 }
 
+/// What a settlement hangs on beside its conflict.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    /// The precedent that it sets or follows.
+    pub(super) precedent: Option<PrecedentWork>,
+    /// The revision at which the subject must stand; none = wherever it stands.
+    pub(super) over: Option<Revision>,
+}
+
 impl Disputed {
     /// A row that the conflict or its resolution names, if it is kept.
     #[must_use]
@@ -134,7 +143,7 @@ impl Hub {
         let wanted = disputed.wanted(choice)?;
         let precedent = if by.binds { Some(disputed.precedent(choice)?) } else { None };
         let act = Act::Resolve { choice: Chosen::from(choice), wanted };
-        self.settle(tenant, disputed, act, by, precedent).await
+        self.settle(tenant, disputed, act, by, Terms { precedent, over: None }).await
     }
 
     /// Takes the resolution of a conflict that stands at `expected` back: a new revision of the record with what stood
@@ -167,7 +176,7 @@ impl Hub {
         } else {
             Wanted::Standing
         };
-        self.settle(tenant, disputed, Act::Undo { wanted }, by, None).await
+        self.settle(tenant, disputed, Act::Undo { wanted }, by, Terms::default()).await
     }
 
     async fn disputed_for(
@@ -190,12 +199,12 @@ impl Hub {
         disputed: Disputed,
         act: Act,
         by: Settler,
-        precedent: Option<PrecedentWork>,
+        Terms { precedent, over }: Terms,
     ) -> Result<Settled, HubError> {
         let subject: Key = disputed.conflict.subject;
         let (mutation, salt) = (MutationId(self.entropy().bytes16()), Salt(self.entropy().bytes16()));
         let (conflict, expected) = (disputed.id, disputed.revision);
-        let work = SettleWork { conflict, subject, expected, act, by, precedent, mutation, salt };
+        let work = SettleWork { conflict, subject, expected, over, act, by, precedent, mutation, salt };
         match self.submit(tenant, Work::Settle(Box::new(work))).await? {
             Answer::Settled(settled) => Ok(settled?),
             Answer::Push(_) | Answer::Control(_) | Answer::Done(_) => {

@@ -2,6 +2,7 @@
 
 use semantics::decide::Parsed;
 use semantics::ids::{Digest, Key, Kind, MutationId, NodeId, RecordId, Revision, Salt, Writer};
+use semantics::matrix::Away;
 use semantics::precedent::{Binding, Signature};
 use semantics::reason::Refusal;
 use semantics::resolution::{Chosen, Wanted};
@@ -86,6 +87,8 @@ pub struct PushWork {
     pub writer: Writer,
     /// Outcomes received up to here.
     pub confirmed_n: u64,
+    /// How far its replica had the log when it came back; none = nobody knows.
+    pub away: Option<Away>,
     /// In counter order, each one more than the last.
     pub items: Vec<Item>,
 }
@@ -182,6 +185,8 @@ pub struct SettleWork {
     pub subject: Key,
     /// The revision at which the conflict record must stand.
     pub expected: Revision,
+    /// The revision at which its subject must stand; none = wherever it stands.
+    pub over: Option<Revision>,
     /// What is done.
     pub act: Act,
     /// Who does it.

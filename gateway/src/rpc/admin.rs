@@ -12,9 +12,7 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{
-    Gate, conflicts, identities, lists, nodes, policies, precedents, recovery, status, tokens,
-};
+use super::{Gate, conflicts, identities, lists, nodes, policies, precedents, recovery, status, tokens};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;

@@ -4,7 +4,7 @@ pub(super) mod told;
 
 use proto::v1;
 use semantics::canonical;
-use semantics::conflict::Conflict;
+use semantics::conflict::{Conflict, TYPE_NAMES};
 use semantics::envelope::BODY_BYTES_MAX;
 use semantics::ids::{Dot, RecordId, Revision, TenantId};
 use semantics::kind;
@@ -46,8 +46,8 @@ fn filter(request: &v1::ListConflictsRequest) -> Result<impl Fn(&Conflict) -> bo
     use v1::list_conflicts_request::State;
     let state = State::try_from(request.state).map_err(|e| malformed("state", &e))?;
     let (kind, record, of_type) = (&request.kind, &request.record, &request.r#type);
-    if !of_type.is_empty() && !told::TYPES.contains(&of_type.as_str()) {
-        return Err(malformed("type", &format!("one of {}", told::TYPES.join(", "))));
+    if !of_type.is_empty() && !TYPE_NAMES.contains(&of_type.as_str()) {
+        return Err(malformed("type", &format!("one of {}", TYPE_NAMES.join(", "))));
     }
     let is = |asked: &str, found: &str| asked.is_empty() || asked == found;
     Ok(move |conflict: &Conflict| {
@@ -60,7 +60,7 @@ fn filter(request: &v1::ListConflictsRequest) -> Result<impl Fn(&Conflict) -> bo
         is_state
             && is(kind, subject.kind.as_str())
             && is(record, subject.id.as_str())
-            && is(of_type, told::type_name(conflict.conflict_type))
+            && is(of_type, conflict.type_name())
     })
 }
 

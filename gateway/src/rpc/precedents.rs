@@ -1,7 +1,7 @@
 //! Precedents as operators list and revoke them, and policies tried on past conflicts: shape, one use case, answer.
 
 use proto::v1;
-use semantics::conflict::Conflict;
+use semantics::conflict::{Conflict, type_name};
 use semantics::ids::{Kind, RecordId, TenantId};
 use semantics::kind::{self, Policy};
 use semantics::precedent::{Precedent, Shape, Sort};
@@ -42,7 +42,7 @@ fn shown(id: &RecordId, precedent: &Precedent) -> v1::PrecedentView {
         signature: Some(v1::ConflictSignature {
             kind: signature.kind.to_string(),
             path: signature.path.clone(),
-            r#type: told::type_name(signature.conflict_type).to_owned(),
+            r#type: type_name(signature.conflict_type, signature.cause).to_owned(),
             policy: signature.policy.name().to_owned(),
             earlier: Some(shape(signature.earlier)),
             later: Some(shape(signature.later)),

@@ -147,7 +147,7 @@ fn request(question: &Question) -> v1::ProposeRequest {
         revision: question.revision.0,
         subject: Some((&question.subject).into()),
         path: question.path.clone(),
-        r#type: told::type_name(question.conflict_type).to_owned(),
+        r#type: question.conflict_type.name().to_owned(),
         policy: question.policy.name().to_owned(),
         rule_version: question.rule_version.0,
         sides: question.sides.iter().map(side).collect(),

@@ -15,6 +15,7 @@ fn conflict(losers: Vec<Side>) -> Conflict {
         subject: Key { kind: Kind::new("note").unwrap(), id: RecordId::new("plan").unwrap() },
         path: String::new(),
         conflict_type: ConflictType::Version,
+        cause: None,
         primary: a_side(0xab, 1, 12),
         losers,
         dropped: 0,

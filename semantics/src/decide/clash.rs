@@ -2,10 +2,16 @@
 
 use std::cmp::Ordering;
 
+use serde_json::Value;
+
+use super::Parsed;
 use crate::clock::Stamp;
 use crate::conflict::{Clash, ConflictType};
+use crate::envelope::{KEY_ID_CLEAR, Op, Record};
+use crate::ids::Writer;
 use crate::join::life::{Fields, Life, State, Whole};
 use crate::kind::Policy;
+use crate::matrix;
 use crate::version::Version;
 
 /// Clashes between a record's life and a mutation's, whose author had seen `seen`.
@@ -21,6 +27,18 @@ pub(super) fn find(before: &Life, mutation: &Life, seen: &Version, policy: Polic
         }
         Ordering::Equal => between_equals(before, mutation, seen, policy),
     }
+}
+
+/// A node's put of a state that does not hold what it says of itself, over one that does: it is taken, and clashes with
+/// what it was made on, so that neither is lost and the other can be brought back. What settles a conflict is taken as is.
+pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
+    let mutation = &parsed.mutation;
+    let is_nodes = matches!(mutation.op, Op::Put { .. }) && mutation.dot.writer != Writer::HUB;
+    let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR;
+    let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
+    let stood: Value = serde_json::from_slice(stood).ok()?;
+    let is_worse = !matrix::holds(&Value::Object(parsed.fields.clone())) && matrix::holds(&stood);
+    is_worse.then(|| whole(ConflictType::Version, mutation.stamp(), current.stamp))
 }
 
 fn between_equals(before: &Life, mutation: &Life, seen: &Version, policy: Policy) -> Vec<Clash> {

@@ -49,6 +49,19 @@ pub fn validate(document: &Value) -> Vec<Problem> {
     found
 }
 
+/// What a snapshot says of itself and does not hold: its `state_hash`, or its score by more than the tolerance. One that
+/// says neither says nothing that could be wrong.
+#[must_use]
+pub fn disproved(document: &Value) -> Option<Problem> {
+    if Form::of(document) != Some(Form::Snapshot) {
+        return None;
+    }
+    hashed(document).or_else(|| {
+        let reading = Form::Snapshot.read(document).ok()?;
+        misstated(&reading)
+    })
+}
+
 fn shaped(schema: &CompiledSchema, part: &Value, at: &str) -> Vec<Problem> {
     let violations = schema.violations(part, PROBLEMS_MAX);
     violations.into_iter().map(|(path, reason)| Problem::new(format!("{at}{path}"), reason)).collect()
@@ -69,14 +82,15 @@ fn scored(form: Form, document: &Value) -> Vec<Problem> {
         Ok(reading) => reading,
         Err(problems) => return problems,
     };
-    let mut found = Vec::new();
-    if let Some(stated) = reading.stated.filter(|stated| is_misstated(*stated, &reading.parameters)) {
-        let p = reading.parameters;
-        let (d, c, r, score) = (p.depth, p.retention, p.coherence, p.score());
-        let reason = format!("{stated} is stated, D × C × R = {d} × {c} × {r} is {score}");
-        found.push(Problem::new(reading.stated_path, reason));
-    }
-    found
+    misstated(&reading).into_iter().collect()
+}
+
+fn misstated(reading: &Reading) -> Option<Problem> {
+    let stated = reading.stated.filter(|stated| is_misstated(*stated, &reading.parameters))?;
+    let p = reading.parameters;
+    let (d, c, r, score) = (p.depth, p.retention, p.coherence, p.score());
+    let reason = format!("{stated} is stated, D × C × R = {d} × {c} × {r} is {score}");
+    Some(Problem::new(reading.stated_path, reason))
 }
 
 /// A measurement also states what its score means.

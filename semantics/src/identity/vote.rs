@@ -11,7 +11,7 @@
 use serde_json::Value;
 
 use super::consensus::{Candidate, Weight, weigh};
-use super::summary::{Summary, is_collapsed};
+use super::summary::{self, Summary};
 use crate::clock::Stamp;
 use crate::health::Health;
 use crate::ids::Dot;
@@ -49,8 +49,7 @@ pub fn vote(states: &[State<'_>]) -> Result<Vote, Refusal> {
     let newest_ms = states.iter().map(|state| state.stamp.time.ms).max().unwrap_or_default();
     let candidates: Vec<Candidate> = states.iter().map(|state| candidate(state, newest_ms)).collect();
     let weights = weigh(&candidates)?;
-    let standing: Vec<&State<'_>> =
-        states.iter().filter(|state| !state.body.is_some_and(is_collapsed)).collect();
+    let standing: Vec<&State<'_>> = states.iter().filter(|state| !is_collapsed(state)).collect();
     let may_win = |weight: &&Weight| {
         standing.is_empty() || standing.iter().any(|state| state.stamp.dot.to_string() == weight.id)
     };
@@ -68,19 +67,33 @@ pub fn vote(states: &[State<'_>]) -> Result<Vote, Refusal> {
 fn candidate(state: &State<'_>, newest_ms: u64) -> Candidate {
     let behind_ms = newest_ms.saturating_sub(state.stamp.time.ms).min(RECENCY_MS);
     let whole = |ms: u64| u32::try_from(ms).map(f64::from).unwrap_or(f64::MAX);
-    let priority = state.body.and_then(|body| body.pointer("/sync_metadata/precedence_priority"));
-    let priority = priority.and_then(Value::as_f64).filter(|priority| (0.0..=1.0).contains(priority));
     Candidate {
         id: state.stamp.dot.to_string(),
-        stability: state.body.and_then(|body| Summary::of(body).score).unwrap_or_default(),
+        stability: state.body.and_then(score).unwrap_or_default(),
         health: match state.health {
             Health::Healthy => 1.0,
             Health::Suspect => 0.5,
             Health::Offline => 0.0,
         },
         recency: 1.0 - whole(behind_ms) / whole(RECENCY_MS),
-        priority: priority.unwrap_or_default(),
+        priority: state.body.and_then(priority).unwrap_or_default(),
     }
+}
+
+/// The precedence that a state states, 0 to 1.
+pub(crate) fn priority(body: &Value) -> Option<f64> {
+    let priority = body.pointer("/sync_metadata/precedence_priority")?.as_f64()?;
+    (0.0..=1.0).contains(&priority).then_some(priority)
+}
+
+/// The score that follows from a state's parameters.
+pub(crate) fn score(body: &Value) -> Option<f64> {
+    Summary::of(body).score
+}
+
+/// A state whose score cannot be read has not collapsed.
+pub(crate) fn is_collapsed(state: &State<'_>) -> bool {
+    state.body.is_some_and(summary::is_collapsed)
 }
 
 #[cfg(test)]

@@ -135,7 +135,8 @@ impl Life {
             | Policy::Branch
             | Policy::Consensus
             | Policy::Manual
-            | Policy::Resolver => self,
+            | Policy::Resolver
+            | Policy::ByType => self,
             Policy::AppendOnly => earlier,
             Policy::Fields => {
                 if let (State::Fields(mine), State::Fields(theirs)) = (&mut self.state, earlier.state) {

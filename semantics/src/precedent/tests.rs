@@ -40,6 +40,7 @@ impl Case {
             subject: key.clone(),
             path: "t".to_owned(),
             conflict_type: ConflictType::Version,
+            cause: None,
             primary: side(3),
             losers: vec![side(2)],
             dropped: 0,

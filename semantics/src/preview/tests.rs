@@ -68,6 +68,7 @@ impl Case {
             subject: key(),
             path: String::new(),
             conflict_type: ConflictType::Version,
+            cause: None,
             primary: side(3),
             losers: vec![side(2)],
             dropped: 0,

@@ -14,8 +14,8 @@ use semantics::kind::{Policy, Rule};
 use semantics::version::Version;
 
 pub const POLICIES: [Policy; 3] = [Policy::LastWriter, Policy::Fields, Policy::AppendOnly];
-pub const ORDERED: [Policy; 5] =
-    [Policy::ThreeWay, Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver];
+pub const ORDERED: [Policy; 6] =
+    [Policy::ThreeWay, Policy::Branch, Policy::Consensus, Policy::Manual, Policy::Resolver, Policy::ByType];
 
 pub fn rule(policy: Policy) -> Rule {
     Rule { policy, facet_field: Some("a".to_owned()), version: Revision::ZERO }

@@ -360,7 +360,7 @@ pub(super) struct Filter {
     /// Only about the record with this id.
     #[arg(long)]
     pub(super) record: Option<String>,
-    /// Only of this type: version, deletion, collision or equivocation.
+    /// Only of this type: version, divergent, split-brain, corruption, deletion, collision or equivocation.
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) of_type: Option<String>,
 }

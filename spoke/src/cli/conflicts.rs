@@ -39,10 +39,9 @@ pub(super) async fn inbox(access: &mut Access) -> Result<Vec<(String, u64, Confl
 /// Whether filters leave a conflict.
 pub(super) fn is_listed(filter: &Filter, conflict: &Conflict) -> bool {
     let is = |asked: &Option<String>, found: &str| asked.as_deref().is_none_or(|asked| asked == found);
-    let of_type = json!(conflict.conflict_type);
     is(&filter.kind, conflict.subject.kind.as_str())
         && is(&filter.record, conflict.subject.id.as_str())
-        && is(&filter.of_type, of_type.as_str().unwrap_or_default())
+        && is(&filter.of_type, conflict.type_name())
 }
 
 pub(super) async fn list(
@@ -64,7 +63,8 @@ fn entry(id: &str, revision: u64, conflict: &Conflict) -> Value {
         "kind": conflict.subject.kind,
         "record": conflict.subject.id,
         "path": conflict.path,
-        "type": conflict.conflict_type,
+        "type": conflict.type_name(),
+        "override": Some(conflict.manual_name()).filter(|manual| !manual.is_empty()),
         "sides": 1 + conflict.losers.len(),
         "open": conflict.open,
         "revision": revision,

@@ -59,7 +59,7 @@ pub(in crate::cli) enum ConflictCommand {
         /// Only about records of this kind.
         #[arg(long)]
         kind: Option<String>,
-        /// last_writer, fields, append_only, three_way, branch, consensus, manual or resolver.
+        /// last_writer, fields, append_only, three_way, branch, consensus, manual, resolver or by_type.
         #[arg(long)]
         policy: String,
         #[command(flatten)]
@@ -89,7 +89,7 @@ pub(in crate::cli) struct Filter {
     /// Only about the record with this id.
     #[arg(long)]
     record: Option<String>,
-    /// Only of this type: version, deletion, collision or equivocation.
+    /// Only of this type: version, divergent, split-brain, corruption, deletion, collision or equivocation.
     #[arg(long = "type", value_name = "TYPE")]
     of_type: Option<String>,
 }

@@ -10,6 +10,7 @@ use semantics::digest;
 use semantics::envelope::{Content, Mutation};
 use semantics::ids::{Facet, Key, RecordId, Revision, Salt};
 use semantics::kind;
+use semantics::matrix::Cause;
 use semantics::version::Version;
 
 use super::{Draft, NewRow, Touched};
@@ -18,7 +19,13 @@ use crate::store::{Current, OpenConflict, RowOutcome};
 
 impl Draft<'_> {
     /// Notes that `mutation`, which took `revision`, clashed with the state that stood at `before`.
-    pub(super) fn clash(&mut self, mutation: &Mutation, clash: &Clash, revision: Revision, before: Revision) {
+    /// `cause` is how the mutation came apart from that state, where the kind's policy asks.
+    pub(super) fn clash(
+        &mut self,
+        (mutation, clash): (&Mutation, &Clash),
+        cause: Option<Cause>,
+        (revision, before): (Revision, Revision),
+    ) {
         let path = self.conflict_path(&mutation.key, &clash.path);
         let clash = Clash { path, ..clash.clone() };
         let at = (mutation.key.clone(), clash.path.clone());
@@ -40,7 +47,7 @@ impl Draft<'_> {
         let seen = mutation.base.own.into_iter().fold(mutation.base.version.clone(), Version::with);
         let ancestor = self.ancestor(mutation, &seen, before);
         let (id, conflict) = conflict::fold(open, &mutation.key, &clash, sides, ancestor, &seen);
-        self.conflicts.insert(at, (id, conflict, digest::merged_salt(salts)));
+        self.conflicts.insert(at, (id, conflict.with_cause(cause), digest::merged_salt(salts)));
     }
 
     /// The state that a mutation was made on, as its author names it, if it is one of this record that the author
@@ -101,7 +108,7 @@ impl Draft<'_> {
         if open.len() + new + 1 >= OPEN_CONFLICTS_MAX { String::new() } else { path.to_owned() }
     }
 
-    fn open_conflict(&self, key: &Key, path: &str) -> Option<(RecordId, Conflict)> {
+    pub(super) fn open_conflict(&self, key: &Key, path: &str) -> Option<(RecordId, Conflict)> {
         let open = self.current(key)?.pointer.open.iter().find(|open| open.path == path)?;
         let conflict = self.known.conflict(&open.id)?;
         Some((open.id.clone(), conflict))

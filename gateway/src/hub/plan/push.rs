@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use semantics::conflict::Clash;
+use semantics::conflict::{Clash, ConflictType};
 use semantics::decide::{Context, Decision, decide};
 use semantics::envelope::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX, Placement, Record};
 use semantics::fault::Fault;
 use semantics::ids::{Dot, Key, Revision};
 use semantics::kind;
+use semantics::matrix::Away;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{DotResult, Results, UNANSWERED_MAX};
@@ -35,6 +36,7 @@ struct Judged {
 struct Author {
     node: NodeBody,
     view: View,
+    away: Option<Away>,
 }
 
 /// What taking the next element of a stream came to.
@@ -87,7 +89,7 @@ impl Draft<'_> {
         let row = self.writer(&work.writer).filter(|row| !row.closed).cloned().ok_or_else(|| {
             Refusal::new(Reason::NodeForked, format!("epoch {} is not open", work.writer.epoch))
         })?;
-        Ok((row, Author { node, view: self.known.view(work.writer.node) }))
+        Ok((row, Author { node, view: self.known.view(work.writer.node), away: work.away }))
     }
 
     fn take_next(&mut self, row: &mut WriterRow, author: &Author, rest: &[Item]) -> Taken {
@@ -213,7 +215,7 @@ impl Draft<'_> {
                 Err(refusal) => return refuse_unit(unit.len(), at, &refusal),
             }
         }
-        unit.iter().zip(judged).map(|(item, verdict)| self.write(item, verdict)).collect()
+        unit.iter().zip(judged).map(|(item, verdict)| self.write(item, verdict, author.away)).collect()
     }
 
     fn judge(
@@ -269,12 +271,22 @@ impl Draft<'_> {
         Ok(Some(Judged { record: *record, clashes, outcome, rule_version: known.rule.version }))
     }
 
-    fn write(&mut self, item: &Item, verdict: Option<Judged>) -> Outcome {
+    fn write(&mut self, item: &Item, verdict: Option<Judged>, away: Option<Away>) -> Outcome {
         let (Item::Mutation { parsed, .. }, Some(verdict)) = (item, verdict) else {
             return Outcome::Withdrawn;
         };
         let mutation = &parsed.mutation;
         let before = self.current(&mutation.key).map(|current| current.pointer.revision).unwrap_or_default();
+        let causes: Vec<_> = verdict
+            .clashes
+            .iter()
+            .map(|clash| self.cause(parsed, clash.conflict_type, before, away))
+            .collect();
+        let gone_on = if verdict.clashes.is_empty() { self.side_gone_on(mutation) } else { None };
+        let cause = match gone_on {
+            Some(_) => self.cause(parsed, ConflictType::Version, before, away),
+            None => None,
+        };
         let revision = self.place(NewRow {
             record: verdict.record,
             dot: mutation.dot,
@@ -282,8 +294,11 @@ impl Draft<'_> {
             outcome: verdict.outcome,
             rule_version: verdict.rule_version,
         });
-        for clash in &verdict.clashes {
-            self.clash(mutation, clash, revision, before);
+        for (clash, cause) in verdict.clashes.iter().zip(causes) {
+            self.clash((mutation, clash), cause, (revision, before));
+        }
+        if let Some(side) = gone_on {
+            self.go_on(mutation, side, cause, revision);
         }
         match verdict.outcome {
             RowOutcome::Applied | RowOutcome::Control => Outcome::Applied { revision },

@@ -35,6 +35,10 @@ impl Draft<'_> {
             }
         };
         let before = subject.pointer.revision;
+        if work.over.is_some_and(|over| over != before) {
+            let detail = format!("{} stands at revision {before}: it was written over", work.subject);
+            return Err(Refusal::new(Reason::Stale, detail));
+        }
         let change = resolution::change(&subject.record, &known.rule, &conflict.path, wanted)?;
         let revision = match change {
             Some(change) => self.rewrite(work, &subject, change)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use proto::v1;
-use semantics::conflict::{Conflict, ConflictType, Side};
+use semantics::conflict::{Conflict, Side};
 use semantics::ids::{RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Refusal;
@@ -16,18 +16,6 @@ use crate::hub::Hub;
 use crate::hub::error::HubError;
 use crate::hub::settle::Disputed;
 use crate::store::{Current, LogRow};
-
-/// Names of the types of conflicts.
-pub(super) const TYPES: [&str; 4] = ["version", "deletion", "collision", "equivocation"];
-
-pub(in crate::rpc) fn type_name(conflict_type: ConflictType) -> &'static str {
-    match conflict_type {
-        ConflictType::Version => "version",
-        ConflictType::Deletion => "deletion",
-        ConflictType::Collision => "collision",
-        ConflictType::Equivocation => "equivocation",
-    }
-}
 
 /// A conflict without any values.
 pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> v1::ConflictView {
@@ -42,7 +30,7 @@ pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> 
         revision: revision.0,
         subject: Some((&conflict.subject).into()),
         path: conflict.path.clone(),
-        r#type: type_name(conflict.conflict_type).to_owned(),
+        r#type: conflict.type_name().to_owned(),
         open: conflict.open,
         primary: Some(side(&conflict.primary)),
         losers: conflict.losers.iter().map(side).collect(),
@@ -51,6 +39,7 @@ pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> 
         standing: None,
         policies: Vec::new(),
         resolution: conflict.resolution.as_ref().map(resolution),
+        manual: conflict.manual_name().to_owned(),
     }
 }
 
