@@ -385,7 +385,13 @@ async fn is_noted(url: Option<String>) {
             done => break done.unwrap(),
         }
     };
-    let opened = gateway::serve::open(&config).await.unwrap();
+    let opened = loop {
+        match gateway::serve::open(&config).await {
+            // So does the restore's own connection, while which no gateway starts.
+            Err(error) if error.reason() == Reason::StoreUnavailable => tokio::task::yield_now().await,
+            done => break done.unwrap(),
+        }
+    };
     let after = noted(&opened).await;
     assert_eq!(after[..3], before[..3], "what the backup holds of it is as it was");
     let (said, of) = (&after[3], |name: &str| done.tenants.iter().position(|head| head.tenant == name));
