@@ -217,6 +217,9 @@ impl Given {
         let store = match database_url {
             None => StoreAt::Folder,
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                // The URL is not repeated: it may hold a password.
+                crate::store::postgres::check_url(&url)
+                    .map_err(|detail| malformed(format!("database_url: {detail}")))?;
                 StoreAt::Postgres(url)
             }
             Some(url) if url == "memory:" && self.dev => StoreAt::Memory,

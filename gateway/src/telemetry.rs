@@ -32,6 +32,11 @@ const TENANTS_SHOWN_MAX: usize = 100;
 /// Starts logging to stderr, one JSON object a line. The level comes from HUBWARD_LOG (`info` when unset).
 pub fn start_logs() {
     let filter = EnvFilter::try_from_env("HUBWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // It repeats what it does not know of a database URL, secrets too.
+    let filter = match "sqlx_postgres::options=error".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     let logs = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
     // A second start in one process (in tests) leaves the first one in place.
     drop(logs.with_writer(std::io::stderr).with_target(false).try_init());

@@ -219,6 +219,8 @@ macro_rules! hub_tests {
                     a_resume_position_is_good_only_as_it_was_given,
                     pages_that_several_readers_ask_for_are_put_together_once,
                     who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_the_others,
+                    what_comes_back_and_leaves_again_between_pages_is_told_to_have_left,
+                    who_comes_is_not_sent_what_was_gone_before,
                 }
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,

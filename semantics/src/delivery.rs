@@ -16,6 +16,8 @@ pub struct Row<'a> {
     pub departed: Option<(&'a Cell, Revision)>,
     /// Where the record is at the moment of reading: its latest revision and cell; `None` = collected.
     pub now: Option<(Revision, &'a Cell)>,
+    /// The last revision of the page that it comes in.
+    pub page_end: Revision,
 }
 
 /// A reader.
@@ -41,7 +43,8 @@ pub enum Delivery {
 }
 
 /// Decides. A row is sent if it is its record's latest and lies in the view. A departure is sent only to a reader
-/// that may hold the record from its old cell and does not see it where it is now.
+/// that may hold the record from its old cell and is not shown by this page where it is now: what a later page would
+/// show may be superseded before that page is read (`who_is_shown_it_again_later_is_told_that_it_left`).
 #[must_use]
 pub fn delivery(row: Row<'_>, reader: Reader<'_>) -> Delivery {
     let is_latest = row.now.is_some_and(|(revision, _)| revision == row.revision);
@@ -50,6 +53,35 @@ pub fn delivery(row: Row<'_>, reader: Reader<'_>) -> Delivery {
     }
     let Some((old, since)) = row.departed else { return Delivery::Silence };
     let saw = reader.view.contains(old) || reader.before.contains(old) || Fault::DepartureToAll.is_planted();
-    let sees = row.now.is_some_and(|(_, cell)| reader.view.contains(cell));
+    let sees = row.now.is_some_and(|(at, cell)| at <= row.page_end && reader.view.contains(cell));
     if saw && since <= reader.seen_to && !sees { Delivery::Departure } else { Delivery::Silence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Domain, Kind};
+    use crate::view::Selector;
+
+    fn cell(domain: &str) -> Cell {
+        let (domain, kind) = (Domain::new(domain.to_owned()).unwrap(), Kind::new("note".to_owned()).unwrap());
+        Cell { domain, kind, facet: None }
+    }
+
+    #[test]
+    fn who_is_shown_it_again_later_is_told_that_it_left() {
+        let (here, there) = (cell("here"), cell("there"));
+        let selector = Selector { domain: here.domain.clone(), kind: None, facet: None };
+        let view = View { cells: [selector].into() };
+        let reader = Reader { view: &view, before: &view, seen_to: Revision(5) };
+        let told = |page_end| {
+            let departed = Some((&here, Revision(5)));
+            let now = Some((Revision(8), &here));
+            let row =
+                Row { revision: Revision(6), cell: &there, departed, now, page_end: Revision(page_end) };
+            delivery(row, reader)
+        };
+        assert_eq!(told(7), Delivery::Departure);
+        assert_eq!(told(8), Delivery::Silence);
+    }
 }

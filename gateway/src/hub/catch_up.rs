@@ -56,10 +56,11 @@ impl Caught {
 }
 
 /// A stretch of the log, the head, and the reader's own control records of the same moment as the head.
-struct Read {
+struct Read<'a> {
     stretch: Arc<Stretch>,
     head: Head,
     current: BTreeMap<Key, Current>,
+    _turn: SemaphorePermit<'a>,
 }
 
 /// A reader's own control records.
@@ -74,13 +75,13 @@ impl Hub {
     /// # Errors
     /// LOG_FORKED, CURSOR_EXPIRED, BAD_TOKEN, NODE_REVOKED; store errors.
     pub async fn pull(&self, who: &Principal, from: &From) -> Result<Caught, HubError> {
-        let _turn = self.page_turn().await?;
         let mut position = match from {
             From::Start => None,
             From::Cursor(cursor) => Some(self.position_at(who, cursor).await?),
             From::Resume(bytes) => Some(self.position_from(who, bytes).await?),
         };
         if let Some(position) = position.as_mut().filter(|position| position.backfill.is_some()) {
+            let _turn = self.page_turn().await?;
             return self.backfill_page(who, position).await;
         }
         let at = position.as_ref().map(|position| (position.at, position.floor));
@@ -115,26 +116,29 @@ impl Hub {
 
     /// What comes after a position (or, with none, from the log's beginning): as others have read it where that
     /// serves, else from the store.
-    async fn read_on(&self, who: &Principal, at: Option<(Revision, Revision)>) -> Result<Read, HubError> {
+    async fn read_on(&self, who: &Principal, at: Option<(Revision, Revision)>) -> Result<Read<'_>, HubError> {
         let after = at.map(|(after, _)| after).unwrap_or_default();
         let floor = at.map(|(_, floor)| floor);
         let bytes_max = self.page_bytes();
-        let mut turn = None;
+        let mut reading = None;
         loop {
-            match self.stretches.find(&who.tenant, after) {
-                Some(stretch) => {
-                    let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
-                    let loaded = self.store().load(&who.tenant, &wanted).await?;
-                    let head = loaded.head;
-                    if stretch.serves(&Need { floor, head, bytes_max }) {
-                        return Ok(Read { stretch, head, current: loaded.current });
-                    }
-                    break;
+            if let Some(stretch) = self.stretches.find(&who.tenant, after) {
+                let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
+                let loaded = self.store().load(&who.tenant, &wanted).await?;
+                let (head, current) = (loaded.head, loaded.current);
+                let known = current.values().map(|own| own.pointer.revision).max().unwrap_or_default();
+                let need = Need { floor, known, head, bytes_max, now_ms: self.clock().now_ms() };
+                if stretch.serves(&need) && self.is_part_of(who, &stretch, head).await? {
+                    let turn = self.page_turn().await?;
+                    return Ok(Read { stretch, head, current, _turn: turn });
                 }
-                None if turn.is_some() => break,
-                None => turn = Some(self.stretches.reading(after).await),
             }
+            if reading.is_some() {
+                break;
+            }
+            reading = Some(self.stretches.reading(&who.tenant, after).await);
         }
+        let turn = self.page_turn().await?;
         let query = LogQuery {
             after,
             rows_max: self.parts().paging.rows_max,
@@ -142,22 +146,39 @@ impl Hub {
             keys: own_keys(who),
             with_cells: true,
         };
+        let read_ms = self.clock().now_ms();
         let mut page = self.store().log_page(&who.tenant, &query).await?;
         let current = std::mem::take(&mut page.current);
         let (head, place) = (page.head, (who.tenant.clone(), after));
-        let stretch = self.stretches.take(place, page, bytes_max, self.readers().are_several());
-        drop(turn);
-        Ok(Read { stretch, head, current })
+        let is_shared = self.readers().are_several();
+        let stretch = self.stretches.take(place, page, (bytes_max, read_ms), is_shared);
+        Ok(Read { stretch, head, current, _turn: turn })
+    }
+
+    /// Whether the log that ends there holds the commit at which a stretch was read. One that was put back under this
+    /// gateway, and went on, may not.
+    async fn is_part_of(&self, who: &Principal, stretch: &Stretch, head: Head) -> Result<bool, HubError> {
+        let at = stretch.head.commit;
+        if stretch.is_part_of(&head) || at == CommitNumber::ZERO {
+            return Ok(true);
+        }
+        let found = self.store().commits_after(&who.tenant, CommitNumber(at.0 - 1), 1).await?;
+        let is_it =
+            found.first().is_some_and(|commit| commit.number == at && commit.chain == stretch.head.chain);
+        if is_it {
+            stretch.found_part_of(head);
+        }
+        Ok(is_it)
     }
 
     async fn log_page(
         &self,
         who: &Principal,
         mut position: Position,
-        read: Read,
+        read: Read<'_>,
         own: Own,
     ) -> Result<Caught, HubError> {
-        let Read { stretch, head, .. } = read;
+        let Read { stretch, head, _turn, .. } = read;
         let view = Arc::new(own.view);
         let is_shared = position.base_view == position.view
             && position.at == stretch.rows.after()

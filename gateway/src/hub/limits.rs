@@ -29,6 +29,8 @@ pub const RING_BATCHES_MAX: usize = 4096;
 pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of pages that a gateway keeps for other readers of the same log, with what was put together of them.
 pub const STRETCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A page is given to other readers for so long, milliseconds.
+pub const STRETCH_MS_MAX: u64 = 30_000;
 /// A live reader gets a batch whole when it is no larger than so many of its shares (a commit ends with the element
 /// with which it passes one); what is more goes in pages.
 pub const LIVE_SHARES: usize = 2;
@@ -38,6 +40,9 @@ pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const EPOCHS_OPEN_MAX: usize = 8;
 /// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
 pub const PAGES_AT_ONCE_MAX: usize = 16;
+/// Most pages of histories put together at once on one gateway: each call holds up to
+/// [`super::query::LIST_BYTES_MAX`] before its answer is counted.
+pub const HISTORIES_AT_ONCE_MAX: usize = 8;
 /// A resume position is kept alive for at least this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
 /// A lease is written for this long, milliseconds, so that not every page needs to write one.

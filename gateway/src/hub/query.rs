@@ -50,7 +50,8 @@ impl Hub {
     }
 
     /// What is kept of a record's history, newest first, from its newest row or the one at `from`: at most `max` and
-    /// [`HISTORY_ROWS_MAX`] rows, and as many as weigh [`LIST_BYTES_MAX`] together, one at least.
+    /// [`HISTORY_ROWS_MAX`] rows, and as many as weigh [`LIST_BYTES_MAX`] together, one at least. At most
+    /// [`super::limits::HISTORIES_AT_ONCE_MAX`] are put together at once; others wait for their turn.
     ///
     /// # Errors
     /// NOT_FOUND; BAD_TOKEN where the row at `from` is another record's; store errors.
@@ -61,6 +62,7 @@ impl Hub {
         from: Option<Revision>,
         max: usize,
     ) -> Result<History, HubError> {
+        let _turn = self.histories.acquire().await.map_err(|e| HubError::internal(e.to_string()))?;
         let current = self.record(tenant, key).await?;
         let current = current.ok_or_else(|| HubError::new(Reason::NotFound, format!("no record {key}")))?;
         let mut next = Some(from.unwrap_or(current.pointer.revision));

@@ -6,6 +6,7 @@
 //! pages. A reader in the middle of one takes the rest of it, and from then on goes with those who were ahead.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use semantics::view::View;
 use tokio::sync;
 
 use super::feed::{Part, Rows};
-use super::limits::STRETCHES_BYTES_MAX;
+use super::limits::{STRETCH_MS_MAX, STRETCHES_BYTES_MAX};
 use crate::store::{CellRow, LogPage};
 
 /// Places from which stretches are read side by side.
@@ -37,6 +38,10 @@ pub struct Stretch {
     pub rows: Rows,
     /// The weight at which it was to end, bytes.
     bytes_max: usize,
+    /// When it was read, milliseconds since 1970-01-01 UTC.
+    read_ms: u64,
+    /// The head whose log it was last found to be part of.
+    part_of: Mutex<Head>,
 }
 
 /// What a reader needs of a stretch.
@@ -44,22 +49,41 @@ pub struct Stretch {
 pub struct Need {
     /// It holds nothing older than this revision's state; `None` when it holds nothing.
     pub floor: Option<Revision>,
+    /// The reader's registration and view are of this revision: nothing is shown that was gone by then.
+    pub known: Revision,
     /// The head now.
     pub head: Head,
     /// Weight at which a page ends now, bytes.
     pub bytes_max: usize,
+    /// Now, milliseconds since 1970-01-01 UTC.
+    pub now_ms: u64,
 }
 
 impl Stretch {
-    /// Whether a reader is served by it: it is of the same log, no older than anything the reader may hold and than
-    /// what was pruned, no heavier than a page may be, and either brings the reader to the head or on by half a page.
+    /// Whether a reader is served by it: it is of the same log, read within [`STRETCH_MS_MAX`], no older than anything
+    /// the reader may hold, than its registration and view and than what was pruned, no heavier than a page may be, and
+    /// either brings the reader to the head or on by half a page. That the log did not become another one past its
+    /// commit under the same id is for [`Self::is_part_of`] and the log's chain to say.
     #[must_use]
     pub fn serves(&self, need: &Need) -> bool {
         let is_of_log = self.head.log_id == need.head.log_id && self.head.commit <= need.head.commit;
-        let is_young = self.head.revision >= need.floor.unwrap_or(need.head.horizon);
+        let oldest = need.floor.unwrap_or(need.head.horizon).max(need.known);
+        let is_young = self.head.revision >= oldest
+            && need.now_ms.checked_sub(self.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX);
         let is_ended =
             !self.reaches_head || self.head == need.head || self.rows.weight() > need.bytes_max / 2;
         is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
+    }
+
+    /// Whether it was found to be part of the log that ends there.
+    #[must_use]
+    pub fn is_part_of(&self, head: &Head) -> bool {
+        self.head == *head || *self.part_of.lock().unwrap_or_else(PoisonError::into_inner) == *head
+    }
+
+    /// It was found to be part of the log that ends there.
+    pub fn found_part_of(&self, head: Head) {
+        *self.part_of.lock().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
     fn bytes(&self) -> usize {
@@ -128,17 +152,22 @@ impl Stretches {
     }
 
     /// A turn at reading from a place: who waits for it finds what was read meanwhile.
-    pub async fn reading(&self, after: Revision) -> sync::MutexGuard<'_, ()> {
-        let at = usize::try_from(after.0).unwrap_or_default() % READING_MAX;
+    pub async fn reading(&self, tenant: &TenantId, after: Revision) -> sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        (tenant, after).hash(&mut hasher);
+        let at = usize::from(hasher.finish().to_le_bytes()[0]) % READING_MAX;
         self.reading[at].lock().await
     }
 
-    /// Makes a stretch of a page that was read after a revision, and keeps it where others read too.
-    pub fn take(&self, place: Place, page: LogPage, bytes_max: usize, is_shared: bool) -> Arc<Stretch> {
+    /// Makes a stretch of a page that was read after a revision, with the weight at which it was to end and the time, and
+    /// keeps it where others read too.
+    pub fn take(&self, place: Place, page: LogPage, need: (usize, u64), is_shared: bool) -> Arc<Stretch> {
+        let (bytes_max, read_ms) = need;
         let LogPage { head, entries, reaches_head, cells, has_cells, .. } = page;
         let rows = Rows::new(place.1, entries, Arc::clone(&self.parts_bytes));
         let cells = has_cells.then_some(cells);
-        let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, bytes_max });
+        let part_of = Mutex::new(head);
+        let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, bytes_max, read_ms, part_of });
         if is_shared {
             self.keep(place, &stretch);
         }

@@ -178,6 +178,14 @@ fn off(name: &str) -> (&str, &str) {
 }
 
 /// Runs the migrations that have not run.
+/// Whether a URL names servers as [`PostgresStore`] reads it; else what is wrong with it, without repeating it.
+///
+/// # Errors
+/// What it is or does that it should not.
+pub fn check_url(url: &str) -> Result<(), String> {
+    Servers::read(url).map(drop)
+}
+
 pub(super) async fn migrate_url(url: &str) -> Result<(), StoreError> {
     migrate_with(&Servers::parse(url)?.primary().await?).await
 }

@@ -381,3 +381,53 @@ pub async fn who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_t
     assert_eq!(ahead.records, between.records);
     world.check().await;
 }
+
+pub async fn what_comes_back_and_leaves_again_between_pages_is_told_to_have_left(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let other = world.author("other", "a").await;
+    let [mut reader, mut ahead] = [&author, &other].map(Reader::of);
+    for (it, is_read_before) in [(id(0), false), (id(20), true)] {
+        for reader in [&mut reader, &mut ahead] {
+            reader.catch_up(&world.hub).await.unwrap();
+            assert!(reader.holds(&it));
+        }
+        mover.put_in("b", &it, r#"{"left":1}"#).await;
+        for n in 1..ROWS {
+            mover.put_in("a", &id(n), r#"{"page":1}"#).await;
+        }
+        mover.put_in("a", &it, r#"{"back":1}"#).await;
+        let first = if is_read_before { &mut ahead } else { &mut reader };
+        assert!(first.page(&world.hub).await.unwrap().is_none());
+        mover.put_in("b", &it, r#"{"left":2}"#).await;
+        reader.catch_up(&world.hub).await.unwrap();
+        assert!(!reader.holds(&it), "{is_read_before}");
+        ahead.catch_up(&world.hub).await.unwrap();
+        assert_eq!(ahead.records, reader.records);
+    }
+}
+
+pub async fn who_comes_is_not_sent_what_was_gone_before(engine: &Engine) {
+    let (world, mut mover, author) = filled(engine).await;
+    let mut ahead = Reader::of(&author);
+    assert!(ahead.page(&world.hub).await.unwrap().is_none());
+    assert!(ahead.came.contains(&id(0)) && ahead.came.contains(&id(1)));
+    mover.put_in("b", &id(0), r#"{"secret":1}"#).await;
+    mover.delete(&id(1)).await;
+    let fresh = world.author("fresh", "a").await;
+    let mut late = Reader::of(&fresh);
+    late.catch_up(&world.hub).await.unwrap();
+    assert!(!late.came.contains(&id(0)) && late.holds(&id(2)));
+    assert!(!late.records.contains_key(&id(1)));
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_log_that_was_put_back_is_given_to_nobody() {
+    for grows in [1, 3] {
+        let (world, author, _) = put_back_under_a_catch_up(grows).await;
+        let mut reader = Reader::of(&author);
+        reader.catch_up(&world.hub).await.unwrap();
+        assert_eq!(reader.at(), world.revision().await);
+        assert!(reader.body(&id(3)).is_some_and(|body| !body.contains("lost")), "{grows}");
+        assert_eq!(reader.digest(), world.hub.digest(&world.tenant, author.who.node).await.unwrap().1);
+    }
+}

@@ -44,11 +44,11 @@ impl Part {
     }
 
     /// Takes what this reader is sent of one row.
-    fn take(&mut self, entry: &LogEntry, reader: Reader<'_>) {
+    fn take(&mut self, entry: &LogEntry, page_end: Revision, reader: Reader<'_>) {
         let row = &entry.row;
         let now = entry.now.as_ref().map(|pointer| (pointer.revision, &pointer.cell));
         let departed = row.departed.as_ref().map(|departed| (&departed.cell, departed.since));
-        match delivery(Row { revision: row.revision, cell: &row.cell, departed, now }, reader) {
+        match delivery(Row { revision: row.revision, cell: &row.cell, departed, now, page_end }, reader) {
             Delivery::Change => {
                 self.weight += row.record.weight();
                 self.changes.push(Change { revision: row.revision, record: row.record.clone() });
@@ -153,7 +153,7 @@ impl Rows {
     pub fn part_of(&self, after: Revision, reader: Reader<'_>) -> Part {
         let mut part = Part::default();
         for entry in self.entries.iter().filter(|entry| entry.row.revision > after) {
-            part.take(entry, reader);
+            part.take(entry, self.last(), reader);
         }
         part
     }

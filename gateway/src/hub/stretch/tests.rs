@@ -11,6 +11,10 @@ fn tenant(name: &str) -> TenantId {
     TenantId::new(name).unwrap()
 }
 
+fn need(now: u64) -> Need {
+    Need { floor: None, known: Revision(0), head: head(now), bytes_max: 100, now_ms: 1_000 }
+}
+
 /// A page without rows, read at a commit.
 fn page(commit: u64, reaches_head: bool) -> LogPage {
     LogPage {
@@ -24,16 +28,21 @@ fn page(commit: u64, reaches_head: bool) -> LogPage {
 }
 
 fn stretch(commit: u64, reaches_head: bool) -> Arc<Stretch> {
-    Stretches::default().take((tenant("acme"), Revision(3)), page(commit, reaches_head), 100, false)
+    Stretches::default().take((tenant("acme"), Revision(3)), page(commit, reaches_head), (100, 1_000), false)
 }
 
 #[test]
 fn a_stretch_serves_who_could_have_read_it_in_that_moment() {
-    let need = |floor: u64, now: u64| Need { floor: Some(Revision(floor)), head: head(now), bytes_max: 100 };
+    let need = |floor: u64, now: u64| Need { floor: Some(Revision(floor)), ..need(now) };
     assert!(stretch(10, false).serves(&need(10, 20)), "what came since follows");
     assert!(!stretch(10, false).serves(&need(11, 20)), "its reader may hold what is younger");
     assert!(!stretch(10, false).serves(&need(5, 9)), "a log that was put back does not hold it");
     assert!(!stretch(10, false).serves(&Need { bytes_max: 99, ..need(5, 20) }), "pages are smaller by now");
+    assert!(!stretch(10, false).serves(&Need { known: Revision(11), ..need(5, 20) }), "a younger view");
+    let (last, late, back) = (1_000 + STRETCH_MS_MAX, 1_001 + STRETCH_MS_MAX, 999);
+    assert!(stretch(10, false).serves(&Need { now_ms: last, ..need(5, 20) }));
+    assert!(!stretch(10, false).serves(&Need { now_ms: late, ..need(5, 20) }), "too long ago");
+    assert!(!stretch(10, false).serves(&Need { now_ms: back, ..need(5, 20) }), "nobody knows how long ago");
     let other = Head { log_id: LogId([2; 16]), ..head(20) };
     assert!(!stretch(10, false).serves(&Need { head: other, ..need(5, 20) }), "another log");
     assert!(stretch(10, true).serves(&need(5, 10)), "the head has not moved: a cut");
@@ -44,8 +53,7 @@ fn a_stretch_serves_who_could_have_read_it_in_that_moment() {
 
 #[test]
 fn who_holds_nothing_is_served_what_was_read_above_the_horizon() {
-    let need =
-        |horizon| Need { floor: None, head: Head { horizon: Revision(horizon), ..head(20) }, bytes_max: 100 };
+    let need = |horizon| Need { head: Head { horizon: Revision(horizon), ..head(20) }, ..need(20) };
     assert!(stretch(10, false).serves(&need(10)) && !stretch(10, false).serves(&need(11)));
 }
 
@@ -53,14 +61,14 @@ fn who_holds_nothing_is_served_what_was_read_above_the_horizon() {
 fn a_stretch_is_found_by_its_own_tenant_and_kept_only_where_several_read() {
     let stretches = Stretches::default();
     let place = |name| (tenant(name), Revision(3));
-    let _lone = stretches.take(place("acme"), page(10, false), 100, false);
+    let _lone = stretches.take(place("acme"), page(10, false), (100, 1_000), false);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_none());
-    let kept = stretches.take(place("acme"), page(10, false), 100, true);
+    let kept = stretches.take(place("acme"), page(10, false), (100, 1_000), true);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &kept)));
     for (name, after) in [("acme", 2), ("acme", 4), ("other", 3), ("zoo", 3)] {
         assert!(stretches.find(&tenant(name), Revision(after)).is_none(), "{name} {after}");
     }
-    let anew = stretches.take(place("acme"), page(11, false), 100, true);
+    let anew = stretches.take(place("acme"), page(11, false), (100, 1_000), true);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &anew)));
 }
 
@@ -69,7 +77,8 @@ fn many_stretches_take_no_more_than_their_bound() {
     let stretches = Stretches::default();
     let places = u64::try_from(2 * STRETCHES_BYTES_MAX / STRETCH_BYTES).unwrap();
     for after in 0..places {
-        let _kept = stretches.take((tenant("acme"), Revision(after)), page(places, false), 100, true);
+        let _kept =
+            stretches.take((tenant("acme"), Revision(after)), page(places, false), (100, 1_000), true);
     }
     let kept = stretches.lock();
     assert!(kept.bytes <= STRETCHES_BYTES_MAX && kept.at.len() == kept.order.len());

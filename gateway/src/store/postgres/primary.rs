@@ -71,20 +71,22 @@ impl std::fmt::Debug for Servers {
 impl Servers {
     /// Reads a URL.
     pub(in crate::store) fn parse(url: &str) -> Result<Self, StoreError> {
-        // The URL is not repeated: it may hold a password.
-        let unread = || StoreError::Internal("the database URL does not parse".to_owned());
+        Self::read(url).map_err(|detail| StoreError::Internal(format!("the database URL {detail}")))
+    }
+
+    /// Reads a URL; else what it is or does that it should not. The URL is not repeated: it may hold a password.
+    pub(in crate::store) fn read(url: &str) -> Result<Self, String> {
+        let unread = || "does not parse".to_owned();
         let urls = each(url).ok_or_else(unread)?;
         if urls.len() > SERVERS_MAX {
-            return Err(StoreError::Internal(format!(
-                "the database URL names more than {SERVERS_MAX} servers"
-            )));
+            return Err(format!("names more than {SERVERS_MAX} servers"));
         }
         let options = |url: &String| {
             let options = PgConnectOptions::from_str(url).map_err(|_| unread())?;
             let is_named = options.get_application_name().is_some();
             Ok(if is_named { options } else { options.application_name("hubward") })
         };
-        Ok(Self(urls.iter().map(options).collect::<Result<_, StoreError>>()?))
+        Ok(Self(urls.iter().map(options).collect::<Result<_, String>>()?))
     }
 
     /// The server that takes writes; of several, the one on the latest line: the others were left behind.
