@@ -69,6 +69,7 @@ fn a_collapsed_state_waits_for_a_person_and_is_rolled_back_on_demand() {
     each_hub("identity-collapse", |folder, hub| {
         let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
         let (healthy, collapsed) = (state(5, "healthy"), state(1, "collapsed"));
+        assert_eq!(hub.admin(&["policy", "set", "identity", "branch"]).code, 0);
         import(folder, &laptop, "ada", &healthy);
         sync_both(&laptop, &desktop);
         let taken = import(folder, &desktop, "ada", &collapsed);

@@ -37,9 +37,14 @@ struct World {
 
 impl World {
     fn new(folder: &Folder) -> Self {
-        let hub = Hub::start(folder, false, None);
-        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
         let clock = Clock::under(std::path::Path::new(&folder.at("")));
+        let mut hub = Hub::start(folder, false, None);
+        for (name, value) in clock.environment() {
+            hub.set(&name, &value);
+        }
+        let _ = hub.terminate();
+        hub.restart();
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
         Self { hub, laptop, desktop, clock }
     }
 
@@ -50,7 +55,12 @@ impl World {
             let history = self.laptop.ok(&["history", KIND, id]).json();
             let written_ms = history["rows"][0]["written_ms"].as_u64().expect("a time");
             self.clock.stop_at(written_ms / 1_000 + 2);
-            self.clock.environment().to_vec()
+            let env = self.clock.environment().to_vec();
+            // A spoke goes by the hub's time as it was told it last: no two are told the same of a time that moves.
+            for spoke in [&self.laptop, &self.desktop] {
+                spoke.ok_in(&["sync"], &env);
+            }
+            env
         } else {
             Vec::new()
         };
@@ -59,6 +69,7 @@ impl World {
                 spoke.ok_in(&["put", KIND, id, &state.to_string()], &env);
             }
         }
+        self.clock.set(0);
         sync_both(&self.laptop, &self.desktop);
         let listed = self.hub.admin(&["conflict", "list", "--record", id, "--all"]).json();
         let conflicts = listed["conflicts"].as_array().expect("a list");
