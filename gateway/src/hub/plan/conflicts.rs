@@ -71,21 +71,22 @@ impl Draft<'_> {
         if is_ancestor { revision } else { Revision::ZERO }
     }
 
-    /// Whether pruning leaves a row that was written over: what superseded it lies past the horizon. Any other is as
-    /// good as gone though it may still be stored: pruning is no commit, so it may go while this one is on its way.
-    fn stays(&mut self, revision: Revision, newest: Revision) -> bool {
+    /// Whether pruning leaves a row that was written over: what superseded it lies past the horizon, and it is no
+    /// tombstone at or below it, which goes by its own revision. Any other is as good as gone though it may still be
+    /// stored: pruning is no commit, so it may go while this one is on its way.
+    pub(super) fn stays(&mut self, revision: Revision, newest: Revision) -> bool {
         let horizon = self.known.head.horizon;
-        if revision >= horizon {
+        if revision > horizon {
             return true;
         }
         let mut at = newest;
         for _ in 0..ANCESTOR_ROWS_MAX {
-            if at <= horizon {
+            if at <= horizon && at != revision {
                 return false;
             }
-            match self.row(at).map(|row| row.map(|row| row.previous)) {
-                Ok(Some(previous)) if previous == revision => return true,
-                Ok(Some(previous)) => at = previous,
+            match self.row(at).map(|row| row.map(|row| (row.previous, row.record.is_deleted()))) {
+                Ok(Some((_, is_deleted))) if at == revision => return !is_deleted,
+                Ok(Some((previous, _))) => at = previous,
                 Ok(None) => return false,
                 Err(unread) => {
                     self.bodies_unread.insert(unread);

@@ -47,7 +47,12 @@ impl Draft<'_> {
         let account = self.account(work, revision);
         let conflict = match &work.act {
             Act::Resolve { choice, .. } => resolved(conflict, *choice, account, before, known.rule.version),
-            Act::Undo { .. } => undone(conflict, account),
+            Act::Undo { .. } => {
+                // A settled conflict holds nothing: what its sides were made on may have been pruned since, or be now.
+                let is_kept = conflict.ancestor != Revision::ZERO && self.stays(conflict.ancestor, before);
+                let ancestor = if is_kept { conflict.ancestor } else { Revision::ZERO };
+                undone(Conflict { ancestor, ..conflict }, account)
+            }
         };
         let salt = digest::merged_salt([work.salt]);
         let path = conflict.path.clone();
