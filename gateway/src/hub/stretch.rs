@@ -161,8 +161,8 @@ impl Stretches {
 
     /// Makes a stretch of a page that was read after a revision, with the weight at which it was to end and the time, and
     /// keeps it where others read too.
-    pub fn take(&self, place: Place, page: LogPage, need: (usize, u64), is_shared: bool) -> Arc<Stretch> {
-        let (bytes_max, read_ms) = need;
+    pub fn take(&self, place: Place, page: LogPage, read: (usize, u64), is_shared: bool) -> Arc<Stretch> {
+        let (bytes_max, read_ms) = read;
         let LogPage { head, entries, reaches_head, cells, has_cells, .. } = page;
         let rows = Rows::new(place.1, entries, Arc::clone(&self.parts_bytes));
         let cells = has_cells.then_some(cells);
