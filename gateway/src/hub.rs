@@ -16,6 +16,7 @@ pub mod catch_up;
 pub mod committer;
 mod compare;
 pub mod control;
+pub mod convergence;
 pub mod docket;
 pub mod error;
 pub mod examine;
@@ -42,6 +43,7 @@ mod seen;
 pub mod session;
 pub mod settle;
 pub mod stretch;
+pub mod topology;
 pub mod work;
 
 pub use self::admission::{Admission, Open};

@@ -31,6 +31,7 @@ mod seats;
 pub mod status;
 pub mod sync;
 mod tokens;
+mod topologies;
 pub mod unknown;
 pub mod view;
 

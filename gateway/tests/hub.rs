@@ -56,6 +56,8 @@ mod resolver;
 mod seen;
 #[path = "hub/streams.rs"]
 mod streams;
+#[path = "hub/topology.rs"]
+mod topology;
 #[path = "hub/views.rs"]
 mod views;
 
@@ -107,6 +109,14 @@ macro_rules! hub_tests {
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
                     a_policy_is_not_set_over_a_conflict_that_opens_while_it_is,
                     what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
+                }
+                topology {
+                    a_replica_is_told_the_primary_and_its_write_has_no_effect,
+                    a_primary_that_is_moved_writes_from_that_revision_on,
+                    each_site_of_a_federation_has_a_primary_of_its_own,
+                    a_replica_settles_no_conflict_of_what_it_does_not_write,
+                    what_a_newer_gateway_set_as_topology_decides_nothing_here,
+                    a_topology_is_set_for_active_nodes_and_known_kinds_and_by_compare_and_set,
                 }
                 arbiter {
                     a_collapsed_state_does_not_overwrite_a_healthy_one,
@@ -253,6 +263,8 @@ macro_rules! hub_tests {
                 identities {
                     a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself,
                     systems_that_write_one_identity_are_compared_pair_by_pair,
+                    participants_converge_once_each_reported_the_hubs_digest,
+                    a_digest_that_differs_is_told,
                 }
                 registry {
                     signs_of_life_are_told_at_once_and_written_down_rarely,

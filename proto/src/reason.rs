@@ -76,7 +76,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::ReplicaLocked
         | Reason::NotJoined
         | Reason::TooFewNodes
-        | Reason::ConflictsOpen => Code::FailedPrecondition,
+        | Reason::ConflictsOpen
+        | Reason::NotPrimary => Code::FailedPrecondition,
         Reason::GroupRejected | Reason::Stale | Reason::OutOfOrder => Code::Aborted,
         Reason::ControlKind | Reason::NotInView | Reason::PermissionDenied => Code::PermissionDenied,
         Reason::BadSignature

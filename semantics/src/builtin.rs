@@ -30,6 +30,7 @@ static DECLARATIONS: LazyLock<Vec<Declaration>> = LazyLock::new(|| {
         (kind::NODE_TYPE, Policy::LastWriter, json!({"type": "object"})),
         (kind::POLICY, Policy::LastWriter, json!({"type": "object"})),
         (kind::PRECEDENT, Policy::LastWriter, json!({"type": "object"})),
+        (kind::TOPOLOGY, Policy::LastWriter, json!({"type": "object"})),
         (kind::OPERATOR, Policy::LastWriter, json!({"type": "object"})),
         (kind::CONFLICT, Policy::LastWriter, json!({"type": "object"})),
     ];
@@ -165,6 +166,7 @@ mod tests {
                 "node_type",
                 "policy",
                 "precedent",
+                "topology",
                 "operator",
                 "conflict"
             ]

@@ -101,6 +101,26 @@ faults! {
     LossTakenForCopy = "loss_taken_for_copy",
     /// A catch-up goes on in whatever the log has become.
     ResumeNotCompared = "resume_not_compared",
+    /// Whoever sees a record writes it, whatever the topology says.
+    TopologyIgnored = "topology_ignored",
+    /// What is urgent goes out without what it was made on.
+    PriorityBeforeCause = "priority_before_cause",
+    /// A decision is taken on a conflict that has moved since it was looked at.
+    StaleDecisionTaken = "stale_decision_taken",
+    /// What takes a settlement back leaves the record as it is.
+    UndoLeavesRecord = "undo_leaves_record",
+    /// The policy that was set for a kind decides nothing.
+    PolicySetIgnored = "policy_set_ignored",
+    /// A row does not say by which rule it was decided.
+    RuleVersionLost = "rule_version_lost",
+    /// A collapsed state of an identity takes the place of a healthy one.
+    CollapsedOverHealthy = "collapsed_over_healthy",
+    /// A state that does not hold what it says takes the place of one that does, and nothing of that is kept.
+    UnsoundOverSound = "unsound_over_sound",
+    /// A precedent binds conflicts of other records than the one decided, wherever in them they are.
+    PrecedentOfAnotherKind = "precedent_of_another_kind",
+    /// That nobody answers is taken for an answer.
+    SilenceTakenForAnswer = "silence_taken_for_answer",
     /// A copied replica is given the epoch of the one it was copied from.
     EpochKeptByCopy = "epoch_kept_by_copy",
 }

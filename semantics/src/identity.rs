@@ -2,6 +2,7 @@
 //!
 //! A snapshot is kept as the JSON it came as, unknown fields included; the modules below read what they know of it.
 
+pub mod agreement;
 pub mod cadence;
 pub mod consensus;
 pub mod divergence;

@@ -200,6 +200,8 @@ pub const NODE_TYPE: &str = "node_type";
 pub const POLICY: &str = "policy";
 /// Name of the kind that precedents are records of; the id is that of the signature.
 pub const PRECEDENT: &str = "precedent";
+/// Name of the kind that a tenant's topology is the one record of.
+pub const TOPOLOGY: &str = "topology";
 /// Name of the kind that operators are records of, in the tenant `hub` alone; the id is `TENANT/NAME`.
 pub const OPERATOR: &str = "operator";
 /// Name of the kind that conflicts are records of.
@@ -208,7 +210,7 @@ pub const CONFLICT: &str = "conflict";
 /// Whether records of this kind are written by the hub and its administrators only, by compare-and-set.
 #[must_use]
 pub fn is_control(kind: &Kind) -> bool {
-    matches!(kind.as_str(), KIND | VIEW | NODE | NODE_TYPE | POLICY | PRECEDENT | OPERATOR)
+    matches!(kind.as_str(), KIND | VIEW | NODE | NODE_TYPE | POLICY | PRECEDENT | TOPOLOGY | OPERATOR)
 }
 /// Whether it is the kind of kind declarations and policies, which travel with the kinds they speak about.
 #[must_use]
@@ -278,7 +280,9 @@ mod tests {
 
     #[test]
     fn the_hubs_own_kinds_cannot_be_declared() {
-        for name in ["kind", "view", "node", "node_type", "policy", "precedent", "operator", "conflict"] {
+        for name in
+            ["kind", "view", "node", "node_type", "policy", "precedent", "topology", "operator", "conflict"]
+        {
             assert_eq!(refused(json!({ "name": name })), Some(Reason::ControlKind), "{name}");
         }
     }

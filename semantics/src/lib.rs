@@ -38,5 +38,6 @@ pub mod seen;
 pub mod session;
 pub mod shown;
 pub mod spelling;
+pub mod topology;
 pub mod version;
 pub mod view;

@@ -171,6 +171,8 @@ reasons! {
     NotOffered = 48, "NOT_OFFERED", Platform, false, "ask for what this version offers";
     /// Conflicts are open that the rule to come could not be read under.
     ConflictsOpen = 49, "CONFLICTS_OPEN", Data, false, "resolve the kind's open conflicts first";
+    /// Another node alone writes records of this kind there.
+    NotPrimary = 50, "NOT_PRIMARY", Authentication, false, "write on the primary that the detail names, or have this node made the primary and then `spoke outbox retry`";
 }
 
 /// A refusal that is recorded: the mutation's dot is consumed and it had no effect.

@@ -169,6 +169,15 @@ pub struct DotResult {
     pub outcome: Option<Outcome>,
 }
 
+/// A replica's records at a cut, summed up by the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summed {
+    /// Revision of the cut.
+    pub revision: Revision,
+    /// Digest of the live records of its view.
+    pub digest: Digest,
+}
+
 /// From spoke to hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
@@ -187,6 +196,8 @@ pub enum ClientMessage {
         cursor: Cursor,
         /// Outcomes of its stream up to this counter have been received and persisted; `None` = not said.
         answered_n: Option<u64>,
+        /// What its records came to at the last cut that brought the hub's sum; `None` = none came since.
+        summed: Option<Summed>,
     },
     /// Asks for a pong with the same number.
     Ping {

@@ -356,6 +356,16 @@ impl Spoke {
         self.handle.ask(Command::Start).await
     }
 
+    /// Has a mutation that waits sent before all others, with what it was made on. One that took effect already is as good.
+    ///
+    /// # Errors
+    /// Those of [`Replica::hurry`], as refusals.
+    pub async fn hurry(&self, id: MutationId) -> Result<(), Refusal> {
+        self.replica.hurry(id).await?;
+        self.handle.outbox_changed();
+        Ok(())
+    }
+
     /// Asks a mutation back, so that others may overtake it.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! The daemon: owns a replica, syncs it, and serves RecordService on a Unix socket to the same user.
+//! The daemon: owns a replica, syncs it, and serves RecordService and IdentityService on a Unix socket to the same user.
 
 mod diagnose;
 mod files;
+mod identities;
 pub(crate) mod metrics;
 mod page;
 mod rpc;
@@ -15,9 +16,11 @@ mod wire;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use proto::v1::identity_service_server::IdentityServiceServer;
 use proto::v1::record_service_client::RecordServiceClient;
 use proto::v1::record_service_server::RecordServiceServer;
 use semantics::reason::{Reason, Refusal};
@@ -31,6 +34,8 @@ pub use self::service::Records;
 pub(crate) use self::status::refusal as refusal_json;
 pub(crate) use self::watch::changes;
 pub(crate) use self::wire::kind_or_all;
+
+use crate::identity::Identities;
 
 /// Largest message on the socket, bytes: 1000 records of the largest body do not fit, pages are made shorter.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -69,12 +74,18 @@ pub async fn serve(records: Records, socket: &Path, stop: CancellationToken) -> 
     let listener = UnixListener::bind(socket).map_err(failed)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let user = std::fs::metadata(socket).map_err(failed)?.uid();
+    let identities = Identities::of(Arc::clone(records.spoke()));
+    let identities = identities::IdentityRpc { identities, stop: stop.clone() };
+    let identities = IdentityServiceServer::new(identities)
+        .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX);
     let rpc = rpc::Rpc { records, stop: stop.clone() };
     let service = RecordServiceServer::new(rpc)
         .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX);
     let serving = Server::builder()
         .add_service(service)
+        .add_service(identities)
         .serve_with_incoming_shutdown(peers(listener, user), stop.clone().cancelled_owned());
     tokio::pin!(serving);
     let served = tokio::select! {

@@ -173,6 +173,33 @@ impl Identities {
         Ok(Imported { id: key.id, mutation, summary: Summary::of(document), problems })
     }
 
+    /// The same for a state with which the agent has begun anew ([`Trigger::Restarted`]), which no state shows: it goes out
+    /// before everything else that waits.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use spoke::{client::Spoke, identity::Identities};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let identities = Identities::of(Arc::new(Spoke::in_memory().await?));
+    /// let profile = serde_json::json!({"identity_profile": {"name": "Ada", "version": "2.0.0"}});
+    /// assert!(identities.import_restarted(None, &profile).await?.mutation.is_some());
+    /// # Ok::<(), semantics::reason::Refusal>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Identities::import_state`] and [`Spoke::hurry`].
+    ///
+    /// [`Trigger::Restarted`]: semantics::identity::event::Trigger::Restarted
+    pub async fn import_restarted(&self, id: Option<&str>, document: &Value) -> Result<Imported, Refusal> {
+        let taken = self.import_state(id, document).await?;
+        if let Some(mutation) = taken.mutation {
+            self.spoke.hurry(mutation).await?;
+        }
+        Ok(taken)
+    }
+
     /// Everything that is wrong with a state, each with its path; empty = nothing.
     ///
     /// ```

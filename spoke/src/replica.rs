@@ -23,6 +23,7 @@ pub mod sqlite;
 mod stamps;
 mod state;
 pub mod store;
+pub mod urgent;
 mod work;
 mod write;
 

@@ -15,7 +15,7 @@ mod message;
 use semantics::cursor::Cursor;
 use semantics::endpoint::Endpoints;
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage};
+use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage, Summed};
 
 use self::backoff::Backoff;
 pub use self::config::Config;
@@ -96,6 +96,8 @@ pub struct Sync {
     consumed_bytes: u64,
     /// A cut that is applied, and up to where outcomes are here.
     ack: Option<(Cursor, u64)>,
+    /// What the replica came to at the last cut that brought the hub's sum, not yet told.
+    summed: Option<Summed>,
     is_caught_up: bool,
     heard_ms: u64,
     /// When the event came that is being taken.
@@ -140,6 +142,7 @@ impl Sync {
             outbox_dirty: true,
             consumed_bytes: 0,
             ack: None,
+            summed: None,
             is_caught_up: false,
             heard_ms: 0,
             now_ms: 0,
@@ -250,6 +253,7 @@ impl Sync {
         self.outbox_dirty = true;
         self.consumed_bytes = 0;
         self.ack = None;
+        self.summed = None;
         self.is_caught_up = false;
         self.hello = None;
         self.endpoints.choose();
@@ -420,6 +424,8 @@ impl Sync {
             Some(true) => self.was_rebuilt = false,
             _ => {}
         }
+        let revision = applied.cursor.revision;
+        self.summed = applied.digest.map(|digest| Summed { revision, digest }).or(self.summed);
         let mut actions = self.consumed(applied.bytes);
         if self.ack.replace((applied.cursor, applied.answered_n)).is_none() {
             actions.push(Action::SetTimer { timer: Timer::Ack, after_ms: self.config.ack_ms });
@@ -469,7 +475,8 @@ impl Sync {
             (Timer::Measure, Phase::Live) => self.probe(),
             (Timer::Ack, Phase::Live) => match self.ack.take() {
                 Some((cursor, answered_n)) => {
-                    vec![Action::Send(ClientMessage::Ack { cursor, answered_n: Some(answered_n) })]
+                    let (answered_n, summed) = (Some(answered_n), self.summed.take());
+                    vec![Action::Send(ClientMessage::Ack { cursor, answered_n, summed })]
                 }
                 None => Vec::new(),
             },

@@ -11,6 +11,8 @@ mod pages;
 #[path = "replica/recovery.rs"]
 mod recovery;
 mod support;
+#[path = "replica/urgent.rs"]
+mod urgent;
 
 use std::sync::Arc;
 

@@ -85,6 +85,7 @@ fn applied(n: u64, bytes: u64, digest_matches: Option<bool>) -> Event {
         answered_n: 0,
         bytes,
         digest_matches,
+        digest: None,
         counts: Counts::default(),
     })
 }
@@ -268,7 +269,7 @@ fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
     assert_eq!(sync.on(applied(1, 60, None), 0), [credit(60), timer]);
     assert!(sync.status().is_caught_up);
     assert_eq!(sync.on(applied(2, 1, None), 0), []);
-    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(2), answered_n: Some(0) });
+    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(2), answered_n: Some(0), summed: None });
     assert_eq!(sync.on(Event::TimerFired(Timer::Ack), 200), [ack]);
     assert_eq!(sync.on(Event::TimerFired(Timer::Ack), 400), []);
 }

@@ -20,6 +20,8 @@ mod recorded;
 mod refused;
 #[path = "end_to_end/resolver.rs"]
 mod resolver;
+#[path = "end_to_end/topology.rs"]
+mod topology;
 #[path = "end_to_end/types.rs"]
 mod types;
 #[path = "end_to_end/waits.rs"]

@@ -232,6 +232,39 @@ fn the_example_in_python_reads_writes_watches_and_waits() {
 }
 
 #[test]
+fn the_example_in_python_makes_every_call_of_identities() {
+    let python = trials::tree::root().join("target/tools/venv/bin/python");
+    if !python.exists() {
+        assert!(std::env::var_os("CI").is_none(), "run `scripts/install test` first");
+        eprintln!("SKIPPED: {} is not there; `scripts/install test` makes it", python.display());
+        return;
+    }
+    let folder = Folder::new("python-identity");
+    let hub = Hub::start(&folder, false, None);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    let _daemon = laptop.daemon();
+    let script = trials::tree::root().join("examples/python/identity.py");
+    let socket = format!("{}/daemon.sock", laptop.data);
+    let output = std::process::Command::new(&python).arg(&script).arg(&socket).output();
+    let output = output.unwrap_or_else(|e| panic!("{}: {e}", python.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = [
+        "'/identity_snapshot/stability_metrics/current_is_score']",
+        "imported: ada 4.05 stable",
+        "exported: True",
+        "watched: ada changed low",
+        "settled: ours",
+        "restarted: 16 bytes",
+        "conflicts: []",
+    ];
+    for line in lines {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(text.contains("session: "), "{text}");
+}
+
+#[test]
 fn a_first_sync_with_writes_waiting_leaves_nothing_that_the_hub_refused() {
     let folder = Folder::new("first-sync");
     let mut hub = Hub::start(&folder, false, None);

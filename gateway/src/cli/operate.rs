@@ -22,12 +22,14 @@ pub(super) mod operators;
 mod precedent;
 mod show;
 mod token;
+mod topology;
 
 use self::conflict::ConflictCommand;
 use self::identity::IdentityCommand;
 use self::nodes::{Node, NodeTypes};
 use self::precedent::PrecedentCommand;
 use self::token::Token;
+use self::topology::TopologyCommand;
 
 /// Entries asked for at once.
 pub(super) const PAGE_SIZE: i32 = 1_000;
@@ -50,6 +52,9 @@ pub(super) enum Operate {
     /// How concurrent changes of each kind are settled.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Who writes: every node, one of them, or in each site one of its own.
+    #[command(subcommand)]
+    Topology(TopologyCommand),
     /// What nodes may see.
     #[command(subcommand)]
     View(ViewCommand),
@@ -260,6 +265,7 @@ impl Operate {
             Self::Tenant(command) => command.run(&mut hub, out).await,
             Self::Kind(command) => command.run(&mut hub, out).await,
             Self::Policy(command) => command.run(&mut hub, out).await,
+            Self::Topology(command) => command.run(&mut hub, out).await,
             Self::View(command) => command.run(&mut hub, out).await,
             Self::Token(command) => command.run(&mut hub, out).await,
             Self::Ca(Ca::Show) => {

@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::Hub;
 use super::error::HubError;
 use super::known::NodeBody;
+use super::presence::Agreed;
 use crate::store::{Current, LogRow, PointerQuery};
 
 /// Most identities looked at for one call.
@@ -88,10 +89,19 @@ pub struct Measured {
 }
 
 /// What identities are looked at against.
-struct Frame {
-    log_id: LogId,
+pub(super) struct Frame {
+    pub(super) log_id: LogId,
     head: u64,
-    nodes: BTreeMap<NodeId, (String, Holder, Health)>,
+    pub(super) nodes: BTreeMap<NodeId, Known>,
+}
+
+/// A node as identities are looked at against it.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) holder: Holder,
+    pub(super) health: Health,
+    /// What its replicas came to beside the hub.
+    pub(super) agreed: Vec<Agreed>,
 }
 
 /// A page of a list over identities, and the last that was looked at; none = it was the last page.
@@ -162,7 +172,7 @@ impl Hub {
         Ok(measured)
     }
 
-    async fn identities(
+    pub(super) async fn identities(
         &self,
         tenant: &TenantId,
         after: Option<RecordId>,
@@ -177,14 +187,15 @@ impl Hub {
         Ok((page.rows.into_iter().filter(|row| !row.pointer.deleted).collect(), last))
     }
 
-    async fn identity_frame(&self, tenant: &TenantId) -> Result<Frame, HubError> {
+    pub(super) async fn identity_frame(&self, tenant: &TenantId) -> Result<Frame, HubError> {
         let head = self.store().head(tenant).await?;
         let health = self.health(tenant).await?;
         let mut holders = self.holders(tenant, None).await?;
         let nodes = self.of_nodes::<NodeBody>(tenant, kind::NODE).await?;
         let nodes = nodes.into_iter().filter_map(|(node, (body, _))| {
             let health = health.get(&node).copied().unwrap_or(Health::Offline);
-            Some((node, (body.name, holders.remove(&node)?, health)))
+            let (holder, agreed) = holders.remove(&node)?;
+            Some((node, Known { name: body.name, holder, health, agreed }))
         });
         Ok(Frame { log_id: head.log_id, head: head.commit.0, nodes: nodes.collect() })
     }
@@ -208,13 +219,13 @@ impl Frame {
     }
 
     fn readers<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = Reader> + 'a {
-        let able = self.nodes.iter().filter(|(_, (_, holder, _))| holder.is_able(place));
-        able.map(|(node, (name, holder, health))| {
-            let of_this_log = holder.acknowledged.iter().filter(|cursor| cursor.log_id == self.log_id);
+        let able = self.nodes.iter().filter(|(_, known)| known.holder.is_able(place));
+        able.map(|(node, known)| {
+            let of_this_log = known.holder.acknowledged.iter().filter(|cursor| cursor.log_id == self.log_id);
             let furthest = of_this_log.map(|cursor| cursor.commit.0).max();
             Reader {
-                reach: Reach::of(holder.has(place), *health),
-                name: name.clone(),
+                reach: Reach::of(known.holder.has(place), known.health),
+                name: known.name.clone(),
                 node: *node,
                 lag_commits: furthest.map(|commit| self.head.saturating_sub(commit)),
             }
@@ -222,7 +233,7 @@ impl Frame {
     }
 }
 
-fn document(body: Option<&[u8]>) -> Option<Value> {
+pub(super) fn document(body: Option<&[u8]>) -> Option<Value> {
     serde_json::from_slice(body?).ok()
 }
 

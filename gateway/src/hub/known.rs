@@ -9,12 +9,14 @@ use semantics::commit::Head;
 use semantics::conflict::Conflict;
 use semantics::decide::Parsed;
 use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Op, Record};
+use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Domain, Dot, Key, Kind, NodeId, RecordId, Revision, Writer};
 use semantics::kind::{self, Declaration, Policy, PolicySet, Rule};
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 use semantics::reason::Refusal;
 use semantics::schema::CompiledSchema;
+use semantics::topology::{self, Topology};
 use semantics::version::Version;
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,7 @@ impl CompiledKind {
         let live = [declared.filter(|_| declaration.is_some()), set.filter(|_| policy.is_some())];
         let version = live.into_iter().flatten().map(|current| current.pointer.revision).max();
         let declaration = declaration.or_else(|| builtin::builtin(kind).cloned())?;
+        let policy = policy.filter(|_| !Fault::PolicySetIgnored.is_planted());
         Self::new(declaration.with(policy.as_ref()), version.unwrap_or_default()).ok().map(Arc::new)
     }
 
@@ -386,6 +389,7 @@ impl Known {
         self.want_writer(push.writer, missing);
         self.want_key(node_key(push.writer.node), missing);
         self.want_key(view_key(push.writer.node), missing);
+        self.want_topology(missing);
         let consumed = self.writer(&push.writer);
         for item in &push.items {
             let dot = Dot { writer: push.writer, n: item.n() };
@@ -409,6 +413,7 @@ impl Known {
         if settle.by.is_node {
             self.want_key(node_key(settle.by.author), missing);
             self.want_key(view_key(settle.by.author), missing);
+            self.want_topology(missing);
         }
         self.want_key(control_key(kind::CONFLICT, settle.conflict.as_str()), missing);
         self.want_record(&settle.subject, missing);
@@ -424,6 +429,16 @@ impl Known {
         for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
             self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
         }
+    }
+
+    /// Who writes, and what the primaries are called.
+    fn want_topology(&self, missing: &mut Missing) {
+        let key = control_key(kind::TOPOLOGY, topology::ID);
+        let set = key.as_ref().and_then(|key| control_body::<Topology>(self.current(key)));
+        for (_, node) in set.iter().flat_map(Topology::primaries) {
+            self.want_key(node_key(node), missing);
+        }
+        self.want_key(key, missing);
     }
 
     fn want_key(&self, key: Option<Key>, missing: &mut Missing) {

@@ -81,6 +81,7 @@ impl Hub {
                 seen_ms: now_ms,
                 answered_n: 0,
                 told: Told::default(),
+                agreed: None,
             };
             let value = serde_json::to_vec(&first).map_err(|e| HubError::internal(e.to_string()))?;
             self.store().plain_put(tenant, Space::Ack, &ack_key(row.writer), &value, 0).await?;

@@ -30,6 +30,7 @@ mod epochs;
 mod precedents;
 mod push;
 mod settle;
+mod writers;
 
 pub(in crate::hub) use self::conditions::policy_of_newer;
 

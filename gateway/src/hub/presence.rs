@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::cursor::Cursor;
 use semantics::health::{SEEN_WRITE_MS, clock_offset_ms};
-use semantics::ids::{TenantId, Writer};
+use semantics::ids::{LogId, Revision, TenantId, Writer};
 use semantics::session::About;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,20 @@ pub struct Seen {
     /// What it said of itself.
     #[serde(default)]
     pub told: Told,
+    /// What its records came to beside the hub's own sum, when both were last made at one cut.
+    #[serde(default)]
+    pub agreed: Option<Agreed>,
+}
+
+/// A replica's sum beside the hub's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// In which log.
+    pub log_id: LogId,
+    /// At which revision.
+    pub revision: Revision,
+    /// Whether they are equal.
+    pub equal: bool,
 }
 
 /// What a writer said of itself, and to whom.
@@ -66,7 +80,8 @@ impl Seen {
             gateway: self.told.gateway.or(before.told.gateway),
         };
         let answered_n = self.answered_n.max(before.answered_n);
-        Self { cursor: cursors.max_by_key(|c| (c.revision, c.commit)), answered_n, told, ..self }
+        let agreed = self.agreed.or(before.agreed);
+        Self { cursor: cursors.max_by_key(|c| (c.revision, c.commit)), answered_n, told, agreed, ..self }
     }
 }
 
@@ -127,6 +142,10 @@ impl Present {
         seen.answered_n = seen.answered_n.max(answered_n.unwrap_or(0));
     }
 
+    pub(super) fn agreed(&self, agreed: Agreed) {
+        lock(&self.seen).agreed = Some(agreed);
+    }
+
     pub(super) fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }
@@ -148,7 +167,7 @@ impl Hub {
             clock_offset_ms: about.time_ms.map(|time_ms| clock_offset_ms(time_ms, seen_ms)),
             gateway: self.name().map(ToOwned::to_owned),
         };
-        Seen { writer, cursor, seen_ms, answered_n: 0, told }
+        Seen { writer, cursor, seen_ms, answered_n: 0, told, agreed: None }
     }
 
     /// Writes down that a writer was heard, and what its replica holds. A cursor never goes back.

@@ -17,11 +17,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use semantics::fault::Fault;
 use semantics::ids::{Key, NodeId, TenantId};
 use semantics::kind;
 use semantics::reason::Reason;
 use semantics::resolution::proposal::{Proposal, Question};
-use semantics::resolution::{Chosen, shown};
+use semantics::resolution::{Choice, Chosen, shown};
 
 use super::Hub;
 use super::arbiter::Judged;
@@ -172,6 +173,9 @@ impl Hub {
         let (Some(resolver), at) = (&self.resolver, disputed.revision) else { return Asked::not(Done::Over) };
         let proposal = match resolver.propose(&question).await {
             Ok(proposal) => proposal,
+            Err(Unanswered::Unavailable(why)) if Fault::SilenceTakenForAnswer.is_planted() => {
+                Proposal { choice: Some(Choice::Keep), name: "silence".to_owned(), reason: why }
+            }
             Err(Unanswered::Timeout) => return Asked::new(Outcome::Timeout, Done::Again, ""),
             Err(Unanswered::Unavailable(why)) => return Asked::new(Outcome::Unavailable, Done::Again, why),
             Err(Unanswered::Malformed(why)) => return Asked::new(Outcome::Refused, Done::Left(at), why),

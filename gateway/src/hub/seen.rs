@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use semantics::cursor::Cursor;
 use semantics::ids::{Kind, NodeId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
@@ -11,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::HubError;
 use super::known::{NodeBody, NodeStatus, control_body};
-use super::presence::{Seen as Sign, joined};
+use super::presence::{Agreed, Seen as Sign, joined};
 use super::{Hub, Principal};
 use crate::store::{LogRow, PointerQuery};
 
@@ -47,34 +46,34 @@ impl Hub {
             places.push(Place { log_id: head.log_id, revision: *revision, cell: row.cell.clone() });
         }
         let others = self.holders(&who.tenant, Some(who.node)).await?;
-        Ok(places.iter().map(|place| count(place, others.values())).collect())
+        Ok(places.iter().map(|place| count(place, others.values().map(|(holder, _)| holder))).collect())
     }
 
-    /// Every active node, perhaps but one, with its view and what its open writers have acknowledged.
+    /// Every active node, perhaps but one, with its view and what its open writers have acknowledged, and what they came
+    /// to beside the hub.
     pub(super) async fn holders(
         &self,
         tenant: &TenantId,
         but: Option<NodeId>,
-    ) -> Result<BTreeMap<NodeId, Holder>, HubError> {
+    ) -> Result<BTreeMap<NodeId, (Holder, Vec<Agreed>)>, HubError> {
         let mut holders = BTreeMap::new();
         for (node, (body, _)) in self.of_nodes::<NodeBody>(tenant, kind::NODE).await? {
             if Some(node) != but && body.status == NodeStatus::Active {
-                holders.insert(node, Holder::default());
+                holders.insert(node, (Holder::default(), Vec::new()));
             }
         }
         for (node, (view, view_revision)) in self.of_nodes(tenant, kind::VIEW).await? {
-            if let Some(holder) = holders.get_mut(&node) {
+            if let Some((holder, _)) = holders.get_mut(&node) {
                 *holder = Holder { view, view_revision, acknowledged: Vec::new() };
             }
         }
         let mut stored: BTreeMap<Writer, Sign> =
             self.all_seen(tenant).await?.into_iter().map(|sign| (sign.writer, sign)).collect();
         for row in self.all_writers(tenant).await?.iter().filter(|row| !row.closed) {
-            let Some(holder) = holders.get_mut(&row.writer.node) else { continue };
+            let Some((holder, agreed)) = holders.get_mut(&row.writer.node) else { continue };
             let sign = joined(stored.remove(&row.writer), self.live(tenant, row.writer));
-            holder
-                .acknowledged
-                .extend(sign.and_then(|sign| sign.cursor).into_iter().collect::<Vec<Cursor>>());
+            agreed.extend(sign.as_ref().and_then(|sign| sign.agreed));
+            holder.acknowledged.extend(sign.and_then(|sign| sign.cursor));
         }
         Ok(holders)
     }

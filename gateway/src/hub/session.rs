@@ -1,17 +1,18 @@
 //! A session: what one connected spoke says and is sent. Driven from outside, message by message, so that a
 //! network and a simulation run the same code.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use semantics::commit::Head;
 use semantics::cursor::{Cursor, Cut, Next};
 use semantics::fault::Fault;
 use semantics::health::SEEN_WRITE_MS;
-use semantics::ids::{LogId, RecordId, Revision, Writer};
+use semantics::ids::{Digest, LogId, RecordId, Revision, Writer};
 use semantics::matrix::Away;
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
-use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Welcome};
+use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Summed, Welcome};
 use semantics::view::View;
 
 use super::catch_up::From;
@@ -19,13 +20,15 @@ use super::error::HubError;
 use super::feed::{Live, Part};
 use super::hello::Greeted;
 use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
-use super::presence::Present;
+use super::presence::{Agreed, Present};
 use super::{Hub, Principal, Tenant, readers};
 
 /// Most credit a spoke may hold, bytes.
 pub const CREDIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Batches looked through for one message before others get a turn.
 const SILENT_BATCHES_MAX: usize = 256;
+/// Most digests of which it is remembered what the hub said: acknowledgements are put together.
+const DIGESTS_HELD_MAX: usize = 8;
 
 /// Where a reader stands.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ pub struct Session {
     seen_written_ms: u64,
     /// The hub's time as it was last told, milliseconds since 1970-01-01 UTC.
     told_ms: u64,
+    /// The last digests that it was sent, each with the revision of its cut, the newest first.
+    digests: VecDeque<(Revision, Digest)>,
 }
 
 impl Session {
@@ -129,6 +134,7 @@ impl Session {
             _reader: hub.readers().join(),
             seen_written_ms: now_ms,
             told_ms: welcome.hub_time_ms,
+            digests: VecDeque::new(),
         };
         Ok((session, welcome))
     }
@@ -149,6 +155,12 @@ impl Session {
     #[must_use]
     pub fn acknowledged(&self) -> Revision {
         self.acknowledged
+    }
+
+    /// The last cut that its spoke was given.
+    #[must_use]
+    pub fn last_cut(&self) -> Option<Cursor> {
+        self.last_cut
     }
 
     /// The tenant it belongs to, to wait on its feed.
@@ -183,8 +195,11 @@ impl Session {
                 self.credit_bytes = self.credit_bytes.saturating_add(bytes).min(CREDIT_BYTES_MAX);
                 Ok(None)
             }
-            ClientMessage::Ack { cursor, answered_n } => {
+            ClientMessage::Ack { cursor, answered_n, summed } => {
                 self.ack(cursor, answered_n)?;
+                if let Some(summed) = summed {
+                    self.compare(summed);
+                }
                 Ok(None)
             }
             ClientMessage::Ping { nonce, .. } => {
@@ -259,6 +274,16 @@ impl Session {
         self.present.acknowledged(cursor, answered_n);
         self.acknowledged = cursor.revision;
         Ok(())
+    }
+
+    /// Notes what the replica's records came to beside what it was told that they come to. A sum of a cut that brought none,
+    /// or too long ago, says nothing.
+    fn compare(&mut self, summed: Summed) {
+        let told = self.digests.iter().find(|(revision, _)| *revision == summed.revision);
+        if let Some((revision, digest)) = told {
+            let equal = *digest == summed.digest;
+            self.present.agreed(Agreed { log_id: self.log_id, revision: *revision, equal });
+        }
     }
 
     /// Writes down when the spoke was last heard, and what it has acknowledged.
@@ -345,6 +370,10 @@ impl Session {
                 self.digest_ms = self.sent_ms;
                 self.last_cut = Some(cut.cursor);
                 self.is_digest_due = false;
+                if let Some(digest) = cut.digest {
+                    self.digests.truncate(DIGESTS_HELD_MAX - 1);
+                    self.digests.push_front((cut.cursor.revision, digest));
+                }
                 self.tenant.feed.note_moved(cut.cursor.commit);
                 let joined = self.joined(cut.cursor);
                 Place::Live(joined)

@@ -12,7 +12,9 @@ use semantics::view::View;
 use tonic::{Request, Response, Status};
 
 use super::operators::within;
-use super::{Gate, conflicts, identities, lists, nodes, policies, precedents, recovery, status, tokens};
+use super::{
+    Gate, conflicts, identities, lists, nodes, policies, precedents, recovery, status, tokens, topologies,
+};
 use crate::access::Who;
 use crate::auth::{self, Caller, Operator, Trust};
 use crate::hub::error::HubError;
@@ -99,9 +101,27 @@ impl AdminService for AdminHandler {
         reply(identities::divergence(&self.gate.hub, &request).await)
     }
 
+    async fn list_identity_convergence(
+        &self,
+        request: Request<v1::ListIdentityConvergenceRequest>,
+    ) -> Reply<v1::ListIdentityConvergenceResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(identities::convergence(&self.gate.hub, &request).await)
+    }
+
     async fn set_policy(&self, request: Request<v1::SetPolicyRequest>) -> Reply<v1::SetPolicyResponse> {
         let (by, request) = within(request, |request| &request.tenant)?;
         reply(policies::set(&self.gate.hub, &by, request).await)
+    }
+
+    async fn get_topology(&self, request: Request<v1::GetTopologyRequest>) -> Reply<v1::GetTopologyResponse> {
+        let (_, request) = within(request, |request| &request.tenant)?;
+        reply(topologies::get(&self.gate.hub, &request).await)
+    }
+
+    async fn set_topology(&self, request: Request<v1::SetTopologyRequest>) -> Reply<v1::SetTopologyResponse> {
+        let (by, request) = within(request, |request| &request.tenant)?;
+        reply(topologies::set(&self.gate.hub, &by, request).await)
     }
 
     async fn list_kinds(&self, request: Request<v1::ListKindsRequest>) -> Reply<v1::ListKindsResponse> {

@@ -1,12 +1,14 @@
 //! Identities as operators see them: how each stands, and how far its systems have come apart.
 
 use proto::v1;
+use semantics::identity::agreement::Agreement;
 use semantics::identity::reach::Reach;
 use semantics::ids::{RecordId, TenantId};
 
 use super::admin::{malformed, tenant_id};
 use super::paging::{size, text_position, token};
 use crate::hub::Hub;
+use crate::hub::convergence::{Convergence, Participant};
 use crate::hub::error::HubError;
 use crate::hub::identities::{IdentityHealth, Pair, Reader};
 
@@ -54,6 +56,36 @@ pub(super) async fn divergence(
         pairs: pairs.collect(),
         next_page_token: next(LIST, &tenant, last),
     })
+}
+
+pub(super) async fn convergence(
+    hub: &Hub,
+    request: &v1::ListIdentityConvergenceRequest,
+) -> Result<v1::ListIdentityConvergenceResponse, HubError> {
+    const LIST: &str = "identity convergence";
+    let Page { tenant, after, size } = page(LIST, &request.tenant, request.page_size, &request.page_token)?;
+    let (found, last) = hub.identity_convergence(&tenant, after, size).await?;
+    let identities = found.into_iter().map(converged).collect();
+    Ok(v1::ListIdentityConvergenceResponse { identities, next_page_token: next(LIST, &tenant, last) })
+}
+
+fn converged(one: Convergence) -> v1::IdentityConvergence {
+    let converged = one.is_converged();
+    let straggler = |straggler: Participant| v1::IdentityStraggler {
+        node: straggler.node.as_bytes().to_vec(),
+        name: straggler.name,
+        state: straggler.agreement.as_str().to_owned(),
+    };
+    v1::IdentityConvergence {
+        identity: one.id.to_string(),
+        revision: one.revision.0,
+        state_hash: one.summary.hash.map(|hash| hash.as_bytes().to_vec()).unwrap_or_default(),
+        converged,
+        open_conflicts: u32::try_from(one.open_conflicts).unwrap_or(u32::MAX),
+        participants: one.counts.values().sum(),
+        equal: one.counts.get(&Agreement::Equal).copied().unwrap_or_default(),
+        stragglers: one.stragglers.into_iter().map(straggler).collect(),
+    }
 }
 
 fn view(one: IdentityHealth) -> v1::IdentityHealthView {

@@ -4,7 +4,7 @@ use proto::v1;
 use proto::v1::mutation::Op;
 use semantics::reason::Reason::{
     BadSignature, ClockAhead, ControlKind, GroupRejected, KindUndeclared, Malformed, NodeForked, NotInView,
-    PatchUnsupported, PermissionDenied, RecordAbsent, RecordGone, StampBeforeBase, TooLarge,
+    NotPrimary, PatchUnsupported, PermissionDenied, RecordAbsent, RecordGone, StampBeforeBase, TooLarge,
 };
 
 use super::node::hello;
@@ -79,6 +79,15 @@ fn kinds() -> Vec<Row> {
         attack!("a record moved outside of the node's view", Node, rejected(NotInView), |world| {
             let placement = v1::Placement { domain: "hidden".to_owned(), subject: None };
             bent(world, |m| m.placement = Some(placement)).await
+        }),
+        attack!(
+            "a write by a replica of what another node alone writes",
+            Node,
+            rejected(NotPrimary),
+            |world| { world.mallory.tries(world.mallory.put("ledger", "m", b"{}")).await }
+        ),
+        attack!("a topology pushed", Node, rejected(ControlKind), |world| {
+            bent(world, |m| m.key = key("topology", "tenant")).await
         }),
         attack!("a patch of a kind that is whole", Node, rejected(PatchUnsupported), |world| {
             let patch = v1::Patch { set: br#"{"text":"x"}"#.to_vec(), remove: Vec::new() };

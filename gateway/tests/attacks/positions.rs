@@ -78,11 +78,17 @@ fn cursors() -> Vec<Row> {
         attack!("an acknowledgement of what was not sent", Node, Heard::Goodbye(Malformed), |world| {
             let good = cursor(&world.talker).await;
             let beyond = v1::Cursor { commit: good.commit + 1, revision: good.revision + 1, ..good };
-            world.talker.says(Say::Ack(v1::Ack { cursor: Some(beyond), answered_n: None })).await
+            world
+                .talker
+                .says(Say::Ack(v1::Ack { cursor: Some(beyond), answered_n: None, summed: None }))
+                .await
         }),
         attack!("an acknowledgement of another tenant's cursor", Node, Heard::Goodbye(Malformed), |world| {
             let foreign = cursor(&world.stranger).await;
-            world.talker.says(Say::Ack(v1::Ack { cursor: Some(foreign), answered_n: None })).await
+            world
+                .talker
+                .says(Say::Ack(v1::Ack { cursor: Some(foreign), answered_n: None, summed: None }))
+                .await
         }),
     ]
 }

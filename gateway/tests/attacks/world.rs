@@ -151,6 +151,17 @@ impl Hub {
         listed.into_iter().find(|listed| listed.tenant == tenant).unwrap()
     }
 
+    async fn set_primary(&self, kind: &str, node: &str) {
+        let request = v1::SetTopologyRequest {
+            tenant: TENANT.to_owned(),
+            shape: "primary_replica".to_owned(),
+            kinds: vec![kind.to_owned()],
+            primary: node.to_owned(),
+            ..Default::default()
+        };
+        self.admin().set_topology(self.by_operator(request)).await.unwrap();
+    }
+
     pub async fn set_view(&self, node: &str, domain: &str) {
         let cells = vec![v1::Selector { domain: domain.to_owned(), kind: None, facet: None }];
         let view = Some(v1::View { cells });
@@ -166,6 +177,7 @@ impl World {
         let declarations = [
             r#"{"name":"lamp","policy":"fields","schema":{"properties":{"watts":{"type":"integer"}}}}"#,
             r#"{"name":"letter","policy":"last_writer"}"#,
+            r#"{"name":"ledger","policy":"last_writer"}"#,
             r#"{"name":"sealed-letter","policy":"last_writer","signed":true}"#,
         ];
         for declaration in declarations {
@@ -173,6 +185,7 @@ impl World {
             let request = v1::ApplyKindRequest { tenant: TENANT.to_owned(), declaration };
             hub.admin().apply_kind(hub.by_operator(request)).await.unwrap();
         }
+        hub.set_primary("ledger", "honest").await;
         honest.greet().await;
         honest.push_one(honest.note("x")).await.unwrap();
         honest.push_one(honest.put("entity", "e", br#"{"name":"Ada"}"#)).await.unwrap();

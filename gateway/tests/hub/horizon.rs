@@ -286,7 +286,7 @@ pub async fn who_wrote_once_and_then_only_reads_keeps_no_commits(engine: &Engine
             break cut.cursor;
         }
     };
-    live.on(ClientMessage::Ack { cursor, answered_n: Some(1) }).await.unwrap();
+    live.on(ClientMessage::Ack { cursor, answered_n: Some(1), summed: None }).await.unwrap();
     live.flush_seen().await.unwrap();
     for n in 0..20 {
         busy.put(&note("a"), &format!(r#"{{"w":{n}}}"#)).await;

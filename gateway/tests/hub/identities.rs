@@ -3,11 +3,13 @@
 use gateway::hub::identities::Reader as Shown;
 use gateway::hub::session::Session;
 use semantics::health::SUSPECT_MS;
+use semantics::identity::agreement::Agreement;
 use semantics::identity::divergence::Level;
 use semantics::identity::reach::Reach;
 use semantics::identity::score::Status;
 use semantics::identity::trend::Trend;
-use semantics::session::ClientMessage;
+use semantics::ids::{Digest, Revision};
+use semantics::session::{ClientMessage, Summed};
 use serde_json::json;
 
 use crate::support::author::Author;
@@ -29,7 +31,7 @@ async fn caught_up(world: &World, author: &Author) -> Session {
     let mut reader = Reader::of(author);
     reader.listen(&mut live).await.unwrap();
     let cursor = reader.cursor.unwrap();
-    live.on(ClientMessage::Ack { cursor, answered_n: None }).await.unwrap();
+    live.on(ClientMessage::Ack { cursor, answered_n: None, summed: None }).await.unwrap();
     live
 }
 
@@ -74,6 +76,70 @@ pub async fn a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself(en
     let (found, _) = world.hub.identity_health(&world.tenant, None, 10).await.unwrap();
     let summary = &found[0].summary;
     assert_eq!((summary.score, summary.trend), (Some(2.7), Some(Trend::Declining)));
+}
+
+/// What a node stands for among the participants; none = it is no straggler.
+async fn straggler(world: &World, name: &str) -> Option<Agreement> {
+    let (found, last) = world.hub.identity_convergence(&world.tenant, None, 10).await.unwrap();
+    assert_eq!((found.len(), last), (1, None));
+    assert_eq!(found[0].is_converged(), found[0].stragglers.is_empty() && found[0].open_conflicts == 0);
+    found[0].stragglers.iter().find(|node| node.name == name).map(|node| node.agreement)
+}
+
+/// What a replica says of itself at the hub's head.
+async fn report(world: &World, live: &mut Session, digest: Option<Digest>) {
+    let node = live.who().node;
+    let (head, ours) = world.hub.digest(&world.tenant, node).await.unwrap();
+    let revision = head.revision;
+    let cursor = live.last_cut().unwrap();
+    assert_eq!(cursor.revision, revision);
+    let summed = Some(Summed { revision, digest: digest.unwrap_or(ours) });
+    live.on(ClientMessage::Ack { cursor, answered_n: None, summed }).await.unwrap();
+}
+
+pub async fn participants_converge_once_each_reported_the_hubs_digest(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut agent = world.author("agent", "default").await;
+    let phone = world.author("phone", "default").await;
+    let _elsewhere = world.author("elsewhere", "hidden").await;
+    let me = key("identity", "me");
+    agent.put(&me, &state(5, &[])).await;
+    assert_eq!(straggler(&world, "phone").await, Some(Agreement::Behind));
+    let mut phones = caught_up(&world, &phone).await;
+    assert_eq!(straggler(&world, "phone").await, Some(Agreement::Unproven));
+    report(&world, &mut phones, None).await;
+    assert_eq!(straggler(&world, "phone").await, None);
+    assert_eq!(straggler(&world, "agent").await, Some(Agreement::Behind));
+    let mut agents = caught_up(&world, &agent).await;
+    report(&world, &mut agents, None).await;
+    let (found, _) = world.hub.identity_convergence(&world.tenant, None, 10).await.unwrap();
+    assert!(found[0].is_converged(), "{found:?}");
+    assert_eq!(found[0].counts.values().sum::<u64>(), 2, "who cannot see it takes no part");
+    // It was noted, and other gateways know it too.
+    phones.flush_seen().await.unwrap();
+    agents.flush_seen().await.unwrap();
+    let other = world.another_hub();
+    let (found, _) = other.identity_convergence(&world.tenant, None, 10).await.unwrap();
+    assert!(found[0].is_converged(), "{found:?}");
+    // The next state has to be proven anew.
+    agent.put(&me, &state(6, &[])).await;
+    assert_eq!(straggler(&world, "phone").await, Some(Agreement::Behind));
+}
+
+pub async fn a_digest_that_differs_is_told(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut agent = world.author("agent", "default").await;
+    let phone = world.author("phone", "default").await;
+    agent.put(&key("identity", "me"), &state(5, &[])).await;
+    let mut phones = caught_up(&world, &phone).await;
+    report(&world, &mut phones, Some(Digest([7; 32]))).await;
+    assert_eq!(straggler(&world, "phone").await, Some(Agreement::Differs));
+    // A sum of a cut that brought none says nothing.
+    let cursor = phones.last_cut().unwrap();
+    let summed = Some(Summed { revision: Revision(cursor.revision.0 - 1), digest: Digest([9; 32]) });
+    phones.on(ClientMessage::Ack { cursor, answered_n: None, summed }).await.unwrap();
+    report(&world, &mut phones, None).await;
+    assert_eq!(straggler(&world, "phone").await, None);
 }
 
 pub async fn systems_that_write_one_identity_are_compared_pair_by_pair(engine: &Engine) {

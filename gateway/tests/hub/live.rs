@@ -36,7 +36,7 @@ pub async fn quiet_view(engine: &Engine) {
         let cut = next_cut(&mut live, &mut reader).await.unwrap();
         assert_eq!((cut.cursor.revision, cut.view), (world.revision().await, None));
         assert!(reader.came.is_empty() && reader.departed.is_empty());
-        live.on(ClientMessage::Ack { cursor: cut.cursor, answered_n: None }).await.unwrap();
+        live.on(ClientMessage::Ack { cursor: cut.cursor, answered_n: None, summed: None }).await.unwrap();
         live.flush_seen().await.unwrap();
         world.maintain().await;
         assert_eq!(world.store.head(&world.tenant).await.unwrap().horizon, cut.cursor.revision);

@@ -86,7 +86,7 @@ pub async fn what_a_spoke_tells_of_itself_is_known_on_every_gateway(engine: &Eng
     let mut reader = Reader::of(&author);
     reader.listen(&mut live).await.unwrap();
     let cursor = reader.cursor.unwrap();
-    live.on(ClientMessage::Ack { cursor, answered_n: None }).await.unwrap();
+    live.on(ClientMessage::Ack { cursor, answered_n: None, summed: None }).await.unwrap();
     let (here, _) = hub.heard(&author.who, author.writer).await.unwrap();
     assert_eq!(here.unwrap().cursor, Some(cursor));
     live.flush_seen().await.unwrap();

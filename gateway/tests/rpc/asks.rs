@@ -75,8 +75,8 @@ pub fn ask(path: &str, about: About<'_>) -> Vec<u8> {
         "ExamineService" => examine(method, about),
         "OperatorService" => operators(method, about),
         "NodeService" | "SyncService" => of_node(method, about),
-        // The daemon's own service: the hub knows who may call it, and does not serve it.
-        "RecordService" => Vec::new(),
+        // The daemon's own services: the hub knows who may call it, and does not serve it.
+        "RecordService" | "IdentityService" => Vec::new(),
         _ => panic!("say how {path} is asked"),
     }
 }
@@ -113,8 +113,16 @@ fn admin(method: &str, about: About<'_>) -> Vec<u8> {
         "ListPolicies" => v1::ListPoliciesRequest { tenant, ..Default::default() }.encode_to_vec(),
         "SetPolicy" => v1::SetPolicyRequest { tenant, kind: about.name(), policy: Some("branch".to_owned()) }
             .encode_to_vec(),
+        "GetTopology" => v1::GetTopologyRequest { tenant }.encode_to_vec(),
+        "SetTopology" => {
+            let (shape, primary) = ("primary_replica".to_owned(), node);
+            v1::SetTopologyRequest { tenant, shape, primary, ..Default::default() }.encode_to_vec()
+        }
         "ListIdentityHealth" => {
             v1::ListIdentityHealthRequest { tenant, ..Default::default() }.encode_to_vec()
+        }
+        "ListIdentityConvergence" => {
+            v1::ListIdentityConvergenceRequest { tenant, ..Default::default() }.encode_to_vec()
         }
         "ListIdentityDivergence" => {
             v1::ListIdentityDivergenceRequest { tenant, ..Default::default() }.encode_to_vec()

@@ -46,7 +46,7 @@ async fn a_node_in_session_is_healthy_and_shown_with_what_it_tells() {
     assert!(heard.clock_offset_ms.unwrap() < -1_000_000, "its clock stands at the beginning of time");
     assert_eq!(heard.lag_commits, None, "nothing was acknowledged");
     // Three commits behind the head, then none.
-    talk.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None })).await;
+    talk.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None, summed: None })).await;
     a.sync().push(a.by(a.push(vec![a.note(1, "x")]))).await.unwrap();
     let (cursor, _) = talk.cut().await;
     let lag = async |wanted| {
@@ -60,7 +60,7 @@ async fn a_node_in_session_is_healthy_and_shown_with_what_it_tells() {
         panic!("the lag never was {wanted}");
     };
     lag(1).await;
-    talk.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None })).await;
+    talk.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None, summed: None })).await;
     lag(0).await;
     drop(talk);
     while show(&world, "a").await.last_heard.unwrap().connected {

@@ -16,10 +16,16 @@ use tonic_types::StatusExt;
 use super::asks::{About, Raw, ask};
 use super::world::{World, reason, tenant};
 
+/// What a spoke's daemon serves, and the hub does not.
+fn is_daemons(path: &str) -> bool {
+    ["RecordService", "IdentityService"].iter().any(|service| path.contains(service))
+}
+
 /// What a call is answered with first; `None`: it is taken.
 async fn answer(world: &World, path: &str, credential: Option<&str>, message: Vec<u8>) -> Option<Status> {
-    let is_spokes =
-        ["SyncService", "NodeService", "RecordService"].iter().any(|service| path.contains(service));
+    let is_spokes = ["SyncService", "NodeService", "RecordService", "IdentityService"]
+        .iter()
+        .any(|service| path.contains(service));
     let channel: &Channel = if is_spokes { &world.spokes } else { &world.operators };
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.unwrap();
@@ -48,7 +54,7 @@ async fn call(world: &World, path: &str, caller: &Caller) -> Result<(), Reason> 
         return Ok(());
     };
     if status.code() == tonic::Code::Unimplemented {
-        assert!(path.contains("RecordService"), "{path} is not served");
+        assert!(is_daemons(path), "{path} is not served");
         return Ok(());
     }
     assert!(!status.details().is_empty(), "{path}: no reason of the closed list: {status:?}");
@@ -102,10 +108,10 @@ fn only_nodes(_: &str, right: Right) -> Result<(), Reason> {
 }
 
 /// Its access token is good until it expires, and says that a node calls: that the node was revoked is found where
-/// its calls begin their work. The daemon's own service is not served by the hub.
+/// its calls begin their work. The daemon's own services are not served by the hub.
 fn none_any_more(path: &str, right: Right) -> Result<(), Reason> {
     match right {
-        Right::Node if !path.contains("RecordService") => Err(Reason::NodeRevoked),
+        Right::Node if !is_daemons(path) => Err(Reason::NodeRevoked),
         _ => only_nodes(path, right),
     }
 }

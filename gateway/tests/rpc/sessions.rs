@@ -26,7 +26,7 @@ async fn a_push_is_answered_and_reaches_the_other_session() {
     let (cursor, changes) = second.cut().await;
     let ids: Vec<String> = changes.into_iter().map(|c| c.record.unwrap().key.unwrap().id).collect();
     assert_eq!(ids, ["x", "y"]);
-    second.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None })).await;
+    second.say(Say::Ack(v1::Ack { cursor: Some(cursor), answered_n: None, summed: None })).await;
     second.say(Say::Ping(v1::Ping { nonce: 7, time_ms: None })).await;
     let Heard::Pong(pong) = second.next().await else { panic!("no pong") };
     assert_eq!(pong.nonce, 7);
@@ -99,7 +99,7 @@ async fn what_ends_a_session_is_said_in_its_goodbye() {
     assert!(matches!(first.next().await, Heard::Welcome(_)));
     let beyond = v1::Cursor { revision: 1_000, commit: 1_000, ..first.cut().await.0 };
     let says: [(Say, Reason); 4] = [
-        (Say::Ack(v1::Ack { cursor: Some(beyond), answered_n: None }), Reason::Malformed),
+        (Say::Ack(v1::Ack { cursor: Some(beyond), answered_n: None, summed: None }), Reason::Malformed),
         (Say::Hello(hello()), Reason::Malformed),
         (Say::Push(b.push(vec![b.note(1, "x")])), Reason::Malformed),
         (Say::Push(v1::PushRequest::default()), Reason::Malformed),

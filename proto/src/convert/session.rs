@@ -5,7 +5,7 @@ use semantics::ids::{CommitNumber, Digest, LogId, MutationId, Revision};
 use semantics::recovery::LINEAGE_MAX;
 use semantics::session::{
     About, ClientMessage, Hello, Limits, Push, PushItem, Reconcile, Reconciliation, Results, ServerMessage,
-    StreamState, UNANSWERED_MAX, Welcome,
+    StreamState, Summed, UNANSWERED_MAX, Welcome,
 };
 
 use super::cursor::resume_position;
@@ -246,6 +246,20 @@ impl From<&Results> for v1::PushResponse {
     }
 }
 
+impl TryFrom<v1::Summed> for Summed {
+    type Error = ShapeError;
+    fn try_from(summed: v1::Summed) -> Result<Self, ShapeError> {
+        let digest = Digest::from_slice(&summed.digest).at("digest")?;
+        Ok(Self { revision: Revision(summed.revision), digest })
+    }
+}
+
+impl From<&Summed> for v1::Summed {
+    fn from(summed: &Summed) -> Self {
+        Self { revision: summed.revision.0, digest: summed.digest.as_bytes().to_vec() }
+    }
+}
+
 impl TryFrom<v1::SessionRequest> for ClientMessage {
     type Error = ShapeError;
     fn try_from(request: v1::SessionRequest) -> Result<Self, ShapeError> {
@@ -256,7 +270,8 @@ impl TryFrom<v1::SessionRequest> for ClientMessage {
             Message::Credit(credit) => Ok(Self::Credit { bytes: credit.bytes }),
             Message::Ack(ack) => {
                 let cursor = required("cursor", ack.cursor).at("ack")?;
-                Ok(Self::Ack { cursor, answered_n: ack.answered_n })
+                let summed = ack.summed.map(TryInto::try_into).transpose().at("summed").at("ack")?;
+                Ok(Self::Ack { cursor, answered_n: ack.answered_n, summed })
             }
             Message::Ping(ping) => Ok(Self::Ping { nonce: ping.nonce, time_ms: ping.time_ms }),
             Message::Remnants(page) => Ok(Self::Remnants(page.try_into().at("remnants")?)),
@@ -271,8 +286,9 @@ impl From<&ClientMessage> for v1::SessionRequest {
             ClientMessage::Hello(hello) => Message::Hello(hello.into()),
             ClientMessage::Push(push) => Message::Push(push.into()),
             ClientMessage::Credit { bytes } => Message::Credit(v1::Credit { bytes: *bytes }),
-            ClientMessage::Ack { cursor, answered_n } => {
-                Message::Ack(v1::Ack { cursor: Some(cursor.into()), answered_n: *answered_n })
+            ClientMessage::Ack { cursor, answered_n, summed } => {
+                let summed = summed.as_ref().map(Into::into);
+                Message::Ack(v1::Ack { cursor: Some(cursor.into()), answered_n: *answered_n, summed })
             }
             ClientMessage::Ping { nonce, time_ms } => {
                 Message::Ping(v1::Ping { nonce: *nonce, time_ms: *time_ms })

@@ -8,6 +8,7 @@ use super::Parsed;
 use crate::clock::Stamp;
 use crate::conflict::{Clash, ConflictType};
 use crate::envelope::{KEY_ID_CLEAR, Op, Record};
+use crate::fault::Fault;
 use crate::ids::Writer;
 use crate::join::life::{Fields, Life, State, Whole};
 use crate::kind::Policy;
@@ -38,6 +39,7 @@ pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
     let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
     let stood: Value = serde_json::from_slice(stood).ok()?;
     let is_worse = !matrix::holds(&Value::Object(parsed.fields.clone())) && matrix::holds(&stood);
+    let is_worse = is_worse && !Fault::UnsoundOverSound.is_planted();
     is_worse.then(|| whole(ConflictType::Version, mutation.stamp(), current.stamp))
 }
 

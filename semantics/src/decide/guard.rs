@@ -16,6 +16,7 @@ use super::{Context, Parsed};
 use crate::clock::Stamp;
 use crate::conflict::{Clash, ConflictType};
 use crate::envelope::{KEY_ID_CLEAR, Op, Record};
+use crate::fault::Fault;
 use crate::identity::KIND;
 use crate::identity::summary::{is_collapsed, is_healthy};
 use crate::ids::{Dot, Writer};
@@ -72,7 +73,7 @@ impl Case<'_> {
         }
         let stands: Value = serde_json::from_slice(&whole.body).ok()?;
         let comes = Value::Object(parsed.fields.clone());
-        if is_healthy(&stands) && is_collapsed(&comes) {
+        if is_healthy(&stands) && is_collapsed(&comes) && !Fault::CollapsedOverHealthy.is_planted() {
             return Some((before.clone(), before.stamp, mine.stamp));
         }
         let is_rescue = self.standing != Standing::Sequential && is_collapsed(&stands) && is_healthy(&comes);

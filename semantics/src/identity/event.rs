@@ -7,9 +7,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::KIND;
 use super::score::Status;
 use super::summary::Summary;
 use super::trend::Trend;
+use crate::ids::Kind;
 
 /// How soon others should have a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,6 +82,17 @@ impl Trigger {
     }
 }
 
+/// How soon others should have what is put, over what its author sees of the record; what is no identity, or does not read,
+/// goes in its turn.
+#[must_use]
+pub fn priority_of_write(kind: &Kind, before: Option<&[u8]>, put: &[u8]) -> Priority {
+    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).ok();
+    match read(put).filter(|_| kind.as_str() == KIND) {
+        Some(after) => Trigger::of(before.and_then(read).as_ref(), &after).priority(),
+        None => Priority::Low,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -107,6 +120,19 @@ mod tests {
         assert_eq!(priority(None, &bad), (Trigger::Collapsed, Priority::High));
         assert_eq!(priority(Some(&bad), &good), (Trigger::Rescued, Priority::High));
         assert_eq!(Trigger::Restarted.priority(), Priority::High);
+    }
+
+    #[test]
+    fn only_what_an_identity_comes_to_is_urgent() {
+        let (good, bad) = (state(5, "stable", "a").to_string(), state(1, "declining", "a").to_string());
+        let of = |kind: &str, before: Option<&str>, after: &str| {
+            priority_of_write(&Kind::new(kind).unwrap(), before.map(str::as_bytes), after.as_bytes())
+        };
+        assert_eq!(of("identity", Some(&good), &bad), Priority::High);
+        assert_eq!(of("identity", None, &bad), Priority::High);
+        assert_eq!(of("identity", Some(&good), &good), Priority::Low);
+        assert_eq!(of("note", Some(&good), &bad), Priority::Low);
+        assert_eq!(of("identity", Some(&good), "sealed"), Priority::Low);
     }
 
     #[test]

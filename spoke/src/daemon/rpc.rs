@@ -20,7 +20,7 @@ pub(super) struct Rpc {
     pub(super) stop: CancellationToken,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -113,10 +113,10 @@ fn draining() -> Refusal {
     Refusal::new(Reason::Draining, "the daemon stops; the writes are kept")
 }
 
-fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
+pub(super) fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
     result.map(Response::new).map_err(|refusal| status(&refusal))
 }
 
-fn status(refusal: &Refusal) -> Status {
+pub(super) fn status(refusal: &Refusal) -> Status {
     proto::reason::status(refusal, None, "")
 }

@@ -61,6 +61,7 @@ impl Replica {
                     answered_n,
                     bytes,
                     digest_matches: None,
+                    digest: None,
                     counts: Counts::default(),
                 }));
             }
@@ -78,7 +79,8 @@ impl Replica {
         state::save(&mut *txn, MetaKey::Cursor, &cut.cursor).await?;
         txn.meta_put(MetaKey::Resume, None).await?;
         let finished = self.settle_confirmed(&mut *txn, taken, cut.cursor.revision).await?;
-        let digest_matches = cut.digest.map(|digest| digest == layer.digest());
+        let digest = cut.digest.map(|_| layer.digest());
+        let digest_matches = cut.digest.map(|theirs| Some(theirs) == digest);
         if digest_matches == Some(false) {
             let mut condition = state::condition(&mut *txn).await?;
             condition.digest_mismatches += 1;
@@ -87,7 +89,7 @@ impl Replica {
         let counts = layer.counts();
         self.note_places(Some(&cut.cursor), finished);
         txn.commit().await?;
-        Ok(Ok(Applied { cursor: cut.cursor, answered_n, bytes, digest_matches, counts }))
+        Ok(Ok(Applied { cursor: cut.cursor, answered_n, bytes, digest_matches, digest, counts }))
     }
 
     /// Forgets an unfinished catch-up.

@@ -2,7 +2,7 @@
 
 use semantics::clock::{CLOCK_AHEAD_MS_MAX, HybridTime};
 use semantics::cursor::Cursor;
-use semantics::ids::{Digest, Domain, Key, LogId, NodeId, Revision, Writer};
+use semantics::ids::{Digest, Domain, Key, LogId, MutationId, NodeId, Revision, Writer};
 use semantics::reason::Refusal;
 use semantics::recovery::Recovery;
 use semantics::view::View;
@@ -193,6 +193,11 @@ pub(crate) async fn cursor(txn: &mut dyn ReplicaTxn) -> Result<Option<Cursor>, S
 
 pub(crate) async fn view(txn: &mut dyn ReplicaTxn) -> Result<Option<View>, StoreError> {
     load(txn, MetaKey::View).await
+}
+
+/// Mutations that go out before all others, in the order in which they became urgent.
+pub(crate) async fn urgent(txn: &mut dyn ReplicaTxn) -> Result<Vec<MutationId>, StoreError> {
+    Ok(load(txn, MetaKey::Urgent).await?.unwrap_or_default())
 }
 
 /// Takes `count` places in the queue; gives the first.

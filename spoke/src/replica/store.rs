@@ -54,6 +54,8 @@ pub enum MetaKey {
     Report,
     /// The logs that the replica's log went on from.
     Lineage,
+    /// Mutations that go out before all others.
+    Urgent,
 }
 
 impl MetaKey {
@@ -71,6 +73,7 @@ impl MetaKey {
         Self::Backups,
         Self::Report,
         Self::Lineage,
+        Self::Urgent,
     ];
     /// Stable name, for stores.
     #[must_use]
@@ -88,6 +91,7 @@ impl MetaKey {
             Self::Backups => "backups",
             Self::Report => "report",
             Self::Lineage => "lineage",
+            Self::Urgent => "urgent",
         }
     }
 }

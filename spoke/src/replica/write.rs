@@ -250,6 +250,7 @@ impl Replica {
             pending: txn.pending_get(&keys).await?,
             last: txn.outbox_last(&keys).await?,
             entries: Vec::new(),
+            urgent: Vec::new(),
         })
     }
 }

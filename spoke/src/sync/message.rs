@@ -1,7 +1,7 @@
 //! The words between the sync machine and what performs for it.
 
 use semantics::cursor::{Cursor, Next, Page};
-use semantics::ids::{Revision, Writer};
+use semantics::ids::{Digest, Revision, Writer};
 use semantics::reason::Refusal;
 use semantics::recovery::RemnantPage;
 use semantics::session::{
@@ -95,6 +95,8 @@ pub struct Applied {
     pub bytes: u64,
     /// Whether the replica's digest equals the cut's, where the cut has one.
     pub digest_matches: Option<bool>,
+    /// The replica's digest, where the cut has one.
+    pub digest: Option<Digest>,
     /// What it did to the confirmed records.
     pub counts: Counts,
 }

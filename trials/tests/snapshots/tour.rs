@@ -216,6 +216,18 @@ fn identity(tour: &mut Tour<'_>, laptop: &str) {
     tour.step("spoke", laptop, &["identity", "rollback", "Ada"]);
 }
 
+fn topology(tour: &mut Tour<'_>, hub_data: &str) {
+    let set = ["topology", "set", "primary-replica"];
+    tour.step("hubward", hub_data, &set);
+    tour.step("hubward", hub_data, &[&set[..], &["--primary", "nobody"]].concat());
+    tour.step("hubward", hub_data, &[&set[..], &["--primary", "laptop", "--kind", "note"]].concat());
+    tour.step("hubward", hub_data, &["topology", "show"]);
+    tour.step("hubward", hub_data, &["topology", "promote", "desktop"]);
+    tour.step("hubward", hub_data, &["topology", "set", "federation", "--site", "lima"]);
+    tour.step("hubward", hub_data, &["topology", "set", "multi-master"]);
+    tour.step("hubward", hub_data, &["topology", "promote", "desktop"]);
+}
+
 #[test]
 fn every_command_answers_as_kept() {
     let folder = Folder::new("snapshots-tour");
@@ -245,6 +257,8 @@ fn every_command_answers_as_kept() {
     tour.step("hubward", &hub_data, &resolve);
     tour.step("hubward", &hub_data, &["identity", "health"]);
     tour.step("hubward", &hub_data, &["identity", "divergence"]);
+    tour.step("hubward", &hub_data, &["identity", "convergence"]);
+    topology(&mut tour, &hub_data);
     let precedents = tour.step("hubward", &hub_data, &["precedent", "list"]);
     tour.step("hubward", &hub_data, &["precedent", "revoke", &named(&precedents, 64)]);
     tour.step("hubward", &hub_data, &["precedent", "list"]);

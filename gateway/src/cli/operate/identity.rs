@@ -16,6 +16,12 @@ pub(in crate::cli) enum IdentityCommand {
         #[command(flatten)]
         of: OfTenant,
     },
+    /// Shows whether every node that sees an identity has proven, by an equal digest, that it holds the state that stands;
+    /// who has not is named.
+    Convergence {
+        #[command(flatten)]
+        of: OfTenant,
+    },
     /// Shows how far apart the nodes are that write one identity: below 0.2 is healthy, above 0.5 somebody should look.
     Divergence {
         #[command(flatten)]
@@ -27,6 +33,7 @@ impl IdentityCommand {
     pub(super) async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
         match self {
             Self::Health { of } => health(hub, of.tenant, out).await,
+            Self::Convergence { of } => convergence(hub, of.tenant, out).await,
             Self::Divergence { of } => divergence(hub, of.tenant, out).await,
         }
     }
@@ -48,6 +55,44 @@ async fn health(hub: &mut Client, tenant: String, out: Printer) -> Result<(), Re
         ["identity", "score", "status", "trend", "revision", "in_sync", "behind", "possibly_desynchronised"];
     out.list("identities", rows, &columns);
     Ok(())
+}
+
+async fn convergence(hub: &mut Client, tenant: String, out: Printer) -> Result<(), Refusal> {
+    let mut request =
+        v1::ListIdentityConvergenceRequest { tenant, page_size: PAGE_SIZE, page_token: String::new() };
+    let mut rows: Vec<Value> = Vec::new();
+    loop {
+        let page = hub.list_identity_convergence(request.clone()).await.map_err(refused)?.into_inner();
+        rows.extend(page.identities.into_iter().map(converged));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    let columns =
+        ["identity", "converged", "revision", "participants", "equal", "open_conflicts", "stragglers"];
+    out.list("identities", rows, &columns);
+    Ok(())
+}
+
+fn converged(one: v1::IdentityConvergence) -> Value {
+    let straggler = |straggler: v1::IdentityStraggler| {
+        json!({
+            "node": hex::encode(straggler.node),
+            "name": straggler.name,
+            "state": straggler.state,
+        })
+    };
+    json!({
+        "identity": one.identity,
+        "revision": one.revision,
+        "state_hash": Some(hex::encode(one.state_hash)).filter(|hash| !hash.is_empty()),
+        "converged": one.converged,
+        "open_conflicts": one.open_conflicts,
+        "participants": one.participants,
+        "equal": one.equal,
+        "stragglers": one.stragglers.into_iter().map(straggler).collect::<Vec<_>>(),
+    })
 }
 
 async fn divergence(hub: &mut Client, tenant: String, out: Printer) -> Result<(), Refusal> {

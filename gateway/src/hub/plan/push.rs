@@ -6,7 +6,7 @@ use semantics::conflict::{Clash, ConflictType};
 use semantics::decide::{Context, Decision, decide};
 use semantics::envelope::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX, Placement, Record};
 use semantics::fault::Fault;
-use semantics::ids::{Dot, Key, Revision};
+use semantics::ids::{Dot, Key, NodeId, Revision};
 use semantics::kind;
 use semantics::matrix::Away;
 use semantics::outcome::{DotOutcome, Outcome, Transient};
@@ -14,6 +14,7 @@ use semantics::reason::{Reason, Refusal};
 use semantics::session::{DotResult, Results, UNANSWERED_MAX};
 use semantics::view::View;
 
+use super::writers::Standing;
 use super::{Draft, NewRow};
 use crate::hub::known::{NodeBody, NodeStatus};
 use crate::hub::limits::COMMIT_MUTATIONS_MAX;
@@ -37,6 +38,8 @@ struct Author {
     node: NodeBody,
     view: View,
     away: Option<Away>,
+    id: NodeId,
+    topology: Result<Option<Standing>, Refusal>,
 }
 
 /// What taking the next element of a stream came to.
@@ -89,7 +92,8 @@ impl Draft<'_> {
         let row = self.writer(&work.writer).filter(|row| !row.closed).cloned().ok_or_else(|| {
             Refusal::new(Reason::NodeForked, format!("epoch {} is not open", work.writer.epoch))
         })?;
-        Ok((row, Author { node, view: self.known.view(work.writer.node), away: work.away }))
+        let (id, view, topology) = (work.writer.node, self.known.view(work.writer.node), self.topology());
+        Ok((row, Author { node, view, away: work.away, id, topology }))
     }
 
     fn take_next(&mut self, row: &mut WriterRow, author: &Author, rest: &[Item]) -> Taken {
@@ -121,7 +125,7 @@ impl Draft<'_> {
             let detail = format!("the stamp of dot {} is too far ahead of {}", ahead.n(), self.head.time_ms);
             return Taken::Waits(wait(n, Reason::ClockAhead, detail, 1_000));
         }
-        if let Err(unread) = unit.iter().try_for_each(|item| self.check_is_ruled(item)) {
+        if let Err(unread) = unit.iter().try_for_each(|item| self.check_is_ruled(author, item)) {
             return Taken::Waits(wait(n, unread.reason, unread.detail, UNREAD_POLICY_WAIT_MS));
         }
         let outcomes = self.take_unit(author, unit);
@@ -162,9 +166,12 @@ impl Draft<'_> {
         matches!(item, Item::Mutation { parsed, .. } if parsed.mutation.time.is_ahead_of(self.head.time_ms))
     }
 
-    fn check_is_ruled(&self, item: &Item) -> Result<(), Refusal> {
+    fn check_is_ruled(&self, author: &Author, item: &Item) -> Result<(), Refusal> {
         match item {
-            Item::Mutation { parsed, .. } => self.check_policy_is_read(&parsed.mutation.key.kind),
+            Item::Mutation { parsed, .. } => {
+                self.check_policy_is_read(&parsed.mutation.key.kind)?;
+                author.topology.as_ref().map(drop).map_err(Clone::clone)
+            }
             Item::Refused { .. } | Item::Withdraw { .. } => Ok(()),
         }
     }
@@ -250,6 +257,11 @@ impl Draft<'_> {
         if standing.is_some_and(|current| !author.view.contains(&current.pointer.cell)) {
             return Err(not_in_view());
         }
+        let topology = author.topology.as_ref().ok().and_then(Option::as_ref);
+        let ruled = topology.filter(|(topology, _)| topology.speaks_of(kind));
+        if let Some(current) = standing {
+            self.check_primary(ruled, author.id, (kind, &current.pointer.cell.domain))?;
+        }
         let current = overlay.get(&mutation.key).or(standing.map(|current| &current.record));
         let mut decision = decide(current, parsed, &known.rule, context);
         let is_merged = context.ancestor.is_some();
@@ -267,8 +279,11 @@ impl Draft<'_> {
         if !record.is_deleted() && !author.view.contains(&record.cell()) {
             return Err(not_in_view());
         }
+        self.check_primary(ruled, author.id, (kind, &record.placement.domain))?;
         known.check(parsed, &record)?;
-        Ok(Some(Judged { record: *record, clashes, outcome, rule_version: known.rule.version }))
+        let rule_version = ruled.map_or(known.rule.version, |(_, version)| known.rule.version.max(*version));
+        let rule_version = if Fault::RuleVersionLost.is_planted() { Revision::ZERO } else { rule_version };
+        Ok(Some(Judged { record: *record, clashes, outcome, rule_version }))
     }
 
     fn write(&mut self, item: &Item, verdict: Option<Judged>, away: Option<Away>) -> Outcome {

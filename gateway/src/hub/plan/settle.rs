@@ -5,6 +5,7 @@ use semantics::conflict::{Conflict, OPEN_CONFLICTS_MAX};
 use semantics::decide::{self, Context, Decision, decide};
 use semantics::digest;
 use semantics::envelope::{Op, Record};
+use semantics::fault::Fault;
 use semantics::ids::{RecordId, Revision};
 use semantics::kind::{self, Rule};
 use semantics::reason::{Reason, Refusal};
@@ -23,6 +24,10 @@ impl Draft<'_> {
         let subject = subject.ok_or_else(|| gone(format!("{} is gone", work.subject)))?;
         self.check_view(work, &stands, &subject)?;
         self.check_policy_is_read(&work.subject.kind)?;
+        if work.by.is_node {
+            let domain = &subject.pointer.cell.domain;
+            self.check_primary(self.topology()?.as_ref(), work.by.author, (&work.subject.kind, domain))?;
+        }
         let Some(known) = self.known.kind(&work.subject.kind) else {
             let detail = format!("no kind {} is declared", work.subject.kind);
             return Err(Refusal::new(Reason::KindUndeclared, detail));
@@ -39,7 +44,9 @@ impl Draft<'_> {
             let detail = format!("{} stands at revision {before}: it was written over", work.subject);
             return Err(Refusal::new(Reason::Stale, detail));
         }
+        let is_left = matches!(work.act, Act::Undo { .. }) && Fault::UndoLeavesRecord.is_planted();
         let change = resolution::change(&subject.record, &known.rule, &conflict.path, wanted)?;
+        let change = change.filter(|_| !is_left);
         let revision = match change {
             Some(change) => self.rewrite(work, &subject, change)?,
             None => before,
@@ -71,7 +78,7 @@ impl Draft<'_> {
             return Err(no_conflict(&work.conflict));
         };
         let at = stands.pointer.revision;
-        if at != work.expected {
+        if at != work.expected && !Fault::StaleDecisionTaken.is_planted() {
             let detail = format!("the conflict stands at revision {at}, not {}", work.expected);
             return Err(Refusal::new(Reason::Stale, detail));
         }

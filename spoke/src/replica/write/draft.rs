@@ -19,6 +19,7 @@ use crate::replica::kinds::Kinds;
 use crate::replica::pending::replay;
 use crate::replica::state::{self, Clock};
 use crate::replica::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
+use crate::replica::urgent::{self, is_urgent};
 
 pub(super) struct Draft<'a> {
     pub(super) kinds: Arc<Kinds>,
@@ -36,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub(super) pending: BTreeMap<Key, Record>,
     pub(super) last: BTreeMap<Key, Entry>,
     pub(super) entries: Vec<Entry>,
+    /// Those of them that go out before all others.
+    pub(super) urgent: Vec<MutationId>,
 }
 
 /// What a write is made on.
@@ -122,6 +125,9 @@ impl Draft<'_> {
         shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
         shown.base.own = None;
         let record = replay(current, shown, rules, &self.context, None)?;
+        if is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
+            self.urgent.push(mutation.id);
+        }
         self.clock = clock;
         self.order += 1;
         Ok(Some(self.keep(mutation, record, footing)))
@@ -165,6 +171,7 @@ impl Draft<'_> {
         if self.entries.is_empty() {
             return Ok(());
         }
+        urgent::note(txn, &self.urgent).await?;
         let mut pending = self.pending;
         let changed: Vec<Record> =
             self.entries.iter().filter_map(|entry| pending.remove(&entry.mutation.key)).collect();
