@@ -1,6 +1,7 @@
 //! The simulator: hubs and spokes over memory stores, under virtual time, with everything that can go wrong between
 //! them drawn from one seed. Nothing here knows real time, threads or a runtime; one seed is one run, for ever.
 
+mod answers;
 pub mod app;
 pub mod chaos;
 pub mod checks;
@@ -19,6 +20,7 @@ pub mod profile;
 pub mod report;
 pub mod restore;
 pub mod rng;
+mod rules;
 pub mod session;
 mod settle;
 mod stamps;

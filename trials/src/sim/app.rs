@@ -1,6 +1,7 @@
 //! Whoever uses a machine: writes over few records, so that writers meet.
 
 use semantics::envelope::Placement;
+use semantics::identity::summary::is_collapsed;
 use semantics::ids::{Domain, Key, Kind, MutationId, RecordId};
 use semantics::reason::Reason;
 use serde_json::{Map, Value, json};
@@ -39,7 +40,8 @@ impl World {
                 }
             }
             80..92 => self.write_group(m)?,
-            92..95 => return self.withdraw(m),
+            92..94 => return self.withdraw(m),
+            94 => self.hurry(m)?,
             _ => self.look_at_refused(m)?,
         }
         if self.rng.permille(300) {
@@ -90,6 +92,7 @@ impl World {
                 let facet = self.rng.pick(&FACETS).copied().unwrap_or("open");
                 json!({"title": format!("task {value}"), "status": facet})
             }
+            "identity" => self.state(value),
             _ => json!({"name": format!("thing {value}")}),
         };
         if let Some(body) = body.as_object_mut() {
@@ -100,6 +103,18 @@ impl World {
             }
         }
         body.as_object().cloned().unwrap_or_default()
+    }
+
+    /// A state of an identity: healthy or collapsed, and now and then one that is not what it says.
+    fn state(&mut self, value: u64) -> Value {
+        let depth = if self.rng.permille(300) { 1 } else { 5 };
+        let states = self.rng.permille(150).then_some(depth + 1);
+        let parameters = json!({"D": depth, "C": 0.9, "R": 0.9});
+        let mut metrics = json!({"parameter_values": parameters});
+        if let Some(stated) = states {
+            metrics["current_is_score"] = json!(stated);
+        }
+        json!({"name": format!("state {value}"), "identity_snapshot": {"stability_metrics": metrics}})
     }
 
     fn placement(&mut self) -> Option<Placement> {
@@ -186,6 +201,7 @@ impl World {
         id: MutationId,
         before: Option<Map<String, Value>>,
     ) -> Checked {
+        let old = before.clone();
         let body = match &write.op {
             WriteOp::Put(body) => Some(body.clone()),
             WriteOp::Patch { set, remove } => {
@@ -204,8 +220,11 @@ impl World {
             }
             body
         });
+        // A collapsed state is not shown over a healthy one, by the policies of which that holds.
+        let is_collapse = [&body, &old].into_iter().flatten().any(|body| is_collapsed(&json!(body)));
+        let may_stay = is_collapse && shown == old;
         ensure!(
-            shown == with_default || shown == body,
+            shown == with_default || shown == body || may_stay,
             "machine {m}: {} shows {shown:?} after {write:?}",
             write.key
         );
@@ -217,7 +236,12 @@ impl World {
             others: row.as_ref().map(|row| others(&row.record.version, node)).unwrap_or_default(),
             was_confirmed: row.is_some(),
         };
-        self.machines[m].expected.insert(write.key.clone(), expected);
+        if is_collapse {
+            // What is shown of it depends on the policy, which may become another.
+            self.machines[m].expected.remove(&write.key);
+        } else {
+            self.machines[m].expected.insert(write.key.clone(), expected);
+        }
         self.machines[m].written.push(id);
         self.stats.writes += 1;
         let name = match &write.op {
@@ -228,6 +252,18 @@ impl World {
         let at = row.map(|row| row.revision.0);
         let domain = write.placement.as_ref().map(|placement| placement.domain.as_str());
         self.note(|| format!("machine {m}: {name} {} {id} on {at:?} to {domain:?}", write.key));
+        Ok(())
+    }
+
+    /// Something that waits is to go first.
+    fn hurry(&mut self, m: usize) -> Checked {
+        let entries = outbox_entries(&self.machines[m].store)?;
+        let queued: Vec<MutationId> =
+            entries.iter().filter(|entry| entry.is_queued()).map(|entry| entry.id()).collect();
+        let Some(id) = self.rng.pick(&queued).copied() else { return Ok(()) };
+        let Some(replica) = self.machines[m].replica() else { return Ok(()) };
+        at_once(replica.hurry(id)).ok_or("to hurry waits")?.map_err(|e| e.to_string())?;
+        self.note(|| format!("machine {m} hurries {id}"));
         Ok(())
     }
 

@@ -1,7 +1,10 @@
 //! What goes wrong, and what operators do.
 
+use std::collections::BTreeSet;
+
 use semantics::ids::{Domain, Kind, NodeId};
 use semantics::kind::{Declaration, Policy};
+use semantics::topology::{Shape, Topology};
 use semantics::view::{Selector, View};
 use serde_json::json;
 use spoke::replica::memory::MemoryStore;
@@ -16,6 +19,16 @@ use super::restore::Disaster;
 use super::rng::SimEntropy;
 use super::world::{Event, Output, World};
 
+/// What kinds are settled by.
+const POLICIES: [Option<Policy>; 7] = [
+    Some(Policy::LastWriter),
+    Some(Policy::ThreeWay),
+    Some(Policy::Branch),
+    Some(Policy::Consensus),
+    Some(Policy::ByType),
+    Some(Policy::Resolver),
+    None,
+];
 /// Most replicas of all nodes together.
 pub const MACHINES_MAX: usize = 8;
 /// A restored machine was away for at least this long: what its former self had sent has arrived or is lost.
@@ -123,7 +136,7 @@ impl World {
         let n = self.rng.index(self.nodes.len());
         let who = self.nodes[n].who.clone();
         let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
-        match self.rng.below(20) {
+        match self.rng.below(24) {
             0 if self.can_revoke(n) => {
                 self.nodes[n].is_revoked = true;
                 self.stats.revocations += 1;
@@ -142,12 +155,10 @@ impl World {
                 });
             }
             4..11 => self.settle_some(g, n),
-            11..13 => {
-                let policies = [Some(Policy::LastWriter), Some(Policy::ThreeWay), Some(Policy::Branch), None];
-                let policy = self.rng.pick(&policies).copied().flatten();
-                let Ok(kind) = Kind::new(*self.rng.pick(&["note", "knowledge"]).unwrap_or(&"note")) else {
-                    return;
-                };
+            11..14 => {
+                let policy = self.rng.pick(&POLICIES).copied().flatten();
+                let kinds = ["note", "knowledge", "identity"];
+                let Ok(kind) = Kind::new(*self.rng.pick(&kinds).unwrap_or(&"note")) else { return };
                 self.stats.policy_changes += 1;
                 self.note(|| format!("{kind} is settled by {policy:?}"));
                 self.exec.spawn(life, async move {
@@ -155,6 +166,7 @@ impl World {
                     ctx.emit(Output::Operated { what: "set policy", result });
                 });
             }
+            14..17 => self.move_primary(g, n),
             _ => {
                 let view = self.draw_view(n);
                 self.stats.view_changes += 1;
@@ -165,6 +177,34 @@ impl World {
                 });
             }
         }
+    }
+
+    /// Who writes becomes another: everybody, one node, or in each site one.
+    fn move_primary(&mut self, g: usize, n: usize) {
+        let Some(hub) = self.gateways[g].hub.clone() else { return };
+        let tenant = self.nodes[n].who.tenant.clone();
+        let nodes = self.nodes.iter().filter(|node| node.who.tenant == tenant && !node.is_revoked);
+        let nodes: Vec<NodeId> = nodes.map(|node| node.who.node).collect();
+        let mut any = || self.rng.pick(&nodes).copied();
+        let shape = match any().zip(any()) {
+            Some((primary, _)) if self.rng.permille(300) => Shape::PrimaryReplica { primary },
+            Some(two) if self.rng.permille(500) => {
+                let domains = DOMAINS.iter().filter_map(|name| Domain::new(*name).ok());
+                Shape::Federation { sites: domains.zip([two.0, two.1]).collect() }
+            }
+            _ => Shape::MultiMaster,
+        };
+        let kinds = ["note", "identity", "task"].into_iter().filter(|_| self.rng.permille(600));
+        let kinds: BTreeSet<Kind> = kinds.filter_map(|kind| Kind::new(kind).ok()).collect();
+        let kinds = if kinds.is_empty() { Topology::default().kinds } else { kinds };
+        let topology = Topology { shape, kinds };
+        self.stats.topology_changes += 1;
+        self.note(|| format!("who writes: {topology:?}"));
+        let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
+        self.exec.spawn(life, async move {
+            let result = hub.set_topology(&tenant, NodeId::HUB, &topology, None).await.map(drop);
+            ctx.emit(Output::Operated { what: "set topology", result });
+        });
     }
 
     fn can_revoke(&self, n: usize) -> bool {

@@ -139,8 +139,9 @@ impl World {
     }
 
     /// What is sent was given its dot durably before: else a crash would give the dot to something else.
-    pub(super) fn check_push(&self, m: usize, push: &Push) -> Checked {
+    pub(super) fn check_push(&mut self, m: usize, push: &Push) -> Checked {
         let entries = outbox_entries(&self.machines[m].store)?;
+        self.check_causes(m, push, &entries)?;
         for item in &push.items {
             let (n, id) = match item {
                 PushItem::Mutation(mutation) => (mutation.dot.n, mutation.id),
@@ -156,6 +157,23 @@ impl World {
                 entries.iter().any(|e| is_stored(&e)),
                 "machine {m} sends {id} as {n} and has not stored that"
             );
+        }
+        Ok(())
+    }
+
+    /// What is sent for the first time comes after what it was made on.
+    fn check_causes(&mut self, m: usize, push: &Push, entries: &[Entry]) -> Checked {
+        let by_id: BTreeMap<MutationId, &Entry> = entries.iter().map(|entry| (entry.id(), entry)).collect();
+        let sent = self.machines[m].sent.entry(push.writer).or_default();
+        for item in &push.items {
+            let PushItem::Mutation(mutation) = item else { continue };
+            let n = mutation.dot.n;
+            let is_new = n > *sent;
+            *sent = n.max(*sent);
+            let cause = by_id.get(&mutation.id).and_then(|entry| by_id.get(&entry.after?));
+            let is_later =
+                cause.is_some_and(|cause| cause.is_queued() || cause.is_dotted() && cause.mutation.dot.n > n);
+            ensure!(!is_new || !is_later, "machine {m} sends {} before what it was made on", mutation.id);
         }
         Ok(())
     }

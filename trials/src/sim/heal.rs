@@ -208,7 +208,8 @@ impl World {
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
             self.stats.merged += self.replay(log)?;
-            let (settled, undone) = super::settle::check_settled(log)?;
+            let (settled, undone) = super::settle::check_settled(log, &self.answers)?;
+            super::rules::check(log)?;
             self.stats.settled += settled;
             self.stats.undone += undone;
             count(log, &mut self.stats);
@@ -374,7 +375,7 @@ fn ancestor_of(log: &Log, row: &LogRow, mutation: &Mutation) -> Option<Vec<u8>> 
 }
 
 /// The rule of a kind as the control records up to `version` make it.
-fn rule(log: &Log, kind: &Kind, version: Revision) -> Result<Rule, String> {
+pub(super) fn rule(log: &Log, kind: &Kind, version: Revision) -> Result<Rule, String> {
     let upto = usize::try_from(version.0).unwrap_or(usize::MAX).min(log.rows.len());
     let newest = |about: &str| {
         let is_it = |row: &&LogRow| {

@@ -7,6 +7,7 @@ use gateway::hub::{Admission, Hub, Paging, Parts, Principal, Retention};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Push, ServerMessage};
 
+use super::answers::{PER_MINUTE, SimResolver};
 use super::exec::Ctx;
 use super::oracle::Checked;
 use super::rng::SimEntropy;
@@ -54,6 +55,8 @@ impl World {
         let life = self.next_id();
         self.gateways[g].life = life;
         let hub = Hub::new(parts).named(gateway_name(g)).bounded(self.profile.bounds);
+        let resolver = SimResolver { ctx: self.ctx.clone(), answers: self.answers.clone() };
+        let hub = hub.resolving(Arc::new(resolver), PER_MINUTE);
         self.gateways[g].hub = Some(Arc::new(hub));
         self.note(|| format!("gateway {g} up as {life}"));
         let ms = self.rng.range(1, POLL_MS);
@@ -132,6 +135,7 @@ impl World {
                     hub.docket().first(&tenant);
                     let result = hub.arbitrate().await.map(drop);
                     ctx.emit(Output::Operated { what: "arbitrate", result });
+                    hub.ask_due().await;
                 }
             });
         }
@@ -225,6 +229,17 @@ impl World {
             Output::Keeps { tenant, gateway } => {
                 if self.keepers.insert(tenant, gateway).is_some_and(|before| before != gateway) {
                     self.stats.keeper_changes += 1;
+                }
+            }
+            Output::Settled { tenant, expected, at } => {
+                let oracle = self.store.oracle();
+                let log = oracle.logs.get(&tenant).ok_or("a settlement of no tenant")?;
+                let row = usize::try_from(at.0).ok().and_then(|at| log.rows.get(at.checked_sub(1)?));
+                let stood = row.map(|row| row.previous);
+                if stood.is_some_and(|stood| stood != expected) {
+                    return Err(format!(
+                        "a decision on a conflict at {expected} was taken at {at}, over {stood:?}"
+                    ));
                 }
             }
             Output::Operated { what, result } => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use semantics::cursor::{Cut, Next, Page};
-use semantics::ids::{Key, MutationId, Revision};
+use semantics::ids::{Key, MutationId, Revision, Writer};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Reconcile};
 use semantics::version::Version;
@@ -83,6 +83,8 @@ pub struct Machine {
     /// Whether its node has written what is not known here, in another replica or in a former life of this one:
     /// then no change of a record is surely somebody else's.
     pub is_copied: bool,
+    /// The greatest counter that it sent, of each epoch.
+    pub sent: BTreeMap<Writer, u64>,
     /// Whether it stopped for good, because its node was revoked.
     pub is_stopped: bool,
     /// Pages since the last cut.
@@ -115,6 +117,7 @@ impl Machine {
             written: Vec::new(),
             expected: BTreeMap::new(),
             is_copied: false,
+            sent: BTreeMap::new(),
             is_stopped: false,
             pages: 0,
             away_until_ms: 0,

@@ -14,7 +14,7 @@ use semantics::outcome::{DotOutcome, Outcome};
 use semantics::session::Results;
 use semantics::view::View;
 
-use super::stamps;
+use super::{rules, stamps};
 
 /// Finding.
 pub type Checked = Result<(), String>;
@@ -201,10 +201,12 @@ impl Log {
                     row.revision
                 );
                 let before = (last != Revision::ZERO).then(|| &self.rows[index(last)].record);
-                // Inside one life the later stamp stands, whatever came first; a moment keeps its earliest.
+                // Inside one life the later stamp stands, whatever came first; a moment keeps its earliest, and a healthy
+                // identity takes the place of a collapsed one.
                 let is_same_life = |before: &&Record| {
                     (before.incarnation, before.is_deleted()) == (record.incarnation, record.is_deleted())
                         && record.key.kind.as_str() != "moment"
+                        && !rules::is_rescue(before, record)
                 };
                 let is_later = before.filter(is_same_life).is_none_or(|b| b.stamp <= record.stamp);
                 ensure!(is_later, "revision {} puts an earlier stamp over a later one", row.revision);

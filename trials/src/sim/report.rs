@@ -105,6 +105,8 @@ pub struct Stats {
     pub merged: u64,
     /// Policies set anew.
     pub policy_changes: u64,
+    /// Topologies set anew.
+    pub topology_changes: u64,
     /// Conflicts settled.
     pub settled: u64,
     /// Settlements taken back.
@@ -128,7 +130,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 34] {
+    pub fn named(&self) -> [(&'static str, u64); 35] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -158,6 +160,7 @@ impl Stats {
             ("pruned rows", self.pruned),
             ("merges against an ancestor", self.merged),
             ("policies set anew", self.policy_changes),
+            ("topologies set anew", self.topology_changes),
             ("conflicts settled", self.settled),
             ("settlements taken back", self.undone),
             ("full queues of committers", self.full_queues),

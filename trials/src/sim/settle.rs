@@ -9,7 +9,9 @@ use semantics::reason::Reason;
 use semantics::resolution::Choice;
 use serde_json::json;
 
+use super::answers::Answers;
 use super::oracle::{Checked, Log, ensure};
+use super::rules::check_settlement;
 use super::world::{Output, World};
 
 /// A conflict as it stands.
@@ -42,10 +44,15 @@ impl World {
                 Some(choice) => hub.resolve(&who.tenant, (&id, expected), &choice, by).await,
                 None => hub.undo_resolution(&who.tenant, (&id, expected), by).await,
             };
+            if let Ok(settled) = &done {
+                let (tenant, at) = (who.tenant.clone(), settled.conflict);
+                ctx.emit(Output::Settled { tenant, expected, at });
+            }
             let result = done.map(drop).or_else(of_the_record);
             ctx.emit(Output::Operated { what: "settle", result });
             let result = hub.arbitrate().await.map(drop);
             ctx.emit(Output::Operated { what: "arbitrate", result });
+            hub.ask_due().await;
         });
     }
 
@@ -82,7 +89,7 @@ fn conflicts(log: &Log) -> Vec<Standing> {
 }
 
 /// How many conflicts were settled and how many settlements taken back; each says truly what it did.
-pub(super) fn check_settled(log: &Log) -> Result<(u64, u64), String> {
+pub(super) fn check_settled(log: &Log, answers: &Answers) -> Result<(u64, u64), String> {
     let (mut settled, mut undone) = (0, 0);
     for (id, revision, conflict) in conflicts(log) {
         let Some(resolution) = &conflict.resolution else { continue };
@@ -92,6 +99,14 @@ pub(super) fn check_settled(log: &Log) -> Result<(u64, u64), String> {
             conflict.open || resolution.undone.is_none(),
             "conflict {id} is closed and its settlement taken back"
         );
+        let is_asked = resolution.account.name.starts_with("resolver/");
+        ensure!(
+            !is_asked || answers.holds(&id),
+            "conflict {id} was settled by {}, which proposed nothing",
+            resolution.account.name
+        );
+        check_settlement(log, &conflict, resolution)
+            .map_err(|what| format!("conflict {id} at {revision}: {what}"))?;
         for account in resolution.undone.iter().chain([&resolution.account]) {
             check_account(log, &conflict, account.revision)
                 .map_err(|what| format!("conflict {id} at {revision}: {what}"))?;

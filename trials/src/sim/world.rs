@@ -7,12 +7,13 @@ use gateway::ambient::Clock;
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
-use semantics::ids::TenantId;
+use semantics::ids::{Revision, TenantId};
 use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
 use std::task::Waker;
 
+use super::answers::Answers;
 use super::exec::{Ctx, Executor};
 use super::machine::Machine;
 use super::oracle::Checked;
@@ -65,6 +66,15 @@ pub enum Output {
         tenant: TenantId,
         /// Which gateway.
         gateway: usize,
+    },
+    /// A conflict was settled, or opened again.
+    Settled {
+        /// Of which log.
+        tenant: TenantId,
+        /// The revision at which it was looked at.
+        expected: Revision,
+        /// The revision at which it stands now.
+        at: Revision,
     },
     /// Something an operator or the hub itself asked for was done.
     Operated {
@@ -244,6 +254,8 @@ pub struct World {
     pub disaster: Option<Disaster>,
     /// Whether the operators have ended the recovery.
     pub is_recovered: bool,
+    /// What the program that settles conflicts has proposed.
+    pub(super) answers: Answers,
     /// What happened.
     pub trace: Trace,
     /// Counts.
@@ -282,6 +294,7 @@ impl World {
             hub_backup: None,
             disaster: None,
             is_recovered: false,
+            answers: Answers::default(),
             trace,
             stats: Stats::default(),
             reached: Reached::default(),
