@@ -49,6 +49,16 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::LogIdKept, 3),
     (Fault::LossTakenForCopy, 128),
     (Fault::ResumeNotCompared, 537),
+    (Fault::TopologyIgnored, 20),
+    (Fault::PriorityBeforeCause, 3),
+    (Fault::StaleDecisionTaken, 15),
+    (Fault::UndoLeavesRecord, 164),
+    (Fault::PolicySetIgnored, 15),
+    (Fault::RuleVersionLost, 2),
+    (Fault::CollapsedOverHealthy, 2),
+    (Fault::UnsoundOverSound, 9),
+    (Fault::PrecedentOfAnotherKind, 137),
+    (Fault::SilenceTakenForAnswer, 137),
     (Fault::EpochKeptByCopy, 9),
 ];
 
