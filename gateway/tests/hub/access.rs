@@ -109,7 +109,7 @@ pub async fn a_note_never_waits(engine: &Engine) {
 
 pub async fn an_entry_of_a_newer_gateway_is_read_and_written_behind(engine: &Engine) {
     let world = World::new(engine).await;
-    let now_ms = world.hub.clock().now_ms();
+    let now_ms = gateway::ambient::Clock::now_ms(&*world.clock);
     let newer = serde_json::json!({
         "first": 1, "before": Digest::default(),
         "entries": [
