@@ -87,7 +87,9 @@ async fn a_role_whose_commits_may_be_lost_does_not_write() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_go_on_by_themselves_when_the_setting_of_a_role_is_back() {
-    let Some(server) = Own::start("role-back-").await else { return skipped("settings of a role that are back") };
+    let Some(server) = Own::start("role-back-").await else {
+        return skipped("settings of a role that are back");
+    };
     let store = PostgresStore::connect(server.url()).await.unwrap();
     let mut log = Log::create(&store, "t").await;
     server.run(&["alter role hubward set synchronous_commit = off"]).await;
