@@ -19,7 +19,7 @@ use self::primary::{Servers, Standing};
 
 use super::codec::Value;
 use super::codec::write::AppendRows;
-use super::relational::{Connection as _, Engine};
+use super::relational::{Connection as _, Engine, busy};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
 mod append;
@@ -227,7 +227,8 @@ impl Engine for PostgresStore {
     type Db = Postgres;
 
     async fn read(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        self.reading.begin_with(READ).await.map_err(|error| error::of(&error))
+        let begun = self.reading.begin_with(READ).await;
+        begun.map_err(|error| busy(&self.reading, READING.most, &error).unwrap_or_else(|| error::of(&error)))
     }
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
