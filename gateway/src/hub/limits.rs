@@ -3,6 +3,7 @@
 use semantics::clock::CLOCK_AHEAD_MS_MAX;
 use semantics::envelope::{BODY_BYTES_MAX, GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
 use semantics::session::{Limits, MESSAGE_BYTES_MAX, PUSH_BYTES_MAX, UNANSWERED_MAX};
+use semantics::version::VERSION_WRITERS_KEPT;
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
@@ -40,9 +41,6 @@ pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const EPOCHS_OPEN_MAX: usize = 8;
 /// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
 pub const PAGES_AT_ONCE_MAX: usize = 16;
-/// Most pages of histories put together at once on one gateway: each call holds up to
-/// [`super::query::LIST_BYTES_MAX`] before its answer is counted.
-pub const HISTORIES_AT_ONCE_MAX: usize = 8;
 /// A resume position is kept alive for at least this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
 /// A lease is written for this long, milliseconds, so that not every page needs to write one.
@@ -74,6 +72,8 @@ pub struct Bounds {
     pub lease_ms: u64,
     /// As [`KEEPER_MS`].
     pub keeper_ms: u64,
+    /// As [`VERSION_WRITERS_KEPT`]; every gateway of a database has the same.
+    pub version_writers_kept: usize,
 }
 
 impl Default for Bounds {
@@ -83,6 +83,7 @@ impl Default for Bounds {
             ring_batches_max: RING_BATCHES_MAX,
             lease_ms: LEASE_MS,
             keeper_ms: KEEPER_MS,
+            version_writers_kept: VERSION_WRITERS_KEPT,
         }
     }
 }

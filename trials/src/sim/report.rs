@@ -111,6 +111,10 @@ pub struct Stats {
     pub settled: u64,
     /// Settlements taken back.
     pub undone: u64,
+    /// Settled conflicts whose time was over.
+    pub forgotten: u64,
+    /// Versions that left out who can write no more.
+    pub narrowed: u64,
     /// Pushes that a full queue of a committer put off.
     pub full_queues: u64,
     /// Times a session had no room for another message.
@@ -130,7 +134,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 35] {
+    pub fn named(&self) -> [(&'static str, u64); 37] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -163,6 +167,8 @@ impl Stats {
             ("topologies set anew", self.topology_changes),
             ("conflicts settled", self.settled),
             ("settlements taken back", self.undone),
+            ("settled conflicts forgotten", self.forgotten),
+            ("versions narrowed", self.narrowed),
             ("full queues of committers", self.full_queues),
             ("sessions without room to send", self.full_outgoing),
             ("refusals for a stamp that are excused", self.excused),
