@@ -7,13 +7,14 @@ use gateway::ambient::Clock;
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
-use semantics::ids::TenantId;
+use semantics::ids::{Domain, TenantId};
 use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
 use std::task::Waker;
 
 use super::exec::{Ctx, Executor};
+use super::ferry::Ferry;
 use super::machine::Machine;
 use super::oracle::Checked;
 use super::plan::{Operation, What};
@@ -65,6 +66,13 @@ pub enum Output {
         tenant: TenantId,
         /// Which gateway.
         gateway: usize,
+    },
+    /// A node was registered late.
+    Registered {
+        /// Who it is.
+        who: Principal,
+        /// The domain of its records.
+        domain: Domain,
     },
     /// Something an operator or the hub itself asked for was done.
     Operated {
@@ -140,6 +148,8 @@ pub enum Event {
     Rollback,
     /// A gateway's clock that jumped is right again.
     ClockIsRight(usize),
+    /// Records cross over once more.
+    Ferry(Ferry),
 }
 
 /// A gateway's clock.
@@ -185,7 +195,7 @@ pub struct Node {
     /// Who it is.
     pub who: Principal,
     /// The domain of its records.
-    pub domain: semantics::ids::Domain,
+    pub domain: Domain,
     /// Whether somebody has asked to revoke it.
     pub is_revoked: bool,
 }
@@ -416,6 +426,14 @@ impl World {
                 self.jump();
                 Ok(())
             }
+            What::Ferry => {
+                self.begin_ferry();
+                Ok(())
+            }
+            What::Newcomers => {
+                self.register_newcomers();
+                Ok(())
+            }
         };
         self.rng = luck;
         done
@@ -453,6 +471,7 @@ impl World {
             Event::Person(machine) => return self.look_at_stopped(machine),
             Event::Rollback => return self.roll_back(),
             Event::ClockIsRight(gateway) => self.gateways[gateway].clock.set(0),
+            Event::Ferry(ferry) => return self.ferry(ferry),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);
