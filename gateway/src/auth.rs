@@ -39,7 +39,9 @@ pub use self::operators::{
 };
 pub use self::service::{AuthHandler, HUB_TIME};
 pub use self::services::SERVICE_AUDIENCE;
-pub use self::tokens::{CreatedToken, JoinToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX};
+pub use self::tokens::{
+    CreatedToken, JoinToken, TOKEN_TTL_S_MAX, TOKEN_USES_MAX, TOKENS_MAX, TOKENS_OF_TENANT_MAX,
+};
 pub(crate) use self::verifier::denied;
 pub use self::verifier::{Caller, UNKNOWN_KEYS_WAITING_MAX, Verifier};
 
@@ -48,6 +50,7 @@ use self::issues::Issues;
 use self::keys::{Keys, TokenKey};
 use self::layer::Refuse;
 use self::operators::Credential;
+use self::tokens::{Most, Wanted};
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 
@@ -168,7 +171,8 @@ impl Trust {
     ///
     /// # Errors
     /// NOT_FOUND for a tenant that does not exist, PERMISSION_DENIED for the tenant `hub`, MALFORMED past
-    /// [`TOKEN_USES_MAX`] and [`TOKEN_TTL_S_MAX`]; store errors.
+    /// [`TOKEN_USES_MAX`] and [`TOKEN_TTL_S_MAX`]; QUOTA_EXCEEDED past [`TOKENS_OF_TENANT_MAX`] and [`TOKENS_MAX`]; store
+    /// errors.
     pub async fn create_token(
         &self,
         tenant: &TenantId,
@@ -183,12 +187,14 @@ impl Trust {
             return Err(HubError::new(Reason::Malformed, detail));
         }
         self.hub.store().head(tenant).await?;
-        let expires_ms = self.hub.clock().now_ms().saturating_add(ttl_s.saturating_mul(1_000));
+        let now_ms = self.hub.clock().now_ms();
+        let expires_ms = now_ms.saturating_add(ttl_s.saturating_mul(1_000));
         let pin = match self.transport {
             Transport::Tls => self.ca.key_digest().0,
             Transport::Plaintext => [0; 32],
         };
-        tokens::create(self.hub.store(), self.hub.entropy(), tenant, (uses, expires_ms), &pin).await
+        let wanted = Wanted { tenant, uses, now_ms, expires_ms, pin: &pin };
+        tokens::create(self.hub.store(), self.hub.entropy(), wanted, Most::default()).await
     }
 
     /// A tenant's join tokens that have not expired, at most `max` after this place, in the order of their ids; and the

@@ -1,19 +1,19 @@
 //! Settings of `hubward serve` and `hubward migrate`: flags, then environment, then file, then defaults.
 
-use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use semantics::reason::{Reason, Refusal};
-use semantics::spelling;
 use serde::Deserialize;
 
 mod check;
+mod file;
 mod resolver;
 
 pub(crate) use self::check::data_folder;
 pub use self::check::variables;
+pub use self::file::secret;
 pub use self::resolver::{
     RESOLVER_PER_MINUTE, RESOLVER_PER_MINUTE_MAX, RESOLVER_TIMEOUT_MS, RESOLVER_TIMEOUT_MS_BOUNDS, ResolverAt,
 };
@@ -24,10 +24,6 @@ pub const LISTEN: &str = "127.0.0.1:7420";
 pub const OPERATOR_LISTEN: &str = "127.0.0.1:7421";
 /// The data folder, when nothing else is said.
 pub const DATA: &str = "./hubward-data";
-/// Largest settings file, bytes.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Longest secret in a file, bytes.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
 /// The keys of a settings file.
 pub const KEYS: [&str; 13] = [
     "data",
@@ -145,29 +141,6 @@ fn malformed(detail: impl Into<String>) -> Refusal {
 }
 
 impl Given {
-    /// Reads a settings file (TOML); a key that is not known is refused by name.
-    ///
-    /// # Errors
-    /// MALFORMED, TOO_LARGE, or NOT_FOUND, naming the file.
-    pub fn read(path: &Path) -> Result<Self, Refusal> {
-        let name = path.display();
-        let text = String::from_utf8(read_bounded(path, FILE_BYTES_MAX)?)
-            .map_err(|_| malformed(format!("{name} is no UTF-8")))?;
-        let at_line = |e: &toml::de::Error| {
-            let before = e.span().and_then(|span| text.get(..span.start));
-            before.map_or(String::new(), |before| format!(", line {}", before.lines().count().max(1)))
-        };
-        let table: toml::Table = toml::from_str(&text)
-            .map_err(|e| malformed(format!("{name}{}: {}", at_line(&e), e.message())))?;
-        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(malformed(format!(
-                "{name}: unknown key {key}; did you mean {}?",
-                spelling::nearest(key, KEYS)
-            )));
-        }
-        table.try_into().map_err(|e: toml::de::Error| malformed(format!("{name}: {}", e.message())))
-    }
-
     /// Whether a name of this hub is among them. A variable that is set and empty, as containers have it, comes as one
     /// empty name, and says nothing.
     pub(crate) fn names_hosts(&self) -> bool {
@@ -259,41 +232,13 @@ impl Given {
     }
 }
 
-/// A file that is no larger than a bound. What is no regular file tells no length, so reading is bounded and not its
-/// length looked at.
-fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Refusal> {
-    let name = path.display();
-    let unread = |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {name}: {e}"));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unread)?;
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unread)?;
-    if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > bytes_max) {
-        return Err(Refusal::new(Reason::TooLarge, format!("{name} is larger than {bytes_max} bytes")));
-    }
-    Ok(bytes)
-}
-
-/// A secret in a file; the line end after it does not count.
-///
-/// # Errors
-/// NOT_FOUND, TOO_LARGE or MALFORMED, naming the setting.
-pub fn secret(name: &str, path: &Path) -> Result<String, Refusal> {
-    let at = path.display();
-    let bytes = read_bounded(path, SECRET_BYTES_MAX)
-        .map_err(|refusal| Refusal::new(refusal.reason, format!("{name}: {}", refusal.detail)))?;
-    let text = String::from_utf8(bytes).map_err(|_| malformed(format!("{name}: {at} is no UTF-8")))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(malformed(format!("{name}: {at} is empty"))),
-        secret => Ok(secret.to_owned()),
-    }
-}
-
 fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
     text.parse().map_err(|_| malformed(format!("{name}: {text:?} is no ADDRESS:PORT")))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::file::SECRET_BYTES_MAX;
     use super::*;
 
     fn given(text: &str) -> Given {

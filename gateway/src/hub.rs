@@ -155,8 +155,6 @@ pub struct Hub {
     asks: Asks,
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
-    /// Turns at putting a history together.
-    histories: Semaphore,
     stretches: Stretches,
 }
 
@@ -175,7 +173,6 @@ impl Hub {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let pages = Semaphore::new(limits::PAGES_AT_ONCE_MAX);
-        let histories = Semaphore::new(limits::HISTORIES_AT_ONCE_MAX);
         let (readers, presence, docket) = (Readers::default(), Arc::default(), Arc::default());
         let (bounds, tenants) = (Bounds::default(), Mutex::default());
         let (name, resolver, asks) = (None, None, Asks::new(0));
@@ -190,7 +187,6 @@ impl Hub {
             resolver,
             asks,
             pages,
-            histories,
             stretches: Stretches::default(),
         }
     }

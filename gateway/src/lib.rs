@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod hub;
 pub mod metered;
+mod open_files;
 pub mod operator;
 pub mod place;
 pub mod rpc;

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -147,9 +147,31 @@ pub fn announce(config: &Config, at: Listening, dev_token: Option<&str>) -> Resu
 }
 
 /// Where the hub of a data folder listens, if one runs there.
+///
+/// # Errors
+/// PERMISSION_DENIED where this user may not look.
+pub fn find(data: &Path) -> Result<Option<Place>, Refusal> {
+    let path = data.join(FILE);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(unread(&path, &error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Why a file cannot be read; where this user may not, it says whose it is, or whose the folder is that hides it.
 #[must_use]
-pub fn find(data: &Path) -> Option<Place> {
-    serde_json::from_slice(&fs::read(data.join(FILE)).ok()?).ok()
+pub(crate) fn unread(path: &Path, error: &std::io::Error) -> Refusal {
+    use std::os::unix::fs::MetadataExt;
+    let detail = format!("cannot read {}: {error}", path.display());
+    if error.kind() != ErrorKind::PermissionDenied {
+        return Refusal::new(Reason::NotFound, detail);
+    }
+    let seen = path.ancestors().find_map(|path| Some((path, fs::metadata(path).ok()?.uid())));
+    let whose = seen.map_or(String::new(), |(path, owner)| {
+        format!("; {} belongs to user {owner}: run the command as that user or as root", path.display())
+    });
+    Refusal::new(Reason::PermissionDenied, format!("{detail}{whose}"))
 }
 
 /// Takes away what [`announce`] wrote.
@@ -174,6 +196,21 @@ mod tests {
             let mode = fs::metadata(folder.join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{file} has mode {mode:o}");
         }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_this_user_may_not_read_is_told_with_whose_it_is() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = std::env::temp_dir().join(format!("hubward-whose-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (owner, hidden) = (fs::metadata(&folder).unwrap().uid(), folder.join("hidden").join(FILE));
+        let refusal = unread(&hidden, &ErrorKind::PermissionDenied.into());
+        assert_eq!(refusal.reason, Reason::PermissionDenied);
+        let told = format!("{} belongs to user {owner}: run the command as that user", folder.display());
+        assert!(refusal.detail.contains(&told), "{refusal}");
+        assert_eq!(unread(&hidden, &ErrorKind::NotFound.into()).reason, Reason::NotFound);
+        assert_eq!(find(&folder), Ok(None), "where there is no file no hub runs");
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -32,6 +32,7 @@ use crate::auth::{Rotated, Trust, hub_tenant};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::hub::error::HubError;
+use crate::open_files;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
@@ -42,8 +43,9 @@ use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
 use crate::rpc::outflow::{self, Outflow};
+use crate::rpc::shares::{self, Shares};
 use crate::rpc::sync::SyncHandler;
-use crate::rpc::unknown::{self, Unknown};
+use crate::rpc::turns::{self, Queues};
 use crate::rpc::{Gate, status};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -240,8 +242,10 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
     let operator_routes =
         layers().around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
+    let bounds = tls::Bounds::of_spokes();
+    info!(connections_max = bounds.connections_max, files_max = open_files::max(), "listening");
     let rooms = (
-        tls::Room::new(tls::Bounds::of_spokes(), metrics.clone()),
+        tls::Room::new(bounds, metrics.clone()),
         tls::Room::new(tls::Bounds::of_operators(), metrics.clone()),
     );
     let (spokes, operators) = if config.dev {
@@ -259,18 +263,16 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     Ok(Running { at, gate, untaken, engine, drain_lead, health, spokes, operators })
 }
 
-/// Looks who is calling, how many calls of unknown callers are open, and then how much of the call is held until it is
-/// whole, and of its answer until it is taken.
+/// Looks who is calling and how many calls are open, how much of the call is held until it is whole, whether it is its
+/// turn, and how much of its answer is held until it is taken.
 fn with_rights(routes: axum::Router, gate: &Gate, trust: &Trust, untaken: &Outflow) -> axum::Router {
     gate.tasks.spawn(untaken.clone().watch(gate.unread_ms_max, gate.draining.clone()));
     let outward = from_fn_with_state(untaken.clone(), outflow::bound);
     let inward = from_fn_with_state(Inflow::default(), inflow::bound);
-    let unknown = from_fn_with_state(Unknown::default(), unknown::bound);
-    routes.layer(inward).layer(outward).layer(unknown).layer(AuthLayer::new(
-        trust.verifier(),
-        status::of,
-        status::note_caller,
-    ))
+    let turn = from_fn_with_state(Queues::default(), turns::bound);
+    let share = from_fn_with_state(Shares::default(), shares::bound);
+    let rights = AuthLayer::new(trust.verifier(), status::of, status::note_caller);
+    routes.layer(outward).layer(turn).layer(inward).layer(share).layer(rights)
 }
 
 async fn spoke_routes(

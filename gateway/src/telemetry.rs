@@ -15,8 +15,9 @@ use prometheus_client::registry::Registry;
 use semantics::health::Health;
 use semantics::identity::divergence::Level;
 use semantics::identity::score::Status;
+use semantics::levels;
 use semantics::outcome::Outcome;
-use semantics::reason::Reason;
+use semantics::reason::{Reason, Refusal};
 use semantics::session::Results;
 use tracing_subscriber::EnvFilter;
 
@@ -29,9 +30,20 @@ const COUNTS: [f64; 8] = [0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 512.0, 1024.0];
 /// Most tenants that have a head gauge of their own; those beyond are not shown.
 const TENANTS_SHOWN_MAX: usize = 100;
 
-/// Starts logging to stderr, one JSON object a line. The level comes from HUBWARD_LOG (`info` when unset).
-pub fn start_logs() {
-    let filter = EnvFilter::try_from_env("HUBWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// The variable that says what is logged.
+pub const LOG_VARIABLE: &str = "HUBWARD_LOG";
+
+/// What [`LOG_VARIABLE`] asks for.
+///
+/// # Errors
+/// MALFORMED, naming the variable.
+pub fn log_filter() -> Result<EnvFilter, Refusal> {
+    let text = std::env::var_os(LOG_VARIABLE).map(|text| text.to_string_lossy().into_owned());
+    levels::asked(LOG_VARIABLE, text.as_deref()).map(EnvFilter::new)
+}
+
+/// Starts logging to stderr, one JSON object a line.
+pub fn start_logs(filter: EnvFilter) {
     // It repeats what it does not know of a database URL, secrets too.
     let filter = match "sqlx_postgres::options=error".parse() {
         Ok(quiet) => filter.add_directive(quiet),

@@ -277,6 +277,7 @@ macro_rules! hub_tests {
                     what_was_noted_before_a_flush_is_durable_after_it,
                     a_flood_of_refusals_is_few_writes,
                     a_note_never_waits,
+                    an_entry_of_a_newer_gateway_is_read_and_written_behind,
                     two_gateways_write_one_chain,
                     what_was_changed_shows,
                     filters_choose_by_time_principal_event_and_reason,

@@ -21,6 +21,8 @@ mod admin;
 mod asks;
 #[path = "rpc/audit.rs"]
 mod audit;
+#[path = "rpc/by_hand.rs"]
+mod by_hand;
 #[path = "rpc/compressed.rs"]
 mod compressed;
 #[path = "rpc/conflicts.rs"]

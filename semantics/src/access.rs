@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::{Digest, TenantId};
@@ -157,6 +158,19 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// What this version has no name for, or knows otherwise: of a newer gateway on the same store. It is kept as it is.
+    #[serde(untagged)]
+    Other(Foreign),
+}
+
+/// An event as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Its name.
+    pub event: String,
+    /// All else that it says.
+    #[serde(flatten)]
+    pub details: BTreeMap<String, Value>,
 }
 
 /// What events are called, in order.
@@ -186,7 +200,7 @@ pub const EVENT_NAMES: [&str; 20] = [
 impl Event {
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::SessionOpened { .. } => "session_opened",
             Self::SessionClosed { .. } => "session_closed",
@@ -208,6 +222,7 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::OthersRefused { .. } => "others_refused",
             Self::NotKept { .. } => "not_kept",
+            Self::Other(foreign) => &foreign.event,
         }
     }
 

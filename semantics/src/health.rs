@@ -68,6 +68,28 @@ pub fn clock_offset_ms(node_ms: u64, hub_ms: u64) -> i64 {
     if node_ms < hub_ms { -apart } else { apart }
 }
 
+/// Offsets that are looked at together.
+pub const OFFSETS_KEPT: usize = 4;
+
+/// The latest offsets of a clock. Each seems behind by what its message waited on its way, so the largest of them is
+/// the nearest to the truth. A clock that is set back is told so once all of them are of after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offsets {
+    kept: [Option<i64>; OFFSETS_KEPT],
+    next: usize,
+}
+
+impl Offsets {
+    /// Takes one in, and gives the one that counts.
+    pub fn take(&mut self, offset_ms: i64) -> i64 {
+        if let Some(oldest) = self.kept.get_mut(self.next) {
+            *oldest = Some(offset_ms);
+        }
+        self.next = (self.next + 1) % OFFSETS_KEPT;
+        self.kept.iter().flatten().copied().max().unwrap_or(offset_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +119,15 @@ mod tests {
             assert_eq!(Health::from_name(health.as_str()), Ok(health));
         }
         assert_eq!(Health::from_name("well").unwrap_err().reason, Reason::Malformed);
+    }
+
+    #[test]
+    fn the_offset_that_waited_least_counts() {
+        let mut offsets = Offsets::default();
+        let told =
+            [-3_629, -2, -900, -4, -70, -5_000, -5_001, -5_002, -5_003].map(|offset| offsets.take(offset));
+        assert_eq!(told, [-3_629, -2, -2, -2, -2, -4, -4, -70, -5_000]);
+        assert_eq!(offsets.take(60_000), 60_000, "a clock that is set forward is told at once");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod ids;
 pub mod join;
 pub mod kind;
+pub mod levels;
 pub mod lthash;
 pub mod matrix;
 pub mod merge;

@@ -190,9 +190,12 @@ fn a_variable_that_nothing_reads_is_refused_by_the_check_with_the_one_that_was_m
     let none = data.0.join("no-token").display().to_string();
     let token_file = data.command(&["config", "check"]).env("SPOKE_TOKEN_FILE", &none).output().unwrap();
     assert!(String::from_utf8_lossy(&token_file.stderr).contains(&none), "a secret's file is read");
-    for name in ["SPOKE_SCHEDULE", "SPOKE_LOG", "MY_SPOKE_X"] {
+    for name in ["SPOKE_SCHEDULE", "MY_SPOKE_X"] {
         assert_eq!(check(name).0, 0, "{name}");
     }
+    let logged = data.command(&["config", "check"]).env("SPOKE_LOG", "loud").output().unwrap();
+    let text = String::from_utf8_lossy(&logged.stderr);
+    assert!(text.contains("SPOKE_LOG: \"loud\" is no level: give one of off, error, "), "{text}");
 }
 
 #[test]

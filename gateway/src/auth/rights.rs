@@ -31,90 +31,108 @@ impl Right {
     }
 }
 
+/// Whether a call waits for a turn ([`crate::rpc::turns`]) before its work begins: what it holds is counted by nobody
+/// until its answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It holds about a record, or has bounds of its own.
+    Never,
+    /// It reads row after row, or puts a large answer together.
+    ToRead,
+    /// The same, and then it waits for a commit: those who only read do not wait with it.
+    ToWrite,
+}
+
 /// Every call, in order of its path.
-pub const TABLE: &[(&str, Right)] = &[
-    ("/grpc.health.v1.Health/Check", Right::Anyone),
-    ("/grpc.health.v1.Health/List", Right::Anyone),
-    ("/grpc.health.v1.Health/Watch", Right::Anyone),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Anyone),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Anyone),
-    ("/hubward.v1.AdminService/ApplyKind", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/CreateTenant", Right::OfHub(Role::Admin)),
-    ("/hubward.v1.AdminService/CreateToken", Right::OfTenant(Role::Operator)),
-    ("/hubward.v1.AdminService/GetCa", Right::OfAny(Role::Viewer)),
-    ("/hubward.v1.AdminService/GetConflict", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/GetHubRecord", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/GetNode", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/GetViewDigest", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListConflicts", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListHistory", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListHubRecords", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListIdentityDivergence", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListIdentityHealth", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListKinds", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListNodeTypes", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListNodes", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListPolicies", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListPrecedents", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListTenants", Right::OfHub(Role::Viewer)),
-    ("/hubward.v1.AdminService/ListTokens", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/PreviewPolicy", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AdminService/RecoverLog", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/ResolveConflict", Right::OfTenant(Role::Arbiter)),
-    ("/hubward.v1.AdminService/RevokeNode", Right::OfTenant(Role::Operator)),
-    ("/hubward.v1.AdminService/RevokePrecedent", Right::OfTenant(Role::Arbiter)),
-    ("/hubward.v1.AdminService/RevokeToken", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/SetNodeCapabilities", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/SetNodeType", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/SetPolicy", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.AdminService/SetView", Right::OfTenant(Role::Operator)),
-    ("/hubward.v1.AdminService/UndoResolution", Right::OfTenant(Role::Arbiter)),
-    ("/hubward.v1.AuditService/ListAccess", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AuditService/ListChanges", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AuditService/VerifyAccess", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.AuthService/ExchangeAssertion", Right::Anyone),
-    ("/hubward.v1.AuthService/Join", Right::Anyone),
-    ("/hubward.v1.ExamineService/ExamineChain", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.ExamineService/ExamineHub", Right::OfHub(Role::Viewer)),
-    ("/hubward.v1.ExamineService/ExamineLog", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.ExamineService/ExamineRecords", Right::OfTenant(Role::Viewer)),
-    ("/hubward.v1.NodeService/CountSeen", Right::Node),
-    ("/hubward.v1.NodeService/GetRecordConflict", Right::Node),
-    ("/hubward.v1.NodeService/Heartbeat", Right::Node),
-    ("/hubward.v1.NodeService/ListRecordHistory", Right::Node),
-    ("/hubward.v1.NodeService/ResolveRecordConflict", Right::Node),
-    ("/hubward.v1.NodeService/UndoRecordResolution", Right::Node),
-    ("/hubward.v1.OperatorService/CreateOperator", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.OperatorService/IssueAccessToken", Right::OfAny(Role::Viewer)),
-    ("/hubward.v1.OperatorService/ListOperators", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.OperatorService/RevokeOperator", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.OperatorService/RotateOperator", Right::OfTenant(Role::Admin)),
-    ("/hubward.v1.RecordService/Diagnose", Right::Node),
-    ("/hubward.v1.RecordService/ExportRecords", Right::Node),
-    ("/hubward.v1.RecordService/GetDigest", Right::Node),
-    ("/hubward.v1.RecordService/GetRecord", Right::Node),
-    ("/hubward.v1.RecordService/GetStatus", Right::Node),
-    ("/hubward.v1.RecordService/ImportFile", Right::Node),
-    ("/hubward.v1.RecordService/ListOutbox", Right::Node),
-    ("/hubward.v1.RecordService/ListRecords", Right::Node),
-    ("/hubward.v1.RecordService/ListRemnants", Right::Node),
-    ("/hubward.v1.RecordService/SettleOutboxEntry", Right::Node),
-    ("/hubward.v1.RecordService/SyncNow", Right::Node),
-    ("/hubward.v1.RecordService/WaitForWrites", Right::Node),
-    ("/hubward.v1.RecordService/WatchRecords", Right::Node),
-    ("/hubward.v1.RecordService/WriteRecords", Right::Node),
-    ("/hubward.v1.SyncService/CompareRange", Right::Node),
-    ("/hubward.v1.SyncService/CompareScopes", Right::Node),
-    ("/hubward.v1.SyncService/Pull", Right::Node),
-    ("/hubward.v1.SyncService/Push", Right::Node),
-    ("/hubward.v1.SyncService/Reconcile", Right::Node),
-    ("/hubward.v1.SyncService/Session", Right::Node),
+pub const TABLE: &[(&str, Right, Wait)] = &[
+    ("/grpc.health.v1.Health/Check", Right::Anyone, Wait::Never),
+    ("/grpc.health.v1.Health/List", Right::Anyone, Wait::Never),
+    ("/grpc.health.v1.Health/Watch", Right::Anyone, Wait::Never),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Anyone, Wait::Never),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Anyone, Wait::Never),
+    ("/hubward.v1.AdminService/ApplyKind", Right::OfTenant(Role::Admin), Wait::ToWrite),
+    ("/hubward.v1.AdminService/CreateTenant", Right::OfHub(Role::Admin), Wait::Never),
+    ("/hubward.v1.AdminService/CreateToken", Right::OfTenant(Role::Operator), Wait::ToRead),
+    ("/hubward.v1.AdminService/GetCa", Right::OfAny(Role::Viewer), Wait::Never),
+    ("/hubward.v1.AdminService/GetConflict", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/GetHubRecord", Right::OfTenant(Role::Viewer), Wait::Never),
+    ("/hubward.v1.AdminService/GetNode", Right::OfTenant(Role::Viewer), Wait::Never),
+    ("/hubward.v1.AdminService/GetViewDigest", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListConflicts", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListHistory", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListHubRecords", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListIdentityDivergence", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListIdentityHealth", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListKinds", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListNodeTypes", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListNodes", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListPolicies", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListPrecedents", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListTenants", Right::OfHub(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/ListTokens", Right::OfTenant(Role::Admin), Wait::ToRead),
+    ("/hubward.v1.AdminService/PreviewPolicy", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AdminService/RecoverLog", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.AdminService/ResolveConflict", Right::OfTenant(Role::Arbiter), Wait::ToWrite),
+    ("/hubward.v1.AdminService/RevokeNode", Right::OfTenant(Role::Operator), Wait::Never),
+    ("/hubward.v1.AdminService/RevokePrecedent", Right::OfTenant(Role::Arbiter), Wait::ToWrite),
+    ("/hubward.v1.AdminService/RevokeToken", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.AdminService/SetNodeCapabilities", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.AdminService/SetNodeType", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.AdminService/SetPolicy", Right::OfTenant(Role::Admin), Wait::ToWrite),
+    ("/hubward.v1.AdminService/SetView", Right::OfTenant(Role::Operator), Wait::Never),
+    ("/hubward.v1.AdminService/UndoResolution", Right::OfTenant(Role::Arbiter), Wait::ToWrite),
+    ("/hubward.v1.AuditService/ListAccess", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AuditService/ListChanges", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AuditService/VerifyAccess", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.AuthService/ExchangeAssertion", Right::Anyone, Wait::Never),
+    ("/hubward.v1.AuthService/Join", Right::Anyone, Wait::Never),
+    ("/hubward.v1.ExamineService/ExamineChain", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.ExamineService/ExamineHub", Right::OfHub(Role::Viewer), Wait::Never),
+    ("/hubward.v1.ExamineService/ExamineLog", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.ExamineService/ExamineRecords", Right::OfTenant(Role::Viewer), Wait::ToRead),
+    ("/hubward.v1.NodeService/CountSeen", Right::Node, Wait::ToRead),
+    ("/hubward.v1.NodeService/GetRecordConflict", Right::Node, Wait::ToRead),
+    ("/hubward.v1.NodeService/Heartbeat", Right::Node, Wait::Never),
+    ("/hubward.v1.NodeService/ListRecordHistory", Right::Node, Wait::ToRead),
+    ("/hubward.v1.NodeService/ResolveRecordConflict", Right::Node, Wait::ToWrite),
+    ("/hubward.v1.NodeService/UndoRecordResolution", Right::Node, Wait::ToWrite),
+    ("/hubward.v1.OperatorService/CreateOperator", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.OperatorService/IssueAccessToken", Right::OfAny(Role::Viewer), Wait::Never),
+    ("/hubward.v1.OperatorService/ListOperators", Right::OfTenant(Role::Admin), Wait::ToRead),
+    ("/hubward.v1.OperatorService/RevokeOperator", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.OperatorService/RotateOperator", Right::OfTenant(Role::Admin), Wait::Never),
+    ("/hubward.v1.RecordService/Diagnose", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/ExportRecords", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/GetDigest", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/GetRecord", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/GetStatus", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/ImportFile", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/ListOutbox", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/ListRecords", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/ListRemnants", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/SettleOutboxEntry", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/SyncNow", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/WaitForWrites", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/WatchRecords", Right::Node, Wait::Never),
+    ("/hubward.v1.RecordService/WriteRecords", Right::Node, Wait::Never),
+    ("/hubward.v1.SyncService/CompareRange", Right::Node, Wait::ToRead),
+    ("/hubward.v1.SyncService/CompareScopes", Right::Node, Wait::ToRead),
+    ("/hubward.v1.SyncService/Pull", Right::Node, Wait::Never),
+    ("/hubward.v1.SyncService/Push", Right::Node, Wait::Never),
+    ("/hubward.v1.SyncService/Reconcile", Right::Node, Wait::ToWrite),
+    ("/hubward.v1.SyncService/Session", Right::Node, Wait::Never),
 ];
 
 /// Who may call this; `None` = nobody.
 #[must_use]
 pub fn right_of(path: &str) -> Option<Right> {
-    TABLE.iter().find(|(known, _)| *known == path).map(|(_, right)| *right)
+    TABLE.iter().find(|(known, ..)| *known == path).map(|(_, right, _)| *right)
+}
+
+/// What this waits for before its work begins.
+#[must_use]
+pub fn wait_of(path: &str) -> Wait {
+    TABLE.iter().find(|(known, ..)| *known == path).map_or(Wait::Never, |(.., wait)| *wait)
 }
 
 #[cfg(test)]
@@ -158,7 +176,7 @@ mod tests {
             }
         }
         calls.sort();
-        let ours = TABLE.iter().map(|(path, _)| (*path).to_owned());
+        let ours = TABLE.iter().map(|(path, ..)| (*path).to_owned());
         let ours: Vec<String> = ours.filter(|path| path.starts_with("/hubward.")).collect();
         assert_eq!(ours, calls);
     }
@@ -166,8 +184,9 @@ mod tests {
     /// The table as docs/security.md shows it.
     fn rendered() -> String {
         let mut text =
-            "| call | viewer | node | operator | arbiter | admin |\n|---|---|---|---|---|---|\n".to_owned();
-        for (path, right) in TABLE.iter().filter(|(_, right)| *right != Right::Anyone) {
+            "| call | viewer | node | operator | arbiter | admin | waits for a turn |\n|---|---|---|---|---|---|---|\n"
+                .to_owned();
+        for (path, right, wait) in TABLE.iter().filter(|(_, right, _)| *right != Right::Anyone) {
             let mark = |by: Role| match right {
                 Right::Anyone => "yes",
                 Right::Node if by == Role::Node => "yes",
@@ -177,7 +196,12 @@ mod tests {
             };
             let marks: Vec<&str> = Role::ALL.into_iter().map(mark).collect();
             let name = path.trim_start_matches("/hubward.v1.");
-            text.push_str(&format!("| {name} | {} |\n", marks.join(" | ")));
+            let turn = match wait {
+                Wait::Never => "",
+                Wait::ToRead => "to read",
+                Wait::ToWrite => "to write",
+            };
+            text.push_str(&format!("| {name} | {} | {turn} |\n", marks.join(" | ")));
         }
         text
     }

@@ -15,6 +15,10 @@ use crate::store::{Space, Store};
 pub const TOKEN_USES_MAX: u32 = 10_000;
 /// Longest life of a token, seconds.
 pub const TOKEN_TTL_S_MAX: u64 = 30 * 24 * 3_600;
+/// Most tokens of one tenant that have not expired.
+pub const TOKENS_OF_TENANT_MAX: usize = 1_000;
+/// Most of them of all tenants.
+pub const TOKENS_MAX: usize = 10_000;
 /// How many of a token's latest joins are remembered, so that a repeat takes no further use.
 const REMEMBERED_MAX: usize = 1_000;
 /// How often a use is tried to be taken against others who take theirs.
@@ -83,14 +87,38 @@ pub(super) fn fingerprint(name: &str, public_key: &[u8]) -> String {
     text
 }
 
-/// Makes a token.
+/// How many tokens there may be, of a tenant and of all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) of_tenant: usize,
+    pub(super) of_all: usize,
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self { of_tenant: TOKENS_OF_TENANT_MAX, of_all: TOKENS_MAX }
+    }
+}
+
+/// What a token is to be good for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) uses: u32,
+    pub(super) now_ms: u64,
+    pub(super) expires_ms: u64,
+    pub(super) pin: &'a [u8; 32],
+}
+
+/// Makes a token. It is counted when it stands, and taken away again where it is one too many: of two that are made at
+/// once none goes past the bound.
 pub(super) async fn create(
     store: &dyn Store,
     entropy: &dyn Entropy,
-    tenant: &TenantId,
-    (uses, expires_ms): (u32, u64),
-    pin: &[u8; 32],
+    wanted: Wanted<'_>,
+    most: Most,
 ) -> Result<CreatedToken, HubError> {
+    let Wanted { tenant, uses, now_ms, expires_ms, pin } = wanted;
     let mut content = [0; TOKEN_BYTES];
     content[..ID_BYTES].copy_from_slice(&entropy.bytes16()[ID_BYTES..]);
     content[ID_BYTES..ID_BYTES + SECRET_BYTES].copy_from_slice(&entropy.bytes16());
@@ -100,8 +128,44 @@ pub(super) async fn create(
     if !put(store, &content[..ID_BYTES], &row, 0).await? {
         return Err(HubError::internal("two join tokens got the same id"));
     }
+    if let Err(error) = check_room(store, tenant, now_ms, most).await {
+        if let Some(held) = store.plain_get(&hub_tenant()?, Space::Token, &content[..ID_BYTES]).await? {
+            store.plain_delete(&hub_tenant()?, Space::Token, &held).await?;
+        }
+        return Err(error);
+    }
     let id = hex::encode(&content[..ID_BYTES]);
     Ok(CreatedToken { id, token: secret::write(secret::JOIN_PREFIX, &content), expires_ms })
+}
+
+/// Refuses where there are too many tokens that have not expired, with the time after which there is one less.
+async fn check_room(store: &dyn Store, tenant: &TenantId, now_ms: u64, most: Most) -> Result<(), HubError> {
+    let (hub, mut at): (TenantId, Option<Vec<u8>>) = (hub_tenant()?, None);
+    let (mut of_tenant, mut of_all, mut first_ms) = (0_usize, 0_usize, u64::MAX);
+    loop {
+        let page = store.plain_page(&hub, Space::Token, at.as_deref(), PAGE_ROWS).await?;
+        for row in page.iter().filter_map(|held| serde_json::from_slice::<Row>(&held.value).ok()) {
+            if row.expires_ms > now_ms {
+                of_all += 1;
+                first_ms = first_ms.min(row.expires_ms);
+                of_tenant += usize::from(row.tenant == *tenant);
+            }
+        }
+        at = page.last().map(|last| last.key.clone());
+        if page.len() < PAGE_ROWS || of_all > most.of_all {
+            break;
+        }
+    }
+    let whose = match (of_tenant > most.of_tenant, of_all > most.of_all) {
+        (false, false) => return Ok(()),
+        (true, _) => format!("{tenant} has {} join tokens", most.of_tenant),
+        (false, true) => format!("the hub has {} join tokens of all tenants", most.of_all),
+    };
+    let detail = format!(
+        "{whose} that have not expired, and may have no more: take back what nobody needs (`hubward token list`, \
+         `hubward token revoke ID`), or wait until one expires"
+    );
+    Err(HubError::transient(Reason::QuotaExceeded, detail, first_ms.saturating_sub(now_ms).max(1_000)))
 }
 
 /// Looks a token up that somebody shows.
@@ -252,4 +316,41 @@ async fn put(store: &dyn Store, id: &[u8], row: &Row, version: u64) -> Result<bo
 
 fn invalid() -> HubError {
     HubError::new(Reason::JoinTokenInvalid, "there is no such join token, or it was mistyped")
+}
+
+#[cfg(test)]
+mod tests {
+    use semantics::commit::Head;
+    use semantics::ids::LogId;
+
+    use super::*;
+    use crate::ambient::SystemEntropy;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_tenant_has_so_many_tokens_and_the_hub_so_many_of_all_tenants() {
+        let store = MemoryStore::default();
+        store.create_tenant(&hub_tenant().unwrap(), &Head::empty(LogId([7; 16]))).await.unwrap();
+        let [acme, zoo] = ["acme", "zoo"].map(|name| TenantId::new(name).unwrap());
+        let most = Most { of_tenant: 2, of_all: 3 };
+        let make = async |tenant: &TenantId, now_ms: u64, expires_ms: u64| {
+            let wanted = Wanted { tenant, uses: 1, now_ms, expires_ms, pin: &[0; 32] };
+            create(&store, &SystemEntropy, wanted, most).await
+        };
+        let first = make(&acme, 0, 5_000).await.unwrap();
+        make(&acme, 0, 9_000).await.unwrap();
+        let refused = make(&acme, 0, 9_000).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.retry_after_ms), (Reason::QuotaExceeded, Some(5_000)));
+        assert!(refused.refusal.detail.starts_with("acme has 2 join tokens"), "{refused}");
+        make(&zoo, 0, 9_000).await.unwrap();
+        let refused = make(&zoo, 0, 9_000).await.unwrap_err();
+        assert!(refused.refusal.detail.starts_with("the hub has 3 join tokens"), "{refused}");
+        // One that expires makes room, and so does one that is taken back; what was refused has left nothing.
+        make(&zoo, 6_000, 9_000).await.unwrap();
+        assert!(revoke(&store, &acme, &first.id, 6_000).await.is_err(), "it has expired");
+        let (held, _) = list(&store, &zoo, None, 10, (0, 100)).await.unwrap();
+        assert_eq!(held.len(), 2);
+        revoke(&store, &zoo, &held[0].id, 6_000).await.unwrap();
+        make(&acme, 6_000, 9_000).await.unwrap();
+    }
 }

@@ -129,12 +129,11 @@ impl At {
             }
             return Ok(url.trim_end_matches('/').to_owned());
         }
-        config::data_folder(&self.data)?;
-        let absent = || {
+        let Some(place) = place::find(&self.data)? else {
+            config::data_folder(&self.data)?;
             let detail = format!("no hub runs on {}; name another with --data or --hub", self.data.display());
-            Refusal::new(Reason::Unreachable, detail)
+            return Err(Refusal::new(Reason::Unreachable, detail));
         };
-        let place = place::find(&self.data).ok_or_else(absent)?;
         let scheme = if place.dev { "http" } else { "https" };
         Ok(format!("{scheme}://{}", reachable(&place.operator_listen)))
     }

@@ -12,6 +12,7 @@ use tonic::Status;
 
 use super::client::{At, Client, not_operators};
 use super::output::Printer;
+use crate::place;
 
 pub(super) mod access_token;
 pub(super) mod audit;
@@ -232,8 +233,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A file an operator names, read to its bound.
 pub(super) fn file(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let failed =
-        |e: std::io::Error| Refusal::new(Reason::NotFound, format!("cannot read {}: {e}", path.display()));
+    let failed = |e: std::io::Error| place::unread(path, &e);
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path).map_err(failed)?;
     opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;

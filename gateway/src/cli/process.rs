@@ -11,12 +11,12 @@ use super::output::Printer;
 use crate::auth::OPERATOR_TOKEN_FILE;
 use crate::config::{self, Config, Given};
 use crate::hub::error::HubError;
-use crate::{serve as server, telemetry};
+use crate::{open_files, serve as server, telemetry};
 
 /// How the names of our variables begin.
 const PREFIX: &str = "HUBWARD_";
 /// Variables that no flag stands for.
-const WITHOUT_FLAG: [&str; 3] = ["HUBWARD_LOG", "HUBWARD_TOKEN", semantics::fault::VARIABLE];
+const WITHOUT_FLAG: [&str; 3] = [telemetry::LOG_VARIABLE, "HUBWARD_TOKEN", semantics::fault::VARIABLE];
 
 /// Every variable that some command reads.
 fn known() -> Vec<String> {
@@ -44,7 +44,8 @@ pub(super) fn checked(given: Given, file: Option<PathBuf>, data: PathBuf) -> Res
 
 pub(super) async fn serve(given: Given, file: Option<PathBuf>, data: PathBuf) -> Result<(), Refusal> {
     let config = checked(given, file, data)?;
-    telemetry::start_logs();
+    telemetry::start_logs(telemetry::log_filter()?);
+    open_files::raise();
     // Not refused here: Kubernetes gives every container variables that are named after its services.
     if let Err(refusal) = config::variables(PREFIX, &known(), environment()) {
         warn!("{}", refusal.detail);
@@ -81,6 +82,7 @@ pub(super) async fn migrate(
 pub(super) fn check(given: Given, file: Option<PathBuf>, data: PathBuf, out: Printer) -> Result<(), Refusal> {
     let from = file.clone();
     config::variables(PREFIX, &known(), environment())?;
+    telemetry::log_filter()?;
     checked(given, file, data)?;
     out.object(&json!({"valid": true, "file": from}));
     Ok(())

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::Uri;
 use semantics::reason::Refusal;
 
-use super::{Given, malformed, read_bounded};
+use super::file::read_bounded;
+use super::{Given, malformed};
 use crate::tls;
 
 /// How long an answer is waited for when nothing else is said, milliseconds.

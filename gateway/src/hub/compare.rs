@@ -52,7 +52,6 @@ impl Hub {
             bytes_max: self.page_bytes(),
             ..PointerQuery::default()
         };
-        let turn = self.page_turn().await?;
         let read = self.store().pointer_page(&who.tenant, &query).await?;
         let next = match read.rows.last() {
             Some(last) if !read.is_last => {
@@ -64,7 +63,6 @@ impl Hub {
         };
         let named: Vec<Named> =
             read.rows.iter().filter(|row| is_asked_for(row, &view, ask)).map(named).collect();
-        drop(turn);
         let digests: Vec<Digest> = named.iter().map(|named| named.digest).collect();
         Ok(RangeSum {
             revision: read.head.revision,

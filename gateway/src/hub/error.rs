@@ -49,6 +49,7 @@ impl From<StoreError> for HubError {
         let detail = error.to_string();
         match error {
             StoreError::Contended => Self::transient(Reason::Overloaded, detail, 50),
+            StoreError::Busy(_) => Self::transient(Reason::Overloaded, detail, 1_000),
             StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Hanging(_) => {
                 Self::transient(Reason::StoreUnavailable, detail, 500)
             }

@@ -15,6 +15,8 @@ use crate::store::{CommitRow, Current, LogQuery, PointerQuery};
 
 /// Most commits or records that one page looks at.
 pub const EXAMINED_MAX: usize = 1_000;
+/// Most commits read at once: each brings the outcomes of all its mutations.
+const COMMITS_READ_MAX: usize = 32;
 /// Weight at which a page of records ends, bytes; one record may pass it.
 const EXAMINED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most scopes in one page of records: their sums must fit into one message.
@@ -101,24 +103,22 @@ impl Hub {
         let head = self.store().head(tenant).await?;
         let max = max.clamp(1, EXAMINED_MAX);
         // The commit before the page is read again: the first link starts there.
-        let from = CommitNumber(after.0.saturating_sub(1));
-        let mut rows = self.store().commits_after(tenant, from, max.saturating_add(1)).await?;
-        rows.retain(|row| row.number <= head.commit);
+        let mut at = CommitNumber(after.0.saturating_sub(1));
+        let (mut left, mut looked) = (max.saturating_add(1), 0);
         let mut chain = Chain::default();
         let mut before = (after == CommitNumber::ZERO).then(Link::origin);
-        for row in &rows {
-            let link = link(row);
-            // What is pruned below the oldest commit that is kept is no gap.
-            let is_first = before.is_none_or(|before| before == Link::origin() && link.number.0 > 1);
-            if let (false, Some(before)) = (is_first, before) {
-                chain.faults.extend(link.follows(&before).err().map(|fault| (link.number, fault)));
-                let first = chain.checked.map_or(link.number, |(first, _)| first);
-                chain.checked = Some((first, link.number));
+        while left > 0 {
+            let rows = self.store().commits_after(tenant, at, left.min(COMMITS_READ_MAX)).await?;
+            let Some(last) = rows.last() else { break };
+            (at, left) = (last.number, left.saturating_sub(rows.len()));
+            for link in rows.iter().filter(|row| row.number <= head.commit).map(link) {
+                looked += 1;
+                chain.look(link, before);
+                before = Some(link);
             }
-            before = Some(link);
         }
         let last = before.unwrap_or_else(Link::origin);
-        if last.number >= head.commit || rows.len() <= max {
+        if last.number >= head.commit || looked <= max {
             chain.faults.extend(last.is_head(&head).err().map(|fault| (head.commit, fault)));
         } else {
             chain.next = Some(last.number);
@@ -142,7 +142,6 @@ impl Hub {
             bytes_max: EXAMINED_BYTES_MAX,
             ..PointerQuery::default()
         };
-        let turn = self.page_turn().await?;
         let page = self.store().pointer_page(tenant, &query).await?;
         let mut sums =
             Sums { revision: page.head.revision, cells: BTreeMap::new(), damaged: Vec::new(), next: None };
@@ -157,7 +156,6 @@ impl Hub {
             sums.take(current);
             last = Some(current.pointer.key.clone());
         }
-        drop(turn);
         sums.next = last.filter(|_| !is_whole);
         Ok(sums)
     }
@@ -181,6 +179,20 @@ impl Hub {
         let cells = page.cells.into_iter().filter(|row| !row.hash.is_empty());
         let scopes = cells.map(|row| Scope { digest: row.hash.finish(), cell: row.cell }).collect();
         Ok(Some((page.head.revision, scopes)))
+    }
+}
+
+impl Chain {
+    /// Takes in a commit behind the one before it.
+    fn look(&mut self, link: Link, before: Option<Link>) {
+        let Some(before) = before else { return };
+        // What is pruned below the oldest commit that is kept is no gap.
+        if before == Link::origin() && link.number.0 > 1 {
+            return;
+        }
+        self.faults.extend(link.follows(&before).err().map(|fault| (link.number, fault)));
+        let first = self.checked.map_or(link.number, |(first, _)| first);
+        self.checked = Some((first, link.number));
     }
 }
 

@@ -42,9 +42,6 @@ pub const EPOCHS_OPEN_MAX: usize = 8;
 pub const FORMER_VIEWS_MAX: usize = 256;
 /// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
 pub const PAGES_AT_ONCE_MAX: usize = 16;
-/// Most pages of histories put together at once on one gateway: each call holds up to
-/// [`super::query::LIST_BYTES_MAX`] before its answer is counted.
-pub const HISTORIES_AT_ONCE_MAX: usize = 8;
 /// A resume position is kept alive for at least this long after each page, milliseconds.
 pub const LEASE_MS: u64 = 60_000;
 /// A lease is written for this long, milliseconds, so that not every page needs to write one.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::cursor::Cursor;
-use semantics::health::{SEEN_WRITE_MS, clock_offset_ms};
+use semantics::health::{Offsets, SEEN_WRITE_MS, clock_offset_ms};
 use semantics::ids::{TenantId, Writer};
 use semantics::session::About;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,7 @@ struct Sessions {
 pub struct Present {
     key: Key,
     seen: Arc<Mutex<Seen>>,
+    offsets: Mutex<Offsets>,
     presence: Arc<Presence>,
 }
 
@@ -99,9 +100,11 @@ impl Presence {
         let mut sessions = lock(&self.0);
         sessions.next = sessions.next.wrapping_add(1);
         let key = (tenant.clone(), seen.writer, sessions.next);
+        let mut offsets = Offsets::default();
+        seen.told.clock_offset_ms.map(|offset_ms| offsets.take(offset_ms));
         let seen = Arc::new(Mutex::new(seen));
         sessions.open.insert(key.clone(), Arc::clone(&seen));
-        Present { key, seen, presence: Arc::clone(self) }
+        Present { key, seen, offsets: Mutex::new(offsets), presence: Arc::clone(self) }
     }
 
     /// What the sessions of a writer have heard.
@@ -117,7 +120,7 @@ impl Present {
         let mut seen = lock(&self.seen);
         seen.seen_ms = now_ms;
         if let Some(time_ms) = time_ms {
-            seen.told.clock_offset_ms = Some(clock_offset_ms(time_ms, now_ms));
+            seen.told.clock_offset_ms = Some(lock(&self.offsets).take(clock_offset_ms(time_ms, now_ms)));
         }
     }
 

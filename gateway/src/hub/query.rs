@@ -20,6 +20,9 @@ pub const LIST_ROWS_MAX: usize = 1_000;
 /// Weight at which a listing stops, bytes.
 pub const LIST_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Most whole rows of the log read at once where little is kept of each: with their bodies they may weigh 8 MiB.
+const ROWS_READ_MAX: usize = 16;
+
 /// A page of a record's history.
 #[derive(Debug)]
 pub struct History {
@@ -49,9 +52,27 @@ impl Hub {
         Ok(self.store().pointer_page(tenant, &query).await?)
     }
 
+    /// What `kept` leaves of these rows of the log, those that are still there, in order. They are read a few at a time.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn of_rows<T>(
+        &self,
+        tenant: &TenantId,
+        revisions: impl IntoIterator<Item = Revision> + Send,
+        kept: impl Fn(LogRow) -> T + Send,
+    ) -> Result<Vec<T>, HubError> {
+        let revisions: Vec<Revision> = revisions.into_iter().collect();
+        let mut found = Vec::with_capacity(revisions.len());
+        for revisions in revisions.chunks(ROWS_READ_MAX) {
+            let rows = self.store().rows(tenant, &revisions.iter().copied().collect()).await?;
+            found.extend(rows.into_iter().map(&kept));
+        }
+        Ok(found)
+    }
+
     /// What is kept of a record's history, newest first, from its newest row or the one at `from`: at most `max` and
-    /// [`HISTORY_ROWS_MAX`] rows, and as many as weigh [`LIST_BYTES_MAX`] together, one at least. At most
-    /// [`super::limits::HISTORIES_AT_ONCE_MAX`] are put together at once; others wait for their turn.
+    /// [`HISTORY_ROWS_MAX`] rows, and as many as weigh [`LIST_BYTES_MAX`] together, one at least.
     ///
     /// # Errors
     /// NOT_FOUND; BAD_TOKEN where the row at `from` is another record's; store errors.
@@ -62,7 +83,6 @@ impl Hub {
         from: Option<Revision>,
         max: usize,
     ) -> Result<History, HubError> {
-        let _turn = self.histories.acquire().await.map_err(|e| HubError::internal(e.to_string()))?;
         let current = self.record(tenant, key).await?;
         let current = current.ok_or_else(|| HubError::new(Reason::NotFound, format!("no record {key}")))?;
         let mut next = Some(from.unwrap_or(current.pointer.revision));

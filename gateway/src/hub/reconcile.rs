@@ -12,8 +12,8 @@ use super::hello::WRITERS_MAX;
 use super::{Hub, Principal};
 use crate::store::CommitRow;
 
-/// Commits scanned for one page.
-const SCAN_COMMITS_MAX: usize = 128;
+/// Commits scanned for one page: each brings the outcomes of all its mutations, whoever's they are.
+const SCAN_COMMITS_MAX: usize = 32;
 /// Weight at which a page ends, bytes; one commit's outcomes may pass it.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// What an outcome takes in a message beside its refusal, bytes.

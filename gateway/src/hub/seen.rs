@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::cursor::Cursor;
+use semantics::envelope::Cell;
 use semantics::ids::{Kind, NodeId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::reason::Reason;
@@ -33,18 +34,20 @@ impl Hub {
         }
         let head = self.store().head(&who.tenant).await?;
         let wanted: BTreeSet<Revision> = revisions.iter().copied().collect();
-        let rows = self.store().rows(&who.tenant, &wanted).await?;
+        let of_row = |row: LogRow| (row.revision, is_of(&row, who.node).then_some(row.cell));
+        let rows: BTreeMap<Revision, Option<Cell>> =
+            self.of_rows(&who.tenant, wanted, of_row).await?.into_iter().collect();
         let mut places = Vec::with_capacity(revisions.len());
         for revision in revisions {
-            let row = rows.iter().find(|row| row.revision == *revision);
+            let row = rows.get(revision);
             if row.is_none() && *revision <= head.horizon && *revision != Revision::ZERO {
                 let detail = format!("revision {revision} was superseded and pruned");
                 return Err(HubError::new(Reason::RecordGone, detail));
             }
-            let row = row.filter(|row| is_of(row, who.node)).ok_or_else(|| {
+            let cell = row.cloned().flatten().ok_or_else(|| {
                 HubError::new(Reason::NotFound, format!("this node wrote no revision {revision}"))
             })?;
-            places.push(Place { log_id: head.log_id, revision: *revision, cell: row.cell.clone() });
+            places.push(Place { log_id: head.log_id, revision: *revision, cell });
         }
         let others = self.holders(&who.tenant, Some(who.node)).await?;
         Ok(places.iter().map(|place| count(place, others.values())).collect())

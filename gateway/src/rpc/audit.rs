@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::audit_service_server::AuditService;
-use semantics::ids::{CommitNumber, NodeId, Revision, TenantId};
+use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
 use serde_json::Value;
@@ -27,8 +27,9 @@ use crate::hub::error::HubError;
 use crate::hub::known::{NodeBody, control_body, node_key};
 use crate::store::{CommitRow, LogRow, RowOutcome};
 
-/// Commits looked through for one page; a page may be empty and not the last.
-const COMMITS_LOOKED_MAX: usize = 256;
+/// Commits looked through for one page; a page may be empty and not the last. Each brings the outcomes of all its
+/// mutations.
+const COMMITS_LOOKED_MAX: usize = 64;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -231,20 +232,30 @@ async fn first_since(hub: &Hub, tenant: &TenantId, since_ms: u64) -> Result<u64,
     Ok(low)
 }
 
+/// What is told of a row of the log.
+struct Told {
+    key: Key,
+    author: NodeId,
+    is_control: bool,
+}
+
 /// What a commit did: mutations in the order of their outcomes, then what operators and the hub wrote.
 async fn entries(hub: &Hub, tenant: &TenantId, commit: &CommitRow) -> Result<Vec<v1::ChangeEntry>, HubError> {
-    let revisions: BTreeSet<Revision> = (commit.first.0..=commit.last.0).map(Revision).collect();
-    let rows = hub.store().rows(tenant, &revisions).await?;
-    let rows: BTreeMap<Revision, LogRow> = rows.into_iter().map(|row| (row.revision, row)).collect();
+    let told = |LogRow { revision, record, outcome, .. }| {
+        let is_control = outcome == RowOutcome::Control;
+        (revision, Told { key: record.key, author: record.author, is_control })
+    };
+    let revisions = (commit.first.0..=commit.last.0).map(Revision);
+    let rows: BTreeMap<Revision, Told> = hub.of_rows(tenant, revisions, told).await?.into_iter().collect();
     let of_mutations = commit.outcomes.iter().map(|outcome| {
         let row = outcome.outcome.revision().and_then(|revision| rows.get(&revision));
         of_mutation(commit, outcome, row)
     });
-    let of_hub = rows.values().filter(|row| row.outcome == RowOutcome::Control);
-    Ok(of_mutations.chain(of_hub.map(|row| of_control(commit, row))).collect())
+    let of_hub = rows.iter().filter(|(_, row)| row.is_control);
+    Ok(of_mutations.chain(of_hub.map(|(revision, row)| of_control(commit, *revision, row))).collect())
 }
 
-fn of_mutation(commit: &CommitRow, outcome: &DotOutcome, row: Option<&LogRow>) -> v1::ChangeEntry {
+fn of_mutation(commit: &CommitRow, outcome: &DotOutcome, row: Option<&Told>) -> v1::ChangeEntry {
     let reason = match &outcome.outcome {
         Outcome::Rejected(refusal) => refusal.reason.as_str().to_owned(),
         _ => String::new(),
@@ -255,23 +266,23 @@ fn of_mutation(commit: &CommitRow, outcome: &DotOutcome, row: Option<&LogRow>) -
         revision: outcome.outcome.revision().unwrap_or_default().0,
         author: outcome.dot.writer.node.as_bytes().to_vec(),
         author_name: String::new(),
-        kind: row.map(|row| row.record.key.kind.to_string()),
-        id: row.map(|row| row.record.key.id.to_string()),
+        kind: row.map(|row| row.key.kind.to_string()),
+        id: row.map(|row| row.key.id.to_string()),
         outcome: outcome.outcome.name().to_owned(),
         reason,
         mutation: outcome.mutation.as_bytes().to_vec(),
     }
 }
 
-fn of_control(commit: &CommitRow, row: &LogRow) -> v1::ChangeEntry {
+fn of_control(commit: &CommitRow, revision: Revision, row: &Told) -> v1::ChangeEntry {
     v1::ChangeEntry {
         commit: commit.number.0,
         time_ms: commit.time_ms,
-        revision: row.revision.0,
-        author: row.record.author.as_bytes().to_vec(),
+        revision: revision.0,
+        author: row.author.as_bytes().to_vec(),
         author_name: String::new(),
-        kind: Some(row.record.key.kind.to_string()),
-        id: Some(row.record.key.id.to_string()),
+        kind: Some(row.key.kind.to_string()),
+        id: Some(row.key.id.to_string()),
         outcome: "control".to_owned(),
         reason: String::new(),
         mutation: Vec::new(),

@@ -16,12 +16,16 @@ use super::paging::{position, size, token};
 use super::{Gate, status};
 use crate::hub::error::HubError;
 use crate::hub::examine::{Chain, LogState, Summed};
+use crate::tls;
 
 /// What the gateway says that it is.
 pub const SOFTWARE: &str = concat!("hubward ", env!("CARGO_PKG_VERSION"));
 
 /// Name under which a gateway says why it does not follow the key of access tokens, while that is so.
 pub const TOKEN_KEY_FAILED: &str = "token_key_failed";
+
+/// Name under which a gateway says how many connections of spokes it takes at once.
+pub const CONNECTIONS_MAX: &str = "connections_max";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -76,6 +80,7 @@ impl ExamineHandler {
         if let Some(refusal) = &*self.0.key_failed.load() {
             settings.insert(TOKEN_KEY_FAILED, refusal.to_string());
         }
+        settings.insert(CONNECTIONS_MAX, tls::Bounds::of_spokes().connections_max.to_string());
         let settings = settings.into_iter();
         let told = hub.store().check().await.err().map(HubError::from);
         Ok(v1::ExamineHubResponse {

@@ -7,8 +7,10 @@
 //! 4. overload: refusing must be cheaper than verifying a signature;
 //! 5. reason: what the wire library refuses by itself gets a reason of the closed list;
 //! 6. rights (see [`crate::auth`]): before anything is parsed;
-//! 7. calls of those who remain unknown (see [`super::unknown`]);
-//! 8. bytes in flight, in (see [`super::inflow`]) and out (see [`super::outflow`]): needs to know who is calling.
+//! 7. the shares of callers in the calls that are open (see [`super::shares`]);
+//! 8. bytes on their way in (see [`super::inflow`]);
+//! 9. turns of those that hold much (see [`super::turns`]): only once all of the call is there;
+//! 10. bytes on their way out (see [`super::outflow`]).
 //!
 //! Around all of them [`in_use`] tells the connection that it is used.
 
@@ -195,11 +197,17 @@ async fn overload(State(layers): State<Layers>, request: Request, next: Next) ->
     next.run(request).await
 }
 
-/// A message that is too large, or no message at all, never reaches a handler.
+/// A message that is too large, or no message at all, never reaches a handler; nor does a call that is another
+/// listener's.
 async fn reason(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
     let response = next.run(request).await;
-    match Status::from_header_map(response.headers()).and_then(|status| status::untyped(&status)) {
-        Some(error) => refuse(error),
+    match Status::from_header_map(response.headers()) {
+        // Of a message in a way that is not spoken it says so.
+        Some(status) if status.code() == Code::Unimplemented && status.message().is_empty() => {
+            refuse(HubError::new(Reason::NotOffered, format!("{path} is not served on this port")))
+        }
+        Some(status) => status::untyped(&status).map_or(response, refuse),
         None => response,
     }
 }

@@ -1,6 +1,7 @@
 //! How much of answers that nobody has taken yet is held: for one caller, and for all together. A message of an answer
 //! is counted from when it is put into bytes until the last of them has left for the network, or its call has ended:
-//! each piece that is handed to the transport carries its count, so it does not matter where in there it waits.
+//! each piece that is handed to the transport carries its count, so it does not matter where in there it waits. What a
+//! call holds before that is bounded by turns (see [`super::turns`]).
 //! Sessions and pulls are not counted here: their queues have bounds of their own.
 //!
 //! - `an_answer_is_counted_until_its_last_byte_is_taken`, or dropped.
@@ -10,7 +11,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -22,15 +22,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
-use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::layers::{is_long, is_stream};
+use super::owner::Owner;
 use super::status;
-use crate::auth::Caller;
-use crate::hub::Principal;
 use crate::hub::error::HubError;
 use crate::tls::{Calls, Peer};
 
@@ -47,19 +45,11 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// Answers that nobody takes are looked for this often, milliseconds.
 const TICK_MS: u64 = 250;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    Node(Principal),
-    Operator(TenantId, String),
-    Unknown(Option<IpAddr>),
-}
-
-impl Owner {
-    const fn bytes_max(&self) -> usize {
-        match self {
-            Self::Node(_) | Self::Operator(..) => UNTAKEN_OF_KNOWN_MAX,
-            Self::Unknown(_) => UNTAKEN_OF_UNKNOWN_MAX,
-        }
+/// Most bytes that wait for one caller.
+const fn bytes_max(owner: &Owner) -> usize {
+    match owner {
+        Owner::Node(_) | Owner::Operator(..) => UNTAKEN_OF_KNOWN_MAX,
+        Owner::Unknown(_) => UNTAKEN_OF_UNKNOWN_MAX,
     }
 }
 
@@ -133,14 +123,14 @@ impl Outflow {
 
     /// Whether there would be room for so much more of this caller's.
     fn check(&self, held: &Held, owner: &Owner, bytes: usize) -> Result<(), HubError> {
-        if bytes > owner.bytes_max() {
+        if bytes > bytes_max(owner) {
             return Err(HubError::new(
                 Reason::TooLarge,
                 "the answer is larger than any may be: ask for less",
             ));
         }
         let of_owner = held.of.get(owner).copied().unwrap_or_default();
-        if held.all.saturating_add(bytes) > self.all_max || of_owner + bytes > owner.bytes_max() {
+        if held.all.saturating_add(bytes) > self.all_max || of_owner + bytes > bytes_max(owner) {
             let detail = "too many answers wait to be read";
             return Err(HubError::transient(Reason::Overloaded, detail, 1_000));
         }
@@ -233,13 +223,8 @@ pub async fn bound(State(outflow): State<Outflow>, request: Request, next: Next)
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>();
-    let (address, calls) = (peer.map(Peer::holder), peer.map(|peer| peer.calls.clone()));
-    let owner = match request.extensions().get::<Caller>() {
-        Some(Caller::Node { principal, .. }) => Owner::Node(principal.clone()),
-        Some(Caller::Operator(operator)) => Owner::Operator(operator.tenant.clone(), operator.name.clone()),
-        Some(Caller::Anyone) | None => Owner::Unknown(address),
-    };
-    let share = Share { outflow, owner, calls };
+    let calls = peer.map(|peer| peer.calls.clone());
+    let share = Share { outflow, owner: Owner::of(request.extensions()), calls };
     if let Err(error) = share.check() {
         return status::of(error).into_http::<Body>();
     }
@@ -341,6 +326,8 @@ impl HttpBody for Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn share(outflow: &Outflow, last: u8) -> Share {

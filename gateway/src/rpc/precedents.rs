@@ -1,5 +1,6 @@
 //! Precedents as operators list and revoke them, and policies tried on past conflicts: shape, one use case, answer.
 
+use prost::Message;
 use proto::v1;
 use semantics::conflict::{Conflict, type_name};
 use semantics::ids::{Kind, RecordId, TenantId};
@@ -15,6 +16,7 @@ use crate::auth::Operator;
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 use crate::hub::known::control_body;
+use crate::hub::query::LIST_BYTES_MAX;
 
 /// Most conflicts that one page of a preview looks at: each is read with the rows that it names.
 const PREVIEW_PAGE_MAX: usize = 100;
@@ -97,16 +99,22 @@ pub(super) async fn preview(
     let scope = ["preview", tenant.as_str(), &request.kind, &request.policy];
     let size = size(request.page_size)?.min(PREVIEW_PAGE_MAX);
     let after = text_position(&scope, &request.page_token)?;
-    let (rows, next) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
-    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
-    let mut conflicts = Vec::new();
-    for row in &rows {
+    let (rows, mut next) = controls(hub, &tenant, kind::CONFLICT, after, size).await?;
+    let (mut conflicts, mut bytes) = (Vec::new(), 0_usize);
+    for (at, row) in rows.iter().enumerate() {
         let conflict: Option<Conflict> = control_body(Some(row));
         let is_asked = |found: &Conflict| of_kind.as_ref().is_none_or(|kind| found.subject.kind == *kind);
         if conflict.is_some_and(|found| is_asked(&found)) {
-            conflicts.push(tried(hub, &tenant, &row.pointer.key.id, policy).await?);
+            let tried = tried(hub, &tenant, &row.pointer.key.id, policy).await?;
+            bytes = bytes.saturating_add(tried.encoded_len());
+            conflicts.push(tried);
+        }
+        if bytes >= LIST_BYTES_MAX && at + 1 < rows.len() {
+            next = Some(row.pointer.key.id.clone());
+            break;
         }
     }
+    let next_page_token = next.map(|id| token(&scope, id.as_str().as_bytes())).unwrap_or_default();
     Ok(v1::PreviewPolicyResponse { conflicts, next_page_token })
 }
 

@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The store did not answer; nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Every connection was in use for too long; nothing was written.
+    #[error("the store has too much to do: {0}")]
+    Busy(String),
     /// The connection was lost during an append, which may or may not have happened.
     #[error("it is not known whether the append happened: {0}")]
     Unknown(String),

@@ -17,6 +17,17 @@ pub(super) mod plain;
 pub(super) mod read;
 mod store;
 
+/// What it means that no connection came free in time: while there are as many as there may be, all are in use. Else none
+/// could be made.
+pub(super) fn busy<Db: Database>(
+    pool: &sqlx::Pool<Db>,
+    most: u32,
+    error: &sqlx::Error,
+) -> Option<StoreError> {
+    let is_busy = matches!(error, sqlx::Error::PoolTimedOut) && pool.size() >= most;
+    is_busy.then(|| StoreError::Busy("none of its connections came free in time".to_owned()))
+}
+
 /// A statement that is run for each of many keys. The tenant is `$1`.
 #[derive(Debug)]
 pub(super) struct PerKey {

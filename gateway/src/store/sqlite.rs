@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{Connection as _, Sqlite, Transaction};
 
 use super::codec::write::AppendRows;
-use super::relational::{Connection as _, Engine, read};
+use super::relational::{Connection as _, Engine, busy, read};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 use crate::place;
 
@@ -168,7 +168,9 @@ impl Engine for SqliteStore {
     type Db = Sqlite;
 
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.inner.readers.begin().await.map_err(|error| error::of(&error))
+        let readers = &self.inner.readers;
+        let begun = readers.begin().await;
+        begun.map_err(|error| busy(readers, READERS_MAX, &error).unwrap_or_else(|| error::of(&error)))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

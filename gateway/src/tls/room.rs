@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::open_files;
 use crate::telemetry::Metrics;
 
 /// Most connections of spokes at once, where the machine allows that many open files.
@@ -60,8 +61,7 @@ impl Bounds {
     /// For spokes: at most half of the files that this process may open, so that the store has the others.
     #[must_use]
     pub fn of_spokes() -> Self {
-        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let files = open_files_max(&limits).unwrap_or(usize::MAX);
+        let files = open_files::max().and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
         Self { connections_max: CONNECTIONS_MAX.min(files / 2), ..Self::default() }
     }
 
@@ -74,11 +74,6 @@ impl Bounds {
     pub(super) fn handshake(&self) -> Duration {
         Duration::from_millis(self.handshake_ms_max)
     }
-}
-
-fn open_files_max(limits: &str) -> Option<usize> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Why the hub closed a connection.
@@ -305,13 +300,5 @@ mod tests {
         assert!(waits.is_err(), "a third turn was given");
         let other = room.enter(at("10.0.0.2")).unwrap();
         assert!(other.turn().await.is_some());
-    }
-
-    #[test]
-    fn the_system_says_how_many_files_may_be_open() {
-        let text =
-            "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024      524288    files\n";
-        assert_eq!(open_files_max(text), Some(1_024));
-        assert_eq!(open_files_max("Max open files unlimited unlimited files"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use gateway::rpc::unknown::{CALLS_OF_ADDRESS_MAX, STREAMS_OF_ADDRESS_MAX};
+use gateway::rpc::shares::{CALLS_OF_ADDRESS_MAX, STREAMS_OF_ADDRESS_MAX};
 use http::Request;
 use proto::v1;
 use proto::v1::session_request::Message as Say;

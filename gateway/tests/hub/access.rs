@@ -107,6 +107,34 @@ pub async fn a_note_never_waits(engine: &Engine) {
     check_chain(&world).await;
 }
 
+pub async fn an_entry_of_a_newer_gateway_is_read_and_written_behind(engine: &Engine) {
+    let world = World::new(engine).await;
+    let now_ms = gateway::ambient::Clock::now_ms(&*world.clock);
+    let newer = serde_json::json!({
+        "first": 1, "before": Digest::default(),
+        "entries": [
+            {"time_ms": now_ms, "who": "hub", "event": "door_painted", "colour": "red", "coats": [1, 2]},
+            {"time_ms": now_ms, "who": "hub", "event": "session_opened", "epoch": "first"},
+        ],
+    });
+    let block = serde_json::to_vec(&newer).unwrap();
+    assert!(
+        world.store.plain_put(&world.tenant, Space::Access, &1_u64.to_be_bytes(), &block, 0).await.unwrap()
+    );
+    let log = AccessLog::start(Arc::clone(&world.hub));
+    log.note(&world.tenant, &NODE, Event::SessionOpened { epoch: 1 });
+    log.flush().await;
+    let found = all(&world, &Filter::default(), 2).await;
+    assert_eq!(found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
+    let names: Vec<&str> = found.iter().map(|(_, entry)| entry.event.name()).collect();
+    assert_eq!(names, ["door_painted", "session_opened", "session_opened"]);
+    let painted = serde_json::to_value(&found[0].1).unwrap();
+    assert_eq!(painted, newer["entries"][0], "nothing of it is lost");
+    assert_eq!(check_chain(&world).await, 2);
+    let walked = verify(&world.hub, &world.tenant, None, None).await.unwrap();
+    assert!(walked.broken.is_none() && walked.blocks == 2, "{walked:?}");
+}
+
 pub async fn two_gateways_write_one_chain(engine: &Engine) {
     let world = World::new(engine).await;
     let other = world.another_hub();

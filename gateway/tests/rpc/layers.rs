@@ -1,5 +1,6 @@
 //! What surrounds calls, and the probes beside them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,17 +9,20 @@ use axum::routing::post;
 use gateway::ambient::SystemEntropy;
 use gateway::config::Given;
 use gateway::rpc::layers::{CALLS_MAX, Layers};
-use gateway::rpc::unknown::CALLS_OF_NODE_MAX;
+use gateway::rpc::shares::{CALLS_OF_NODE_MAX, CALLS_OF_OPERATOR_MAX};
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
 use proto::v1;
+use proto::v1::admin_service_client::AdminServiceClient;
+use proto::v1::sync_service_client::SyncServiceClient;
 use semantics::reason::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
-use super::world::{Node, SOON, World, channel, reason};
+use super::slow::viewer;
+use super::world::{Node, SOON, World, channel, reason, with_token};
 
 fn router(metrics: &Metrics, calls_max: usize) -> Router {
     let routes = Router::new()
@@ -92,17 +96,23 @@ async fn a_request_id_that_could_spoil_a_log_is_replaced() {
 
 /// Calls of a node whose messages never come: each is answered only when it is refused.
 async fn hold(world: &World, node: &Node, calls: usize, held: &mut JoinSet<Status>) {
+    let push = "http://localhost/hubward.v1.SyncService/Push";
+    hold_of((world.running.at.listen, push, &node.token), calls, held).await;
+}
+
+/// The same, of whoever shows this.
+async fn hold_of((at, path, token): (SocketAddr, &str, &str), calls: usize, held: &mut JoinSet<Status>) {
     const OF_CONNECTION: usize = 250;
-    let mut way = channel(world.running.at.listen).await;
+    let mut way = channel(at).await;
     for n in 1..=calls {
         if n % OF_CONNECTION == 0 {
-            way = channel(world.running.at.listen).await;
+            way = channel(at).await;
         }
         let nothing = futures::stream::pending::<std::io::Result<Vec<u8>>>();
-        let request = Request::post("http://localhost/hubward.v1.SyncService/Push")
+        let request = Request::post(path)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("authorization", format!("Bearer {}", node.token))
+            .header("authorization", format!("Bearer {token}"))
             .body(tonic::body::Body::new(Body::from_stream(nothing)))
             .unwrap();
         let call = way.clone().oneshot(request);
@@ -137,6 +147,45 @@ async fn a_node_takes_its_own_share_of_the_calls_only() {
         }
     };
     tokio::time::timeout(SOON, room).await.expect("what has ended is counted");
+}
+
+#[tokio::test]
+async fn an_operator_takes_its_own_share_of_the_calls_only() {
+    let world = World::new().await;
+    let (token, mut held) = (viewer(&world).await, JoinSet::new());
+    let path = "http://localhost/hubward.v1.AdminService/GetHubRecord";
+    hold_of((world.running.at.operator_listen, path, &token), CALLS_OF_OPERATOR_MAX + 1, &mut held).await;
+    let told = refused(&mut held).await;
+    assert!(told.message().contains("too many calls of this operator are open"), "{told}");
+    let ask = || v1::ListNodesRequest { tenant: "acme".to_owned(), ..Default::default() };
+    assert_eq!(reason(world.admin().list_nodes(with_token(ask(), &token)).await), Reason::Overloaded);
+    world.admin().list_nodes(world.by_operator(ask())).await.expect("others are served");
+}
+
+#[tokio::test]
+async fn a_call_whose_message_never_comes_keeps_nobody_waiting_for_a_turn() {
+    let world = World::new().await;
+    let (node, mut held) = (world.node("a").await, JoinSet::new());
+    let path = "http://localhost/hubward.v1.SyncService/CompareScopes";
+    hold_of((world.running.at.listen, path, &node.token), CALLS_OF_NODE_MAX - 1, &mut held).await;
+    let mut sync = node.sync();
+    let compared = sync.compare_scopes(node.by(v1::CompareScopesRequest {}));
+    tokio::time::timeout(SOON, compared).await.expect("it waits").expect("it is its turn");
+    assert!(held.try_join_next().is_none(), "those were not answered");
+}
+
+#[tokio::test]
+async fn a_call_of_the_other_port_is_refused_with_a_reason() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let mut elsewhere = SyncServiceClient::new(world.operators.clone());
+    let refused = elsewhere.compare_scopes(node.by(v1::CompareScopesRequest {})).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert!(refused.message().contains("is not served on this port"), "{refused}");
+    assert_eq!(proto::reason::refusal_of(&refused).reason, Reason::NotOffered);
+    let mut elsewhere = AdminServiceClient::new(world.spokes.clone());
+    let ask = v1::ListTenantsRequest::default();
+    assert_eq!(reason(elsewhere.list_tenants(world.by_operator(ask)).await), Reason::NotOffered);
 }
 
 #[tokio::test]

@@ -222,7 +222,7 @@ async fn every_call_answers_every_caller_as_the_table_of_rights_says() {
     let world = World::new().await;
     let callers = callers(&world).await;
     // What anyone may call looks at proofs of its own.
-    for (path, right) in TABLE.iter().filter(|(_, right)| *right != Right::Anyone) {
+    for (path, right, _) in TABLE.iter().filter(|(_, right, _)| *right != Right::Anyone) {
         for caller in &callers {
             let answered = call(&world, path, caller).await;
             assert_eq!(answered, (caller.expected)(path, *right), "{} calls {path}", caller.name);
@@ -258,7 +258,7 @@ async fn a_refused_call_does_not_tell_whether_what_it_names_is_there() {
     let (mut refused, mut told) = (0, Vec::new());
     // A service is refused where its operator is, and in the same words.
     let people: Vec<_> = callers.iter().filter(|caller| !caller.name.starts_with("a service")).collect();
-    for (path, right) in TABLE.iter().filter(|(_, right)| *right != Right::Anyone) {
+    for (path, right, _) in TABLE.iter().filter(|(_, right, _)| *right != Right::Anyone) {
         for caller in &people {
             let Err(reason) = (caller.expected)(path, *right) else { continue };
             let mut first = None;

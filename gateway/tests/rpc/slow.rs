@@ -1,7 +1,5 @@
-//! A reader who takes one byte at a time, or nothing: HTTP/2 by hand, because no library reads so.
+//! Readers who take one byte at a time, or nothing.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use gateway::rpc::outflow::{ANSWER_BYTES_MIN, Outflow, UNTAKEN_OF_KNOWN_MAX, UNTAKEN_OF_UNKNOWN_MAX};
@@ -9,169 +7,15 @@ use gateway::rpc::queue::QUEUE_MESSAGES_MAX;
 use prost::Message;
 use proto::v1;
 use proto::v1::operator_service_client::OperatorServiceClient;
-use proto::v1::session_request::Message as Say;
 use proto::v1::session_response::Message as Heard;
 use semantics::reason::Reason;
 use semantics::session::{MESSAGE_BYTES_MAX, PAGE_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::audit::access;
+use super::by_hand::{END_STREAM, RST_STREAM, STREAM, Slow, WINDOW_UPDATE};
 use super::layers::get;
-use super::world::{Node, SOON, World, hello, with_token};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const RST_STREAM: u8 = 3;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-/// The first stream.
-const STREAM: u32 = 1;
-/// `SETTINGS_INITIAL_WINDOW_SIZE`.
-const WINDOW_SETTING: u16 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let [_, a, b, c] = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&[a, b, c, kind, flags], &stream.to_be_bytes()[..], payload].concat()
-}
-
-/// A header that is not compressed: lengths are written in the 7-bit form of RFC 7541, 5.1.
-fn header(block: &mut Vec<u8>, name: &str, value: &str) {
-    block.push(0);
-    for text in [name, value] {
-        let mut length = text.len();
-        if length < 127 {
-            block.push(u8::try_from(length).unwrap());
-        } else {
-            block.push(127);
-            length -= 127;
-            while length >= 128 {
-                block.push(u8::try_from(length % 128 + 128).unwrap());
-                length /= 128;
-            }
-            block.push(u8::try_from(length).unwrap());
-        }
-        block.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// A connection whose reader decides about each byte.
-struct Slow {
-    tcp: TcpStream,
-    /// What came of the answers.
-    data: Vec<u8>,
-    /// The calls whose answers have begun.
-    answered: BTreeSet<[u8; 4]>,
-    is_over: bool,
-}
-
-impl Slow {
-    /// Opens a session that grants a single byte of the answer.
-    async fn open(world: &World, node: &Node) -> Self {
-        let mut slow = Self::connect(world.running.at.listen, 1).await;
-        let hello = Say::Hello(v1::Hello { credit_bytes: 1 << 40, ..hello() });
-        let hello = v1::SessionRequest { message: Some(hello) };
-        slow.call(STREAM, "/hubward.v1.SyncService/Session", &node.token, &hello, 0).await;
-        slow
-    }
-
-    /// A connection that grants each answer so many bytes.
-    async fn connect(address: SocketAddr, window: u32) -> Self {
-        let tcp = TcpStream::connect(address).await.unwrap();
-        let mut slow = Self { tcp, data: Vec::new(), answered: BTreeSet::new(), is_over: false };
-        slow.tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        let window = [&WINDOW_SETTING.to_be_bytes()[..], &window.to_be_bytes()].concat();
-        slow.say(SETTINGS, 0, 0, &window).await;
-        slow
-    }
-
-    /// Begins a call.
-    async fn call(&mut self, stream: u32, path: &str, token: &str, message: &impl Message, flags: u8) {
-        let mut block = Vec::new();
-        let bearer = format!("Bearer {token}");
-        for (name, value) in [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("authorization", &bearer),
-        ] {
-            header(&mut block, name, value);
-        }
-        self.say(HEADERS, END_HEADERS, stream, &block).await;
-        let message = message.encode_to_vec();
-        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        self.say(DATA, flags, stream, &[&[0], &length[..], &message].concat()).await;
-    }
-
-    /// Begins a call in plain HTTP.
-    async fn get(&mut self, stream: u32, path: &str) {
-        let mut block = Vec::new();
-        for (name, value) in
-            [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
-        {
-            header(&mut block, name, value);
-        }
-        self.say(HEADERS, END_HEADERS | END_STREAM, stream, &block).await;
-    }
-
-    async fn say(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.tcp.write_all(&frame(kind, flags, stream, payload)).await.unwrap();
-    }
-
-    /// Grants so many bytes more.
-    async fn grant(&mut self, bytes: u32) {
-        self.say(WINDOW_UPDATE, 0, STREAM, &bytes.to_be_bytes()).await;
-        self.say(WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes()).await;
-    }
-
-    /// Takes one frame in, and answers what asks for an answer.
-    async fn hear(&mut self) {
-        let heard = async {
-            let mut head = [0; 9];
-            self.tcp.read_exact(&mut head).await.unwrap();
-            let [a, b, c, kind, flags, stream @ ..] = head;
-            let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
-            self.tcp.read_exact(&mut payload).await.unwrap();
-            (kind, flags, stream, payload)
-        };
-        let (kind, flags, stream, payload) = tokio::time::timeout(SOON, heard).await.expect("nothing came");
-        match kind {
-            DATA => self.data.extend_from_slice(&payload),
-            SETTINGS if flags & ACK == 0 => self.say(SETTINGS, ACK, 0, &[]).await,
-            HEADERS => drop(self.answered.insert(stream)),
-            PING if flags & ACK == 0 => self.say(PING, ACK, 0, &payload).await,
-            _ => {}
-        }
-        self.is_over |= matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0;
-    }
-
-    /// Waits until so many bytes of the answer are there.
-    async fn hear_to(&mut self, bytes: usize) {
-        while self.data.len() < bytes && !self.is_over {
-            self.hear().await;
-        }
-    }
-
-    /// The messages that came, each with its length in bytes.
-    fn messages(&self) -> Vec<(usize, Heard)> {
-        let (mut rest, mut messages) = (self.data.as_slice(), Vec::new());
-        while let Some((head, after)) = rest.split_first_chunk::<5>() {
-            let length = usize::try_from(u32::from_be_bytes([head[1], head[2], head[3], head[4]])).unwrap();
-            let (message, after) = after.split_at(length);
-            let message = v1::SessionResponse::decode(message).unwrap().message.unwrap();
-            messages.push((length, message));
-            rest = after;
-        }
-        messages
-    }
-}
+use super::world::{Node, SOON, World, with_token};
 
 /// Pages that wait to be read: more than the hub may hold for one reader.
 const PAGES: usize = 12;
@@ -243,7 +87,7 @@ fn listing() -> v1::ListHubRecordsRequest {
 }
 
 /// The credential of a viewer.
-async fn viewer(world: &World) -> String {
+pub async fn viewer(world: &World) -> String {
     let (tenant, role) = ("acme".to_owned(), "viewer".to_owned());
     let request = v1::CreateOperatorRequest { tenant, name: "ann".to_owned(), role, ttl_s: None };
     let mut operators = OperatorServiceClient::new(world.operators.clone());

@@ -8,12 +8,14 @@ use serde_json::json;
 
 use super::args::ConfigCommand;
 use super::print::Printer;
+use super::run;
 use crate::settings::{All, Hubs, KEYS, Settings, Syncing};
 
 pub(super) fn run(settings: Settings, command: ConfigCommand, printer: Printer) -> Result<(), Refusal> {
     match command {
         ConfigCommand::Check { given } => {
             variables()?;
+            run::log_filter()?;
             let settings = with(settings, &given)?;
             settings.check()?;
             printer.show(&json!({"valid": true, "file": settings.path()}))
@@ -43,7 +45,7 @@ pub(super) fn with_variables(settings: Settings) -> Result<Settings, Refusal> {
 /// How the names of our variables begin.
 const PREFIX: &str = "SPOKE_";
 /// Variables that no flag stands for.
-const WITHOUT_FLAG: [&str; 1] = ["SPOKE_LOG"];
+const WITHOUT_FLAG: [&str; 1] = [run::LOG_VARIABLE];
 
 /// A variable of ours that no command reads is a misspelled one.
 pub(super) fn variables() -> Result<(), Refusal> {

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use semantics::levels;
 use semantics::reason::{Reason, Refusal};
 use semantics::schedule::Schedule;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 use super::access::{At, about};
 use super::print::{self, Printer};
@@ -20,7 +22,7 @@ use crate::folder::Folder;
 
 /// Owns the replica and syncs by the schedule until SIGTERM or SIGINT.
 pub(super) async fn run(at: &At, schedule: Schedule, metrics: Option<SocketAddr>) -> Result<(), Refusal> {
-    log();
+    log(log_filter()?);
     // Not refused here: Kubernetes gives every container variables that are named after its services.
     if let Err(refusal) = super::config::variables() {
         tracing::warn!("{}", refusal.detail);
@@ -79,10 +81,17 @@ fn on(kind: SignalKind) -> Result<Signal, Refusal> {
     signal(kind).map_err(|e| Refusal::new(Reason::Internal, format!("signals: {e}")))
 }
 
-/// JSON logs to standard error; what is logged is set by `SPOKE_LOG`.
-fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SPOKE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+/// The variable that says what the daemon logs.
+pub(super) const LOG_VARIABLE: &str = "SPOKE_LOG";
+
+/// What [`LOG_VARIABLE`] asks for.
+pub(super) fn log_filter() -> Result<EnvFilter, Refusal> {
+    let text = std::env::var_os(LOG_VARIABLE).map(|text| text.to_string_lossy().into_owned());
+    levels::asked(LOG_VARIABLE, text.as_deref()).map(EnvFilter::new)
+}
+
+/// JSON logs to standard error.
+fn log(filter: EnvFilter) {
     let logs = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
     // A logger that is already there stays.
     let _ = logs.try_init();

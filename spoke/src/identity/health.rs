@@ -8,7 +8,8 @@ use semantics::kind::CONFLICT;
 use semantics::reason::{Reason, Refusal};
 
 use super::{Identities, document};
-use crate::replica::store::{ROWS_MAX, Range};
+use crate::replica::pages::ROWS_AT_ONCE;
+use crate::replica::store::Range;
 use crate::sync::Phase;
 
 /// Most conflicts that one history lists.
@@ -104,7 +105,7 @@ impl Identities {
         let mut range = Range { kind: Some(kind), ..Range::default() };
         let mut found = Vec::new();
         loop {
-            let page = self.spoke.list(&range, None, ROWS_MAX).await?;
+            let page = self.spoke.list(&range, None, ROWS_AT_ONCE).await?;
             for item in &page {
                 let corrupt = |e| Refusal::new(Reason::StoreCorrupt, format!("{}: {e}", item.record.key));
                 let conflict: Conflict = serde_json::from_value(document(item)?).map_err(corrupt)?;
@@ -119,7 +120,7 @@ impl Identities {
                 return Err(Refusal::new(Reason::TooLarge, detail));
             }
             range.after = page.last().map(|item| item.record.key.clone());
-            if page.len() < ROWS_MAX || range.after.is_none() {
+            if page.len() < ROWS_AT_ONCE || range.after.is_none() {
                 return Ok(found);
             }
         }

@@ -153,9 +153,14 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 
 /// Whether the first line of a file is one of the memory of an MCP memory server, whatever the file is called.
 pub(super) fn is_memory(path: &Path) -> Result<bool, Refusal> {
-    let mut reader = BufReader::new(open_regular(path)?);
-    let first = next_line(&mut reader, &mut 0, &mut 0)
-        .map_err(|e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display())))?;
+    begins_a_memory(open_regular(path)?)
+        .map_err(|e| Refusal::new(Reason::Malformed, format!("{}: {e}", path.display())))
+}
+
+/// No more is read for it than the longest line takes, whatever the file's size: that is looked at later.
+fn begins_a_memory(file: impl Read) -> std::io::Result<bool> {
+    let mut reader = BufReader::new(file.take(LINE_BYTES_MAX + 1));
+    let first = next_line(&mut reader, &mut 0, &mut 0)?;
     let Some(Row { value: Ok(line), .. }) = first else { return Ok(false) };
     let has = |names: &[&str]| names.iter().all(|name| line.get(name).is_some());
     Ok(match line.get("type").and_then(Value::as_str) {
@@ -214,11 +219,7 @@ fn is_list_of_objects(value: &Value) -> bool {
 }
 
 /// The next line that is not empty.
-fn next_line(
-    reader: &mut BufReader<File>,
-    number: &mut u64,
-    bytes: &mut u64,
-) -> std::io::Result<Option<Row>> {
+fn next_line(reader: &mut impl BufRead, number: &mut u64, bytes: &mut u64) -> std::io::Result<Option<Row>> {
     loop {
         let mut line = Vec::new();
         let read = reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
@@ -250,4 +251,17 @@ fn parse_line(line: &[u8]) -> Result<Value, (Refusal, String)> {
         let text: String = String::from_utf8_lossy(line).chars().take(BAD_LINE_CHARS_MAX).collect();
         (refusal, text.trim_end().to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_line_without_an_end_only_so_much_is_read_as_a_line_may_have() {
+        assert!(!begins_a_memory(std::io::repeat(0)).unwrap());
+        let line = br#"{"type":"relation","from":"a","relationType":"knows","to":"b"}"#;
+        assert!(begins_a_memory(line.as_slice()).unwrap());
+        assert!(begins_a_memory(line.as_slice().chain(b"\n".as_slice()).chain(std::io::repeat(0))).unwrap());
+    }
 }

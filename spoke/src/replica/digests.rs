@@ -6,7 +6,8 @@ use semantics::envelope::Record;
 use semantics::ids::{Digest, Revision};
 use semantics::lthash::LtHash;
 
-use super::store::{ROWS_MAX, Range};
+use super::pages::ROWS_AT_ONCE;
+use super::store::Range;
 use super::{Replica, state};
 use crate::error::ReplicaError;
 
@@ -35,7 +36,7 @@ impl Replica {
         let mut sum = LtHash::empty();
         let mut range = Range::default();
         loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
             let Some(last) = rows.last() else { return Ok((revision, sum)) };
             range.after = Some(last.record.key.clone());
             for digest in rows.iter().filter_map(|row| of(&row.record)) {

@@ -9,7 +9,8 @@ use semantics::envelope::Cell;
 use semantics::ids::{Key, Revision};
 use semantics::lthash::LtHash;
 
-use super::store::{ROWS_MAX, Range};
+use super::pages::ROWS_AT_ONCE;
+use super::store::Range;
 use super::{Replica, state};
 use crate::error::{ReplicaError, StoreError};
 
@@ -74,7 +75,7 @@ impl Replica {
         let mut sums: BTreeMap<Cell, Sum> = BTreeMap::new();
         let (mut tombstones, mut damaged, mut range) = (0, Vec::new(), Range::default());
         loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
             let Some(last) = rows.last() else { break };
             range.after = Some(last.record.key.clone());
             for row in &rows {
@@ -119,7 +120,7 @@ impl Replica {
         let mut range = Range { kind: Some(cell.kind.clone()), prefix: String::new(), after };
         let (mut named, mut read) = (Vec::new(), 0);
         loop {
-            let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+            let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
             let Some(last) = rows.last() else { return Ok((named, true)) };
             range.after = Some(last.record.key.clone());
             read += rows.len();

@@ -9,7 +9,8 @@ use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::reason::{Reason, Refusal};
 use semantics::schema::CompiledSchema;
 
-use super::store::{ROWS_MAX, Range, ReplicaTxn};
+use super::pages::ROWS_AT_ONCE;
+use super::store::{Range, ReplicaTxn};
 use crate::error::StoreError;
 
 /// A kind, ready to check and decide with.
@@ -87,7 +88,7 @@ async fn controls(
     let mut found = Vec::new();
     let mut range = Range { kind: Kind::new(kind).ok(), ..Range::default() };
     loop {
-        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
         let Some(last) = rows.last() else { return Ok(found) };
         range.after = Some(last.record.key.clone());
         for row in &rows {

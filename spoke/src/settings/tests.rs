@@ -83,7 +83,7 @@ fn an_unknown_key_is_told_the_nearest_known_one() {
         let folder = Folder::with(key, &format!("{key} = 'x'"));
         let refusal = folder.settings().unwrap_err();
         assert_eq!(refusal.reason, Reason::Malformed);
-        let told = format!("{FILE}: unknown key {key}; did you mean {known}?");
+        let told = format!("{FILE}, line 1: unknown key {key}; did you mean {known}?");
         assert!(refusal.detail.ends_with(&told), "{}", refusal.detail);
     }
 }
@@ -111,6 +111,29 @@ fn a_bad_value_is_refused_by_name() {
         let refusal = folder.settings().and_then(|settings| settings.check()).unwrap_err();
         assert_eq!(refusal.reason, Reason::Malformed, "{text}");
         assert!(refusal.detail.contains(told), "{text}: {}", refusal.detail);
+    }
+}
+
+#[test]
+fn a_value_of_another_sort_is_refused_by_key_and_line_and_not_repeated() {
+    let numbers = [
+        "token",
+        "token_file",
+        "name",
+        "domain",
+        "schedule",
+        "metrics_listen",
+        "data",
+        "hubs",
+        "capabilities",
+    ];
+    for key in KEYS {
+        let value = if numbers.contains(&key) { "7777" } else { "'hwj1_s3cret'" };
+        let folder = Folder::with(key, &format!("# settings\n\n{key} = {value}\n"));
+        let refusal = folder.settings().unwrap_err();
+        let told = format!("{FILE}, line 3: {key}: the value is of type ");
+        assert!(refusal.detail.contains(&told), "{refusal}");
+        assert!(!refusal.detail.contains("7777") && !refusal.detail.contains("s3cret"), "{refusal}");
     }
 }
 

@@ -37,6 +37,19 @@ async fn a_folder_belongs_to_one_store_at_a_time() {
 }
 
 #[tokio::test]
+async fn who_finds_all_connections_taken_is_told_to_come_again() {
+    let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(20));
+    let pool = pool.connect("sqlite::memory:").await.unwrap();
+    let held = pool.begin().await.unwrap();
+    let refused = busy(&pool, 1, &pool.begin().await.unwrap_err()).unwrap();
+    let refused = crate::hub::error::HubError::from(refused);
+    assert_eq!(refused.reason(), semantics::reason::Reason::Overloaded);
+    assert!(refused.retry_after_ms.is_some());
+    drop(held);
+    pool.begin().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let folder = Folder::new("restart");
     let (tenant, head) = (TenantId::new("t").unwrap(), Head::empty(LogId([7; 16])));

@@ -9,7 +9,8 @@ use semantics::lthash::LtHash;
 use semantics::view::View;
 
 use crate::error::StoreError;
-use crate::replica::store::{ConfirmedRow, ROWS_MAX, Range, ReplicaTxn, Staged};
+use crate::replica::pages::ROWS_AT_ONCE;
+use crate::replica::store::{ConfirmedRow, Range, ReplicaTxn, Staged};
 use crate::sync::Counts;
 
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
@@ -135,7 +136,7 @@ impl Layer {
 async fn note_all(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
     let mut range = Range::default();
     loop {
-        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
         let keys: Vec<Key> = rows.into_iter().map(|row| row.record.key).collect();
         let Some(last) = keys.last() else { return Ok(()) };
         range.after = Some(last.clone());

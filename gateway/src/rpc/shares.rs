@@ -1,6 +1,6 @@
-//! How many calls may be open at once: of those who did not show who they are, of one address and of all together; and
-//! of one node. Who is known is not counted among the unknown, so that nobody unknown takes the room of those who are,
-//! also at the same address.
+//! How many calls may be open at once, and whose: of those who did not show who they are, of one address and of all
+//! together; of one node; of one operator. Who is known is not counted among the unknown, so that nobody unknown takes
+//! the room of those who are, also at the same address.
 //!
 //! - `one_address_takes_its_own_share_only`, and all together half of what a gateway works on; past it comes OVERLOADED.
 //! - A call counts until it is answered, a stream of unknown callers until it ends or its connection does. A node's
@@ -20,11 +20,9 @@ use http_body::{Frame, SizeHint};
 use semantics::reason::Reason;
 
 use super::layers::{CALLS_MAX, is_stream};
+use super::owner::Owner;
 use super::status;
-use crate::auth::Caller;
-use crate::hub::Principal;
 use crate::hub::error::HubError;
-use crate::tls::Peer;
 
 /// Most calls of unknown callers that wait for their answer on one listener.
 pub const CALLS_OF_UNKNOWN_MAX: usize = CALLS_MAX / 2;
@@ -32,6 +30,8 @@ pub const CALLS_OF_UNKNOWN_MAX: usize = CALLS_MAX / 2;
 pub const CALLS_OF_ADDRESS_MAX: usize = 128;
 /// Most calls of one node that wait for their answer on one listener.
 pub const CALLS_OF_NODE_MAX: usize = CALLS_MAX / 8;
+/// Most calls of one operator that wait for their answer on one listener.
+pub const CALLS_OF_OPERATOR_MAX: usize = CALLS_MAX / 8;
 /// Most streams of unknown callers that are open on one listener: who watches whether it serves, who asks what it serves.
 pub const STREAMS_OF_UNKNOWN_MAX: usize = 1_024;
 /// Most of them from one address (of IPv6, one /64).
@@ -103,46 +103,50 @@ impl<K: Ord> Drop for Place<K> {
     }
 }
 
-/// The places of unknown callers, and of each node, on one listener.
+/// The places of unknown callers, of each node and of each operator, on one listener.
 #[derive(Debug, Clone)]
-pub struct Unknown {
+pub struct Shares {
     calls: Places<Option<IpAddr>>,
     streams: Places<Option<IpAddr>>,
-    nodes: Places<Principal>,
+    nodes: Places<Owner>,
+    operators: Places<Owner>,
 }
 
-impl Default for Unknown {
+impl Default for Shares {
     fn default() -> Self {
         let unknown = ["unknown callers", "unknown callers at this address"];
         Self {
             calls: Places::new(CALLS_OF_UNKNOWN_MAX, CALLS_OF_ADDRESS_MAX, unknown),
             streams: Places::new(STREAMS_OF_UNKNOWN_MAX, STREAMS_OF_ADDRESS_MAX, unknown),
             nodes: Places::new(CALLS_MAX, CALLS_OF_NODE_MAX, ["nodes", "this node"]),
+            operators: Places::new(CALLS_MAX, CALLS_OF_OPERATOR_MAX, ["operators", "this operator"]),
         }
     }
 }
 
-/// Lets calls of unknown callers and of nodes through for which there is a place. Operators have a port of their own.
-pub async fn bound(State(unknown): State<Unknown>, request: Request, next: Next) -> Response {
-    match request.extensions().get::<Caller>() {
-        Some(Caller::Operator(_)) => return next.run(request).await,
-        Some(Caller::Node { principal, .. }) => {
-            return match unknown.nodes.take(principal.clone()) {
-                Err(error) => status::of(error).into_http::<Body>(),
-                Ok(_place) => next.run(request).await,
-            };
-        }
-        Some(Caller::Anyone) | None => {}
-    }
-    let address = request.extensions().get::<Peer>().map(Peer::holder);
+/// Lets calls through for which there is a place.
+pub async fn bound(State(shares): State<Shares>, request: Request, next: Next) -> Response {
     let is_stream = is_stream(request.uri().path());
-    let places = if is_stream { &unknown.streams } else { &unknown.calls };
+    let owner = Owner::of(request.extensions());
+    let (places, address) = match owner {
+        Owner::Node(_) => return known(&shares.nodes, owner, request, next).await,
+        Owner::Operator(..) => return known(&shares.operators, owner, request, next).await,
+        Owner::Unknown(address) if is_stream => (&shares.streams, address),
+        Owner::Unknown(address) => (&shares.calls, address),
+    };
     match places.take(address) {
         Err(error) => status::of(error).into_http::<Body>(),
         Ok(place) if is_stream => {
             let response = next.run(request).await;
             response.map(|inner| Body::new(Placed { inner, _place: place }))
         }
+        Ok(_place) => next.run(request).await,
+    }
+}
+
+async fn known(places: &Places<Owner>, owner: Owner, request: Request, next: Next) -> Response {
+    match places.take(owner) {
+        Err(error) => status::of(error).into_http::<Body>(),
         Ok(_place) => next.run(request).await,
     }
 }
