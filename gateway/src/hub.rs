@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semantics::commit::Head;
+use semantics::fault::Fault;
 use semantics::ids::{LogId, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ mod compare;
 pub mod control;
 pub mod convergence;
 pub mod docket;
+mod ends;
 pub mod error;
 pub mod examine;
 pub mod feed;
@@ -279,8 +281,17 @@ impl Hub {
     /// Store errors.
     pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
         let tenant = self.tenant(id);
+        let before = tenant.feed.end();
         let head = self.store().head(id).await?;
         tenant.feed.renew(head);
+        if let Some(before) = before
+            && before.log_id == head.log_id
+            && !Fault::RingOfOtherChain.is_planted()
+            && !self.still_holds(id, &before, &head).await?
+        {
+            // The database was put back: what the ring holds is of a log that is gone.
+            tenant.feed.forget(before);
+        }
         let last = tenant.feed.end_or(head);
         if last.commit < head.commit && last.log_id == head.log_id {
             let query = crate::store::LogQuery {
@@ -294,7 +305,7 @@ impl Hub {
             // Of what lies below the horizon rows may be gone, and with them that a record left its cell.
             let is_whole = read.head.horizon <= last.revision;
             if read.reaches_head && is_whole {
-                tenant.feed.push(feed::Batch::new(last.commit, last.revision, read.head, read.entries));
+                tenant.feed.push(feed::Batch::new(feed::Before::of(&last), read.head, read.entries));
             } else {
                 tenant.feed.restart(read.head);
             }

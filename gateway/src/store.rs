@@ -10,6 +10,8 @@
 //!   [`Appended::Yes`] and the other [`Appended::HeadMoved`], and the loser has written nothing.
 //! - `append_refuses_another_log`: an append whose head names another log id than the stored one is
 //!   [`Appended::HeadMoved`].
+//! - `append_follows_its_chain`: an append made where the log had another chain is [`Appended::HeadMoved`], whatever its
+//!   commit number.
 //! - `append_is_the_only_way_the_log_changes`: plain rows and pruning never move a head.
 //! - `load_is_one_moment`: everything one [`Store::load`] returns, head included, was true at the same commit.
 //! - `log_page_is_one_moment`: likewise for [`Store::log_page`] and [`Store::pointer_page`].
@@ -213,6 +215,8 @@ pub struct CellRow {
 pub struct Append {
     /// The head's commit number before.
     pub expected: CommitNumber,
+    /// The head's chain before.
+    pub expected_chain: Digest,
     /// The head after.
     pub head: Head,
     /// The commit.

@@ -44,6 +44,8 @@ mod matrix;
 mod paging;
 #[path = "hub/policies.rs"]
 mod policies;
+#[path = "hub/put_back.rs"]
+mod put_back;
 #[path = "hub/recovery.rs"]
 mod recovery;
 #[path = "hub/registry.rs"]
@@ -246,6 +248,7 @@ macro_rules! hub_tests {
                     who_comes_in_the_middle_of_a_stretch_takes_the_rest_and_goes_with_the_others,
                     what_comes_back_and_leaves_again_between_pages_is_told_to_have_left,
                     who_comes_is_not_sent_what_was_gone_before,
+                    who_comes_is_not_told_of_what_left_before,
                 }
                 horizon {
                     the_horizon_is_what_every_open_writer_has_acknowledged,

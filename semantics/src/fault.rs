@@ -123,6 +123,18 @@ faults! {
     SilenceTakenForAnswer = "silence_taken_for_answer",
     /// A copied replica is given the epoch of the one it was copied from.
     EpochKeptByCopy = "epoch_kept_by_copy",
+    /// A shared page is given to readers who may hold what is younger, and from below the horizon.
+    StretchBeforeFloor = "stretch_before_floor",
+    /// A shared page is given to readers although the log has become another one under the same id.
+    StretchOfOtherChain = "stretch_of_other_chain",
+    /// A shared page is given to readers whose registration or view is younger.
+    StretchBeforeView = "stretch_before_view",
+    /// A fresh reader is told what had left before it came.
+    DepartureBeforeReader = "departure_before_reader",
+    /// The ring is kept and followed although the log has become another one under the same id.
+    RingOfOtherChain = "ring_of_other_chain",
+    /// The tenant's time goes back with a gateway's clock.
+    ClockBackFollowed = "clock_back_followed",
 }
 
 impl Fault {

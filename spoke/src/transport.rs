@@ -50,8 +50,8 @@ struct KeepAlive {
 impl KeepAlive {
     /// Where there is nowhere else to go, trying again soon would only add to what slows the hub down.
     const TO_ONE: Self = Self { probe_ms: 10_000, answer_ms: 10_000 };
-    /// Another endpoint is asked within five seconds.
-    const TO_SEVERAL: Self = Self { probe_ms: 2_000, answer_ms: 2_500 };
+    /// Another endpoint is asked after two and a half seconds, so that a write goes through within three.
+    const TO_SEVERAL: Self = Self { probe_ms: 1_000, answer_ms: 1_500 };
 }
 /// A message may be larger than its bound by what frames it.
 pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;

@@ -20,22 +20,22 @@ const THREADS: usize = 2;
 /// any more, the others are.
 const NOTICED: &[(Fault, u64)] = &[
     (Fault::RevisionFromSequence, 3),
-    (Fault::CursorBeforeApply, 25),
+    (Fault::CursorBeforeApply, 9),
     (Fault::AnswerBeforeCommit, 2),
     (Fault::DuplicateByDomination, 9),
     (Fault::OutcomeForgotten, 46),
     (Fault::EntryDroppedAtAnswer, 1),
     (Fault::PageEndAsCursor, 1),
     (Fault::LeasesIgnored, 18),
-    (Fault::RingGapNotRead, 2),
+    (Fault::RingGapNotRead, 1),
     (Fault::RingJoinedLate, 18),
-    (Fault::GrowthNotBackfilled, 18),
+    (Fault::GrowthNotBackfilled, 20),
     (Fault::ShrunkViewKept, 11),
     (Fault::DepartureToAll, 3),
-    (Fault::CacheOverMiss, 2),
-    (Fault::ComparedByRevision, 10),
+    (Fault::CacheOverMiss, 5),
+    (Fault::ComparedByRevision, 9),
     (Fault::UnsentAppliedTwice, 46),
-    (Fault::TimeFollowsStamps, 2),
+    (Fault::TimeFollowsStamps, 14),
     (Fault::HorizonPassesReaders, 9),
     (Fault::EpochsCloseEachOther, 11),
     (Fault::GroupSplit, 3),
@@ -47,8 +47,8 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::DotsNotStored, 1),
     (Fault::HeldRowPruned, 10),
     (Fault::LogIdKept, 3),
-    (Fault::LossTakenForCopy, 128),
-    (Fault::ResumeNotCompared, 537),
+    (Fault::LossTakenForCopy, 26),
+    (Fault::ResumeNotCompared, 905),
     (Fault::TopologyIgnored, 20),
     (Fault::PriorityBeforeCause, 3),
     (Fault::StaleDecisionTaken, 15),
@@ -60,6 +60,12 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::PrecedentOfAnotherKind, 137),
     (Fault::SilenceTakenForAnswer, 137),
     (Fault::EpochKeptByCopy, 9),
+    (Fault::StretchBeforeFloor, 25),
+    (Fault::StretchOfOtherChain, 437),
+    (Fault::StretchBeforeView, 12),
+    (Fault::DepartureBeforeReader, 21),
+    (Fault::RingOfOtherChain, 142),
+    (Fault::ClockBackFollowed, 1),
 ];
 
 /// Faults that a world without disks cannot show. The power cuts do.
@@ -85,7 +91,8 @@ fn notice(fault: Fault, seeds: u64) -> Option<Failure> {
 /// is.
 fn may_show(fault: Fault, plan: &Plan) -> bool {
     let is_rolled_back = || plan.operations.iter().any(|operation| operation.what == What::Rollback);
-    fault != Fault::ResumeNotCompared || is_rolled_back()
+    let needs = [Fault::ResumeNotCompared, Fault::StretchOfOtherChain, Fault::RingOfOtherChain];
+    !needs.contains(&fault) || is_rolled_back()
 }
 
 /// The first seed tried that a planted fault fails.

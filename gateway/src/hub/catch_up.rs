@@ -1,7 +1,7 @@
 //! Catch-up: short pages of the log from a cursor to a cut, each its own read that checks log id and horizon anew.
 //! When the reader's view has grown, the new cells are backfilled inside the same cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use semantics::commit::Head;
@@ -18,9 +18,9 @@ mod position;
 
 use self::position::{Backfill, End, Position, expired, other_chain};
 use super::error::HubError;
-use super::feed::Part;
+use super::feed::{Part, Since};
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
-use super::limits::LEASE_TOTAL_MS_MAX;
+use super::limits::{FORMER_VIEWS_MAX, LEASE_TOTAL_MS_MAX};
 use super::stretch::{Need, Stretch};
 use super::{Hub, Lease, Principal};
 use crate::store::{CellRow, Current, LogQuery, Pointer, PointerQuery, Wanted};
@@ -158,13 +158,10 @@ impl Hub {
     /// Whether the log that ends there holds the commit at which a stretch was read. One that was put back under this
     /// gateway, and went on, may not.
     async fn is_part_of(&self, who: &Principal, stretch: &Stretch, head: Head) -> Result<bool, HubError> {
-        let at = stretch.head.commit;
-        if stretch.is_part_of(&head) || at == CommitNumber::ZERO {
+        if stretch.is_part_of(&head) {
             return Ok(true);
         }
-        let found = self.store().commits_after(&who.tenant, CommitNumber(at.0 - 1), 1).await?;
-        let is_it =
-            found.first().is_some_and(|commit| commit.number == at && commit.chain == stretch.head.chain);
+        let is_it = self.still_holds(&who.tenant, &stretch.head, &head).await?;
         if is_it {
             stretch.found_part_of(head);
         }
@@ -183,16 +180,16 @@ impl Hub {
         let is_shared = position.base_view == position.view
             && position.at == stretch.rows.after()
             && position.seen_to == position.at;
-        let part = if is_shared {
-            self.stretches.part(&stretch, &view)
-        } else {
-            let before = if position.base_view == position.view {
-                View::clone(&view)
-            } else {
-                self.view_at(who, position.base_view).await?
-            };
-            let reader = Reader { view: &view, before: &before, seen_to: position.seen_to };
-            Arc::new(stretch.rows.part_of(position.at, reader))
+        let since = stretch.rows.since(position.floor);
+        let is_known = |since: &Since| *since == Since::After || position.view <= position.floor;
+        let part = match since.filter(|since| is_shared && is_known(since)) {
+            Some(since) => self.stretches.part(&stretch, &view, since),
+            None => {
+                let former = self.former_views(who, &position, &head).await?;
+                let Position { view: view_revision, floor, seen_to, .. } = position;
+                let reader = Reader { view: &view, view_revision, former: &former, floor, seen_to };
+                Arc::new(stretch.rows.part_of(position.at, reader))
+            }
         };
         position.at = stretch.rows.last();
         position.seen_to = position.seen_to.max(position.at);
@@ -421,6 +418,27 @@ impl Hub {
         let row = rows.first().filter(|row| view_key(who.node).as_ref() == Some(&row.record.key));
         let body = row.and_then(|row| row.record.body());
         Ok(body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default())
+    }
+
+    /// The views before that of a position that were in force at its floor or since, the oldest first: rows above the
+    /// horizon, so that none was pruned.
+    async fn former_views(
+        &self,
+        who: &Principal,
+        position: &Position,
+        head: &Head,
+    ) -> Result<Vec<(Revision, View)>, HubError> {
+        let mut former = VecDeque::new();
+        let mut from = position.view;
+        while from > position.floor {
+            if former.len() == FORMER_VIEWS_MAX {
+                return Err(expired(position.floor, head));
+            }
+            let row = self.store().rows(&who.tenant, &BTreeSet::from([from])).await?.pop();
+            from = row.map(|row| row.previous).unwrap_or_default();
+            former.push_front((from, self.view_at(who, from).await?));
+        }
+        Ok(former.into())
     }
 
     /// The position as its reader gets it, kept from being pruned for long enough.

@@ -6,22 +6,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::commit::Head;
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, RecordId, Revision};
+use semantics::ids::{CommitNumber, Digest, RecordId, Revision};
 use semantics::kind;
 use semantics::view::View;
 use tokio::sync::watch;
 
 mod rows;
 
-pub use self::rows::{Part, Rows};
+pub use self::rows::{Part, Rows, Since};
 use super::limits::{RING_BATCHES_MAX, RING_BYTES_MAX, RING_PARTS_BYTES_MAX};
 use crate::store::{Append, LogEntry};
+
+/// Where the log ended before a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// The last commit.
+    pub commit: CommitNumber,
+    /// Its chain.
+    pub chain: Digest,
+    /// Its last revision.
+    pub revision: Revision,
+}
+
+impl Before {
+    /// At a head.
+    #[must_use]
+    pub const fn of(head: &Head) -> Self {
+        Self { commit: head.commit, chain: head.chain, revision: head.revision }
+    }
+}
 
 /// Commits that follow each other, (from, head].
 #[derive(Debug)]
 pub struct Batch {
-    /// The commit before.
-    pub from: CommitNumber,
+    /// What it follows.
+    pub from: Before,
     /// The head after.
     pub head: Head,
     /// Ids of the nodes whose registration or view it changes.
@@ -30,12 +49,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// From log entries in revision order, and the log's last revision before them.
+    /// From log entries in revision order, and where the log ended before them.
     #[must_use]
-    pub fn new(from: CommitNumber, from_revision: Revision, head: Head, entries: Vec<LogEntry>) -> Self {
+    pub fn new(from: Before, head: Head, entries: Vec<LogEntry>) -> Self {
         let keys = entries.iter().map(|entry| &entry.row.record.key);
         let nodes = keys.filter(|key| kind::is_of_node(&key.kind)).map(|key| key.id.clone()).collect();
-        Self { from, head, nodes, rows: Rows::new(from_revision, entries, Arc::default()) }
+        Self { from, head, nodes, rows: Rows::new(from.revision, entries, Arc::default()) }
     }
 
     /// Whether it changes this node's registration or view, so that the node's sessions look at theirs again.
@@ -102,8 +121,12 @@ impl Feed {
             .iter()
             .map(|row| LogEntry { row: row.clone(), now: pointers.get(&row.record.key).copied().cloned() })
             .collect();
-        let from_revision = Revision(append.commit.first.0.saturating_sub(1));
-        self.push(Batch::new(append.expected, from_revision, append.head, entries));
+        let from = Before {
+            commit: append.expected,
+            chain: append.expected_chain,
+            revision: Revision(append.commit.first.0.saturating_sub(1)),
+        };
+        self.push(Batch::new(from, append.head, entries));
     }
 
     /// Takes in a batch. One that does not follow the last starts the ring anew; one already there is dropped.
@@ -112,11 +135,10 @@ impl Feed {
         let commit = batch.head.commit;
         self.renew(batch.head);
         let mut ring = self.lock();
-        let end = ring.end.map(|end| end.commit);
-        if end.is_some_and(|end| commit <= end) {
+        if ring.end.is_some_and(|end| commit <= end.commit) {
             return;
         }
-        if end != Some(batch.from) {
+        if ring.end.map(|end| Before::of(&end)) != Some(batch.from) {
             ring.batches.clear();
             ring.bytes = 0;
         }
@@ -156,10 +178,22 @@ impl Feed {
         self.moved.send_replace(CommitNumber::ZERO);
     }
 
+    /// Forgets the ring if it still ends there, because the log holds that end no more: nothing of it is served, and who
+    /// stands past the log's end finds a gap.
+    pub fn forget(&self, end: Head) {
+        let mut ring = self.lock();
+        if ring.end != Some(end) {
+            return;
+        }
+        *ring = Ring::default();
+        drop(ring);
+        self.moved.send_replace(CommitNumber::ZERO);
+    }
+
     /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.
     #[must_use]
     pub fn part(&self, batch: &Batch, view: &Arc<View>) -> Arc<Part> {
-        let part = batch.rows.part(view);
+        let part = batch.rows.part(view, Since::Before);
         if self.parts_bytes.load(Ordering::Relaxed) > RING_PARTS_BYTES_MAX {
             for old in &self.lock().batches {
                 if self.parts_bytes.load(Ordering::Relaxed) <= RING_PARTS_BYTES_MAX / 2 {
@@ -198,16 +232,22 @@ impl Feed {
         self.lock().end
     }
 
-    /// What comes after a position.
+    /// What comes after a position; of a reader, whose log has this chain there, nothing that does not follow it. Past
+    /// the end of a log that was put back there is a gap.
     #[must_use]
-    pub fn after(&self, commit: CommitNumber) -> Live {
+    pub fn after(&self, commit: CommitNumber, chain: Option<Digest>) -> Live {
         let known = *self.moved.borrow();
-        if commit >= known {
+        let ring = self.lock();
+        let is_one_log =
+            |at: &Before| chain.is_none_or(|chain| chain == at.chain) || Fault::RingOfOtherChain.is_planted();
+        let end = ring.end.map(|end| Before::of(&end)).filter(|end| end.commit == commit);
+        if commit == known && end.as_ref().is_none_or(is_one_log) {
             return Live::UpToDate;
         }
-        let ring = self.lock();
-        let at = ring.batches.partition_point(|batch| batch.from < commit);
-        let follows = |batch: &&Arc<Batch>| batch.from == commit || Fault::RingGapNotRead.is_planted();
+        let at = ring.batches.partition_point(|batch| batch.from.commit < commit);
+        let follows = |batch: &&Arc<Batch>| {
+            batch.from.commit == commit && is_one_log(&batch.from) || Fault::RingGapNotRead.is_planted()
+        };
         match ring.batches.get(at).filter(follows) {
             Some(batch) => Live::Batch(Arc::clone(batch)),
             None => Live::Gap,

@@ -39,6 +39,8 @@ pub const LIVE_SHARES: usize = 2;
 pub const LIVE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most epochs of one node that are open at once.
 pub const EPOCHS_OPEN_MAX: usize = 8;
+/// Most changes of one view that a catch-up may span; who stands before more begins anew.
+pub const FORMER_VIEWS_MAX: usize = 256;
 /// Most pages of catch-ups put together at once on one gateway: each is held in full until its lease is written.
 pub const PAGES_AT_ONCE_MAX: usize = 16;
 /// A resume position is kept alive for at least this long after each page, milliseconds.

@@ -94,7 +94,9 @@ struct NewRow {
 
 impl<'a> Draft<'a> {
     fn new(known: &'a Known, now_ms: u64, bytes_max: usize) -> Self {
-        let time_ms = now_ms.saturating_add(known.store_ahead_ms).max(known.head.time_ms);
+        let clock_ms = now_ms.saturating_add(known.store_ahead_ms);
+        let time_ms =
+            if Fault::ClockBackFollowed.is_planted() { clock_ms } else { clock_ms.max(known.head.time_ms) };
         Self {
             known,
             head: Head { commit: known.head.commit.next(), time_ms, ..known.head },
@@ -299,6 +301,7 @@ impl<'a> Draft<'a> {
         };
         let append = Append {
             expected: self.known.head.commit,
+            expected_chain: self.known.head.chain,
             head: self.head,
             commit,
             rows: self.rows,

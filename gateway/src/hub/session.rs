@@ -311,7 +311,7 @@ impl Session {
                 }
                 Place::Live(cursor) => *cursor,
             };
-            let batch = match self.tenant.feed.after(before.commit) {
+            let batch = match self.tenant.feed.after(before.commit, Some(before.chain)) {
                 Live::Batch(batch) if !self.own_id.as_ref().is_some_and(|id| batch.concerns(id)) => batch,
                 Live::Batch(_) | Live::Gap => {
                     self.place = Place::CatchUp(From::Cursor(before));

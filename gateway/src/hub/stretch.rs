@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::commit::Head;
+use semantics::fault::Fault;
 use semantics::ids::{Revision, TenantId};
 use semantics::lthash::LTHASH_BYTES;
 use semantics::view::View;
 use tokio::sync;
 
-use super::feed::{Part, Rows};
+use super::feed::{Part, Rows, Since};
 use super::limits::{STRETCH_MS_MAX, STRETCHES_BYTES_MAX};
 use crate::store::{CellRow, LogPage};
 
@@ -67,8 +68,9 @@ impl Stretch {
     #[must_use]
     pub fn serves(&self, need: &Need) -> bool {
         let is_of_log = self.head.log_id == need.head.log_id && self.head.commit <= need.head.commit;
-        let oldest = need.floor.unwrap_or(need.head.horizon).max(need.known);
-        let is_young = self.head.revision >= oldest
+        let floor = need.floor.unwrap_or(need.head.horizon);
+        let is_young = (self.head.revision >= floor || Fault::StretchBeforeFloor.is_planted())
+            && (self.head.revision >= need.known || Fault::StretchBeforeView.is_planted())
             && need.now_ms.checked_sub(self.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX);
         let is_ended =
             !self.reaches_head || self.head == need.head || self.rows.weight() > need.bytes_max / 2;
@@ -78,7 +80,9 @@ impl Stretch {
     /// Whether it was found to be part of the log that ends there.
     #[must_use]
     pub fn is_part_of(&self, head: &Head) -> bool {
-        self.head == *head || *self.part_of.lock().unwrap_or_else(PoisonError::into_inner) == *head
+        self.head == *head
+            || Fault::StretchOfOtherChain.is_planted()
+            || *self.part_of.lock().unwrap_or_else(PoisonError::into_inner) == *head
     }
 
     /// It was found to be part of the log that ends there.
@@ -183,8 +187,8 @@ impl Stretches {
     /// What a reader with this view is sent of a whole stretch; made once for each distinct view, as long as there is
     /// room.
     #[must_use]
-    pub fn part(&self, stretch: &Stretch, view: &Arc<View>) -> Arc<Part> {
-        let part = stretch.rows.part(view);
+    pub fn part(&self, stretch: &Stretch, view: &Arc<View>, since: Since) -> Arc<Part> {
+        let part = stretch.rows.part(view, since);
         self.trim();
         part
     }

@@ -203,7 +203,7 @@ impl Link {
     async fn look(&mut self, feed: &watch::Receiver<CommitNumber>) -> Result<(), End> {
         let tenant = Arc::clone(self.session.tenant());
         loop {
-            let is_concerned = match tenant.feed.after(self.checked) {
+            let is_concerned = match tenant.feed.after(self.checked, None) {
                 Live::UpToDate => return Ok(()),
                 Live::Batch(batch) => {
                     self.checked = batch.head.commit;

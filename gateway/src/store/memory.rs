@@ -86,7 +86,7 @@ impl Tenant {
         let has_moved = if Fault::ComparedByRevision.is_planted() {
             self.head.revision.next() != append.commit.first
         } else {
-            self.head.commit != append.expected
+            self.head.commit != append.expected || self.head.chain != append.expected_chain
         };
         if has_moved || self.head.log_id != append.head.log_id {
             return Appended::HeadMoved;

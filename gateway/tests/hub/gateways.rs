@@ -273,7 +273,7 @@ pub async fn a_ring_that_is_more_than_a_page_behind_begins_anew_at_the_head(engi
     assert_eq!((reader.records.len(), reader.at()), (count, head.revision));
     author.put(&note("next"), "{}").await;
     world.hub.poll(&world.tenant).await.unwrap();
-    assert!(matches!(feed.after(head.commit), Live::Batch(_)), "it is shared again");
+    assert!(matches!(feed.after(head.commit, Some(head.chain)), Live::Batch(_)), "it is shared again");
     assert_eq!(reader.listen(&mut live).await.unwrap(), 1);
     assert!(reader.holds(&note("next")));
     world.check().await;

@@ -303,16 +303,22 @@ pub async fn a_path_in_conflict_again_is_not_opened_twice(engine: &Engine) {
 /// Settled, the conflict holds nothing: what had been written over long ago goes before the resolution does.
 pub async fn an_undo_is_refused_once_a_side_is_pruned(engine: &Engine) {
     let world = World::new(engine).await;
-    let mut quarrel = Quarrel::of_bodies(&world, "note").await;
-    let id = quarrel.id(&world).await;
-    let subject = quarrel.subject.clone();
-    quarrel.one.put(&subject, r#"{"t":"over"}"#).await;
-    let oldest = conflict(&world, &id).await.1.ancestor;
-    resolve(&world, &id, Choice::Keep).await.unwrap();
-    let prune = gateway::store::Prune { rows: vec![oldest], ..Default::default() };
-    world.store.prune(&world.tenant, &prune).await.unwrap();
-    assert_eq!(reason(undo(&world, &id).await), Reason::RecordGone);
-    assert!(!conflict(&world, &id).await.1.open);
+    for kind in ["note", "knowledge"] {
+        let mut quarrel = Quarrel::of_bodies(&world, kind).await;
+        let id = quarrel.id(&world).await;
+        let subject = quarrel.subject.clone();
+        quarrel.one.put(&subject, r#"{"t":"over"}"#).await;
+        let was = conflict(&world, &id).await.1;
+        // Of one conflict the state that both had seen, of the other the side that lost.
+        let gone = if kind == "note" { was.ancestor } else { was.losers[0].revision };
+        resolve(&world, &id, Choice::Keep).await.unwrap();
+        let prune = gateway::store::Prune { rows: vec![gone], ..Default::default() };
+        world.store.prune(&world.tenant, &prune).await.unwrap();
+        let refused = undo(&world, &id).await.unwrap_err();
+        let said = format!("revision {gone}, which the conflict names, is not kept any more");
+        assert_eq!((refused.reason(), refused.refusal.detail), (Reason::RecordGone, said));
+        assert!(!conflict(&world, &id).await.1.open);
+    }
 }
 
 /// Somebody who saw both sides writes over them: the conflict stays for whoever settles it, with both sides.

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use gateway::store::{Appended, Prune, Space, StoreError};
 use semantics::commit::Head;
 use semantics::envelope::BODY_BYTES_MAX;
-use semantics::ids::{CommitNumber, LogId, Revision};
+use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 
 use crate::support::engine::Engine;
 use crate::support::rows::{Log, everything, note, snapshot, tenant, wanted, writer};
@@ -59,6 +59,22 @@ pub async fn append_moves_the_head_by_compare_and_set(engine: &Engine) {
         assert_eq!(store.append(&alone.tenant, winner).await.unwrap(), Appended::Yes);
         assert_eq!(snapshot(&*store, &log.tenant).await, snapshot(&*store, &alone.tenant).await);
     }
+}
+
+pub async fn append_follows_its_chain(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    // What was made on another log of as many commits, under the same id: one of them was put back under its writer.
+    let mut elsewhere = log.clone();
+    log.put_each(&*store, &["a"]).await;
+    let (_, other) = elsewhere.draft().put(&note("b"), b"lost").build();
+    elsewhere = other;
+    elsewhere.head.chain = Digest([9; 32]);
+    let (stale, _) = elsewhere.draft().put(&note("c"), b"late").hold(1, true).build();
+    let before = snapshot(&*store, &log.tenant).await;
+    assert_eq!(store.append(&log.tenant, stale).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(snapshot(&*store, &log.tenant).await, before);
+    log.put_each(&*store, &["c"]).await;
 }
 
 pub async fn an_append_at_an_old_commit_number_writes_nothing(engine: &Engine) {

@@ -81,6 +81,7 @@ impl Log {
         let head = Head { commit: self.head.commit.next(), time_ms: self.head.time_ms + 1, ..self.head };
         Draft {
             expected: self.head.commit,
+            expected_chain: self.head.chain,
             first: self.head.revision.next(),
             after: Self { head, ..self.clone() },
             rows: Vec::new(),
@@ -112,6 +113,7 @@ impl Log {
 #[derive(Debug, Clone)]
 pub struct Draft {
     expected: CommitNumber,
+    expected_chain: Digest,
     first: Revision,
     after: Log,
     rows: Vec<LogRow>,
@@ -227,6 +229,7 @@ impl Draft {
         let hash = |cell: &Cell| cells.get(cell).cloned().unwrap_or_default();
         let append = Append {
             expected: self.expected,
+            expected_chain: self.expected_chain,
             head,
             commit: CommitRow {
                 number: head.commit,

@@ -52,7 +52,7 @@ impl World {
         self.feed(m, Told::OutboxChanged)
     }
 
-    fn key(&mut self) -> Option<Key> {
+    pub(super) fn key(&mut self) -> Option<Key> {
         let kind = self.rng.pick(&KINDS).copied()?;
         let id = format!("{}{}", kind.get(..1)?, self.rng.below(3));
         Some(Key { kind: Kind::new(kind).ok()?, id: RecordId::new(id).ok()? })
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    fn body(&mut self, key: &Key, value: u64) -> Map<String, Value> {
+    pub(super) fn body(&mut self, key: &Key, value: u64) -> Map<String, Value> {
         let mut body = match key.kind.as_str() {
             "edge" => json!({"src": "x", "dst": "y", "rel_type": "r", "weight": value}),
             "moment" => json!({"name": format!("moment {value}")}),
@@ -133,7 +133,14 @@ impl World {
     }
 
     fn write_one(&mut self, m: usize) -> Checked {
-        let Some(write) = self.draw_write() else { return Ok(()) };
+        match self.draw_write() {
+            Some(write) => self.write(m, write),
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody writes this.
+    pub(super) fn write(&mut self, m: usize, write: Write) -> Checked {
         let Some(replica) = self.machines[m].replica() else { return Ok(()) };
         let shown = self.shown_body(m, &write.key)?;
         let now_ms = self.wall_ms(m);

@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    fn lose_connection(&mut self, m: usize) {
+    pub(super) fn lose_connection(&mut self, m: usize) {
         let Some(id) = self.machines[m].conn else { return };
         if !self.conns.get(&id).is_some_and(|conn| conn.hub_open) {
             return;
@@ -168,7 +168,8 @@ impl World {
             }
             14..17 => self.move_primary(g, n),
             _ => {
-                let view = self.draw_view(n);
+                let own = self.nodes[n].domain.clone();
+                let view = self.draw_view(&own);
                 self.stats.view_changes += 1;
                 self.note(|| format!("node {n} is to see {}", view_text(&view)));
                 self.exec.spawn(life, async move {
@@ -214,11 +215,10 @@ impl World {
     }
 
     /// A view for a node: its own domain mostly, others, parts of others.
-    pub(super) fn draw_view(&mut self, n: usize) -> View {
+    pub(super) fn draw_view(&mut self, own: &Domain) -> View {
         let mut view = View::default();
-        let own = self.nodes[n].domain.clone();
         if self.rng.permille(900) {
-            view.cells.insert(Selector { domain: own, kind: None, facet: None });
+            view.cells.insert(Selector { domain: own.clone(), kind: None, facet: None });
         }
         for name in DOMAINS {
             let Ok(domain) = Domain::new(name) else { continue };

@@ -73,8 +73,8 @@ impl World {
             let id = at_once(hub.register_node(tenant, &body)).ok_or("waits")?.map_err(|e| e.to_string())?;
             let n = self.nodes.len();
             let who = Principal { tenant: tenant.clone(), node: id };
-            self.nodes.push(Node { who, domain, is_revoked: false });
-            let view = if self.rng.permille(500) { self.wide_view() } else { self.draw_view(n) };
+            self.nodes.push(Node { who, domain: domain.clone(), is_revoked: false });
+            let view = if self.rng.permille(500) { self.wide_view() } else { self.draw_view(&domain) };
             at_once(hub.set_view(tenant, NodeId::HUB, id, &view))
                 .ok_or("waits")?
                 .map_err(|e| e.to_string())?;
@@ -85,7 +85,7 @@ impl World {
         Ok(())
     }
 
-    fn wide_view(&self) -> View {
+    pub(super) fn wide_view(&self) -> View {
         let mut view = View::default();
         for domain in DOMAINS.iter().filter_map(|name| Domain::new(*name).ok()) {
             view.cells.extend(View::of_domain(domain).cells);
@@ -120,6 +120,7 @@ impl World {
             machine.ahead_ms = 0;
             machine.offline_until_ms = 0;
             machine.slow_ms = 0;
+            machine.takes_one = false;
             let at_ms = machine.away_until_ms.max(self.ctx.now_ms() + 1);
             self.at(at_ms, Event::Start(m));
             self.at(at_ms + 2_000, Event::Notice(m));

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use gateway::hub::error::HubError;
 use gateway::hub::{Admission, Hub, Paging, Parts, Principal, Retention};
+use semantics::cursor::{Change, Departure, Page};
+use semantics::ids::NodeId;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Push, ServerMessage};
 
 use super::answers::{PER_MINUTE, SimResolver};
 use super::exec::Ctx;
-use super::oracle::Checked;
+use super::oracle::{Checked, Log, ensure};
 use super::rng::SimEntropy;
 use super::session::ConnId;
 use super::world::{Event, Output, World};
@@ -237,12 +239,13 @@ impl World {
                 let log = oracle.logs.get(&tenant).ok_or("a settlement of no tenant")?;
                 let row = usize::try_from(at.0).ok().and_then(|at| log.rows.get(at.checked_sub(1)?));
                 let stood = row.map(|row| row.previous);
-                if stood.is_some_and(|stood| stood != expected) {
+                if self.disaster.is_none() && stood.is_some_and(|stood| stood != expected) {
                     return Err(format!(
                         "a decision on a conflict at {expected} was taken at {at}, over {stood:?}"
                     ));
                 }
             }
+            Output::Registered { who, domain } => self.came(who, domain),
             Output::Operated { what, result } => {
                 if let Err(error) = result {
                     self.note(|| format!("{what}: {error}"));
@@ -268,13 +271,8 @@ impl World {
             }
             ServerMessage::Changes(page) => {
                 let oracle = self.store.oracle();
-                let log = oracle.logs.get(&who.tenant).ok_or("changes for no tenant")?;
-                let changed = page.changes.iter().map(|change| &change.record.key);
-                let told = changed.chain(page.departures.iter().map(|departure| &departure.key));
-                match told.into_iter().find(|key| !log.was_visible(who.node, key)) {
-                    Some(key) => Err(format!("machine {m} is told of {key}, which it could never see")),
-                    None => Ok(()),
-                }
+                let logs = [oracle.logs.get(&who.tenant), oracle.before.get(&who.tenant)];
+                check_shown(&logs, who.node, page).map_err(|what| format!("machine {m} {what}"))
             }
             ServerMessage::Goodbye(refusal) => {
                 self.note(|| format!("goodbye to machine {m} on {conn}: {refusal}"));
@@ -286,6 +284,20 @@ impl World {
             _ => Ok(()),
         }
     }
+}
+
+/// A reader is told of nothing that it could not see, and that something left only if it could have seen it before.
+fn check_shown(logs: &[Option<&Log>], node: NodeId, page: &Page) -> Checked {
+    let in_one = |is_it: &dyn Fn(&Log) -> bool| logs.iter().flatten().any(|log| is_it(log));
+    for Change { revision, record } in &page.changes {
+        let was_shown = in_one(&|log| log.was_shown(node, &record.key, *revision));
+        ensure!(was_shown, "is sent {} of {revision}, which it could never see", record.key);
+    }
+    for Departure { revision, key } in &page.departures {
+        let was_shown = in_one(&|log| log.was_shown_before(node, key, *revision));
+        ensure!(was_shown, "is told that {key} left with {revision}, and could never see it");
+    }
+    Ok(())
 }
 
 /// Whether a push was put off because too much waits for the committer already.

@@ -76,6 +76,8 @@ pub struct Machine {
     pub offline_until_ms: u64,
     /// What one message costs it, milliseconds.
     pub slow_ms: u64,
+    /// Whether nothing is sent to it before it has taken what was.
+    pub takes_one: bool,
     /// Ids of every mutation written here.
     pub written: Vec<MutationId>,
     /// What its records must show.
@@ -114,6 +116,7 @@ impl Machine {
             call: 0,
             offline_until_ms: 0,
             slow_ms: 0,
+            takes_one: false,
             written: Vec::new(),
             expected: BTreeMap::new(),
             is_copied: false,
@@ -348,6 +351,7 @@ impl World {
 
     fn connect(&mut self, m: usize, gateway: usize) {
         let id = self.next_id();
+        let outgoing_max = if self.machines[m].takes_one { 1 } else { self.profile.outgoing_max };
         let conn = Conn {
             machine: m,
             gateway,
@@ -356,7 +360,7 @@ impl World {
             hub_open: false,
             to_hub_ms: 0,
             to_spoke_ms: 0,
-            inbox: Arc::new(Inbox::new(self.profile.outgoing_max)),
+            inbox: Arc::new(Inbox::new(outgoing_max)),
             task: None,
         };
         self.conns.insert(id, conn);

@@ -260,16 +260,27 @@ impl Log {
         (row.map(|row| row.revision).unwrap_or_default(), view)
     }
 
-    /// Whether any view that a node ever had shows a cell that a record ever lay in.
-    pub fn was_visible(&self, node: NodeId, key: &Key) -> bool {
-        let cells = self.by_key.get(key).into_iter().flatten();
-        let cells: Vec<_> =
-            cells.filter_map(|revision| self.rows.get(index(*revision))).map(|row| &row.cell).collect();
+    /// Whether a node could see a record as a row left it: while that stood, a view in force showed its cell.
+    pub fn was_shown(&self, node: NodeId, key: &Key, at: Revision) -> bool {
+        let Some(row) = self.rows.get(index(at)).filter(|row| row.record.key == *key) else { return false };
+        let until = next(self.by_key.get(key), at);
         let views = control_key(kind::VIEW, node).and_then(|key| self.by_key.get(&key));
-        views.into_iter().flatten().rev().any(|revision| {
-            let view = self.view_at(node, *revision).1;
-            cells.iter().any(|cell| view.contains(cell))
+        let views_in_force = views.into_iter().flatten().filter(|from| **from < until);
+        views_in_force.filter(|from| next(views, **from) > at).any(|from| {
+            let view = self.view_at(node, *from).1;
+            view.contains(&row.cell)
         })
+    }
+
+    /// Whether a node could see a record at all before a row.
+    pub fn was_shown_before(&self, node: NodeId, key: &Key, at: Revision) -> bool {
+        let history = self.by_key.get(key).into_iter().flatten();
+        history.take_while(|before| **before < at).any(|before| self.was_shown(node, key, *before))
+    }
+
+    /// Whether a node is registered here.
+    pub fn is_registered(&self, node: NodeId) -> bool {
+        control_key(kind::NODE, node).is_some_and(|key| self.by_key.contains_key(&key))
     }
 
     /// Whether a node was revoked by a revision.
@@ -314,6 +325,11 @@ impl Log {
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.by_key.keys()
     }
+}
+
+/// The revision that follows one among a record's; past every other when none does.
+fn next(history: Option<&Vec<Revision>>, at: Revision) -> Revision {
+    history.into_iter().flatten().find(|later| **later > at).copied().unwrap_or(Revision(u64::MAX))
 }
 
 fn index(revision: Revision) -> usize {

@@ -22,6 +22,17 @@ const ROLLBACK_PERMILLE: u64 = 120;
 /// How many worlds in which nodes expire have gateways whose clocks jump, in a thousand.
 const JUMPS_PERMILLE: u64 = 250;
 
+/// How many worlds with short pages have records that go to and fro, in a thousand.
+const FERRIES_PERMILLE: u64 = 350;
+/// They go from then on, milliseconds.
+const FERRY_FROM_MS: u64 = 800;
+/// How many worlds have nodes that come late, in a thousand.
+const NEWCOMERS_PERMILLE: u64 = 200;
+/// The same where the hub's old disk is put back.
+const NEWCOMERS_ROLLBACK_PERMILLE: u64 = 700;
+/// They come from then on, milliseconds.
+const NEWCOMERS_FROM_MS: u64 = 1_000;
+
 /// A catch-up with fewer rows in a page takes several, and leases where it stands.
 const ROWS_OF_SHORT_PAGES: usize = 100;
 
@@ -42,6 +53,10 @@ pub enum What {
     /// A gateway's clock jumps, past the time after which silent nodes expire or far back, and is right again a moment
     /// later.
     Jump,
+    /// Somebody moves the same few records to and fro, while those who read them lag.
+    Ferry,
+    /// Nodes are registered, and read from nothing.
+    Newcomers,
 }
 
 /// An operation.
@@ -75,12 +90,31 @@ impl Plan {
         let mut plan = Self::draw_steady(seed, level);
         if profile.expiry_ms < EXPIRY_NEVER_MS && rng.permille(JUMPS_PERMILLE) {
             plan.repeat(&mut rng, What::Jump, TIDY_FROM_MS, (800, 4_000), profile.chaos_ms);
-            plan.operations.sort_by_key(|operation| operation.at_ms);
         }
+        plan.draw_readers(&mut rng, &profile);
+        plan.operations.sort_by_key(|operation| operation.at_ms);
         plan
     }
 
-    /// What a seed does where the clocks of gateways do not jump.
+    /// Readers who lag behind what moves, and readers who come late: pages that several of them are given.
+    fn draw_readers(&mut self, rng: &mut Rng, profile: &Profile) {
+        if self.level < Level::Network {
+            return;
+        }
+        if profile.page_rows < ROWS_OF_SHORT_PAGES && rng.permille(FERRIES_PERMILLE) {
+            self.repeat(rng, What::Ferry, FERRY_FROM_MS, (2_000, 6_000), profile.chaos_ms);
+        }
+        let is_rolled_back = self.operations.iter().any(|operation| operation.what == What::Rollback);
+        let (permille, every) = match is_rolled_back {
+            true => (NEWCOMERS_ROLLBACK_PERMILLE, (600, 2_500)),
+            false => (NEWCOMERS_PERMILLE, (1_500, 6_000)),
+        };
+        if rng.permille(permille) {
+            self.repeat(rng, What::Newcomers, NEWCOMERS_FROM_MS, every, profile.chaos_ms);
+        }
+    }
+
+    /// What a seed does where the clocks of gateways do not jump, nothing is ferried and nobody comes late.
     fn draw_steady(seed: u64, level: Level) -> Self {
         let (profile, mut rng) = Self::begin(seed, level);
         let mut rng = rng.fork();
@@ -239,6 +273,8 @@ fn operation(line: &str) -> Option<Operation> {
         "die" => What::Die(Point::named(words.next()?)?),
         "rollback" => What::Rollback,
         "jump" => What::Jump,
+        "ferry" => What::Ferry,
+        "newcomers" => What::Newcomers,
         _ => return None,
     };
     let luck = words.next()?.parse().ok()?;
@@ -255,6 +291,8 @@ impl fmt::Display for Operation {
             What::Die(point) => write!(f, "{at_ms} die {point} {luck}"),
             What::Rollback => write!(f, "{at_ms} rollback {luck}"),
             What::Jump => write!(f, "{at_ms} jump {luck}"),
+            What::Ferry => write!(f, "{at_ms} ferry {luck}"),
+            What::Newcomers => write!(f, "{at_ms} newcomers {luck}"),
         }
     }
 }

@@ -77,6 +77,12 @@ pub struct Stats {
     pub rollbacks: u64,
     /// Times a gateway's clock jumped while nodes expired.
     pub jumps: u64,
+    /// Times it did so under gateways that went on.
+    pub rollbacks_under: u64,
+    /// Records that were moved to and fro while their readers lagged.
+    pub ferries: u64,
+    /// Nodes that came late.
+    pub newcomers: u64,
     /// Own writes that went with the hub's store, because nobody had told the spoke to keep them.
     pub lost_writes: u64,
     /// Spokes that followed another log because a person said so.
@@ -134,7 +140,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 37] {
+    pub fn named(&self) -> [(&'static str, u64); 40] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -150,6 +156,9 @@ impl Stats {
             ("hubs that went on from one", self.hub_restores),
             ("rollbacks under a spoke", self.rollbacks),
             ("clocks of gateways that jumped", self.jumps),
+            ("rollbacks under gateways that went on", self.rollbacks_under),
+            ("records ferried to and fro", self.ferries),
+            ("nodes that came late", self.newcomers),
             ("writes lost with the hub", self.lost_writes),
             ("logs adopted", self.adoptions),
             ("connections cut", self.cuts),

@@ -21,6 +21,8 @@ use super::world::{BASE_MS, Event, Output, World};
 const BACKED_UP: &[u8] = b"backed-up";
 /// Within so long a person sees that a spoke has stopped, milliseconds.
 const PERSON_MS_MAX: u64 = 3_000;
+/// Longest time for which a database that is put back is gone, milliseconds.
+const DOWN_MS_MAX: u64 = 2_000;
 /// Until then spokes may come back to a log that recovers, milliseconds after everything is made well.
 pub const RECOVERY_MS: u64 = 30_000;
 
@@ -119,12 +121,41 @@ impl World {
         self.put_back(false)
     }
 
-    fn put_back(&mut self, is_told: bool) -> Checked {
-        for g in 0..self.gateways.len() {
-            self.kill_gateway(g);
-            let ms = self.rng.range(100, 3_000);
-            self.after(ms, Event::Restart(g));
+    /// Gateways end with their store; or they go on, as over a database on another machine, and find it gone for a while.
+    fn cut_off_gateways(&mut self, is_told: bool) {
+        // What a gateway had said still arrives: only where all were told to keep what no backup holds.
+        if !is_told && self.profile.has_backups && self.rng.permille(500) {
+            self.stats.rollbacks_under += 1;
+            let ms = self.rng.range(50, DOWN_MS_MAX);
+            self.note(|| format!("the database is gone for {ms} ms"));
+            self.store.cut_off(self.now_ms() + ms);
+        } else {
+            for g in 0..self.gateways.len() {
+                self.kill_gateway(g);
+                let ms = self.rng.range(100, 3_000);
+                self.after(ms, Event::Restart(g));
+            }
         }
+        // Whoever stands still while this happens knows nothing of it: that gateway is another one's fault.
+        for g in 0..self.gateways.len() {
+            if self.stalled.contains(&self.gateways[g].life) {
+                self.kill_gateway(g);
+                self.after(100, Event::Restart(g));
+            }
+        }
+    }
+
+    /// Nodes that were registered since the backup are strangers to the log that goes on.
+    fn forget_newcomers(&mut self) {
+        let oracle = self.store.oracle();
+        for node in &mut self.nodes {
+            let log = oracle.logs.get(&node.who.tenant);
+            node.is_revoked |= !log.is_some_and(|log| log.is_registered(node.who.node));
+        }
+    }
+
+    fn put_back(&mut self, is_told: bool) -> Checked {
+        self.cut_off_gateways(is_told);
         let Some(backup) = self.hub_backup.take() else { return Ok(()) };
         self.stats.hub_restores += 1;
         self.forget_under_way();
@@ -137,6 +168,7 @@ impl World {
             self.after(ms, Event::Recover(Phase::Recovering));
         }
         self.store.oracle().restore(logs);
+        self.forget_newcomers();
         self.note(|| {
             format!("the hub went on from a backup, {}", if is_told { "restored" } else { "silently" })
         });

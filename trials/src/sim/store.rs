@@ -37,6 +37,14 @@ pub struct SimStore {
     oracle: Arc<Mutex<Oracle>>,
     holders: Arc<Mutex<BTreeMap<TenantId, Holder>>>,
     kept: Kept,
+    outage: Arc<Mutex<Outage>>,
+}
+
+/// When the database was gone last: calls that were under way then have failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outage {
+    count: u64,
+    until_ms: u64,
 }
 
 impl fmt::Debug for SimStore {
@@ -55,6 +63,7 @@ impl SimStore {
             oracle: Arc::default(),
             holders: Arc::default(),
             kept: Kept::new(expires),
+            outage: Arc::default(),
         }
     }
 
@@ -74,6 +83,30 @@ impl SimStore {
     #[must_use]
     pub fn inner(&self) -> &MemoryStore {
         &self.inner
+    }
+
+    /// The database goes, and is back at a time; nothing that is under way comes to an end.
+    pub fn cut_off(&self, until_ms: u64) {
+        let mut outage = self.outage();
+        *outage = Outage { count: outage.count + 1, until_ms };
+    }
+
+    fn outage(&self) -> std::sync::MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that a call begins on.
+    fn line(&self) -> u64 {
+        self.outage().count
+    }
+
+    /// Whether that connection still stands.
+    fn still(&self, line: u64) -> Result<(), StoreError> {
+        let outage = *self.outage();
+        if line != outage.count || self.ctx.now_ms() < outage.until_ms {
+            return Err(StoreError::Unavailable("simulated: the database is gone".to_owned()));
+        }
+        Ok(())
     }
 
     fn fault(&self) -> Result<(), StoreError> {
@@ -159,10 +192,12 @@ struct SimExclusive {
     store: SimStore,
     tenant: TenantId,
     id: u64,
+    line: u64,
 }
 
 impl SimExclusive {
     fn check(&self) -> Result<(), StoreError> {
+        self.store.still(self.line)?;
         match self.store.holder(&self.tenant) {
             Some(holder) if holder.id == self.id => Ok(()),
             _ => Err(StoreError::Unavailable("the exclusive section timed out".to_owned())),
@@ -190,6 +225,7 @@ impl TenantIo for SimExclusive {
         self.store.fault()?;
         let found = self.store.inner.load(&self.tenant, wanted).await;
         self.store.ctx.suspend(At::SectionLoaded).await;
+        self.store.still(self.line)?;
         found
     }
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
@@ -209,6 +245,7 @@ impl TenantIo for SimExclusive {
         let appended = self.store.append_with_faults(&self.tenant, append);
         self.release();
         self.store.ctx.suspend(At::SectionAppended).await;
+        self.store.still(self.line).map_err(|e| StoreError::Unknown(e.to_string()))?;
         appended
     }
 }
@@ -232,32 +269,43 @@ impl Store for SimStore {
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Head).await;
+        self.still(line)?;
         self.fault()?;
         let found = self.inner.head(tenant).await;
         self.ctx.suspend(At::HeadRead).await;
+        self.still(line)?;
         found
     }
 
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Load).await;
+        self.still(line)?;
         self.fault()?;
         let found = self.inner.load(tenant, wanted).await;
         self.ctx.suspend(At::Loaded).await;
+        self.still(line)?;
         found
     }
 
     async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Append).await;
         self.wait_for_turn(tenant).await;
+        self.still(line)?;
         let appended = self.append_with_faults(tenant, append);
         self.ctx.suspend(At::Appended).await;
+        self.still(line).map_err(|e| StoreError::Unknown(e.to_string()))?;
         appended
     }
 
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Exclusive).await;
         self.wait_for_turn(tenant).await;
+        self.still(line)?;
         self.fault()?;
         let (id, until_ms) = {
             let mut shared = self.ctx.lock();
@@ -266,22 +314,28 @@ impl Store for SimStore {
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         holders.insert(tenant.clone(), Holder { id, until_ms });
         drop(holders);
-        Ok(Box::new(SimExclusive { store: self.clone(), tenant: tenant.clone(), id }))
+        Ok(Box::new(SimExclusive { store: self.clone(), tenant: tenant.clone(), id, line }))
     }
 
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::LogPage).await;
+        self.still(line)?;
         self.fault()?;
         let found = self.inner.log_page(tenant, query).await;
         self.ctx.suspend(At::LogPageRead).await;
+        self.still(line)?;
         found
     }
 
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::LogPage).await;
+        self.still(line)?;
         self.fault()?;
         let found = self.inner.pointer_page(tenant, query).await;
         self.ctx.suspend(At::LogPageRead).await;
+        self.still(line)?;
         found
     }
 
@@ -290,7 +344,9 @@ impl Store for SimStore {
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<Vec<LogRow>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Rows).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.rows(tenant, revisions).await
     }
@@ -301,7 +357,9 @@ impl Store for SimStore {
         after: CommitNumber,
         max: usize,
     ) -> Result<Vec<CommitRow>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Commits).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.commits_after(tenant, after, max).await
     }
@@ -313,7 +371,9 @@ impl Store for SimStore {
         after: Option<Writer>,
         max: usize,
     ) -> Result<Vec<WriterRow>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Writers).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.writers(tenant, node, after, max).await
     }
@@ -323,16 +383,21 @@ impl Store for SimStore {
         tenant: &TenantId,
         revisions: &BTreeSet<Revision>,
     ) -> Result<BTreeSet<Revision>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Held).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.held(tenant, revisions).await
     }
 
     async fn prune(&self, tenant: &TenantId, prune: &Prune) -> Result<(), StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::Prune).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.prune(tenant, prune).await?;
         self.ctx.suspend(At::Pruned).await;
+        self.still(line)?;
         Ok(())
     }
 
@@ -342,7 +407,9 @@ impl Store for SimStore {
         space: Space,
         key: &[u8],
     ) -> Result<Option<PlainRow>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::PlainGet).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.plain_get(tenant, space, key).await
     }
@@ -355,13 +422,16 @@ impl Store for SimStore {
         value: &[u8],
         expected: u64,
     ) -> Result<bool, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::PlainPut).await;
+        self.still(line)?;
         self.fault()?;
         let done = self.inner.plain_put(tenant, space, key, value, expected).await;
         if matches!(done, Ok(true)) {
             self.kept.note(tenant, space, key, value, self.ctx.now_ms());
         }
         self.ctx.suspend(At::PlainPutDone).await;
+        self.still(line)?;
         done
     }
 
@@ -371,7 +441,9 @@ impl Store for SimStore {
         space: Space,
         read: &PlainRow,
     ) -> Result<bool, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::PlainDelete).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.plain_delete(tenant, space, read).await
     }
@@ -383,7 +455,9 @@ impl Store for SimStore {
         after: Option<&[u8]>,
         max: usize,
     ) -> Result<Vec<PlainRow>, StoreError> {
+        let line = self.line();
         self.ctx.suspend(At::PlainPage).await;
+        self.still(line)?;
         self.fault()?;
         self.inner.plain_page(tenant, space, after, max).await
     }

@@ -7,7 +7,7 @@ use gateway::ambient::Clock;
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
-use semantics::ids::{Revision, TenantId};
+use semantics::ids::{Domain, Revision, TenantId};
 use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
@@ -15,6 +15,7 @@ use std::task::Waker;
 
 use super::answers::Answers;
 use super::exec::{Ctx, Executor};
+use super::ferry::Ferry;
 use super::machine::Machine;
 use super::oracle::Checked;
 use super::plan::{Operation, What};
@@ -75,6 +76,13 @@ pub enum Output {
         expected: Revision,
         /// The revision at which it stands now.
         at: Revision,
+    },
+    /// A node was registered late.
+    Registered {
+        /// Who it is.
+        who: Principal,
+        /// The domain of its records.
+        domain: Domain,
     },
     /// Something an operator or the hub itself asked for was done.
     Operated {
@@ -150,6 +158,8 @@ pub enum Event {
     Rollback,
     /// A gateway's clock that jumped is right again.
     ClockIsRight(usize),
+    /// Records cross over once more.
+    Ferry(Ferry),
 }
 
 /// A gateway's clock.
@@ -195,7 +205,7 @@ pub struct Node {
     /// Who it is.
     pub who: Principal,
     /// The domain of its records.
-    pub domain: semantics::ids::Domain,
+    pub domain: Domain,
     /// Whether somebody has asked to revoke it.
     pub is_revoked: bool,
 }
@@ -429,6 +439,14 @@ impl World {
                 self.jump();
                 Ok(())
             }
+            What::Ferry => {
+                self.begin_ferry();
+                Ok(())
+            }
+            What::Newcomers => {
+                self.register_newcomers();
+                Ok(())
+            }
         };
         self.rng = luck;
         done
@@ -466,6 +484,7 @@ impl World {
             Event::Person(machine) => return self.look_at_stopped(machine),
             Event::Rollback => return self.roll_back(),
             Event::ClockIsRight(gateway) => self.gateways[gateway].clock.set(0),
+            Event::Ferry(ferry) => return self.ferry(ferry),
             Event::Restart(gateway) => self.restart(gateway),
             Event::Resume(life) => {
                 self.stalled.remove(&life);

@@ -62,10 +62,19 @@ impl Part {
     }
 }
 
+/// From when what a reader of rows holds is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From before them: it may hold what left with them.
+    Before,
+    /// From after them: whatever left with them it never held.
+    After,
+}
+
 /// What was put together for each distinct view, and what that takes.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    pub(super) of_views: Vec<(Arc<View>, Arc<Part>)>,
+    pub(super) of_views: Vec<(Arc<View>, Since, Arc<Part>)>,
     pub(super) bytes: usize,
 }
 
@@ -133,19 +142,34 @@ impl Rows {
 
     /// What a reader with this view is sent who has seen all before; made once for each distinct view.
     #[must_use]
-    pub fn part(&self, view: &Arc<View>) -> Arc<Part> {
+    pub fn part(&self, view: &Arc<View>, since: Since) -> Arc<Part> {
         let mut parts = self.parts();
-        let made = parts.of_views.iter().find(|(of, _)| Arc::ptr_eq(of, view) || **of == **view);
-        if let Some((_, part)) = made {
+        let is_it = |of: &Arc<View>, from| from == since && (Arc::ptr_eq(of, view) || **of == **view);
+        if let Some((.., part)) = parts.of_views.iter().find(|(of, from, _)| is_it(of, *from)) {
             return Arc::clone(part);
         }
-        let part = Arc::new(self.part_of(self.after, Reader { view, before: view, seen_to: self.after }));
+        let (floor, seen_to) = match since {
+            Since::Before => (self.after, self.after),
+            Since::After => (self.last(), self.after),
+        };
+        let reader = Reader { view, view_revision: Revision::ZERO, former: &[], floor, seen_to };
+        let part = Arc::new(self.part_of(self.after, reader));
         // As values and on the wire.
         let bytes = PART_BYTES + 2 * part.weight + part.changes.len() * size_of::<Change>();
-        parts.of_views.push((Arc::clone(view), Arc::clone(&part)));
+        parts.of_views.push((Arc::clone(view), since, Arc::clone(&part)));
         parts.bytes += bytes;
         self.held.fetch_add(bytes, Ordering::Relaxed);
         part
+    }
+
+    /// From when what a reader with this floor holds is; `None` = from among these rows.
+    #[must_use]
+    pub fn since(&self, floor: Revision) -> Option<Since> {
+        match floor {
+            _ if floor <= self.after => Some(Since::Before),
+            _ if floor >= self.last() => Some(Since::After),
+            _ => None,
+        }
     }
 
     /// What one reader is sent of the rows after a revision.

@@ -9,7 +9,7 @@ fn head(commit: u64) -> Head {
 }
 
 fn batch(commit: u64) -> Batch {
-    Batch::new(CommitNumber(commit - 1), Revision(0), head(commit), Vec::new())
+    Batch::new(Before::of(&head(commit - 1)), head(commit), Vec::new())
 }
 
 fn view(n: usize) -> Arc<View> {
@@ -25,7 +25,7 @@ fn held(feed: &Feed) -> usize {
 fn a_batch_is_put_together_once_for_equal_views() {
     let feed = Feed::default();
     feed.push(batch(1));
-    let Live::Batch(batch) = feed.after(CommitNumber(0)) else { panic!("it is there") };
+    let Live::Batch(batch) = feed.after(CommitNumber(0), None) else { panic!("it is there") };
     let part = feed.part(&batch, &view(1));
     assert!(Arc::ptr_eq(&part, &feed.part(&batch, &view(1))));
     assert!(!Arc::ptr_eq(&part, &feed.part(&batch, &view(2))));
@@ -37,10 +37,10 @@ fn many_views_take_no_more_than_their_bound() {
     let views = RING_PARTS_BYTES_MAX / PART_BYTES / 32 + 1;
     for commit in 1..=64 {
         feed.push(batch(commit));
-        let Live::Batch(batch) = feed.after(CommitNumber(commit - 1)) else { panic!("it is there") };
+        let Live::Batch(batch) = feed.after(CommitNumber(commit - 1), None) else { panic!("it is there") };
         let mut parts = batch.rows.parts();
         for n in 0..views {
-            parts.of_views.push((view(n), Arc::default()));
+            parts.of_views.push((view(n), Since::Before, Arc::default()));
         }
         parts.bytes += views * PART_BYTES;
         feed.parts_bytes.fetch_add(views * PART_BYTES, Ordering::Relaxed);
@@ -55,7 +55,7 @@ fn many_views_take_no_more_than_their_bound() {
 fn what_leaves_the_ring_takes_its_parts_with_it() {
     let feed = Feed::default();
     feed.push(batch(1));
-    if let Live::Batch(batch) = feed.after(CommitNumber(0)) {
+    if let Live::Batch(batch) = feed.after(CommitNumber(0), None) {
         let _made = feed.part(&batch, &view(1));
     }
     assert_eq!(held(&feed), PART_BYTES);

@@ -16,7 +16,7 @@ pub(in crate::store) type Rows = Vec<Vec<Value>>;
 /// What an append writes; no key twice in one table.
 #[derive(Debug)]
 pub(in crate::store) struct AppendRows {
-    /// The tenant, the expected commit number, then the head's columns.
+    /// The tenant, the expected commit number, the head's columns, then the expected chain.
     pub(in crate::store) head: Vec<Value>,
     pub(in crate::store) commits: Rows,
     pub(in crate::store) log: Rows,
@@ -31,6 +31,7 @@ pub(in crate::store) struct AppendRows {
 pub(in crate::store) fn append(tenant: &TenantId, append: Append) -> AppendRows {
     let mut head_values = vec![Value::text(tenant.as_str()), Value::number(append.expected.0)];
     head_values.extend(head(&append.head));
+    head_values.push(Value::bytes(append.expected_chain.as_bytes()));
     let pointers: BTreeMap<Key, Pointer> =
         append.pointers.into_iter().map(|pointer| (pointer.key.clone(), pointer)).collect();
     let writers: BTreeMap<Writer, WriterRow> =

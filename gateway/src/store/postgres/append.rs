@@ -9,10 +9,10 @@ use crate::store::table::{CELLS, COMMITS, HELD, Holds, LOG, RECORDS, Table, WRIT
 use super::connection::Array;
 use super::settings::ARE_SAFE;
 
-/// Tenant, expected commit number, log id, then what the head moves to.
+/// Tenant, expected commit number, log id, what the head moves to, then the expected chain.
 const HEAD: &str = "with head as (update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
-     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3";
-const FIRST_ARRAY: usize = 9;
+     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 and chain = $9";
+const FIRST_ARRAY: usize = 10;
 
 /// Every table of an append, in the order of its arrays.
 const TABLES: [&Table; 6] = [&LOG, &COMMITS, &RECORDS, &WRITERS, &CELLS, &HELD];

@@ -19,7 +19,7 @@ use crate::store::{Appended, StoreError};
 const ROWS_PER_INSERT: usize = 16;
 
 const MOVE_HEAD: &str = "update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
-     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3";
+     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 and chain = $9";
 const RELEASE: &str = "delete from held where tenant = $1 and revision = $2";
 
 /// Inserts into one table, of one row and of many.
