@@ -22,12 +22,12 @@ CALL_S = 10
 
 def generated():
     """The module of messages and the module of stubs that protoc makes of records.proto."""
-    folder = tempfile.mkdtemp(prefix="hubward-proto-")
-    files = [str(path) for path in PROTOS.glob("hubward/v1/*.proto")]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"--python_out={folder}", f"--grpc_python_out={folder}", *files]):
-        raise SystemExit("the .proto files do not compile")
-    sys.path.insert(0, folder)
-    return (importlib.import_module(f"hubward.v1.records_{end}") for end in ("pb2", "pb2_grpc"))
+    with tempfile.TemporaryDirectory(prefix="hubward-proto-") as folder:
+        files = [str(path) for path in PROTOS.glob("hubward/v1/*.proto")]
+        if protoc.main(["protoc", f"-I{PROTOS}", f"--python_out={folder}", f"--grpc_python_out={folder}", *files]):
+            raise SystemExit("the .proto files do not compile")
+        sys.path.insert(0, folder)
+        return [importlib.import_module(f"hubward.v1.records_{end}") for end in ("pb2", "pb2_grpc")]
 
 
 def reason(error):
@@ -80,4 +80,7 @@ if __name__ == "__main__":
     paths = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     if len(paths) != 1 or options not in ([], ["--wait"]):
         raise SystemExit(__doc__.strip())
-    main(paths[0], bool(options))
+    try:
+        main(paths[0], bool(options))
+    except grpc.RpcError as error:
+        raise SystemExit(f"{paths[0]}: {error.details()}") from None

@@ -41,6 +41,7 @@ mod seal;
 mod seen;
 pub mod session;
 pub mod settle;
+pub mod settled;
 pub mod stretch;
 pub mod work;
 
@@ -70,6 +71,8 @@ pub struct Principal {
     pub node: NodeId,
 }
 
+const DAY_MS: u64 = 24 * 3_600_000;
+
 /// How long things are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -77,11 +80,13 @@ pub struct Retention {
     pub revisions_min: u64,
     /// A writer silent for longer is closed and holds the horizon no more, milliseconds.
     pub expiry_ms: u64,
+    /// The account of a settled conflict is kept for so long, milliseconds.
+    pub settled_ms: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { revisions_min: 10_000, expiry_ms: 30 * 24 * 3_600_000 }
+        Self { revisions_min: 10_000, expiry_ms: 30 * DAY_MS, settled_ms: 90 * DAY_MS }
     }
 }
 
@@ -257,6 +262,7 @@ impl Hub {
             store: Arc::clone(&self.parts.store),
             clock: Arc::clone(&self.parts.clock),
             commit_bytes_max: self.readers.share(),
+            version_writers_kept: self.bounds.version_writers_kept,
             docket: Arc::clone(&self.docket),
         };
         let tenant = self.tenant(tenant);

@@ -54,8 +54,12 @@ mod resolutions;
 mod resolver;
 #[path = "hub/seen.rs"]
 mod seen;
+#[path = "hub/settled.rs"]
+mod settled;
 #[path = "hub/streams.rs"]
 mod streams;
+#[path = "hub/versions.rs"]
+mod versions;
 #[path = "hub/views.rs"]
 mod views;
 
@@ -105,6 +109,7 @@ macro_rules! hub_tests {
                     what_does_not_fit_the_schema_together_is_kept_whole,
                     a_policy_applies_from_its_revision_on,
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
+                    a_conflict_is_shown_and_settled_by_the_policy_that_was_set,
                     a_policy_is_not_set_over_a_conflict_that_opens_while_it_is,
                     what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
                 }
@@ -188,6 +193,16 @@ macro_rules! hub_tests {
                     a_session_goes_on_when_the_clock_steps_back,
                     a_session_never_tells_a_time_before_what_it_told_or_committed,
                     a_gateway_behind_its_store_goes_by_the_stores_time,
+                }
+                settled {
+                    a_settled_conflict_goes_after_its_time_and_an_open_one_never,
+                    a_round_looks_through_a_bounded_number_of_conflicts,
+                }
+                versions {
+                    a_wide_version_leaves_out_the_writers_of_revoked_nodes,
+                    what_was_made_on_a_writer_that_is_left_out_is_no_unknown_base,
+                    a_writer_of_which_something_stands_is_not_left_out,
+                    a_writer_whose_side_of_a_conflict_waits_is_not_left_out,
                 }
                 views {
                     view_grows,

@@ -188,7 +188,7 @@ impl Conflict {
     #[must_use]
     pub fn named(&self) -> BTreeSet<Revision> {
         let sides = self.sides().filter(|_| self.open).map(|side| side.revision);
-        let ancestor = Some(self.ancestor).filter(|_| self.open);
+        let ancestor = self.open.then_some(self.ancestor);
         sides.chain(ancestor).filter(|revision| *revision != Revision::ZERO).collect()
     }
 

@@ -7,11 +7,13 @@ mod guard;
 mod ordered;
 mod parse;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::conflict::Clash;
 use crate::envelope::{BODY_BYTES_MAX, FIELDS_MAX, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
-use crate::ids::{Incarnation, Revision};
+use crate::ids::{Incarnation, Revision, Writer};
 use crate::join::life::Life;
 use crate::join::{self, Delta};
 use crate::kind::{Policy, Rule};
@@ -40,13 +42,26 @@ pub struct Context {
     pub ancestor: Option<Vec<u8>>,
     /// The revision that the mutation takes at the hub; `None` on a spoke, whose verdicts are provisional.
     pub revision: Option<Revision>,
+    /// Writers that can write no more; empty on a spoke.
+    pub retired: Retired,
+}
+
+/// Writers of revoked nodes, among those that the record or the mutation's base names: what a base names of them counts
+/// as held by the record, whose version may have left it out.
+#[derive(Debug, Clone, Default)]
+pub struct Retired {
+    /// Them.
+    pub writers: BTreeSet<Writer>,
+    /// Whether the version that comes of a decision without a clash leaves them out, but for those whose stamp the
+    /// record still bears.
+    pub leave: bool,
 }
 
 impl Context {
     /// Without ancestor and revision.
     #[must_use]
     pub fn new(default_placement: Placement) -> Self {
-        Self { default_placement, ancestor: None, revision: None }
+        Self { default_placement, ancestor: None, revision: None, retired: Retired::default() }
     }
 }
 
@@ -99,10 +114,10 @@ pub fn decide(current: Option<&Record>, parsed: &Parsed, rule: &Rule, context: &
 
 /// Whether what becomes of a mutation depends on the body that it was made on.
 #[must_use]
-pub fn needs_ancestor(current: Option<&Record>, mutation: &Mutation, rule: &Rule) -> bool {
+pub fn needs_ancestor(current: Option<&Record>, mutation: &Mutation, rule: &Rule, retired: &Retired) -> bool {
     let is_put = matches!(mutation.op, Op::Put { .. }) && mutation.key_id == KEY_ID_CLEAR;
-    let standing =
-        current.filter(|current| !current.is_deleted()).map(|current| base::standing(current, mutation));
+    let live = current.filter(|current| !current.is_deleted());
+    let standing = live.map(|current| base::standing(current, mutation, retired));
     rule.policy == Policy::ThreeWay && is_put && matches!(standing, Some(Ok(Standing::Concurrent)))
 }
 
@@ -136,22 +151,24 @@ fn decide_present(
     let seen = base::seen(mutation);
     base::check_stamp(current, &before, mutation, &seen)?;
     base::check_append_only(current, mutation, rule, &seen)?;
-    let standing = base::standing(current, mutation)?;
+    let standing = base::standing(current, mutation, &context.retired)?;
     base::check_incarnation(current, mutation, &seen, standing)?;
 
     let case = guard::Case { current, before: &before, delta: &delta, seen: &seen, standing };
     if let Some((record, clashes)) = guard::settle(&case, parsed, rule, context)? {
-        return concurrent(record, clashes);
+        return concurrent(record, clashes, context);
     }
     if rule.policy.is_ordered() && standing != Standing::Sequential {
         let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
-        return concurrent(record, clashes);
+        return concurrent(record, clashes, context);
     }
     let mut clashes = clash::find(&before, delta.life(), &seen, rule.policy);
     if rule.policy == Policy::ByType {
         clashes.extend(clash::disproved(current, parsed));
     }
-    let record = Box::new(join::join_onto(current, before, &delta, rule)?);
+    let record = join::join_onto(current, before, &delta, rule)?;
+    let record =
+        Box::new(if clashes.is_empty() { without_retired(record, &context.retired) } else { record });
     check_bounds(&record)?;
     Ok(match (clashes.is_empty(), standing) {
         (false, _) => Decision::Conflicted { record, clashes },
@@ -160,10 +177,25 @@ fn decide_present(
     })
 }
 
-fn concurrent(record: Record, clashes: Vec<Clash>) -> Result<Decision, Refusal> {
+fn concurrent(record: Record, clashes: Vec<Clash>, context: &Context) -> Result<Decision, Refusal> {
+    let record =
+        Box::new(if clashes.is_empty() { without_retired(record, &context.retired) } else { record });
     check_bounds(&record)?;
-    let record = Box::new(record);
     Ok(if clashes.is_empty() { Decision::Merged(record) } else { Decision::Conflicted { record, clashes } })
+}
+
+/// A writer is named as long as something of the record is its: whoever saw the record must be known to have seen that.
+fn without_retired(mut record: Record, retired: &Retired) -> Record {
+    if retired.leave && !retired.writers.is_empty() {
+        let stamps = [record.stamp, record.placement_stamp].into_iter();
+        let stamps = stamps.chain(record.fields.values().map(|field| field.stamp));
+        let stamps = stamps.chain(record.inputs.keys().copied());
+        let named: BTreeSet<Writer> = stamps.map(|stamp| stamp.dot.writer).collect();
+        let gone: BTreeSet<&Writer> =
+            retired.writers.iter().filter(|writer| !named.contains(writer)).collect();
+        record.version.retain(|dot| !gone.contains(&dot.writer));
+    }
+    record
 }
 
 /// A mutation within its own bounds may still push the record past its own.

@@ -9,6 +9,8 @@ use crate::ids::{Dot, Writer};
 
 /// Most writers one version may name; past it a mutation is refused with `VERSION_TOO_WIDE`.
 pub const VERSION_WRITERS_MAX: usize = 4096;
+/// A version that names more writers than these leaves out those of revoked nodes at the record's next write.
+pub const VERSION_WRITERS_KEPT: usize = 256;
 
 /// How two versions stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,10 @@ impl Version {
         let n = self.0.entry(dot.writer).or_insert(0);
         *n = (*n).max(dot.n);
     }
+    /// Keeps the entries that a rule names.
+    pub fn retain(&mut self, mut keeps: impl FnMut(Dot) -> bool) {
+        self.0.retain(|writer, n| keeps(Dot { writer: *writer, n: *n }));
+    }
     /// Least upper bound.
     #[must_use]
     pub fn join(mut self, other: &Self) -> Self {
@@ -78,10 +84,18 @@ impl Version {
         self.add(dot);
         self
     }
+    /// What of it another one does not contain, in writer order: one walk over both.
+    pub fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Dot> + 'a {
+        let mut others = other.0.iter().peekable();
+        self.dots().filter(move |dot| {
+            while others.next_if(|(writer, _)| **writer < dot.writer).is_some() {}
+            !others.peek().is_some_and(|(writer, n)| **writer == dot.writer && **n >= dot.n)
+        })
+    }
     /// Whether everything here is also there.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        self.dots().all(|dot| other.contains(dot))
+        self.beyond(other).next().is_none()
     }
     /// How this one stands to another.
     #[must_use]

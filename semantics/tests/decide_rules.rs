@@ -4,12 +4,12 @@
 mod support;
 
 use semantics::conflict::{CONFLICT_SIDES_MAX, ConflictType};
-use semantics::decide::{Decision, decide, parse};
+use semantics::decide::{Context, Decision, Retired, decide, parse};
 use semantics::envelope::{BODY_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, Op};
-use semantics::ids::{Incarnation, Revision};
+use semantics::ids::{Dot, Incarnation, NodeId, Revision, Writer};
 use semantics::kind::Policy;
 use semantics::reason::Reason;
-use semantics::version::VERSION_WRITERS_MAX;
+use semantics::version::{VERSION_WRITERS_MAX, Version};
 use support::{Author, Hub, context, parsed, patch, placement, put};
 
 const NOW_MS: u64 = 1_000;
@@ -224,6 +224,24 @@ fn a_version_has_a_bounded_number_of_writers() {
     assert_refused(&decide(Some(&record), &one_more, &hub.rule, &context()), Reason::VersionTooWide);
     let known = parsed(&author.write(Some(&record), put("{}"), NOW_MS));
     assert!(matches!(decide(Some(&record), &known, &hub.rule, &context()), Decision::Applied(_)));
+}
+
+#[test]
+fn a_wide_version_makes_room_where_writers_can_write_no_more() {
+    let mut author = Author::new(1);
+    let hub = Hub::after(Policy::LastWriter, &[&author.write(None, put("{}"), NOW_MS)]);
+    let mut record = hub.record.unwrap();
+    let gone = |epoch| Writer { node: NodeId([9; 16]), epoch };
+    let past = u32::try_from(VERSION_WRITERS_MAX).unwrap() + 1;
+    for epoch in 1..past {
+        record.version.add(Dot { writer: gone(epoch), n: 1 });
+    }
+    let retired = Retired { writers: (1..past).map(gone).collect(), leave: true };
+    let known = parsed(&author.write(Some(&record), put("{}"), NOW_MS));
+    assert_refused(&decide(Some(&record), &known, &hub.rule, &context()), Reason::VersionTooWide);
+    let around = Context { retired, ..context() };
+    let Decision::Applied(made) = decide(Some(&record), &known, &hub.rule, &around) else { panic!() };
+    assert_eq!(made.version, Version::of(known.mutation.dot));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod support;
 
 use semantics::canonical::to_canonical;
-use semantics::decide::{Decision, decide};
+use semantics::decide::{Context, Decision, decide};
 use semantics::envelope::{Mutation, Op, Record};
 use semantics::ids::{Kind, Writer};
 use semantics::kind::Policy;
@@ -102,4 +102,26 @@ fn a_decision_at_the_hub_may_make_a_collapsed_state_stand() {
     let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
     let decided = write(&mut hub, Some(&healthy), state(COLLAPSED, "b"), 2_000);
     assert_eq!(take(Some(&healthy), &decided, Policy::Branch).0.stamp, decided.stamp());
+}
+
+#[test]
+fn what_would_collapse_put_together_is_kept_apart() {
+    let state = |coherence: f64, resonance: f64| {
+        let metrics = json!({"parameter_values": {"D": 5, "C": coherence, "R": resonance}});
+        to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap()
+    };
+    let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+    let base = write(&mut ada, None, Op::Put { body: state(0.9, 0.9) }, 1_000);
+    let (stands, _) = take(None, &base, Policy::ThreeWay);
+    let one = write(&mut ada, Some(&stands), Op::Put { body: state(0.4, 0.9) }, 2_000);
+    let two = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.4) }, 3_000);
+    let (now, _) = take(Some(&stands), &one, Policy::ThreeWay);
+    let around = Context { ancestor: stands.body().map(<[u8]>::to_vec), ..context() };
+    let decision = decide(Some(&now), &parsed(&two), &rule(Policy::ThreeWay), &around);
+    assert_eq!(decision.record().unwrap().body(), Some(state(0.9, 0.4).as_slice()), "the later one whole");
+    assert_eq!(decision.clashes().len(), 1);
+    let milder = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.8) }, 4_000);
+    let decision = decide(Some(&now), &parsed(&milder), &rule(Policy::ThreeWay), &around);
+    assert_eq!(decision.record().unwrap().body(), Some(state(0.4, 0.8).as_slice()));
+    assert_eq!(decision.clashes(), []);
 }

@@ -89,7 +89,8 @@ async fn a_log_in_which_a_bit_flipped_before_its_last_commit_is_refused_and_left
     }
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     let log = std::fs::read(scratch.0.join("replica.sqlite-wal")).unwrap();
-    let frames: Vec<&[u8]> = log[LOG_HEADER_BYTES..].chunks_exact(FRAME_BYTES).collect();
+    let frames: Vec<&[u8]> =
+        log[LOG_HEADER_BYTES..].as_chunks::<FRAME_BYTES>().0.iter().map(<[u8; _]>::as_slice).collect();
     // A frame that ends a commit says how long the file is then.
     let is_commit = |frame: &&[u8]| frame[4..8] != [0; 4];
     let last = frames.len() - 1;

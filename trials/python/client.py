@@ -34,16 +34,16 @@ WAIT_S = 20
 
 def generated():
     """The modules that protoc makes of proto/hubward/v1."""
-    folder = tempfile.mkdtemp(prefix="hubward-proto-")
-    files = sorted(str(path) for path in PROTOS.glob("hubward/v1/*.proto"))
-    arguments = ["protoc", f"-I{PROTOS}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    if protoc.main(arguments + files) != 0:
-        raise RuntimeError("the .proto files do not compile")
-    sys.path.insert(0, folder)
-    names = ("record", "error", "sync", "auth")
-    modules = [importlib.import_module(f"hubward.v1.{name}_pb2") for name in names]
-    stubs = [importlib.import_module(f"hubward.v1.{name}_pb2_grpc") for name in ("sync", "auth")]
-    return modules + stubs
+    with tempfile.TemporaryDirectory(prefix="hubward-proto-") as folder:
+        files = sorted(str(path) for path in PROTOS.glob("hubward/v1/*.proto"))
+        arguments = ["protoc", f"-I{PROTOS}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
+        if protoc.main(arguments + files) != 0:
+            raise RuntimeError("the .proto files do not compile")
+        sys.path.insert(0, folder)
+        names = ("record", "error", "sync", "auth")
+        modules = [importlib.import_module(f"hubward.v1.{name}_pb2") for name in names]
+        stubs = [importlib.import_module(f"hubward.v1.{name}_pb2_grpc") for name in ("sync", "auth")]
+        return modules + stubs
 
 
 record, error, sync, auth, sync_rpc, auth_rpc = generated()
@@ -388,6 +388,8 @@ def main():
     parser.add_argument("--ca")
     parser.add_argument("--name", default="python")
     chosen = parser.parse_args()
+    if chosen.hub.startswith("https:") and not chosen.ca:
+        parser.error("--ca is needed with https: the file that `hubward ca show` prints")
     replica = Replica(Node.join(chosen.hub, chosen.token, chosen.name, chosen.ca))
     session = Session(replica)
     outcome = session.push([replica.put("note", "from-python", {"text": "hello"})])[0].outcome

@@ -80,6 +80,8 @@ pub struct Means {
     pub clock: Arc<dyn Clock>,
     /// Most bytes of record envelopes that a commit changes; one record, or group, may pass it.
     pub commit_bytes_max: usize,
+    /// As [`super::limits::Bounds::version_writers_kept`].
+    pub version_writers_kept: usize,
     /// Where conflicts that come up wait for the hub's arbiter.
     pub docket: Arc<Docket>,
 }
@@ -317,6 +319,7 @@ impl Committer {
         let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
         let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));
         known.head = loaded.head;
+        known.version_writers_kept = means.version_writers_kept;
         if let Some(time_ms) = loaded.time_ms {
             known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
         }

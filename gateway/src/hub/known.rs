@@ -15,7 +15,7 @@ use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 use semantics::reason::Refusal;
 use semantics::schema::CompiledSchema;
-use semantics::version::Version;
+use semantics::version::{VERSION_WRITERS_KEPT, Version};
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -171,6 +171,8 @@ pub struct Known {
     pub head: Head,
     /// How far the store's clock is ahead of the gateway's, milliseconds; zero when behind or unknown.
     pub store_ahead_ms: u64,
+    /// A version of more writers leaves out those of revoked nodes.
+    pub version_writers_kept: usize,
     current: BTreeMap<Key, Option<Current>>,
     /// Weight of what `current` holds.
     bytes: usize,
@@ -213,6 +215,7 @@ impl Known {
         Self {
             head,
             store_ahead_ms: 0,
+            version_writers_kept: VERSION_WRITERS_KEPT,
             current: BTreeMap::new(),
             bytes: 0,
             writers: BTreeMap::new(),
@@ -253,6 +256,11 @@ impl Known {
     #[must_use]
     pub fn row(&self, revision: Revision) -> Option<Option<&LogRow>> {
         self.rows.get(&revision).map(Option::as_ref)
+    }
+    /// Whether it is known what a record is, or that there is none.
+    #[must_use]
+    pub fn is_read(&self, key: &Key) -> bool {
+        self.current.contains_key(key)
     }
     /// A node's registration.
     #[must_use]
@@ -427,7 +435,7 @@ impl Known {
     }
 
     fn want_key(&self, key: Option<Key>, missing: &mut Missing) {
-        missing.wanted.keys.extend(key.filter(|key| !self.current.contains_key(key)));
+        missing.wanted.keys.extend(key.filter(|key| !self.is_read(key)));
     }
     fn want_writer(&self, writer: Writer, missing: &mut Missing) {
         if !self.writers.contains_key(&writer) {

@@ -3,6 +3,7 @@
 use semantics::clock::CLOCK_AHEAD_MS_MAX;
 use semantics::envelope::{BODY_BYTES_MAX, GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
 use semantics::session::{Limits, MESSAGE_BYTES_MAX, PUSH_BYTES_MAX, UNANSWERED_MAX};
+use semantics::version::VERSION_WRITERS_KEPT;
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
@@ -71,6 +72,8 @@ pub struct Bounds {
     pub lease_ms: u64,
     /// As [`KEEPER_MS`].
     pub keeper_ms: u64,
+    /// As [`VERSION_WRITERS_KEPT`]; every gateway of a database has the same.
+    pub version_writers_kept: usize,
 }
 
 impl Default for Bounds {
@@ -80,6 +83,7 @@ impl Default for Bounds {
             ring_batches_max: RING_BATCHES_MAX,
             lease_ms: LEASE_MS,
             keeper_ms: KEEPER_MS,
+            version_writers_kept: VERSION_WRITERS_KEPT,
         }
     }
 }

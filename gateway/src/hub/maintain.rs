@@ -63,7 +63,7 @@ impl Hub {
         Ok(self.store().plain_put(tenant, Space::Mark, KEEPER, &value, version).await?)
     }
 
-    /// One round: closes expired epochs, moves the horizon, prunes. Safe to run on several gateways at once.
+    /// One round: closes expired epochs, forgets settled conflicts, moves the horizon, prunes. Safe to run on several gateways at once.
     ///
     /// # Errors
     /// Store errors.
@@ -93,6 +93,7 @@ impl Hub {
         if !expired.is_empty() {
             self.submit(tenant, Work::CloseEpochs(expired)).await?;
         }
+        self.forget_settled(tenant, now_ms).await?;
         let head = self.store().head(tenant).await?;
         let keep = Revision(head.revision.0.saturating_sub(self.parts().retention.revisions_min));
         let acknowledged = seen

@@ -20,7 +20,9 @@ use semantics::version::Version;
 
 use super::known::{Known, Missing};
 use super::work::{Answer, ControlWork, Work};
-use crate::store::{Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, WriterRow};
+use crate::store::{
+    Append, CellRow, CommitRow, Current, Departed, LogRow, Pointer, RowOutcome, Wanted, WriterRow,
+};
 
 mod ancestor;
 mod cause;
@@ -29,6 +31,7 @@ mod conflicts;
 mod epochs;
 mod precedents;
 mod push;
+mod retired;
 mod settle;
 
 pub(in crate::hub) use self::conditions::policy_of_newer;
@@ -74,6 +77,7 @@ struct Draft<'a> {
     holds: BTreeMap<Revision, bool>,
     unread: BTreeSet<Revision>,
     bodies_unread: BTreeSet<Revision>,
+    keys_unread: BTreeSet<Key>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -102,6 +106,7 @@ impl<'a> Draft<'a> {
             holds: BTreeMap::new(),
             unread: BTreeSet::new(),
             bodies_unread: BTreeSet::new(),
+            keys_unread: BTreeSet::new(),
             bytes: 0,
             bytes_max,
         }
@@ -140,6 +145,8 @@ impl<'a> Draft<'a> {
     fn control(&mut self, work: &ControlWork) -> Result<Revision, Refusal> {
         let current = self.current(&work.key);
         let live = current.filter(|current| !current.pointer.deleted);
+        // What is deleted stays where it lies; all else that comes this way lies in the default domain.
+        let lies = live.filter(|_| work.body.is_none()).map(|live| live.record.placement.domain.clone());
         let stands_at = live.map(|current| current.pointer.revision).unwrap_or_default();
         if stands_at != work.expected {
             let detail = format!("{} stands at revision {stands_at}, not {}", work.key, work.expected);
@@ -157,8 +164,8 @@ impl<'a> Draft<'a> {
             None => Content::Deleted,
         };
         let facet = kind::is_declaration(&work.key.kind).then(|| Facet::new(work.key.id.as_str()).ok());
-        let record =
-            self.hub_record(&work.key, content, facet.flatten(), Domain::default_domain(), work.salt);
+        let domain = lies.unwrap_or_else(Domain::default_domain);
+        let record = self.hub_record(&work.key, content, facet.flatten(), domain, work.salt);
         let record = Record { author: work.author, ..record };
         let dot = record.stamp.dot;
         let row = NewRow {
@@ -251,10 +258,12 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self, answers: Vec<Option<Answer>>) -> Result<Plan, Box<Missing>> {
-        if !self.unread.is_empty() || !self.bodies_unread.is_empty() {
-            let missing = Missing { rows: self.unread, bodies: self.bodies_unread, ..Missing::default() };
+        let wanted = Wanted { keys: self.keys_unread, ..Wanted::default() };
+        let missing = Missing { wanted, rows: self.unread, bodies: self.bodies_unread, ..Missing::default() };
+        if !missing.is_empty() {
             return Err(Box::new(missing));
         }
+        (self.unread, self.bodies_unread, self.keys_unread) = Default::default();
         self.write_conflicts();
         let moved = self.head.horizon != self.known.head.horizon;
         let writers_moved = self.writers.iter().any(|(writer, row)| self.known.writer(writer) != Some(row));

@@ -9,6 +9,7 @@ use semantics::envelope::{KEY_ID_CLEAR, Record};
 use semantics::ids::{Kind, NodeId, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
 use semantics::reason::Reason;
+use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::Hub;
@@ -62,6 +63,23 @@ impl Hub {
             }
             Some(_) | None => Ok(stands),
         }
+    }
+
+    /// As [`Hub::policy`], for a list: with the name, as it stands there, of what a newer gateway has set and this one
+    /// does not read.
+    ///
+    /// # Errors
+    /// NOT_FOUND; store errors.
+    pub async fn policy_told(
+        &self,
+        tenant: &TenantId,
+        kind: &Kind,
+    ) -> Result<(KindPolicy, Option<String>), HubError> {
+        let (stands, set) = self.stands(tenant, kind).await?;
+        let unread = set.filter(|set| control_body::<PolicySet>(Some(set)).is_none());
+        let body = unread.map(|set| control_body::<Map<String, Value>>(Some(&set)).unwrap_or_default());
+        let name = body.map(|body| body.get("policy").and_then(Value::as_str).unwrap_or("?").to_owned());
+        Ok((stands, name))
     }
 
     /// What applies to a kind, and the record of what was set, at one moment.

@@ -24,12 +24,12 @@ pub(super) async fn list(
         page_of_kinds(hub, &tenant, size(request.page_size)?, &request.page_token).await?;
     let mut policies = Vec::new();
     for declaration in declared {
-        let found = hub.policy(&tenant, &declaration.name).await?;
+        let (found, newer) = hub.policy_told(&tenant, &declaration.name).await?;
         policies.push(v1::PolicyView {
             kind: declaration.name.to_string(),
-            policy: found.policy().name().to_owned(),
+            assigned: found.set.is_some() || newer.is_some(),
+            policy: newer.unwrap_or_else(|| found.policy().name().to_owned()),
             declared: found.declaration.policy.name().to_owned(),
-            assigned: found.set.is_some(),
             version: found.version.0,
         });
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use semantics::ids::TenantId;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -100,8 +101,15 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unsafe`] names the setting that does not keep it.
     pub async fn check_settings(&self) -> Result<(), StoreError> {
+        self.safe().await.map(drop)
+    }
+
+    /// A connection for writes whose settings keep what it commits.
+    async fn safe(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         let mut connection = self.writing.acquire().await.map_err(|error| error::of(&error))?;
-        settings::check(&mut connection).await
+        let checked = settings::check(&mut connection).await;
+        settings::end_unsafe(&mut connection, &checked);
+        checked.map(|()| connection)
     }
 
     /// Closes the connections in order; who waits for one is refused at once, and who waits for the end of a commit
@@ -225,9 +233,7 @@ impl Engine for PostgresStore {
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.commits.check()?;
-        let mut transaction = self.writing.begin().await.map_err(|error| error::of(&error))?;
-        settings::check(&mut transaction).await?;
-        Ok(transaction)
+        Transaction::begin(self.safe().await?, None).await.map_err(|error| error::of(&error))
     }
 
     async fn lock(&self, tenant: &TenantId) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -243,7 +249,12 @@ impl Engine for PostgresStore {
         self.commits.check()?;
         let mut connection = self.writing.acquire().await.map_err(|error| error::of(&error))?;
         let tenant = tenant.clone();
-        self.commits.run(async move { connection.append(&tenant, rows).await }).await
+        let append = async move {
+            let appended = connection.append(&tenant, rows).await;
+            settings::end_unsafe(&mut connection, &appended);
+            appended
+        };
+        self.commits.run(append).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

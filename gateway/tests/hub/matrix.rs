@@ -80,7 +80,7 @@ impl Apart {
         }
         let back = self.two.n - u64::try_from(written.len()).unwrap();
         let stream = semantics::session::StreamState { last_n: back, ..self.two.stream() };
-        let hello = crate::support::author::hello(Some(stream).filter(|_| back > 0), Some(self.cut));
+        let hello = crate::support::author::hello((back > 0).then_some(stream), Some(self.cut));
         let (mut session, welcome) = Session::open(&world.hub, self.two.who.clone(), &hello).await.unwrap();
         assert_eq!(welcome.writer, self.two.writer);
         let items = written.iter().map(item).collect();

@@ -179,6 +179,23 @@ pub async fn rules_that_open_conflicts_could_not_be_read_under_are_refused(engin
     world.check().await;
 }
 
+pub async fn a_conflict_is_shown_and_settled_by_the_policy_that_was_set(engine: &Engine) {
+    let world = World::new(engine).await;
+    set(&world, "entity", Some(Policy::ThreeWay)).await.unwrap();
+    let subject = key("entity", "lamp");
+    let [base, one, two] = [1, 2, 3].map(|n| format!(r#"{{"light":{{"hue":1,"level":{n}}}}}"#));
+    let told = clash(&world, &subject, &base, &one, &two).await;
+    assert!(matches!(told, [Outcome::Applied { .. }, Outcome::Conflicted { .. }]));
+    assert_eq!(open_paths(&world, &subject).await, ["/light/level"]);
+    let id = stands(&world, &subject).await.pointer.open.remove(0).id;
+    let disputed = world.hub.disputed(&world.tenant, &id, None).await.unwrap();
+    assert_eq!(disputed.kind.rule.policy, Policy::ThreeWay);
+    resolve(&world, &id, Choice::Side(disputed.conflict.losers[0].stamp.dot)).await.unwrap();
+    assert_eq!(world.body(&subject).await.as_deref(), Some(one.as_str()));
+    assert_eq!(open_paths(&world, &subject).await, Vec::<String>::new());
+    world.check().await;
+}
+
 pub async fn a_policy_is_not_set_over_a_conflict_that_opens_while_it_is(engine: &Engine) {
     let world = World::new(engine).await;
     declare(&world, json!({"name": "recipe", "policy": "branch"})).await.unwrap();
@@ -256,6 +273,7 @@ pub async fn what_a_newer_gateway_set_for_a_kind_decides_nothing_here(engine: &E
     let Value::Object(newer) = json!({"policy": "coin_toss"}) else { panic!() };
     hub.set_control(tenant, NodeId::HUB, policy, Some(newer), Revision::ZERO).await.unwrap();
     assert_eq!(hub.policy(tenant, &note).await.unwrap_err().reason(), Reason::ProtocolVersion);
+    assert_eq!(hub.policy_told(tenant, &note).await.unwrap().1.as_deref(), Some("coin_toss"));
     let declared = declare(&world, json!({"name": "note", "policy": "fields"})).await;
     assert_eq!(declared.unwrap_err().reason(), Reason::ProtocolVersion);
     // It is not refused for good: a gateway that reads it takes it.

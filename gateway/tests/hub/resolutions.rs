@@ -67,7 +67,7 @@ pub async fn conflict(world: &World, id: &RecordId) -> (Revision, Conflict) {
     (current.pointer.revision, serde_json::from_slice(current.record.body().unwrap()).unwrap())
 }
 
-fn operator() -> Settler {
+pub fn operator() -> Settler {
     Settler {
         author: NodeId([9; 16]),
         name: "acme/ann".to_owned(),

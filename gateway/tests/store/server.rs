@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use gateway::store::postgres::PostgresStore;
+use gateway::store::postgres::{CONNECTIONS_MAX, PostgresStore};
 use gateway::store::{Appended, PointerQuery, Prune, Space, Store, StoreError};
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, Kind, LogId, Revision};
@@ -82,6 +82,32 @@ async fn a_role_whose_commits_may_be_lost_does_not_write() {
         }
     };
     assert_eq!(head, log.head);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_by_themselves_when_the_setting_of_a_role_is_back() {
+    let Some(server) = Own::start("role-back-").await else {
+        return skipped("settings of a role that are back");
+    };
+    let store = PostgresStore::connect(server.url()).await.unwrap();
+    let mut log = Log::create(&store, "t").await;
+    server.run(&["alter role hubward set synchronous_commit = off"]).await;
+    server
+        .run(&["select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'hubward'"])
+        .await;
+    while !matches!(store.check().await, Err(StoreError::Unsafe(_))) {
+        tokio::task::yield_now().await;
+    }
+    join_all((0..CONNECTIONS_MAX).map(|_| store.check())).await;
+    server.run(&["alter role hubward reset synchronous_commit"]).await;
+    // Of the sessions that began before, each is found once at most, and ended by that.
+    let mut refused = 0_u32;
+    while store.exclusive(&log.tenant).await.map(drop).is_err() || store.check().await.is_err() {
+        refused += 1;
+        assert!(refused <= 2 * CONNECTIONS_MAX, "sessions with the old setting are not ended");
+    }
+    log.put_each(&store, &["a"]).await;
     store.close().await;
 }
 

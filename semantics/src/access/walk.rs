@@ -39,7 +39,7 @@ impl Walked {
             let missing = self.block.saturating_add(1);
             return Err(broken(format!("block {missing} is missing: after {} comes {number}", self.block)));
         }
-        let block = read(stored).map_err(&broken)?;
+        let block = read(stored).map_err(broken)?;
         if block.before != self.chain {
             let (before, next) = (self.block, self.next_entry);
             return Err(broken(format!(

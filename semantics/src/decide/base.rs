@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use super::Retired;
 use crate::envelope::{Mutation, Op, Record};
+use crate::ids::Dot;
 use crate::join::life::Life;
 use crate::kind::{Policy, Rule};
 use crate::reason::{Reason, Refusal};
@@ -80,12 +82,17 @@ pub(super) fn check_append_only(
 }
 
 /// Where the base stands, or why nothing can be made of it.
-pub(super) fn standing(current: &Record, mutation: &Mutation) -> Result<Standing, Refusal> {
+pub(super) fn standing(
+    current: &Record,
+    mutation: &Mutation,
+    retired: &Retired,
+) -> Result<Standing, Refusal> {
     let base = &mutation.base;
     if let Some(own) = base.own.filter(|own| !current.version.contains(*own)) {
         return Err(Refusal::new(Reason::DependsOn, own.to_string()));
     }
-    let mut missing = base.version.dots().filter(|dot| !current.version.contains(*dot)).peekable();
+    let is_retired = |dot: &Dot| retired.writers.contains(&dot.writer);
+    let mut missing = base.version.beyond(&current.version).filter(|dot| !is_retired(dot)).peekable();
     if missing.peek().is_none() {
         let is_whole = current.version.is_within(&seen(mutation));
         return Ok(if is_whole { Standing::Sequential } else { Standing::Concurrent });

@@ -5,6 +5,7 @@
 //! - `equal_bodies_are_no_conflict`, and neither is a body whose author had seen all that made the one that stands.
 //! - `three_way_merges_against_what_the_author_saw`; without that body (it was pruned, sealed, or is unknown) it is
 //!   handled as branch: the whole record clashes.
+//! - `what_would_collapse_put_together_is_kept_apart`: an identity's states, not both of which have.
 //! - `branch_and_manual_take_no_part_of_a_body`: one side stands whole, the other is kept whole.
 //! - `what_the_hub_made_has_a_dot_of_its_own`: the record's version then holds (hub, revision), so that only who has
 //!   seen what was made counts as having seen it.
@@ -20,7 +21,9 @@ use crate::clock::Stamp;
 use crate::conflict::{Clash, ConflictType};
 use crate::digest::merged_salt;
 use crate::envelope::{KEY_ID_CLEAR, Record};
-use crate::ids::{Dot, Facet, Salt, Writer};
+use crate::identity::KIND;
+use crate::identity::summary::is_collapsed;
+use crate::ids::{Dot, Facet, Key, Salt, Writer};
 use crate::join::life::{Life, State, Whole};
 use crate::join::{self, Delta};
 use crate::kind::{Policy, Rule};
@@ -52,6 +55,7 @@ pub(super) fn settle(
         Policy::ThreeWay => sides.merge(context.ancestor.as_deref())?,
         _ => None,
     };
+    let merged = merged.filter(|(body, _)| !sides.would_collapse(&current.key, body));
     let made = match merged {
         Some(merged) => sides.close(current, merged, rule)?,
         None => sides.choose(current, seen),
@@ -109,6 +113,13 @@ impl Sides<'_> {
             (parse_object(ancestor)?, parse_object(&self.stands.1.body)?, parse_object(&self.comes.1.body)?);
         let prefer = if self.stands.0 > self.comes.0 { Prefer::First } else { Prefer::Second };
         Ok(Some(merge::objects(Some(&base), &stands, &comes, prefer)))
+    }
+
+    /// Whether two states of an identity, not both of which have collapsed, make one that has.
+    fn would_collapse(&self, key: &Key, merged: &Map<String, Value>) -> bool {
+        let has_collapsed = |body: &[u8]| serde_json::from_slice(body).is_ok_and(|body| is_collapsed(&body));
+        let both = || [self.stands, self.comes].iter().all(|(_, side)| has_collapsed(&side.body));
+        key.kind.as_str() == KIND && is_collapsed(&Value::Object(merged.clone())) && !both()
     }
 
     fn close(&self, current: &Record, (fields, paths): Merged, rule: &Rule) -> Result<Made, Refusal> {

@@ -154,11 +154,9 @@ impl Hub {
     }
 
     pub fn take(&mut self, mutation: &Mutation) -> Decision {
-        let around = Context {
-            ancestor: self.ancestor(mutation).filter(|_| needs_ancestor(self.view(), mutation, &self.rule)),
-            revision: Some(self.last.next()),
-            ..context()
-        };
+        let around = Context { revision: Some(self.last.next()), ..context() };
+        let needs = needs_ancestor(self.view(), mutation, &self.rule, &around.retired);
+        let around = Context { ancestor: self.ancestor(mutation).filter(|_| needs), ..around };
         let decision = decide(self.record.as_ref(), &parsed(mutation), &self.rule, &around);
         if let Some(record) = decision.record() {
             assert!(record.version.contains(mutation.dot));

@@ -61,7 +61,7 @@ pub(super) async fn of(spoke: &Spoke, about: &Map<String, Value>) -> Result<Valu
 /// What is known of each endpoint, in the order of the settings.
 fn endpoints(names: Vec<String>, status: &Status) -> Vec<Value> {
     let is_in_use = !matches!(status.phase, Phase::Idle | Phase::Waiting);
-    let current = Some(status.endpoints.current()).filter(|_| is_in_use);
+    let current = is_in_use.then_some(status.endpoints.current());
     let one = |(index, (name, known)): (usize, (String, &Endpoint))| {
         let health = match known.state {
             State::Untried => "untried",

@@ -131,7 +131,7 @@ impl Replica {
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was kept
-    /// under an epoch of before is set aside. From which commit of the old log on that is to be looked for stays with
+    /// under an epoch of before, or by a copy of the replica that sent it, is set aside. From which commit of the old log on that is to be looked for stays with
     /// each entry: the hub knows where the two logs parted. The caller keeps a copy of the old replica aside.
     ///
     /// # Errors
@@ -154,18 +154,20 @@ impl Replica {
             true
         })
         .await?;
+        let mut condition = state::condition(&mut *txn).await?;
+        // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
+        let own = stream.writer.filter(|_| !condition.needs_epoch);
         for kept in kept::take_all(&mut *txn).await? {
             let mut entry = kept.entry;
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing = entry.mutation.base.clone();
-            if Some(entry.mutation.dot.writer) == stream.writer {
+            if Some(entry.mutation.dot.writer) == own {
                 entry.requeue(writer, entry.order);
             } else {
                 entry = sent_before(entry);
             }
             txn.outbox_put(&[entry]).await?;
         }
-        let mut condition = state::condition(&mut *txn).await?;
         condition.stopped = None;
         condition.needs_epoch = true;
         let last = cursor.map(|cursor| cursor.log_id).or(lineage.map(|lineage| lineage.log_id));

@@ -45,7 +45,8 @@ pub(crate) fn replay(
     ancestor: Option<&[u8]>,
 ) -> Result<Record, Refusal> {
     let parsed = parse(mutation)?;
-    let ancestor = ancestor.filter(|_| needs_ancestor(current, &parsed.mutation, &rules.rule));
+    let ancestor =
+        ancestor.filter(|_| needs_ancestor(current, &parsed.mutation, &rules.rule, &context.retired));
     let context = Context { ancestor: ancestor.map(<[u8]>::to_vec), ..context.clone() };
     match decide(current, &parsed, &rules.rule, &context) {
         Decision::Applied(record) | Decision::Merged(record) | Decision::Conflicted { record, .. } => {

@@ -1,6 +1,6 @@
 //! Ends: of connections, and of the machine.
 
-use semantics::reason::{Reason, Refusal};
+use semantics::reason::{Class, Reason, Refusal};
 use semantics::session::Reconcile;
 
 use super::{Action, Phase, PushState, Step, Sync, Timer};
@@ -26,7 +26,8 @@ impl Sync {
     /// The connection is over or never was: try again later.
     pub(super) fn ended(&mut self, refusal: Refusal) -> Vec<Action> {
         let mut actions = self.close();
-        self.last_refusal = Some(refusal);
+        let before = self.last_refusal.take();
+        self.last_refusal = Some(beside(refusal, before.filter(|_| self.endpoints.all().len() > 1)));
         self.endpoints.failed(self.endpoints.current());
         let delay = self.backoff.failed(&self.config);
         actions.extend(self.wait(delay));
@@ -140,4 +141,14 @@ fn needs_a_person(reason: Reason) -> bool {
             | Reason::ProtocolVersion
             | Reason::NotJoined
     )
+}
+
+/// Of several endpoints one is not there. Why the one before refused says more, so it is told too.
+fn beside(refusal: Refusal, before: Option<Refusal>) -> Refusal {
+    match before {
+        Some(before) if refusal.reason == Reason::Unreachable && before.reason.class() != Class::Network => {
+            Refusal::new(refusal.reason, format!("{}; before that: {before}", refusal.detail))
+        }
+        _ => refusal,
+    }
 }

@@ -251,6 +251,20 @@ async fn what_was_kept_under_an_epoch_of_before_is_set_aside_where_another_log_i
 }
 
 #[tokio::test]
+async fn what_a_copy_of_a_replica_keeps_is_set_aside_where_another_log_is_adopted() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({"n": 1})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    // It was found out, and has come to no epoch of its own: the hub had gone on from a backup.
+    replica.require_epoch().await.unwrap();
+    replica.halt(&Refusal::new(Reason::LogForked, "another log")).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    assert_eq!(states(&replica).await, ["set_aside"], "the original may send it under the epoch they share");
+}
+
+#[tokio::test]
 async fn what_was_kept_of_a_log_before_is_set_aside_by_who_comes_to_the_new_one_from_nowhere() {
     let (replica, backup) = kept_from_an_epoch_before().await;
     // Away for so long that the hub can tell it nothing any more.

@@ -73,3 +73,19 @@ fn a_single_endpoint_is_measured_by_its_pings_and_never_probed() {
     );
     assert_eq!(sync.status().endpoints.all()[0].round_trip_us, Some(7_000));
 }
+
+#[test]
+fn of_two_endpoints_why_one_refuses_is_told_beside_that_the_other_is_not_there() {
+    let mut sync = machine();
+    called(&mut sync, Event::Start, 0);
+    for reason in [Reason::StoreUnsafe, Reason::Unreachable] {
+        delay(&sync.on(Event::ConnectFailed(Refusal::new(reason, "told")), 0));
+        called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
+    }
+    let told = sync.status().last_refusal.unwrap();
+    assert_eq!(told.reason, Reason::Unreachable);
+    assert_eq!(told.detail, "told; before that: STORE_UNSAFE: told");
+    sync.on(Event::Connected, 0);
+    sync.on(Event::WelcomeTaken(WRITER), 0);
+    assert_eq!(sync.status().last_refusal, None);
+}

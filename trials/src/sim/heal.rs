@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use gateway::hub::Principal;
 use gateway::hub::control::plain_node;
 use gateway::store::LogRow;
-use semantics::decide::{Context, Decision, Row, ancestor, decide, needs_ancestor, parse};
-use semantics::envelope::{Mutation, Placement};
+use semantics::decide::{Context, Decision, Retired, Row, ancestor, decide, needs_ancestor, parse};
+use semantics::envelope::{Mutation, Placement, Record};
 use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId, Writer};
 use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::outcome::Outcome;
@@ -326,7 +326,11 @@ impl World {
             let mutation_author = mutation.author;
             let parsed = parse(mutation).map_err(|e| e.to_string())?;
             let record = before.map(|row| &row.record);
-            let ancestor = match needs_ancestor(record, &parsed.mutation, &rule) {
+            let retired = match record.filter(|_| !is_settled) {
+                Some(record) => self.retired(log, row, record, &parsed.mutation),
+                None => Retired::default(),
+            };
+            let ancestor = match needs_ancestor(record, &parsed.mutation, &rule, &retired) {
                 true => ancestor_of(log, row, &parsed.mutation),
                 false => None,
             };
@@ -338,7 +342,8 @@ impl World {
                 (None, _) => return Err("no such author".to_owned()),
             };
             let place = Placement { domain, subject: None };
-            let context = Context { default_placement: place, ancestor, revision: Some(row.revision) };
+            let revision = Some(row.revision);
+            let context = Context { default_placement: place, ancestor, revision, retired };
             let decision = decide(record, &parsed, &rule, &context);
             ensure!(decision.record() == Some(&row.record), "row {} decided again is another", row.revision);
             let told = log.dots.get(&row.dot).map(|told| told.outcome.name());
@@ -353,6 +358,22 @@ impl World {
         }
         Ok(merged)
     }
+
+    /// The writers of nodes that were revoked before a row's commit, and whether a version is wide enough to leave
+    /// them out.
+    fn retired(&self, log: &Log, row: &LogRow, record: &Record, mutation: &Mutation) -> Retired {
+        let before = index(row.commit.0).and_then(|at| log.commits.get(at)).map(|commit| commit.first.0 - 1);
+        let before = Revision(before.unwrap_or_default());
+        let is_wide = record.version.len() > self.profile.bounds.version_writers_kept;
+        let named = record.version.dots().chain(mutation.base.version.dots()).map(|dot| dot.writer);
+        let others = named.filter(|writer| writer.node != mutation.dot.writer.node);
+        let writers = others.filter(|writer| log.is_revoked(writer.node, before)).collect();
+        Retired { writers, leave: is_wide && !log.is_in_conflict(&mutation.key, before) }
+    }
+}
+
+fn index(number: u64) -> Option<usize> {
+    usize::try_from(number.checked_sub(1)?).ok()
 }
 
 /// What a row's mutation was made on, as the hub saw the log when it took it.
@@ -405,6 +426,14 @@ fn count(log: &Log, stats: &mut super::report::Stats) {
             Outcome::Withdrawn => stats.withdrawals += 1,
         }
     }
+    let narrowed = log.rows.iter().filter(|row| {
+        let before = row.previous.0.checked_sub(1).and_then(|at| log.rows.get(usize::try_from(at).ok()?));
+        before.is_some_and(|before| before.record.version.len() > row.record.version.len())
+    });
+    stats.narrowed += u64::try_from(narrowed.count()).unwrap_or(0);
+    let forgotten =
+        log.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind) && row.record.is_deleted());
+    stats.forgotten += u64::try_from(forgotten.count()).unwrap_or(0);
     let departed = log.rows.iter().filter(|row| row.departed.is_some()).count();
     stats.departures += u64::try_from(departed).unwrap_or(0);
     let writers: std::collections::BTreeSet<_> = log.dots.keys().map(|dot| dot.writer).collect();

@@ -48,6 +48,7 @@ impl World {
             retention: Retention {
                 revisions_min: self.profile.revisions_min,
                 expiry_ms: self.profile.expiry_ms,
+                settled_ms: self.profile.settled_ms,
             },
             paging: Paging { rows_max: self.profile.page_rows, ..Paging::default() },
         };

@@ -270,12 +270,20 @@ impl Log {
         })
     }
 
-    /// Whether a node has been revoked.
-    pub fn is_revoked(&self, node: NodeId) -> bool {
-        let row = control_key(kind::NODE, node).and_then(|key| self.standing(&key, self.head.revision));
+    /// Whether a node was revoked by a revision.
+    pub fn is_revoked(&self, node: NodeId, at: Revision) -> bool {
+        let row = control_key(kind::NODE, node).and_then(|key| self.standing(&key, at));
         let body = row.and_then(|row| row.record.body());
         let body: Option<serde_json::Value> = body.and_then(|body| serde_json::from_slice(body).ok());
         body.is_some_and(|body| body["status"] == "revoked")
+    }
+
+    /// Whether a conflict about a record was open at a revision.
+    pub fn is_in_conflict(&self, subject: &Key, at: Revision) -> bool {
+        let conflicts = self.keys().filter(|key| kind::is_conflict(&key.kind));
+        let bodies = conflicts.filter_map(|key| self.standing(key, at)?.record.body());
+        let mut conflicts = bodies.filter_map(|body| serde_json::from_slice::<Conflict>(body).ok());
+        conflicts.any(|conflict| conflict.open && conflict.subject == *subject)
     }
 
     /// Every live record that a view shows at a revision.

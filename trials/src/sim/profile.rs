@@ -91,6 +91,8 @@ pub struct Profile {
     pub revisions_min: u64,
     /// Silence after which a writer is closed, milliseconds.
     pub expiry_ms: u64,
+    /// As the hub's retention.
+    pub settled_ms: u64,
     /// Whether the hub is backed up from the beginning.
     pub has_backups: bool,
     /// How often quotas refuse, in a thousand.
@@ -120,6 +122,9 @@ fn draw_bounds(rng: &mut Rng, level: Level) -> Bounds {
     if level >= Level::Retention && rng.permille(400) {
         bounds.lease_ms = rng.range(300, 3_000);
         bounds.keeper_ms = rng.range(500, 4_000);
+    }
+    if rng.permille(500) {
+        bounds.version_writers_kept = usize::try_from(rng.range(1, 4)).unwrap_or(1);
     }
     bounds
 }
@@ -171,6 +176,7 @@ impl Profile {
             },
             revisions_min: if is_pruned { rng.range(3, 30) } else { 10_000 },
             expiry_ms: if is_pruned { rng.range(1_500, 8_000) } else { EXPIRY_NEVER_MS },
+            settled_ms: if is_pruned { rng.range(1_000, 8_000) } else { EXPIRY_NEVER_MS },
             has_backups: level >= Level::Copies && rng.permille(700),
             quota: if level >= Level::Clocks { chance(rng, 400, 100) } else { 0 },
             bounds,

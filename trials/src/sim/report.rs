@@ -109,6 +109,10 @@ pub struct Stats {
     pub settled: u64,
     /// Settlements taken back.
     pub undone: u64,
+    /// Settled conflicts whose time was over.
+    pub forgotten: u64,
+    /// Versions that left out who can write no more.
+    pub narrowed: u64,
     /// Pushes that a full queue of a committer put off.
     pub full_queues: u64,
     /// Times a session had no room for another message.
@@ -128,7 +132,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 34] {
+    pub fn named(&self) -> [(&'static str, u64); 36] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -160,6 +164,8 @@ impl Stats {
             ("policies set anew", self.policy_changes),
             ("conflicts settled", self.settled),
             ("settlements taken back", self.undone),
+            ("settled conflicts forgotten", self.forgotten),
+            ("versions narrowed", self.narrowed),
             ("full queues of committers", self.full_queues),
             ("sessions without room to send", self.full_outgoing),
             ("refusals for a stamp that are excused", self.excused),

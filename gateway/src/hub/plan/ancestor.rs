@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use semantics::decide::{Parsed, Row, ancestor, needs_ancestor};
+use semantics::decide::{Parsed, Retired, Row, ancestor, needs_ancestor};
 use semantics::envelope::{Op, Record};
 use semantics::ids::{Key, Revision};
 
@@ -18,12 +18,13 @@ impl Draft<'_> {
         parsed: &Parsed,
         before: &[Item],
         overlay: &BTreeMap<Key, Record>,
+        retired: &Retired,
     ) -> Option<Vec<u8>> {
         let mutation = &parsed.mutation;
         let known = self.known.kind(&mutation.key.kind)?;
         let stands = self.current(&mutation.key);
         let current = overlay.get(&mutation.key).or(stands.map(|current| &current.record));
-        if !needs_ancestor(current, mutation, &known.rule) {
+        if !needs_ancestor(current, mutation, &known.rule, retired) {
             return None;
         }
         let in_unit = before.iter().find_map(|item| match item {

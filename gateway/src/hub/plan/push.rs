@@ -199,12 +199,16 @@ impl Draft<'_> {
         let mut revision = self.head.revision.next();
         for (at, item) in unit.iter().enumerate() {
             let before = unit.get(..at).unwrap_or_default();
-            let ancestor = match item {
-                Item::Mutation { parsed, .. } => self.ancestor_body(parsed, before, &overlay),
-                Item::Refused { .. } | Item::Withdraw { .. } => None,
+            let (retired, ancestor) = match item {
+                Item::Mutation { parsed, .. } => {
+                    let retired = self.retired(&parsed.mutation, &overlay);
+                    let ancestor = self.ancestor_body(parsed, before, &overlay, &retired);
+                    (retired, ancestor)
+                }
+                Item::Refused { .. } | Item::Withdraw { .. } => Default::default(),
             };
-            let place = Placement { domain: author.node.domain.clone(), subject: None };
-            let context = Context { default_placement: place, ancestor, revision: Some(revision) };
+            let default_placement = Placement { domain: author.node.domain.clone(), subject: None };
+            let context = Context { default_placement, ancestor, revision: Some(revision), retired };
             match self.judge(author, item, unit.len(), &overlay, &context) {
                 Ok(Some(verdict)) => {
                     revision = revision.next();

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 
 use super::{CONNECTIONS_MAX, error};
 use crate::store::StoreError;
@@ -21,6 +22,14 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreErro
         .await
         .map_err(|error| error::of(&error))?;
     found.map_or(Ok(()), |name| Err(StoreError::Unsafe(format!("PostgreSQL's {name} is off"))))
+}
+
+/// Ends a session that was found unsafe. It would keep what its role or database was set to when it began, also once
+/// that is set right; the next one has what is set then.
+pub(super) fn end_unsafe<T>(connection: &mut PoolConnection<Postgres>, done: &Result<T, StoreError>) {
+    if matches!(done, Err(StoreError::Unsafe(_))) {
+        connection.close_on_drop();
+    }
 }
 
 /// The settings that are told.
