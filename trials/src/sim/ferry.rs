@@ -95,7 +95,7 @@ impl World {
     /// They cross over once more.
     pub(super) fn ferry(&mut self, mut ferry: Ferry) -> Checked {
         ferry.left -= 1;
-        let to = ferry.between[usize::from(ferry.left % 2 == 0)].clone();
+        let to = ferry.between[usize::from(ferry.left.is_multiple_of(2))].clone();
         for key in ferry.keys.clone() {
             let value = self.next_id();
             let op = WriteOp::Put(self.body(&key, value));
