@@ -56,19 +56,37 @@ fn forget_peak() -> usize {
     status("VmRSS")
 }
 
-/// Many revisions of one note, and many notes.
-async fn fill(node: &Node) {
-    node.talk().await;
-    let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(NOTE_BYTES)).into_bytes();
-    for n in 1..=2 * NOTES {
-        let id = if n <= NOTES { "big".to_owned() } else { format!("n{n}") };
-        let note = node.note(n, &id);
-        let time = note.time.map(|time| v1::HybridTime { counter: u32::try_from(n).unwrap(), ..time });
-        let op = Some(v1::mutation::Op::Put(v1::Put { body: body.clone() }));
-        let push = node.push(vec![v1::Mutation { op, time, ..note }]);
-        let answer = node.sync().push(node.by(push)).await.unwrap().into_inner();
-        assert_eq!(answer.outcomes.len(), 1, "{:?}", answer.waits);
+/// Writes the record of this kind and id, as if nobody had written it before.
+async fn write(node: &Node, n: u64, (kind, id): (&str, &str), letter: &str) {
+    let body = format!(r#"{{"text":"{}"}}"#, letter.repeat(NOTE_BYTES)).into_bytes();
+    let note = node.note(n, id);
+    let time = note.time.map(|time| v1::HybridTime { counter: u32::try_from(n).unwrap(), ..time });
+    let key = Some(v1::Key { kind: kind.to_owned(), id: id.to_owned() });
+    let op = Some(v1::mutation::Op::Put(v1::Put { body }));
+    let push = node.push(vec![v1::Mutation { op, time, key, ..note }]);
+    let answer = node.sync().push(node.by(push)).await.unwrap().into_inner();
+    assert_eq!(answer.outcomes.len(), 1, "{:?}", answer.waits);
+}
+
+/// Many revisions of a note and of an identity; many notes that two nodes wrote, and their conflicts.
+async fn fill(a: &Node, b: &Node) {
+    a.talk().await;
+    b.talk().await;
+    for n in 1..=NOTES {
+        write(a, 3 * n - 2, ("note", "big"), "a").await;
+        write(a, 3 * n - 1, ("identity", "big"), "a").await;
+        write(a, 3 * n, ("note", &format!("n{n}")), "a").await;
+        write(b, n, ("note", &format!("n{n}")), "b").await;
     }
+}
+
+/// The id of one of the conflicts.
+async fn conflict(world: &World) -> String {
+    let request = v1::ListConflictsRequest { tenant: "acme".to_owned(), ..Default::default() };
+    let found =
+        world.admin().list_conflicts(world.by_operator(request)).await.unwrap().into_inner().conflicts;
+    assert!(found.len() >= usize::try_from(NOTES).unwrap(), "{} conflicts", found.len());
+    found[0].id.clone()
 }
 
 /// The credential of an admin of the tenant.
@@ -88,13 +106,15 @@ async fn answers_of_every_sort_that_nobody_reads_leave_the_hub_small() {
         nodes.push(world.node(&format!("node{n}")).await);
         admins.push(admin(&world, n).await);
     }
-    fill(&nodes[0]).await;
+    fill(&nodes[0], &nodes[1]).await;
+    let conflict = conflict(&world).await;
     let before = forget_peak();
     for (path, right, _) in TABLE.iter().filter(|(.., wait)| *wait != Wait::Never) {
         forget_peak();
         let mut connections = Vec::new();
         for (node, admin) in nodes.iter().zip(&admins) {
-            let message = ask(path, About { tenant: "acme", thing: "big", node: &node.id });
+            let thing = if path.ends_with("Conflict") { &conflict } else { "big" };
+            let message = ask(path, About { tenant: "acme", thing, node: &node.id });
             let (token, at) = match right {
                 Right::Node => (&node.token, world.running.at.listen),
                 _ => (admin, world.running.at.operator_listen),

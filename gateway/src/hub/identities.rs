@@ -129,12 +129,7 @@ impl Hub {
         max: usize,
     ) -> Result<Paged<Pair>, HubError> {
         let (rows, last) = self.identities(tenant, after, max).await?;
-        let names: BTreeMap<NodeId, String> = self
-            .of_nodes::<NodeBody>(tenant, kind::NODE)
-            .await?
-            .into_iter()
-            .map(|(node, (body, _))| (node, body.name))
-            .collect();
+        let names = self.names_of_nodes(tenant).await?;
         let mut found = Vec::new();
         for row in &rows {
             let history = self.history(tenant, &row.pointer.key, None, SYSTEMS_ROWS_MAX).await?.rows;
@@ -149,17 +144,30 @@ impl Hub {
     /// Those of the lists.
     pub async fn measure_identities(&self, tenant: &TenantId) -> Result<Measured, HubError> {
         let mut measured = Measured::default();
-        for one in self.identity_health(tenant, None, MEASURED_MAX).await?.0 {
+        let (rows, _) = self.identities(tenant, None, MEASURED_MAX).await?;
+        if rows.is_empty() {
+            return Ok(measured);
+        }
+        let (frame, names) = (self.identity_frame(tenant).await?, self.names_of_nodes(tenant).await?);
+        for row in &rows {
+            // One reading for both.
+            let history = self.history(tenant, &row.pointer.key, None, SYSTEMS_ROWS_MAX).await?.rows;
+            let one = frame.health(row, history.get(..trend::POINTS_MAX).unwrap_or(&history));
             if let Some(status) = one.summary.status {
                 *measured.statuses.entry(status).or_default() += 1;
             }
             measured.desynchronised +=
                 one.reached.get(&Reach::PossiblyDesynchronised).copied().unwrap_or_default();
-        }
-        for pair in self.identity_divergence(tenant, None, MEASURED_MAX).await?.0 {
-            *measured.levels.entry(pair.level).or_default() += 1;
+            for pair in pairs(&row.pointer.key.id, &history, &names) {
+                *measured.levels.entry(pair.level).or_default() += 1;
+            }
         }
         Ok(measured)
+    }
+
+    async fn names_of_nodes(&self, tenant: &TenantId) -> Result<BTreeMap<NodeId, String>, HubError> {
+        let nodes = self.of_nodes::<NodeBody>(tenant, kind::NODE).await?;
+        Ok(nodes.into_iter().map(|(node, (body, _))| (node, body.name)).collect())
     }
 
     async fn identities(

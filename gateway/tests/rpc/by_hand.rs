@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use prost::Message;
 use proto::v1;
@@ -10,7 +11,10 @@ use proto::v1::session_response::Message as Heard;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::world::{Node, SOON, World, hello};
+use super::world::{Node, World, hello};
+
+/// Longest wait for a frame: longer than the hub gives any call, which may have to wait for its turn.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -137,7 +141,8 @@ impl Slow {
             self.tcp.read_exact(&mut payload).await.unwrap();
             (kind, flags, stream, payload)
         };
-        let (kind, flags, stream, payload) = tokio::time::timeout(SOON, heard).await.expect("nothing came");
+        let (kind, flags, stream, payload) =
+            tokio::time::timeout(PATIENCE, heard).await.expect("nothing came");
         match kind {
             DATA => self.data.extend_from_slice(&payload),
             SETTINGS if flags & ACK == 0 => self.say(SETTINGS, ACK, 0, &[]).await,
