@@ -1,11 +1,12 @@
 //! Hubs over gRPC: one channel per endpoint, access tokens that are fetched and refreshed as needed.
 
 mod conflicts;
+mod patience;
 mod session;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ use crate::replica::Entropy;
 use crate::runtime::{Link, Traffic, Transport};
 use crate::settings::Compression;
 use crate::trust::{AccessTokens, Meter, PinnedConnector};
+use patience::{KeepAlive, Patience};
 
 /// For a connection to stand, milliseconds.
 pub const CONNECT_MS: u64 = 10_000;
@@ -37,22 +39,6 @@ pub const CONNECT_MS: u64 = 10_000;
 pub const CALL_MS: u64 = 20_000;
 /// For a hub to answer when it is measured, milliseconds.
 const PROBE_WITHIN_MS: u64 = 5_000;
-/// How soon a connection over which nothing comes any more is left, though nobody has closed it: a gateway that froze,
-/// a cable that was pulled.
-#[derive(Debug, Clone, Copy)]
-struct KeepAlive {
-    /// Between probes of the connection, milliseconds.
-    probe_ms: u64,
-    /// For the answer to a probe, milliseconds.
-    answer_ms: u64,
-}
-
-impl KeepAlive {
-    /// Where there is nowhere else to go, trying again soon would only add to what slows the hub down.
-    const TO_ONE: Self = Self { probe_ms: 10_000, answer_ms: 10_000 };
-    /// Another endpoint is asked after two and a half seconds, so that a write goes through within three.
-    const TO_SEVERAL: Self = Self { probe_ms: 1_000, answer_ms: 1_500 };
-}
 /// A message may be larger than its bound by what frames it.
 pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 
@@ -69,6 +55,7 @@ pub struct HubTransport {
     compression: Compression,
     /// The endpoint of the last session: it is asked first.
     current: AtomicUsize,
+    patience: StdMutex<Patience>,
 }
 
 impl fmt::Debug for HubTransport {
@@ -151,6 +138,7 @@ impl HubTransport {
             meter: Arc::default(),
             compression,
             current: AtomicUsize::new(0),
+            patience: StdMutex::default(),
         }
     }
 
@@ -172,8 +160,14 @@ impl HubTransport {
             Some(channel) => Ok(channel.clone()),
             None => {
                 let connector = PinnedConnector::metered(self.pin, Arc::clone(&self.meter))?;
-                let alive = if self.urls.len() > 1 { KeepAlive::TO_SEVERAL } else { KeepAlive::TO_ONE };
+                let patience = || self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+                let times = if fresh { patience().next(self.clock.now_ms()) } else { 0 };
+                let several = self.urls.len() > 1;
+                let alive = if several { KeepAlive::TO_SEVERAL.patient(times) } else { KeepAlive::TO_ONE };
                 let channel = channel_over(url, connector, alive).await?;
+                if fresh {
+                    patience().stood_ms = Some(self.clock.now_ms());
+                }
                 *held = Some(channel.clone());
                 Ok(channel)
             }

@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod plan;
 pub mod points;
 pub mod profile;
+mod refusals;
 pub mod report;
 pub mod restore;
 pub mod rng;

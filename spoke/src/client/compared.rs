@@ -1,4 +1,5 @@
-//! Comparing the replica with the hub: scopes first, then ranges of the scopes that differ, down to the record.
+//! Comparing the replica with the hub: scopes first, then ranges of the scopes that differ, down to the record; ranges of
+//! everything where there are more scopes than one answer holds.
 
 use std::time::Duration;
 
@@ -21,11 +22,11 @@ const TRIES_MAX: usize = 5;
 pub struct Compared {
     /// The replica.
     pub here: Examined,
-    /// The hub's scopes of the node's view.
-    pub there: Vec<Scope>,
+    /// The hub's scopes of the node's view; `None` = there are too many, and all ranges were compared.
+    pub there: Option<Vec<Scope>>,
     /// Scopes that differ.
     pub differ: Vec<Cell>,
-    /// Records that differ in them, the first ones in key order of each scope, at most [`DIFFERENCES_MAX`].
+    /// Records that differ in them, or at all, the first ones in key order of each scope, at most [`DIFFERENCES_MAX`].
     pub records: Vec<Difference>,
 }
 
@@ -47,18 +48,26 @@ impl Spoke {
     pub async fn compare(&self, stalled_ms: u64) -> Result<Compared, Refusal> {
         for _ in 0..TRIES_MAX {
             self.wait_until_synced(stalled_ms).await?;
-            let there = self.transport.scopes().await?;
+            let there = match self.transport.scopes().await {
+                Err(refusal) if refusal.reason == Reason::TooLarge => None,
+                scopes => Some(scopes?),
+            };
             let here = self.replica.examine().await?;
-            if here.revision != there.revision {
+            if there.as_ref().is_some_and(|there| here.revision != there.revision) {
                 continue;
             }
-            let differ = scopes_that_differ(&here.scopes, &there.scopes);
+            let there = there.map(|there| there.scopes);
+            let differ =
+                there.as_ref().map(|there| scopes_that_differ(&here.scopes, there)).unwrap_or_default();
             let mut search = Search { at: here.revision, has_moved: false, found: Vec::new() };
+            if there.is_none() {
+                self.differing(None, &mut search).await?;
+            }
             for cell in &differ {
-                self.differing(cell, &mut search).await?;
+                self.differing(Some(cell), &mut search).await?;
             }
             if !search.has_moved {
-                return Ok(Compared { here, there: there.scopes, differ, records: search.found });
+                return Ok(Compared { here, there, differ, records: search.found });
             }
         }
         let detail = "others write so fast that hub and replica were never at one revision";
@@ -104,11 +113,11 @@ impl Spoke {
         }
     }
 
-    /// Finds the records of a scope that differ.
-    async fn differing(&self, cell: &Cell, search: &mut Search) -> Result<(), Refusal> {
+    /// Finds the records of a scope that differ; `None` = of all.
+    async fn differing(&self, cell: Option<&Cell>, search: &mut Search) -> Result<(), Refusal> {
         let (mut from, mut after) = (Vec::new(), None::<Key>);
         while search.found.len() < DIFFERENCES_MAX {
-            let ask = RangeAsk { from, cell: Some(cell.clone()), with_records: false };
+            let ask = RangeAsk { from, cell: cell.cloned(), with_records: false };
             let there = self.transport.range(&ask).await?;
             search.has_moved |= there.revision != search.at;
             if there.last.is_some() || there.next.is_none() {
@@ -130,7 +139,7 @@ impl Spoke {
     /// Names the records of one range that differ.
     async fn name(
         &self,
-        cell: &Cell,
+        cell: Option<&Cell>,
         ask: &RangeAsk,
         after: Option<Key>,
         search: &mut Search,

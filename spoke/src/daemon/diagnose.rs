@@ -121,19 +121,20 @@ fn look_at_store(here: &Examined, problems: &mut Problems) {
 
 /// What is wrong with it beside the hub.
 fn look_beside(compared: &Compared, problems: &mut Problems) {
-    let Some(first) = compared.differ.first() else { return };
     let remedy = "fetch the records anew with `spoke doctor --repair`, and send us the report";
     let scopes = compared.differ.len();
-    let detail = match compared.records.first() {
-        Some(record) => {
+    let detail = match (compared.records.first(), compared.differ.first()) {
+        (Some(record), cell) => {
             let more = if compared.records.len() < DIFFERENCES_MAX { "" } else { " or more" };
             let count = compared.records.len();
-            format!("{scopes} scopes and {count}{more} records differ, the first is {}", record.key)
+            let scopes = cell.map(|_| format!("{scopes} scopes and ")).unwrap_or_default();
+            format!("{scopes}{count}{more} records differ, the first is {}", record.key)
         }
-        None => format!(
+        (None, Some(first)) => format!(
             "{scopes} scopes differ, and none of their records: the hub keeps another sum of {}",
             name(first)
         ),
+        (None, None) => return,
     };
     problems.add("the replica differs from the hub", detail, remedy);
 }
@@ -161,10 +162,8 @@ fn look_around(status: &Value, here: Option<&Examined>, problems: &mut Problems)
 }
 
 fn scopes(here: &Examined, beside: Option<&Compared>) -> Vec<Value> {
-    let there = |cell: &Cell| {
-        let scopes = beside.into_iter().flat_map(|compared| &compared.there);
-        scopes.into_iter().find(|scope| scope.cell == *cell)
-    };
+    let beside = beside.and_then(|compared| compared.there.as_ref());
+    let there = |cell: &Cell| beside.into_iter().flatten().find(|scope| scope.cell == *cell);
     let shown = |cell: &Cell, records: u64, ours: Option<&Scope>| {
         let theirs = there(cell);
         json!({
@@ -181,8 +180,7 @@ fn scopes(here: &Examined, beside: Option<&Compared>) -> Vec<Value> {
     let mut all: Vec<Value> =
         ours.map(|(scope, records)| shown(&scope.cell, *records, Some(scope))).collect();
     let is_here = |cell: &Cell| here.scopes.iter().any(|scope| scope.cell == *cell);
-    let missing =
-        beside.into_iter().flat_map(|compared| &compared.there).filter(|scope| !is_here(&scope.cell));
+    let missing = beside.into_iter().flatten().filter(|scope| !is_here(&scope.cell));
     all.extend(missing.map(|scope| shown(&scope.cell, 0, None)));
     all
 }

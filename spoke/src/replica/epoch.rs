@@ -156,7 +156,8 @@ impl Replica {
         .await?;
         let mut condition = state::condition(&mut *txn).await?;
         // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
-        let own = stream.writer.filter(|_| !condition.needs_epoch);
+        let is_copy = condition.needs_epoch && !Fault::KeptSentByCopy.is_planted();
+        let own = stream.writer.filter(|_| !is_copy);
         for kept in kept::take_all(&mut *txn).await? {
             let mut entry = kept.entry;
             entry.mutation.base.revision = Revision::ZERO;

@@ -105,19 +105,20 @@ impl Replica {
         Ok(Examined { revision, scopes, records, tombstones, damaged, stale, store, hub_ahead_ms })
     }
 
-    /// Live confirmed records of a scope after a key and up to another (`None` = to the end), and whether these are
+    /// Live confirmed records of a scope (`None` = of all) after a key and up to another (`None` = to the end), and whether these are
     /// all: at most [`OPPOSITE_MAX`] rows are read.
     ///
     /// # Errors
     /// [`ReplicaError::Store`].
     pub async fn named(
         &self,
-        cell: &Cell,
+        cell: Option<&Cell>,
         after: Option<Key>,
         up_to: Option<&Key>,
     ) -> Result<(Vec<Named>, bool), ReplicaError> {
         let mut txn = self.read().await?;
-        let mut range = Range { kind: Some(cell.kind.clone()), prefix: String::new(), after };
+        let kind = cell.map(|cell| cell.kind.clone());
+        let mut range = Range { kind, prefix: String::new(), after };
         let (mut named, mut read) = (Vec::new(), 0);
         loop {
             let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
@@ -128,7 +129,8 @@ impl Replica {
                 if up_to.is_some_and(|up_to| row.record.key > *up_to) {
                     return Ok((named, true));
                 }
-                if !row.record.is_deleted() && row.record.cell() == *cell {
+                let is_asked_for = cell.is_none_or(|cell| row.record.cell() == *cell);
+                if !row.record.is_deleted() && is_asked_for {
                     let digest = record_digest(&row.record);
                     named.push(Named { key: row.record.key, revision: row.revision, digest });
                 }

@@ -307,6 +307,19 @@ impl World {
         Ok(())
     }
 
+    /// What a machine holds that has had no effect: a copy of it may send the same.
+    fn note_shared(&self, m: usize) -> Checked {
+        let tenant = &self.nodes[self.machines[m].node].who.tenant;
+        let entries = outbox_entries(&self.machines[m].store)?;
+        let mut oracle = self.store.oracle();
+        let oracle = &mut *oracle;
+        let log = oracle.logs.get(tenant).ok_or("no tenant")?;
+        for entry in entries.iter().filter(|entry| !log.effects.contains_key(&entry.id())) {
+            *oracle.shared.entry(entry.id()).or_insert(1) += 1;
+        }
+        Ok(())
+    }
+
     /// The folder is copied to another host, and both go on.
     fn copy(&mut self, m: usize) -> Checked {
         // Where an old disk was put back unsaid, an epoch may be given twice: copies are told apart no more.
@@ -316,8 +329,7 @@ impl World {
         self.stats.copies += 1;
         let store = MemoryStore::new();
         store.restore(&self.machines[m].store.snapshot());
-        let open: Vec<_> = outbox_entries(&store)?.iter().map(|entry| entry.id()).collect();
-        self.store.oracle().shared.extend(open);
+        self.note_shared(m)?;
         let new = self.machines.len();
         let place = format!("copy {new}");
         let machine = Machine::new(self.machines[m].node, place, store, SimEntropy::new(self.rng.fork()));

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use semantics::cursor::Next;
-use semantics::envelope::Op;
+use semantics::digest::mutation_digest;
+use semantics::envelope::{Mutation, Op};
 use semantics::ids::{Key, MutationId, NodeId};
 use semantics::reason::Reason;
 use semantics::session::{Push, PushItem, ServerMessage};
@@ -142,6 +143,11 @@ impl World {
     pub(super) fn check_push(&mut self, m: usize, push: &Push) -> Checked {
         let entries = outbox_entries(&self.machines[m].store)?;
         self.check_causes(m, push, &entries)?;
+        let mutations = push.items.iter().filter_map(|item| match item {
+            PushItem::Mutation(mutation) => Some((mutation_digest(mutation), Mutation::clone(mutation))),
+            PushItem::Withdraw { .. } => None,
+        });
+        self.sent.extend(mutations);
         for item in &push.items {
             let (n, id) = match item {
                 PushItem::Mutation(mutation) => (mutation.dot.n, mutation.id),

@@ -5,10 +5,10 @@ use std::convert::Infallible;
 
 use gateway::hub::Principal;
 use gateway::hub::control::plain_node;
-use gateway::store::LogRow;
+use gateway::store::{CommitRow, LogRow};
 use semantics::decide::{Context, Decision, Retired, Row, ancestor, decide, needs_ancestor, parse};
 use semantics::envelope::{Mutation, Placement, Record};
-use semantics::ids::{Domain, Kind, NodeId, Revision, TenantId, Writer};
+use semantics::ids::{CommitNumber, Domain, Kind, NodeId, Revision, TenantId, Writer};
 use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::outcome::Outcome;
 use semantics::view::View;
@@ -209,6 +209,7 @@ impl World {
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
             self.stats.merged += self.replay(log)?;
+            self.stats.judged += self.check_refusals(log)?;
             let (settled, undone) = super::settle::check_settled(log, &self.answers)?;
             super::rules::check(log)?;
             self.stats.settled += settled;
@@ -329,7 +330,7 @@ impl World {
             let parsed = parse(mutation).map_err(|e| e.to_string())?;
             let record = before.map(|row| &row.record);
             let retired = match record.filter(|_| !is_settled) {
-                Some(record) => self.retired(log, row, record, &parsed.mutation),
+                Some(record) => self.retired(log, row.commit, record, &parsed.mutation),
                 None => Retired::default(),
             };
             let ancestor = match needs_ancestor(record, &parsed.mutation, &rule, &retired) {
@@ -361,10 +362,15 @@ impl World {
         Ok(merged)
     }
 
-    /// The writers of nodes that were revoked before a row's commit, and whether a version is wide enough to leave
-    /// them out.
-    fn retired(&self, log: &Log, row: &LogRow, record: &Record, mutation: &Mutation) -> Retired {
-        let before = index(row.commit.0).and_then(|at| log.commits.get(at)).map(|commit| commit.first.0 - 1);
+    /// The writers of nodes that were revoked before a commit, and whether a version is wide enough to leave them out.
+    pub(super) fn retired(
+        &self,
+        log: &Log,
+        commit: CommitNumber,
+        record: &Record,
+        mutation: &Mutation,
+    ) -> Retired {
+        let before = index(commit.0).and_then(|at| log.commits.get(at)).map(|commit| commit.first.0 - 1);
         let before = Revision(before.unwrap_or_default());
         let is_wide = record.version.len() > self.profile.bounds.version_writers_kept;
         let named = record.version.dots().chain(mutation.base.version.dots()).map(|dot| dot.writer);
@@ -374,14 +380,18 @@ impl World {
     }
 }
 
+/// The commit right before one.
+pub(super) fn commit_before(log: &Log, commit: CommitNumber) -> Option<&CommitRow> {
+    index(commit.0)?.checked_sub(1).and_then(|at| log.commits.get(at))
+}
+
 fn index(number: u64) -> Option<usize> {
     usize::try_from(number.checked_sub(1)?).ok()
 }
 
 /// What a row's mutation was made on, as the hub saw the log when it took it.
 fn ancestor_of(log: &Log, row: &LogRow, mutation: &Mutation) -> Option<Vec<u8>> {
-    let commit = usize::try_from(row.commit.0).ok()?;
-    let horizon = commit.checked_sub(2).and_then(|at| log.commits.get(at)).map(|before| before.horizon);
+    let horizon = commit_before(log, row.commit).map(|before| before.horizon);
     let found = |revision: Revision| -> Result<Option<Row<'_>>, Infallible> {
         let at = usize::try_from(revision.0).ok().and_then(|at| at.checked_sub(1));
         let row = at.and_then(|at| log.rows.get(at));

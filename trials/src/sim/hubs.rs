@@ -130,7 +130,10 @@ impl World {
                             if keeps {
                                 ctx.emit(Output::Keeps { tenant: tenant.clone(), gateway: g });
                             }
-                            hub.maintain(&tenant).await
+                            let round = ctx.begin_round(&tenant);
+                            let done = hub.maintain(&tenant).await;
+                            ctx.end_round(&round);
+                            done
                         }
                         Err(error) => Err(error),
                     };

@@ -48,8 +48,8 @@ pub struct Oracle {
     pub logs: BTreeMap<TenantId, Log>,
     /// What a log was before the hub went on from a backup.
     pub before: BTreeMap<TenantId, Log>,
-    /// Mutations that two living copies of a replica held unsent: each copy may send its own.
-    pub shared: BTreeSet<MutationId>,
+    /// Mutations without effect that living copies of a replica held: how many, each of which may send its own.
+    pub shared: BTreeMap<MutationId, usize>,
 }
 
 macro_rules! ensure {
@@ -94,7 +94,12 @@ impl Oracle {
 }
 
 impl Log {
-    fn append(&mut self, append: Append, shared: &BTreeSet<MutationId>, before: Option<&Self>) -> Checked {
+    fn append(
+        &mut self,
+        append: Append,
+        shared: &BTreeMap<MutationId, usize>,
+        before: Option<&Self>,
+    ) -> Checked {
         self.check_commit(&append)?;
         self.take_outcomes(&append.commit.outcomes, shared)?;
         self.take_rows(&append)?;
@@ -159,7 +164,7 @@ impl Log {
         Ok(())
     }
 
-    fn take_outcomes(&mut self, outcomes: &[DotOutcome], shared: &BTreeSet<MutationId>) -> Checked {
+    fn take_outcomes(&mut self, outcomes: &[DotOutcome], shared: &BTreeMap<MutationId, usize>) -> Checked {
         for told in outcomes {
             let dot = told.dot;
             let last_n = self.last_n.entry(dot.writer).or_default();
@@ -170,8 +175,10 @@ impl Log {
             if told.outcome.revision().is_some() {
                 let effects = self.effects.entry(told.mutation).or_default();
                 effects.push(dot);
-                let once = effects.len() == 1 || shared.contains(&told.mutation);
-                ensure!(once, "mutation {} took effect under {effects:?}", told.mutation);
+                let writers: BTreeSet<Writer> = effects.iter().map(|dot| dot.writer).collect();
+                let max = shared.get(&told.mutation).copied().unwrap_or(1);
+                let is_right = writers.len() == effects.len() && effects.len() <= max;
+                ensure!(is_right, "mutation {} took effect under {effects:?}", told.mutation);
             }
         }
         Ok(())

@@ -93,6 +93,8 @@ pub struct Stats {
     pub revocations: u64,
     /// Mutations refused for good.
     pub rejections: u64,
+    /// Refusals that were judged again.
+    pub judged: u64,
     /// Mutations withdrawn.
     pub withdrawals: u64,
     /// Mutations that took effect.
@@ -140,7 +142,7 @@ impl Stats {
 
     /// The counts by name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 40] {
+    pub fn named(&self) -> [(&'static str, u64); 41] {
         [
             ("conflicts", self.conflicts),
             ("pages of one catch-up", self.pages_max),
@@ -164,6 +166,7 @@ impl Stats {
             ("connections cut", self.cuts),
             ("nodes revoked", self.revocations),
             ("rejections", self.rejections),
+            ("refusals judged again", self.judged),
             ("withdrawals", self.withdrawals),
             ("effects", self.effects),
             ("departures", self.departures),

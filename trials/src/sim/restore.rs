@@ -205,6 +205,11 @@ impl World {
             let oracle = self.store.oracle();
             let log = oracle.logs.get(&tenant).ok_or("no tenant")?;
             let is_back = |id: &MutationId| held.contains(id) || log.effects.contains_key(id);
+            let former = oracle.before.get(&tenant).ok_or("no log before")?;
+            let is_revoked = self.nodes[self.machines[m].node].is_revoked;
+            let gone = |id: &&MutationId| !is_back(id) && !former.effects.contains_key(id);
+            let gone = self.machines[m].written.iter().find(gone).filter(|_| !is_revoked);
+            ensure!(gone.is_none(), "machine {m} has lost {gone:?}, which no log had taken");
             let machine = &mut self.machines[m];
             let before = machine.written.len();
             machine.written.retain(is_back);
@@ -213,8 +218,13 @@ impl World {
             machine.is_copied = true;
             machine.expected.clear();
         }
-        let shared = holders.into_iter().filter(|(_, count)| *count > 1).map(|(id, _)| id);
-        self.store.oracle().shared.extend(shared);
+        let mut oracle = self.store.oracle();
+        let oracle = &mut *oracle;
+        let had_effect = |id: &MutationId| oracle.before.values().any(|log| log.effects.contains_key(id));
+        for (id, count) in holders.into_iter().filter(|(id, count)| *count > 1 && !had_effect(id)) {
+            let may = oracle.shared.entry(id).or_insert(1);
+            *may = count.max(*may);
+        }
         Ok(())
     }
 

@@ -103,7 +103,8 @@ fn check_identity(log: &Log, row: &LogRow, mutation: &Mutation, stood: Option<&R
 pub(super) fn check_settlement(log: &Log, conflict: &Conflict, settled: &Resolution) -> Checked {
     let row = |revision: Revision| log.rows.get(usize::try_from(revision.0.checked_sub(1)?).ok()?);
     let policy = rule(log, &conflict.subject.kind, settled.rule_version)?.policy;
-    if let Some(undone) = &settled.undone {
+    // Where nothing was written, taking it back writes nothing: whoever wrote since stands.
+    if let Some(undone) = settled.undone.as_ref().filter(|_| settled.has_written()) {
         let stood = row(settled.before).map(|row| shown(&row.record, policy, &conflict.path));
         let stands = row(undone.revision).map(|row| shown(&row.record, policy, &conflict.path));
         ensure!(

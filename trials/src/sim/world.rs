@@ -7,7 +7,8 @@ use gateway::ambient::Clock;
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
-use semantics::ids::{Domain, Revision, TenantId};
+use semantics::envelope::Mutation;
+use semantics::ids::{Digest, Domain, Revision, TenantId};
 use semantics::recovery::Phase;
 use semantics::session::{ClientMessage, Push, Reconciliation, Results, ServerMessage};
 use spoke::sync::Timer;
@@ -246,6 +247,8 @@ pub struct World {
     pub store: SimStore,
     /// The tasks of all gateways.
     pub exec: Executor,
+    /// What was ever pushed.
+    pub sent: BTreeMap<Digest, Mutation>,
     /// Gateways.
     pub gateways: Vec<Gateway>,
     /// Lives that stand still.
@@ -298,6 +301,7 @@ impl World {
             gateways: Vec::new(),
             stalled: BTreeSet::new(),
             nodes: Vec::new(),
+            sent: BTreeMap::new(),
             machines: Vec::new(),
             conns: BTreeMap::new(),
             keepers: BTreeMap::new(),
@@ -457,7 +461,7 @@ impl World {
             Event::Wake(waker) => waker.wake(),
             Event::LateAppend(tenant, append) => {
                 let number = append.commit.number;
-                let done = self.store.append_now(&tenant, *append).map_err(|e| e.to_string())?;
+                let done = self.store.append_now(&tenant, *append, None).map_err(|e| e.to_string())?;
                 self.note(|| format!("late append of commit {number}: {done:?}"));
             }
             Event::Connected(conn) => return self.connected(conn),

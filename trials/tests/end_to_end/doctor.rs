@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use semantics::compare::SCOPES_MAX;
 use serde_json::{Value, json};
 use trials::fleet::{Hub, Spoke};
 use trials::process::{Folder, Postgres, Ran};
@@ -98,6 +99,47 @@ fn the_doctor_finds_what_was_changed_behind_the_hubs_back() {
     let ran = hub.admin(&["doctor"]);
     assert_eq!((ran.code, problems(&told(&ran))), (3, vec![("the chain", true)]), "{ran:?}");
     assert_eq!(told(&ran)["tenants"][0]["chain"]["faults"][0]["commit"], report["tenants"][0]["commit"]);
+}
+
+#[test]
+fn a_wrong_record_is_named_where_there_are_more_scopes_than_one_answer_holds() {
+    let folder = Folder::new("doctor-scopes");
+    let mut hub = Hub::start(&folder, false, None);
+    let declared = folder.at("lamp.json");
+    let kind = json!({
+        "name": "lamp", "policy": "last_writer", "schema": {"type": "object"}, "facet_field": "room",
+    });
+    std::fs::write(&declared, kind.to_string()).expect("a file is written");
+    assert_eq!(hub.admin(&["kind", "apply", "--tenant", "default", &declared]).code, 0);
+    let laptop = Spoke::join(&folder, &hub, "laptop");
+    laptop.ok(&["sync"]);
+    let text = |n: usize| if n == 3_000 { "a body with a MARKER in it" } else { "another" };
+    let line =
+        |n: usize| json!({"id": format!("l{n:04}"), "room": format!("r{n}"), "text": text(n)}).to_string();
+    let lines: Vec<String> = (0..SCOPES_MAX + 4).map(line).collect();
+    let file = folder.at("lamps.jsonl");
+    std::fs::write(&file, lines.join("\n")).expect("a file is written");
+    laptop.ok(&["import", &file, "--kind", "lamp"]);
+    laptop.ok(&["sync", "--timeout", "120"]);
+    let sound = laptop.ok(&["doctor"]).json();
+    assert_eq!(
+        (&sound["healthy"], &sound["compared"]),
+        (&json!(true), &json!(true)),
+        "{}",
+        sound["problems"]
+    );
+    assert_eq!(sound["scopes"][0]["equal"], json!(null), "no scope is said to be equal");
+    assert_eq!(hub.terminate(), 0);
+    let data = folder.at("hub");
+    assert!(tamper(Path::new(&data), b"MARKER", b"mARKER") > 0, "the body stands nowhere");
+    hub.restart();
+    let ran = laptop.run(&["doctor"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let found = told(&ran);
+    let differ = found["differences"].as_array().expect("differences are listed");
+    let named: Vec<(&Value, &Value)> = differ.iter().map(|d| (&d["kind"], &d["id"])).collect();
+    assert_eq!(named, [(&json!("lamp"), &json!("l3000"))]);
+    assert_eq!(found["records_are_wrong"], json!(true));
 }
 
 #[test]

@@ -276,6 +276,9 @@ impl Draft<'_> {
         }
         let (record, clashes, outcome) = match decision {
             Decision::Applied(record) => (record, Vec::new(), RowOutcome::Applied),
+            Decision::Merged(_) if Fault::GoodWriteRefused.is_planted() => {
+                return Err(Refusal::new(Reason::RecordGone, "planted"));
+            }
             Decision::Merged(record) => (record, Vec::new(), RowOutcome::Merged),
             Decision::Conflicted { record, clashes } => (record, clashes, RowOutcome::Conflicted),
             Decision::Rejected(refusal) => return Err(refusal),
