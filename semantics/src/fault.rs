@@ -137,8 +137,6 @@ faults! {
     ClockBackFollowed = "clock_back_followed",
     /// A write beside others is refused, as if its record were gone.
     GoodWriteRefused = "good_write_refused",
-    /// A copy of a replica sends what it keeps of another log under an epoch of its own.
-    KeptSentByCopy = "kept_sent_by_copy",
 }
 
 impl Fault {

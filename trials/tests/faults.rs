@@ -67,7 +67,6 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::RingOfOtherChain, 142),
     (Fault::ClockBackFollowed, 1),
     (Fault::GoodWriteRefused, 1),
-    (Fault::KeptSentByCopy, 1),
 ];
 
 /// Faults that a world without disks cannot show. The power cuts do.

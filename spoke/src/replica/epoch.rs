@@ -156,8 +156,7 @@ impl Replica {
         .await?;
         let mut condition = state::condition(&mut *txn).await?;
         // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
-        let is_copy = condition.needs_epoch && !Fault::KeptSentByCopy.is_planted();
-        let own = stream.writer.filter(|_| !is_copy);
+        let own = stream.writer.filter(|_| !condition.needs_epoch);
         for kept in kept::take_all(&mut *txn).await? {
             let mut entry = kept.entry;
             entry.mutation.base.revision = Revision::ZERO;

@@ -52,8 +52,6 @@ pub struct Shared {
     pub crashed: BTreeSet<At>,
     /// Most that a gateway's clock has been ahead so far, milliseconds: the tenant's time goes with it.
     pub hub_ahead_ms: u64,
-    /// Rounds of tidying up that are under way: whose, in which tenant, and since when, true milliseconds.
-    pub rounds: Vec<(u64, TenantId, u64)>,
     /// The first thing found wrong.
     pub failure: Option<String>,
 }
@@ -91,7 +89,6 @@ impl Ctx {
             trapped: None,
             is_dying: false,
             crashed: BTreeSet::new(),
-            rounds: Vec::new(),
             failure: None,
         })))
     }
@@ -113,30 +110,6 @@ impl Ctx {
         if shared.failure.is_none() {
             shared.failure = Some(what.into());
         }
-    }
-
-    /// A round of tidying up begins on behalf of who goes on just now; what ends it again.
-    pub fn begin_round(&self, tenant: &TenantId) -> (u64, TenantId, u64) {
-        let mut shared = self.lock();
-        let round = (shared.owner, tenant.clone(), shared.now_ms);
-        shared.rounds.push(round.clone());
-        round
-    }
-
-    /// It ends.
-    pub fn end_round(&self, round: &(u64, TenantId, u64)) {
-        let mut shared = self.lock();
-        if let Some(at) = shared.rounds.iter().position(|one| one == round) {
-            shared.rounds.swap_remove(at);
-        }
-    }
-
-    /// Since when the oldest round is under way that who goes on just now has in a tenant, true milliseconds.
-    #[must_use]
-    pub fn round_since(&self, tenant: &TenantId) -> Option<u64> {
-        let shared = self.lock();
-        let own = shared.rounds.iter().filter(|(owner, of, _)| *owner == shared.owner && of == tenant);
-        own.map(|(.., since_ms)| *since_ms).min()
     }
 
     /// Gives something out to the world.

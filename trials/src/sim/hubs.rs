@@ -130,10 +130,7 @@ impl World {
                             if keeps {
                                 ctx.emit(Output::Keeps { tenant: tenant.clone(), gateway: g });
                             }
-                            let round = ctx.begin_round(&tenant);
-                            let done = hub.maintain(&tenant).await;
-                            ctx.end_round(&round);
-                            done
+                            hub.maintain(&tenant).await
                         }
                         Err(error) => Err(error),
                     };

@@ -13,8 +13,8 @@ use super::exec::at_once;
 use super::oracle::{Checked, ensure};
 use super::world::BASE_MS;
 
-/// Longest round of tidying up, milliseconds: for an append of which nobody knows the round.
-pub const ROUND_MS_MAX: u64 = 10_000;
+/// Longest round of tidying up, milliseconds: what came while one was under way may be passed by it.
+const ROUND_MS_MAX: u64 = 10_000;
 /// Writers and leases looked at.
 const ROWS_MAX: usize = 1_000;
 
@@ -30,17 +30,6 @@ impl Lease {
         let value: serde_json::Value = serde_json::from_slice(value).ok()?;
         Some(Self { floor: Revision(value["floor"].as_u64()?), until_ms: value["until_ms"].as_u64()? })
     }
-}
-
-/// When a commit that may move the horizon is appended.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// Now, true milliseconds.
-    pub now_ms: u64,
-    /// Furthest that a gateway's clock was ahead so far, milliseconds.
-    pub hub_ahead_ms: u64,
-    /// Since when the round goes on that moves it, true milliseconds: what came later it does not know, and may pass.
-    pub round_ms: u64,
 }
 
 /// By tenant and name, true milliseconds.
@@ -102,9 +91,11 @@ impl Kept {
         }
     }
 
-    fn is_reopened(&self, tenant: &TenantId, writer: Writer, since_ms: u64) -> bool {
+    fn is_reopened(&self, tenant: &TenantId, writer: Writer, now_ms: u64) -> bool {
         let reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
-        reopened.get(&(tenant.clone(), writer)).is_some_and(|at_ms| *at_ms >= since_ms)
+        reopened
+            .get(&(tenant.clone(), writer))
+            .is_some_and(|at_ms| at_ms.saturating_add(ROUND_MS_MAX) >= now_ms)
     }
 
     /// Nothing holds the horizon any more.
@@ -119,11 +110,11 @@ impl Kept {
         since.entry((tenant.clone(), name)).or_insert(now_ms);
     }
 
-    /// Whether a row has been there since before a time.
-    fn is_old(&self, tenant: &TenantId, space: Space, row: &PlainRow, before_ms: u64) -> bool {
+    /// Whether a row has been there for longer than a round takes.
+    fn is_old(&self, tenant: &TenantId, space: Space, row: &PlainRow, now_ms: u64) -> bool {
         let Some(name) = name(space, &row.key, &row.value) else { return false };
         let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get(&(tenant.clone(), name)).is_some_and(|since| *since < before_ms)
+        since.get(&(tenant.clone(), name)).is_some_and(|since| since.saturating_add(ROUND_MS_MAX) < now_ms)
     }
 
     /// Checks a commit that may move the horizon: at a true time, and where no gateway's clock was further ahead so far.
@@ -135,7 +126,7 @@ impl Kept {
         store: &MemoryStore,
         tenant: &TenantId,
         append: &Append,
-        Times { now_ms, hub_ahead_ms, round_ms }: Times,
+        (now_ms, hub_ahead_ms): (u64, u64),
     ) -> Checked {
         let to = append.head.horizon;
         let is_moved = at_once(store.head(tenant)).and_then(Result::ok).is_some_and(|head| head.horizon < to);
@@ -145,7 +136,7 @@ impl Kept {
         let rows = |space| {
             let rows = at_once(store.plain_page(tenant, space, None, ROWS_MAX)).and_then(Result::ok);
             let rows = rows.unwrap_or_default().into_iter();
-            rows.filter(move |row| self.is_old(tenant, space, row, round_ms))
+            rows.filter(move |row| self.is_old(tenant, space, row, now_ms))
         };
         let writers = at_once(store.writers(tenant, None, None, ROWS_MAX)).and_then(Result::ok);
         let writers = writers.unwrap_or_default();
@@ -153,7 +144,7 @@ impl Kept {
             let Ok(seen) = serde_json::from_slice::<Seen>(&row.value) else { continue };
             let is_open = writers.iter().any(|writer| writer.writer == seen.writer && !writer.closed);
             let is_passed = seen.cursor.is_some_and(|cursor| cursor.revision < to);
-            let came_meanwhile = self.is_reopened(tenant, seen.writer, round_ms);
+            let came_meanwhile = self.is_reopened(tenant, seen.writer, now_ms);
             ensure!(
                 !(is_open && is_passed) || came_meanwhile,
                 "the horizon passes the open writer {:?}",

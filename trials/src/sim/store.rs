@@ -15,7 +15,7 @@ use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
 use super::exec::{Ctx, at_once};
-use super::kept::{Kept, ROUND_MS_MAX, Times};
+use super::kept::Kept;
 use super::oracle::Oracle;
 use super::points::At;
 use super::world::BASE_MS;
@@ -138,23 +138,13 @@ impl SimStore {
         }
     }
 
-    /// Appends now, and shows the oracle; `round_ms` = since when the round goes on that may move the horizon by it.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn append_now(
-        &self,
-        tenant: &TenantId,
-        append: Append,
-        round_ms: Option<u64>,
-    ) -> Result<Appended, StoreError> {
+    /// Appends now, and shows the oracle.
+    pub fn append_now(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
         let shown = append.clone();
         self.check_time(&append);
-        let (now_ms, hub_ahead_ms) = (self.ctx.now_ms(), self.ctx.lock().hub_ahead_ms);
-        self.kept.note_reopened(&self.inner, tenant, &append, now_ms);
-        // What was appended late was decided upon in a round that may be over.
-        let round_ms = round_ms.unwrap_or(now_ms.saturating_sub(ROUND_MS_MAX));
-        let kept = self.kept.check(&self.inner, tenant, &append, Times { now_ms, hub_ahead_ms, round_ms });
+        let times = (self.ctx.now_ms(), self.ctx.lock().hub_ahead_ms);
+        self.kept.note_reopened(&self.inner, tenant, &append, times.0);
+        let kept = self.kept.check(&self.inner, tenant, &append, times);
         if let Err(wrong) = kept.and(self.kept.check_closed(&self.inner, tenant, &append)) {
             self.ctx.fail(wrong);
         }
@@ -190,11 +180,11 @@ impl SimStore {
             let dice = dice - faults.unknown_late;
             if dice < faults.unknown_done {
                 // Like a commit whose answer was lost; losing the race looks the same from here.
-                self.append_now(tenant, append, self.ctx.round_since(tenant))?;
+                self.append_now(tenant, append)?;
                 return Err(unknown());
             }
         }
-        self.append_now(tenant, append, self.ctx.round_since(tenant))
+        self.append_now(tenant, append)
     }
 }
 

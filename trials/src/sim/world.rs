@@ -461,7 +461,7 @@ impl World {
             Event::Wake(waker) => waker.wake(),
             Event::LateAppend(tenant, append) => {
                 let number = append.commit.number;
-                let done = self.store.append_now(&tenant, *append, None).map_err(|e| e.to_string())?;
+                let done = self.store.append_now(&tenant, *append).map_err(|e| e.to_string())?;
                 self.note(|| format!("late append of commit {number}: {done:?}"));
             }
             Event::Connected(conn) => return self.connected(conn),
