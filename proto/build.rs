@@ -19,11 +19,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // By its name a message is found among the descriptors, and weighed before it is read.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     // Boxed where a list of empty elements would otherwise take a hundred times its bytes on the wire.
     tonic_prost_build::configure()
         .bytes(".hubward.v1.Changes.batch")
         .boxed(".hubward.v1.PushItem.item.mutation")
         .boxed(".hubward.v1.Change.record")
-        .compile_fds(descriptors)?;
+        .codec_path("crate::codec::WeighedCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -238,7 +238,15 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let audit = AuditServiceServer::new(audit).max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let examine = ExamineServiceServer::new(ExamineHandler(Arc::clone(&gate)))
         .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| HubError::internal(e.to_string()))?
+        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let admin = Routes::new(admin).add_service(operator).add_service(audit).add_service(examine);
+    // What is asked on such a stream and not read piles up in the transport, where no layer counts it: it is for those
+    // who show a credential, and others are refused before anything of it is read.
+    let admin = admin.add_service(reflection);
     let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
     let operator_routes =
         layers().around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
@@ -281,11 +289,6 @@ async fn spoke_routes(
 ) -> Result<(HealthReporter, axum::Router), HubError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SyncServiceServer<SyncHandler>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|e| HubError::internal(e.to_string()))?
-        .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let health_service = health_service.max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let sync = SyncServiceServer::new(SyncHandler(Arc::clone(gate)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -300,7 +303,7 @@ async fn spoke_routes(
     let auth = AuthServiceServer::new(trust.handler(status::of).noting(gate.access.clone()))
         .max_decoding_message_size(OPEN_MESSAGE_BYTES_MAX);
     let routes = Routes::new(sync).add_service(node).add_service(auth).add_service(health_service);
-    Ok((health, routes.add_service(reflection).into_axum_router()))
+    Ok((health, routes.into_axum_router()))
 }
 
 fn serve(incoming: tls::Incoming, routes: axum::Router, with_http1: bool) -> Serving {

@@ -1,7 +1,9 @@
 //! Hubward's wire: the .proto files as generated code, and the conversions that validate their shape. An invalid
 //! message cannot become a value of `semantics`.
 
+pub mod codec;
 pub mod convert;
+mod form;
 pub mod reason;
 pub mod shape;
 pub mod told;

@@ -43,13 +43,15 @@ pub enum Wait {
     ToWrite,
 }
 
+/// Asks what the hub serves: on the operators' port alone.
+pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
 /// Every call, in order of its path.
 pub const TABLE: &[(&str, Right, Wait)] = &[
     ("/grpc.health.v1.Health/Check", Right::Anyone, Wait::Never),
     ("/grpc.health.v1.Health/List", Right::Anyone, Wait::Never),
     ("/grpc.health.v1.Health/Watch", Right::Anyone, Wait::Never),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Anyone, Wait::Never),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Anyone, Wait::Never),
+    (REFLECTION, Right::OfAny(Role::Viewer), Wait::Never),
     ("/hubward.v1.AdminService/ApplyKind", Right::OfTenant(Role::Admin), Wait::ToWrite),
     ("/hubward.v1.AdminService/CreateTenant", Right::OfHub(Role::Admin), Wait::Never),
     ("/hubward.v1.AdminService/CreateToken", Right::OfTenant(Role::Operator), Wait::ToRead),
@@ -206,7 +208,7 @@ mod tests {
                 _ => "",
             };
             let marks: Vec<&str> = Role::ALL.into_iter().map(mark).collect();
-            let name = path.trim_start_matches("/hubward.v1.");
+            let name = path.trim_start_matches("/hubward.v1.").trim_start_matches("/grpc.");
             let turn = match wait {
                 Wait::Never => "",
                 Wait::ToRead => "to read",

@@ -1,34 +1,42 @@
-//! How much of messages that are not yet whole is held: of one caller, and of all together. A message is counted
-//! from its first byte to its last; then it is parsed, and has bounds of its own.
+//! How much of messages on their way in is held: of one caller, and of all together. A call's one message is counted
+//! from its first byte until the call is answered, as what it takes once it is unpacked and read where that is more
+//! ([`proto::codec`]); a message of a stream until its last byte, for then it is parsed, and has bounds of its own.
 //!
-//! - `a_message_is_counted_until_it_is_whole`, however it is cut into pieces.
+//! - `a_message_of_a_stream_is_counted_until_it_is_whole`, however it is cut into pieces.
+//! - `the_message_of_a_call_is_counted_until_it_is_answered_as_what_it_takes_once_it_is_read`.
+//! - `a_call_has_one_message_and_ends_soon_after_it`: the library of the wire holds it until then.
 //! - `what_one_caller_may_hold_is_bounded`, and what all hold together; past it the call ends with OVERLOADED.
 //! - `a_call_that_ends_gives_back_what_it_held`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use futures::StreamExt;
+use futures::stream::{Stream, StreamExt, try_unfold};
 use semantics::reason::Reason;
 use tonic::Status;
 
 use super::status;
 use crate::auth::Caller;
+use crate::auth::rights::REFLECTION;
 use crate::hub::Principal;
 use crate::hub::error::HubError;
 use crate::tls::Peer;
 
-/// Most bytes of unfinished messages on one listener.
-pub const UNFINISHED_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Most of them of one node, or of one operator's address: four of the largest messages.
-pub const UNFINISHED_OF_KNOWN_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of messages on their way in on one listener.
+pub const INCOMING_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Most of them of one node, or of one operator's address: four of the largest messages, or one that takes the most
+/// once it is read.
+pub const INCOMING_OF_KNOWN_MAX: usize = 16 * 1024 * 1024;
 /// Most of them from one address whose callers did not show who they are.
-pub const UNFINISHED_OF_UNKNOWN_MAX: usize = 1024 * 1024;
+pub const INCOMING_OF_UNKNOWN_MAX: usize = 1024 * 1024;
+/// Longest time from the last byte of a call's message to the end of what it sends, milliseconds.
+pub const ENDED_MS_MAX: u64 = 5_000;
 /// Before each message: whether it is compressed, and its length.
 const HEADER_BYTES: usize = 5;
 
@@ -54,7 +62,7 @@ pub struct Inflow {
 
 impl Default for Inflow {
     fn default() -> Self {
-        Self::new(UNFINISHED_BYTES_MAX)
+        Self::new(INCOMING_BYTES_MAX)
     }
 }
 
@@ -65,12 +73,12 @@ impl Inflow {
         Self { all_max, held: Arc::default() }
     }
 
-    fn share(&self, owner: Owner) -> Share {
+    fn share(&self, owner: Owner, says: Says) -> Share {
         let of_owner_max = match owner {
-            Owner::Node(_) | Owner::Operator(_) => UNFINISHED_OF_KNOWN_MAX,
-            Owner::Unknown(_) => UNFINISHED_OF_UNKNOWN_MAX,
+            Owner::Node(_) | Owner::Operator(_) => INCOMING_OF_KNOWN_MAX,
+            Owner::Unknown(_) => INCOMING_OF_UNKNOWN_MAX,
         };
-        Share { inflow: self.clone(), owner, of_owner_max, held: 0, message: Message::default() }
+        Share { inflow: self.clone(), owner, of_owner_max, says, held: 0, message: Message::default() }
     }
 }
 
@@ -82,16 +90,74 @@ pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -
         Some(Caller::Operator(_)) => Owner::Operator(address),
         Some(Caller::Anyone) | None => Owner::Unknown(address),
     };
-    let mut share = inflow.share(owner);
-    let request = request.map(|body| {
-        let counted = body.into_data_stream().map(move |bytes| -> Result<Bytes, axum::BoxError> {
-            let bytes = bytes?;
-            share.take(&bytes).map_err(axum::BoxError::from)?;
-            Ok(bytes)
-        });
-        Body::from_stream(counted)
-    });
-    next.run(request).await
+    let says = Says::of(request.uri().path());
+    let share = Arc::new(Mutex::new(inflow.share(owner, says)));
+    let counted = Arc::clone(&share);
+    let request = request.map(|body| Body::from_stream(counting(body.into_data_stream(), counted)));
+    match says {
+        Says::Many => {
+            drop(share);
+            next.run(request).await
+        }
+        Says::One => {
+            let weighed = Arc::clone(&share);
+            let told = Arc::new(move |bytes| locked(&weighed).weighs(bytes));
+            let response = proto::codec::weighing(told, next.run(request)).await;
+            drop(share);
+            response
+        }
+    }
+}
+
+/// How many messages a caller sends in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    One,
+    Many,
+}
+
+impl Says {
+    fn of(path: &str) -> Self {
+        let is_many = path.ends_with("/Session") || path == REFLECTION;
+        if is_many { Self::Many } else { Self::One }
+    }
+}
+
+fn locked(share: &Mutex<Share>) -> MutexGuard<'_, Share> {
+    share.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same bytes, counted.
+fn counting<S>(pieces: S, share: Arc<Mutex<Share>>) -> impl Stream<Item = Result<Bytes, axum::BoxError>>
+where
+    S: Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+{
+    try_unfold((pieces, share), |(mut pieces, share)| async move {
+        let is_said = locked(&share).is_said();
+        let next = if is_said { the_end(&mut pieces).await? } else { pieces.next().await };
+        let Some(bytes) = next.transpose()? else { return Ok(None) };
+        locked(&share).take(&bytes)?;
+        Ok(Some((bytes, (pieces, share))))
+    })
+}
+
+/// What comes after a call's message: its end, if all is well.
+async fn the_end<S>(pieces: &mut S) -> Result<Option<Result<Bytes, axum::Error>>, Status>
+where
+    S: Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+{
+    let next = async {
+        loop {
+            match pieces.next().await {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                next => return next,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(ENDED_MS_MAX), next).await.map_err(|_| {
+        let detail = "the call's message is there, and what it sends has not ended: end it with the message";
+        status::of(HubError::transient(Reason::DeadlineExceeded, detail, 1_000))
+    })
 }
 
 /// Where a call stands in its message.
@@ -99,6 +165,8 @@ pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -
 struct Message {
     header: Vec<u8>,
     missing: usize,
+    /// How many are whole.
+    whole: usize,
 }
 
 impl Message {
@@ -109,6 +177,7 @@ impl Message {
             if self.missing > 0 {
                 let (taken, rest) = bytes.split_at(self.missing.min(bytes.len()));
                 self.missing -= taken.len();
+                self.whole += usize::from(self.missing == 0);
                 unfinished = if self.missing == 0 { 0 } else { unfinished.saturating_add(taken.len()) };
                 bytes = rest;
                 continue;
@@ -119,9 +188,15 @@ impl Message {
             if let [_, a, b, c, d] = *self.header.as_slice() {
                 self.missing = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
                 self.header.clear();
+                self.whole += usize::from(self.missing == 0);
             }
         }
         unfinished
+    }
+
+    /// Whether more came than one.
+    fn is_past_one(&self) -> bool {
+        self.whole > 1 || self.whole == 1 && (self.missing > 0 || !self.header.is_empty())
     }
 }
 
@@ -131,19 +206,41 @@ struct Share {
     inflow: Inflow,
     owner: Owner,
     of_owner_max: usize,
+    says: Says,
     held: usize,
     message: Message,
 }
 
 impl Share {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Status> {
-        let wanted = self.message.read(bytes, self.held);
+        let unfinished = self.message.read(bytes, self.held);
+        if self.says == Says::Many {
+            return self.hold(unfinished);
+        }
+        if self.message.is_past_one() {
+            let detail = "the call has one message, and more came after it";
+            return Err(status::of(HubError::new(Reason::Malformed, detail)));
+        }
+        self.hold(self.held.saturating_add(bytes.len()))
+    }
+
+    /// Whether a call has said all that it has to.
+    fn is_said(&self) -> bool {
+        self.says == Says::One && self.message.whole > 0
+    }
+
+    /// Counts the call's message as what it takes, where that is more than its bytes were.
+    fn weighs(&mut self, bytes: usize) -> Result<(), Status> {
+        self.hold(self.held.max(bytes))
+    }
+
+    fn hold(&mut self, wanted: usize) -> Result<(), Status> {
         let mut held = self.inflow.held.lock().unwrap_or_else(PoisonError::into_inner);
         let of_owner = held.of.get(&self.owner).copied().unwrap_or_default();
         let (all, of_owner) = (held.all - self.held + wanted, of_owner - self.held + wanted);
         if wanted > self.held && (all > self.inflow.all_max || of_owner > self.of_owner_max) {
             drop(held);
-            let detail = "too many messages are under way that are not whole";
+            let detail = "too many messages are under way that are not whole, or not answered";
             return Err(status::of(HubError::transient(Reason::Overloaded, detail, 1_000)));
         }
         held.all = all;
@@ -176,6 +273,14 @@ mod tests {
         Owner::Unknown(Some(IpAddr::from([127, 0, 0, last])))
     }
 
+    fn stream(inflow: &Inflow, last: u8) -> Share {
+        inflow.share(unknown(last), Says::Many)
+    }
+
+    fn reason(refused: &Status) -> Reason {
+        proto::reason::refusal_of(refused).reason
+    }
+
     fn message(bytes: usize) -> Vec<u8> {
         let length = u32::try_from(bytes).unwrap().to_be_bytes();
         [vec![0], length.to_vec(), vec![7; bytes]].concat()
@@ -186,10 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_counted_until_it_is_whole() {
+    fn a_message_of_a_stream_is_counted_until_it_is_whole() {
         let inflow = Inflow::default();
         for piece in [1, 2, 3, 7, 1_000] {
-            let mut share = inflow.share(unknown(1));
+            let mut share = stream(&inflow, 1);
             let said = [message(100), message(0), message(13)].concat();
             for bytes in said.chunks(piece) {
                 share.take(bytes).unwrap();
@@ -203,14 +308,14 @@ mod tests {
 
     #[test]
     fn what_one_caller_may_hold_is_bounded() {
-        let inflow = Inflow::new(UNFINISHED_OF_UNKNOWN_MAX + 1_000);
-        let mut first = inflow.share(unknown(1));
-        first.take(&message(10 << 20)[..UNFINISHED_OF_UNKNOWN_MAX]).unwrap();
-        let mut second = inflow.share(unknown(1));
+        let inflow = Inflow::new(INCOMING_OF_UNKNOWN_MAX + 1_000);
+        let mut first = stream(&inflow, 1);
+        first.take(&message(10 << 20)[..INCOMING_OF_UNKNOWN_MAX]).unwrap();
+        let mut second = stream(&inflow, 1);
         let refused = second.take(&message(10_000)[..20]).unwrap_err();
-        assert_eq!(proto::reason::refusal_of(&refused).reason, Reason::Overloaded);
+        assert_eq!(reason(&refused), Reason::Overloaded);
         assert!(proto::reason::retry_after_ms(&refused).is_some());
-        let mut other = inflow.share(unknown(2));
+        let mut other = stream(&inflow, 2);
         other.take(&message(10_000)[..500]).unwrap();
         other.take(&message(10_000)[..1_000]).unwrap_err();
     }
@@ -218,7 +323,7 @@ mod tests {
     #[test]
     fn a_call_that_ends_gives_back_what_it_held() {
         let inflow = Inflow::default();
-        let (mut one, mut two) = (inflow.share(unknown(1)), inflow.share(unknown(1)));
+        let (mut one, mut two) = (stream(&inflow, 1), stream(&inflow, 1));
         one.take(&message(1_000)[..105]).unwrap();
         two.take(&message(1_000)[..205]).unwrap();
         drop(one);
@@ -226,5 +331,50 @@ mod tests {
         drop(two);
         assert_eq!(all(&inflow), 0);
         assert!(inflow.held.lock().unwrap().of.is_empty());
+    }
+
+    #[test]
+    fn the_message_of_a_call_is_counted_until_it_is_answered_as_what_it_takes_once_it_is_read() {
+        let inflow = Inflow::default();
+        let mut call = inflow.share(unknown(1), Says::One);
+        for bytes in message(100).chunks(7) {
+            assert!(!call.is_said());
+            call.take(bytes).unwrap();
+        }
+        assert!(call.is_said());
+        assert_eq!(all(&inflow), 105);
+        call.weighs(20).unwrap();
+        assert_eq!(all(&inflow), 105);
+        call.weighs(2_000).unwrap();
+        assert_eq!(all(&inflow), 2_000);
+        let refused = call.weighs(INCOMING_OF_UNKNOWN_MAX + 1).unwrap_err();
+        assert_eq!(reason(&refused), Reason::Overloaded);
+        let known = Owner::Operator(None);
+        inflow.share(known, Says::One).weighs(proto::codec::READ_BYTES_MAX).unwrap();
+        drop(call);
+        assert_eq!(all(&inflow), 0);
+    }
+
+    /// What comes of these pieces, after which nothing comes any more.
+    async fn heard(pieces: Vec<Vec<u8>>, is_ended: bool) -> Vec<Result<Bytes, Reason>> {
+        let share = Arc::new(Mutex::new(Inflow::default().share(unknown(1), Says::One)));
+        let pieces = futures::stream::iter(pieces).map(|bytes| Ok(Bytes::from(bytes)));
+        let pieces = pieces.chain(futures::stream::pending().take(usize::from(!is_ended)));
+        let counted = counting(Box::pin(pieces), share);
+        let reasons = counted.map(|piece| piece.map_err(|e| reason(e.downcast_ref::<Status>().unwrap())));
+        reasons.collect().await
+    }
+
+    #[tokio::test]
+    async fn a_call_has_one_message_and_ends_soon_after_it() {
+        let one = Bytes::from(message(10));
+        assert_eq!(heard(vec![message(10), Vec::new()], true).await, [Ok(one.clone())]);
+        for more in [message(0), message(1), vec![0]] {
+            let expected = [Ok(one.clone()), Err(Reason::Malformed)];
+            assert_eq!(heard(vec![message(10), more.clone()], true).await, expected);
+            assert_eq!(heard(vec![[message(10), more].concat()], true).await, [Err(Reason::Malformed)]);
+        }
+        let never_ended = [Ok(one.clone()), Err(Reason::DeadlineExceeded)];
+        assert_eq!(heard(vec![message(10), Vec::new(), Vec::new()], false).await, never_ended);
     }
 }

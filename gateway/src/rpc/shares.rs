@@ -32,7 +32,7 @@ pub const CALLS_OF_ADDRESS_MAX: usize = 128;
 pub const CALLS_OF_NODE_MAX: usize = CALLS_MAX / 8;
 /// Most calls of one operator that wait for their answer on one listener.
 pub const CALLS_OF_OPERATOR_MAX: usize = CALLS_MAX / 8;
-/// Most streams of unknown callers that are open on one listener: who watches whether it serves, who asks what it serves.
+/// Most streams of unknown callers that are open on one listener: who watches whether it serves.
 pub const STREAMS_OF_UNKNOWN_MAX: usize = 1_024;
 /// Most of them from one address (of IPv6, one /64).
 pub const STREAMS_OF_ADDRESS_MAX: usize = 32;

@@ -2,11 +2,14 @@
 
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
+use gateway::auth::rights::REFLECTION;
 use http::{HeaderMap, Request};
+use prost::Message;
 use proto::v1;
 use proto::v1::session_request::Message as Say;
 use semantics::reason::Reason::{
-    BadToken, Malformed, OutOfOrder, Overloaded, PermissionDenied, ProtocolVersion, TooLarge,
+    BadToken, DeadlineExceeded, Malformed, OutOfOrder, Overloaded, PermissionDenied, ProtocolVersion,
+    TooLarge, Unauthenticated,
 };
 use semantics::session::MESSAGE_BYTES_MAX;
 use tonic::Status;
@@ -23,7 +26,7 @@ const TOO_LARGE: Heard = Heard::Refused(TooLarge);
 const PUSH: &str = "/hubward.v1.SyncService/Push";
 
 pub fn rows() -> Vec<Row> {
-    [bytes(), sizes(), streams(), sessions(), pages()].into_iter().flatten().collect()
+    [bytes(), sizes(), calls(), streams(), sessions(), pages()].into_iter().flatten().collect()
 }
 
 /// What these bytes hear as the body of a call by mallory.
@@ -122,25 +125,67 @@ fn sizes() -> Vec<Row> {
             "17 unfinished messages of 64 KiB from an unknown caller",
             Nobody,
             Heard::Refused(Overloaded),
-            |world| { unfinished(world).await }
+            |world| { not_ended(world, &framed(0, 65_000, &[0; 64_990]), 17).await }
         ),
+        attack!("a million empty items in a push of a few KiB", Node, TOO_LARGE, |world| {
+            let mut sync = world.mallory.sync().send_compressed(CompressionEncoding::Gzip);
+            told(sync.push(world.mallory.by(empty_items())).await)
+        }),
     ]
 }
 
-/// Begins messages and never ends them: what the first one hears that is answered.
-async fn unfinished(world: &World) -> Heard {
+/// Two bytes of each on the wire, and hundreds once they are read.
+fn empty_items() -> v1::PushRequest {
+    v1::PushRequest { items: vec![v1::PushItem::default(); 1 << 20], ..v1::PushRequest::default() }
+}
+
+/// Begins so many calls of nobody's with these bytes and ends none: what the first one hears that is answered.
+async fn not_ended(world: &World, said: &[u8], calls: usize) -> Heard {
     let begin = || {
-        let begun = framed(0, 65_000, &[0; 64_990]);
-        let begun = stream::iter([Ok::<_, std::io::Error>(begun)]).chain(stream::pending());
+        let said = stream::iter([Ok::<_, std::io::Error>(said.to_vec())]).chain(stream::pending());
         let request = Request::post("https://localhost/hubward.v1.AuthService/Join")
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .body(Body::new(axum::body::Body::from_stream(begun)))
+            .body(Body::new(axum::body::Body::from_stream(said)))
             .unwrap();
         world.hub.spokes.clone().oneshot(request)
     };
-    let mut calls: FuturesUnordered<_> = (0..17).map(|_| begin()).collect();
+    let mut calls: FuturesUnordered<_> = (0..calls).map(|_| begin()).collect();
     heard_in(calls.next().await.unwrap().unwrap().headers())
+}
+
+/// A join of so many bytes, and more.
+fn join(bytes: usize) -> Vec<u8> {
+    let join = Key::new().asks(&"x".repeat(bytes), "newcomer").encode_to_vec();
+    framed(0, join.len(), &join)
+}
+
+fn calls() -> Vec<Row> {
+    vec![
+        attack!("a call with a second message", Node, MALFORMED, |world| {
+            raw(world, PUSH, None, framed(0, 0, &[]).repeat(2)).await
+        }),
+        attack!(
+            "a call that does not end after its message",
+            Nobody,
+            Heard::Refused(DeadlineExceeded),
+            |world| { not_ended(world, &join(100), 1).await }
+        ),
+        attack!(
+            "17 whole messages of 64 KB from an unknown caller that does not end the calls",
+            Nobody,
+            Heard::Refused(Overloaded),
+            |world| { not_ended(world, &join(64_000), 17).await }
+        ),
+        attack!("reflection without a credential", Nobody, Heard::Refused(Unauthenticated), |world| {
+            let request = Request::post(format!("https://localhost{REFLECTION}"))
+                .header("content-type", "application/grpc")
+                .header("te", "trailers")
+                .body(Body::new(axum::body::Body::from(framed(0, 3, b":\x01*"))))
+                .unwrap();
+            heard_in(world.hub.operators.clone().oneshot(request).await.unwrap().headers())
+        }),
+    ]
 }
 
 fn streams() -> Vec<Row> {
@@ -200,6 +245,9 @@ fn sessions() -> Vec<Row> {
         }),
         attack!("a message of 5 MiB in a session", Node, Heard::Goodbye(TooLarge), |world| {
             world.talker.says(Say::Push(huge(5 << 20))).await
+        }),
+        attack!("a million empty items in a session", Node, Heard::Goodbye(TooLarge), |world| {
+            world.talker.says(Say::Push(empty_items())).await
         }),
     ]
 }

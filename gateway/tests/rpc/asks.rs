@@ -1,5 +1,6 @@
 //! A well-formed request for each call of the hub, about a thing that is there or one that is not.
 
+use gateway::auth::rights::REFLECTION;
 use prost::Message;
 use proto::v1;
 use tonic::Status;
@@ -68,6 +69,10 @@ impl About<'_> {
 
 /// The bytes of a request to `path`.
 pub fn ask(path: &str, about: About<'_>) -> Vec<u8> {
+    if path == REFLECTION {
+        // Which services there are.
+        return b":\x01*".to_vec();
+    }
     let (service, method) = path.trim_start_matches("/hubward.v1.").split_once('/').unwrap();
     match service {
         "AdminService" => admin(method, about),
