@@ -31,8 +31,8 @@ impl Hub {
     pub(super) async fn forget_settled(&self, tenant: &TenantId, now_ms: u64) -> Result<(), HubError> {
         let Ok(kind) = Kind::new(kind::CONFLICT) else { return Ok(()) };
         let mark = self.store().plain_get(tenant, Space::Mark, LOOKED_TO).await?;
-        let version = mark.as_ref().map_or(0, |row| row.version);
-        let after = mark.and_then(|row| RecordId::new(String::from_utf8(row.value).ok()?).ok());
+        let (version, before) = mark.map_or((0, Vec::new()), |row| (row.version, row.value));
+        let after = std::str::from_utf8(&before).ok().and_then(|id| RecordId::new(id).ok());
         let query = PointerQuery {
             after: after.map(|id| Key { kind: kind.clone(), id }),
             kind: Some(kind),
@@ -47,7 +47,7 @@ impl Hub {
         }
         let last = page.rows.last().filter(|_| !page.is_last);
         let value = last.map(|row| row.pointer.key.id.as_str().as_bytes()).unwrap_or_default();
-        if version > 0 || !value.is_empty() {
+        if value != before {
             // A lost race means that another gateway has looked through them.
             self.store().plain_put(tenant, Space::Mark, LOOKED_TO, value, version).await?;
         }

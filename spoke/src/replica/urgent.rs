@@ -3,6 +3,7 @@
 //!
 //! - `what_is_urgent_is_sent_before_what_waits_longer`.
 //! - `what_is_urgent_takes_its_causes_with_it`: what it was made on and is not sent, group and all, in their order.
+//! - `what_is_urgent_and_has_no_room_is_urgent_in_the_next_push`.
 //! - `what_rests_on_more_than_goes_at_once_waits_its_turn`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,8 @@ impl Batch {
         urgent: Vec<MutationId>,
     ) -> Result<Vec<MutationId>, ReplicaError> {
         let mut left = Vec::new();
-        for id in urgent {
+        let mut urgent = urgent.into_iter();
+        while let Some(id) = urgent.next() {
             let Some(entry) = txn.outbox_get(&[id]).await?.pop() else { continue };
             if entry.is_dotted() {
                 left.push(id);
@@ -80,6 +82,7 @@ impl Batch {
             let Some(units) = units(txn, entry).await? else { continue };
             for unit in units {
                 if !self.has_room_for(&unit) {
+                    left.extend(urgent);
                     return Ok(left);
                 }
                 self.dot(txn, unit).await?;

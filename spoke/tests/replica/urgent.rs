@@ -83,6 +83,28 @@ async fn what_is_urgent_takes_its_causes_with_it() {
 }
 
 #[tokio::test]
+async fn what_is_urgent_and_has_no_room_is_urgent_in_the_next_push() {
+    let (mut hub, replica) = joined().await;
+    let large = "x".repeat(250 * 1024);
+    for n in 0..3 {
+        wrote(&replica, "note", &format!("f{n}"), json!({"text": large})).await;
+    }
+    let mut urgent = Vec::new();
+    for n in 0..20 {
+        let mut body = state(1);
+        body["text"] = json!(large);
+        urgent.push(wrote(&replica, "identity", &format!("i{n}"), body).await);
+    }
+    let mut sent = Vec::new();
+    while sent.len() < urgent.len() {
+        let push = replica.next_push(NOW).await.unwrap().unwrap();
+        sent.extend(ids(&push));
+        replica.settle(&hub.push(&push), NOW).await.unwrap();
+    }
+    assert_eq!(sent[..urgent.len()], urgent);
+}
+
+#[tokio::test]
 async fn what_rests_on_more_than_goes_at_once_waits_its_turn() {
     let (_, replica) = joined().await;
     let waiting = bulk(&replica, "e", 1).await;
