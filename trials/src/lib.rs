@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod disk;
 pub mod fleet;
 pub mod history;
+pub mod member;
 pub mod power;
 pub mod process;
 pub mod proxy;
