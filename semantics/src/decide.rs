@@ -159,13 +159,14 @@ fn decide_present(
         return concurrent(record, clashes, context);
     }
     if rule.policy.is_ordered() && standing != Standing::Sequential {
-        let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
+        let (record, mut clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
+        if clashes.is_empty() {
+            clashes.extend(clash::disproved(current, parsed, rule.policy));
+        }
         return concurrent(record, clashes, context);
     }
     let mut clashes = clash::find(&before, delta.life(), &seen, rule.policy);
-    if rule.policy == Policy::ByType {
-        clashes.extend(clash::disproved(current, parsed));
-    }
+    clashes.extend(clash::disproved(current, parsed, rule.policy));
     let record = join::join_onto(current, before, &delta, rule)?;
     let record =
         Box::new(if clashes.is_empty() { without_retired(record, &context.retired) } else { record });

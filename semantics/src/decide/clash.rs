@@ -32,9 +32,11 @@ pub(super) fn find(before: &Life, mutation: &Life, seen: &Version, policy: Polic
 
 /// A node's put of a state that does not hold what it says of itself, over one that does: it is taken, and clashes with
 /// what it was made on, so that neither is lost and the other can be brought back. What settles a conflict is taken as is.
-pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
+/// So it is where the author had seen all of this record and something more, which a log that was put back has lost.
+pub(super) fn disproved(current: &Record, parsed: &Parsed, policy: Policy) -> Option<Clash> {
     let mutation = &parsed.mutation;
-    let is_nodes = matches!(mutation.op, Op::Put { .. }) && mutation.dot.writer != Writer::HUB;
+    let is_put = policy == Policy::ByType && matches!(mutation.op, Op::Put { .. });
+    let is_nodes = is_put && mutation.dot.writer != Writer::HUB;
     let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR;
     let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
     let stood: Value = serde_json::from_slice(stood).ok()?;
