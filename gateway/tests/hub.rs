@@ -131,6 +131,7 @@ macro_rules! hub_tests {
                     states_of_a_consensus_kind_vote,
                     a_like_conflict_is_settled_by_its_precedent,
                     a_near_miss_waits_for_a_person,
+                    a_precedent_binds_in_its_own_tenant_alone,
                     a_precedent_that_is_revoked_settles_nothing_more,
                     only_what_is_said_of_any_two_sides_becomes_a_precedent,
                     what_stood_before_a_decision_is_not_bound_by_it,
