@@ -36,8 +36,7 @@ pub(super) fn find(before: &Life, mutation: &Life, seen: &Version, policy: Polic
 pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
     let mutation = &parsed.mutation;
     let is_nodes = matches!(mutation.op, Op::Put { .. }) && mutation.dot.writer != Writer::HUB;
-    let is_read =
-        is_nodes && mutation.key_id == KEY_ID_CLEAR && mutation.incarnation == current.incarnation;
+    let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR && mutation.incarnation == current.incarnation;
     let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
     let stood: Value = serde_json::from_slice(stood).ok()?;
     let is_worse = !matrix::holds(&Value::Object(parsed.fields.clone())) && matrix::holds(&stood);
