@@ -25,7 +25,7 @@ pub(crate) fn number(value: f64) -> String {
         size if size >= 10_000.0 => format!("{:.1} k", value / 1_000.0),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
-        size if size == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         _ => format!("{value:.2}"),
     }
 }
