@@ -114,7 +114,8 @@ pub struct PolicySet {
 pub struct Declaration {
     /// The kind's name.
     pub name: Kind,
-    /// How concurrent changes are settled.
+    /// How concurrent changes are settled; a kind that declares nothing keeps both sides as branches.
+    #[serde(default = "both_kept")]
     pub policy: Policy,
     /// JSON Schema (2020-12) of the body; `true` takes every object.
     #[serde(default = "any_object")]
@@ -182,6 +183,10 @@ fn check_field_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
     Ok(())
+}
+
+const fn both_kept() -> Policy {
+    Policy::Branch
 }
 
 fn any_object() -> serde_json::Value {
@@ -276,6 +281,12 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_kind_that_declares_no_policy_keeps_both_sides() {
+        let declared: Declaration = serde_json::from_value(json!({"name": "recipe"})).unwrap();
+        assert_eq!((declared.policy, declared.schema), (Policy::Branch, json!(true)));
     }
 
     #[test]
