@@ -12,7 +12,7 @@ use semantics::reason::Reason;
 use semantics::resolution::Choice;
 use serde_json::{Value, json};
 
-use super::resolutions::resolve;
+use super::resolutions::{conflict, resolve, undo};
 use crate::support::author::{put, revision};
 use crate::support::engine::Engine;
 use crate::support::faults::FaultStore;
@@ -253,6 +253,35 @@ pub async fn a_policy_is_not_set_over_a_conflict_that_opens_while_it_is(engine: 
     };
     futures::join!(setting, opening).0.unwrap();
     assert_eq!(other.policy(&world.tenant, &recipe).await.unwrap().policy(), Policy::Fields);
+    world.check().await;
+}
+
+pub async fn an_undo_under_a_policy_that_reads_its_path_otherwise_is_refused(engine: &Engine) {
+    let world = World::new(engine).await;
+    for (from, to, is_refused) in [
+        (Policy::ThreeWay, Policy::Fields, true),
+        (Policy::Fields, Policy::ThreeWay, true),
+        (Policy::ThreeWay, Policy::Branch, false),
+    ] {
+        set(&world, "knowledge", Some(from)).await.unwrap();
+        let subject = key("knowledge", &format!("{}-{}", from.name(), to.name()));
+        let (base, early, late) = (r#"{"a":"0"}"#, r#"{"a":"early"}"#, r#"{"a":"late"}"#);
+        clash(&world, &subject, base, early, late).await;
+        let id = conflict_of(&world, &subject).await;
+        let loser = conflict(&world, &id).await.1.losers[0].stamp.dot;
+        resolve(&world, &id, Choice::Side(loser)).await.unwrap();
+        assert_eq!(world.body(&subject).await.as_deref(), Some(early));
+        set(&world, "knowledge", Some(to)).await.unwrap();
+        let undone = undo(&world, &id).await;
+        if is_refused {
+            assert_eq!(undone.unwrap_err().reason(), Reason::Stale);
+            assert_eq!(open_paths(&world, &subject).await, Vec::<String>::new());
+            set(&world, "knowledge", Some(from)).await.unwrap();
+            undo(&world, &id).await.unwrap();
+        }
+        assert_eq!(world.body(&subject).await.as_deref(), Some(late), "{from:?} {to:?}");
+        settle(&world, &id).await;
+    }
     world.check().await;
 }
 
