@@ -112,6 +112,7 @@ macro_rules! hub_tests {
                     branches_are_kept_whole,
                     what_does_not_fit_the_schema_together_is_kept_whole,
                     a_policy_applies_from_its_revision_on,
+                    two_changes_that_follow_one_state_are_a_conflict_and_both_are_kept,
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
                     a_conflict_is_shown_and_settled_by_the_policy_that_was_set,
                     an_undo_under_a_policy_that_reads_its_path_otherwise_is_refused,

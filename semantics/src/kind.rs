@@ -1,5 +1,7 @@
 //! Kinds as declarations: a name, a JSON Schema, a merge policy and defaults.
 
+mod made_of;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,8 @@ use crate::envelope::{FIELD_NAME_BYTES_MAX, FIELDS_MAX};
 use crate::ids::{Facet, Kind, Revision};
 use crate::reason::{Reason, Refusal};
 use crate::schema::CompiledSchema;
+
+pub use made_of::{ID_FIELDS_MAX, id_of};
 
 /// Most bytes of a declaration's defaults, as canonical JSON.
 pub const DEFAULTS_BYTES_MAX: usize = 16 * 1024;
@@ -126,6 +130,9 @@ pub struct Declaration {
     /// Top-level string field that divides the kind into cells.
     #[serde(default)]
     pub facet_field: Option<String>,
+    /// Top-level fields that a record's id is made of, see [`Declaration::check_id`]; none = an id says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_of: Vec<String>,
     /// Whether each mutation must carry a signature.
     #[serde(default)]
     pub signed: bool,
@@ -146,6 +153,11 @@ impl Declaration {
         if let Some(field) = &self.facet_field {
             check_field_name(field)?;
         }
+        if self.id_of.len() > ID_FIELDS_MAX {
+            let detail = format!("an id of {} fields, at most {ID_FIELDS_MAX} are allowed", self.id_of.len());
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        self.id_of.iter().try_for_each(|name| check_field_name(name))?;
         if self.defaults.len() > FIELDS_MAX {
             let detail = format!("{} defaults, at most {FIELDS_MAX} are allowed", self.defaults.len());
             return Err(Refusal::new(Reason::TooLarge, detail));

@@ -285,6 +285,43 @@ pub async fn an_undo_under_a_policy_that_reads_its_path_otherwise_is_refused(eng
     world.check().await;
 }
 
+/// A rule declared as data says what may not be said twice; the kind's policy settles it.
+pub async fn two_changes_that_follow_one_state_are_a_conflict_and_both_are_kept(engine: &Engine) {
+    let world = World::new(engine).await;
+    let change = |to: &str| format!(r#"{{"parent":"7","resource":"lamp","to":"{to}"}}"#);
+    for (name, policy, stands) in [
+        ("change", Policy::AppendOnly, "on"),
+        ("branched", Policy::Branch, "off"),
+        ("asked", Policy::Manual, "off"),
+    ] {
+        let rule = json!({"name": name, "policy": policy.name(), "id_of": ["resource", "parent"]});
+        declare(&world, rule).await.unwrap();
+        let mut one = world.author(&format!("one-{name}"), "default").await;
+        let mut two = world.author(&format!("two-{name}"), "default").await;
+        let subject = key(name, r#"["lamp","7"]"#);
+        let first = one.write(&subject, None, put(&change("on")));
+        world.clock.advance(5);
+        let second = two.write(&subject, None, put(&change("off")));
+        one.settle(&[first]).await;
+        let told = two.settle(&[second]).await.remove(0);
+        assert!(matches!(told, Outcome::Conflicted { .. }), "{told:?}");
+        assert_eq!(world.body(&subject).await, Some(change(stands)));
+        let id = conflict_of(&world, &subject).await;
+        let disputed = world.hub.disputed(&world.tenant, &id, None).await.unwrap();
+        for side in disputed.conflict.sides() {
+            assert!(disputed.row(side.revision).is_some(), "both are kept");
+        }
+        // Nobody says it under another id, so nobody says it unseen.
+        let elsewhere = one.put(&key(name, "mine"), &change("on")).await;
+        assert!(
+            matches!(&elsewhere, Outcome::Rejected(refusal) if refusal.reason == Reason::SchemaViolation)
+        );
+        one.put(&key(name, r#"["lamp",null]"#), r#"{"resource":"lamp","to":"new"}"#).await;
+        settle(&world, &id).await;
+    }
+    world.check().await;
+}
+
 async fn conflict_of(world: &World, subject: &Key) -> RecordId {
     stands(world, subject).await.pointer.open[0].id.clone()
 }
