@@ -275,6 +275,17 @@ fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
 }
 
 #[test]
+fn who_ends_a_session_tells_first_what_it_holds() {
+    let mut sync = idle();
+    sync.on(applied(1, 1, None), 0);
+    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(1), answered_n: Some(0), summed: None });
+    assert_eq!(sync.on(Event::Rest, 10), [ack, Action::Close]);
+    assert_eq!(sync.status().phase, Phase::Idle);
+    let mut told = idle();
+    assert_eq!(told.on(Event::Rest, 10), [Action::Close]);
+}
+
+#[test]
 fn what_came_before_the_replica_took_the_welcome_is_kept_in_order() {
     let mut sync = machine();
     called(&mut sync, Event::Start, 0);

@@ -119,7 +119,7 @@ pub(super) enum Tenant {
 pub(super) enum Kind {
     /// Declares a kind.
     Apply {
-        /// File of the declaration (JSON): name, policy, schema, defaults, facet_field.
+        /// File of the declaration (JSON): name, policy, schema, defaults, facet_field, id_of.
         file: PathBuf,
         #[command(flatten)]
         of: OfTenant,

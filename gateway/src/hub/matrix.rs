@@ -58,14 +58,27 @@ impl Hub {
         tenant: &TenantId,
         disputed: &Disputed,
     ) -> Result<Option<Verdict>, HubError> {
+        let Some(stands) = disputed.subject.as_ref() else { return Ok(None) };
+        if disputed.conflict.sides().all(|side| side.stamp != stands.record.stamp) {
+            return Ok(None);
+        }
+        let over = Some(stands.pointer.revision);
+        Ok(self.ruled(tenant, disputed).await?.map(|verdict| Verdict { over, ..verdict }))
+    }
+
+    /// What the matrix says of a conflict's sides, whatever stands.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) async fn ruled(
+        &self,
+        tenant: &TenantId,
+        disputed: &Disputed,
+    ) -> Result<Option<Verdict>, HubError> {
         let conflict = &disputed.conflict;
         let Some(cause) = conflict.cause.filter(|_| conflict.path.is_empty() && conflict.dropped == 0) else {
             return Ok(None);
         };
-        let Some(stands) = disputed.subject.as_ref() else { return Ok(None) };
-        if conflict.sides().all(|side| side.stamp != stands.record.stamp) {
-            return Ok(None);
-        }
         let bodies = disputed.bodies();
         let states = self.states(tenant, &bodies).await?;
         let is_corrupt = cause == Cause::Corruption;
@@ -84,9 +97,8 @@ impl Hub {
             (Ruling::Stood(_), Some((_, state))) => Choice::Value(Some(state)),
             (Ruling::Stood(_), None) => return Ok(None),
         };
-        let over = Some(stands.pointer.revision);
         let (name, reason) = ("by_type".to_owned(), ruled.reason);
-        Ok(Some(Verdict { choice, name, reason, precedent: None, over }))
+        Ok(Some(Verdict { choice, name, reason, precedent: None, over: None }))
     }
 
     /// The newest state of the record in history that may stand in the place of the sides, among the newest rows.

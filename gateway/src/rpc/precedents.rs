@@ -6,7 +6,6 @@ use semantics::conflict::{Conflict, type_name};
 use semantics::ids::{Kind, RecordId, TenantId};
 use semantics::kind::{self, Policy};
 use semantics::precedent::{Precedent, Shape, Sort};
-use semantics::preview::preview as previewed;
 
 use super::admin::{malformed, tenant_id};
 use super::conflicts::told;
@@ -127,7 +126,7 @@ async fn tried(
 ) -> Result<v1::PreviewedConflict, HubError> {
     let disputed = hub.disputed(tenant, id, None).await?;
     let conflict = &disputed.conflict;
-    let outcome = previewed(conflict, policy, &disputed.kind.rule, |revision| disputed.row(revision));
+    let outcome = hub.foreseen(tenant, &disputed, policy).await?;
     Ok(v1::PreviewedConflict {
         conflict: id.to_string(),
         subject: Some((&conflict.subject).into()),

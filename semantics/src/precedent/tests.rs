@@ -232,6 +232,7 @@ fn a_precedent_binds_what_came_after_it_and_nobody_settled() {
         choice: crate::resolution::Chosen::Keep,
         before: Revision(3),
         rule_version: Revision::ZERO,
+        under: None,
         undone: None,
     };
     conflict.resolution = Some(resolution);

@@ -97,7 +97,7 @@ impl Draft<'_> {
             return Err(Refusal::new(Reason::ControlKind, format!("{} is the hub's own kind", key.kind)));
         }
         let kinds = Arc::clone(&self.kinds);
-        let rules = kinds.require(&key.kind)?;
+        let rules = kinds.require(&key.kind).map_err(|refusal| self.unheard(refusal))?;
         let footing = self.footing(&key, parent.as_ref());
         let current = footing.current.as_ref();
         let is_sure = self.stands || !self.confirmed.contains_key(&key);
@@ -125,12 +125,25 @@ impl Draft<'_> {
         shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
         shown.base.own = None;
         let record = replay(current, shown, rules, &self.context, None)?;
+        rules.check_id(&record)?;
         if is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
             self.urgent.push(mutation.id);
         }
         self.clock = clock;
         self.order += 1;
         Ok(Some(self.keep(mutation, record, footing)))
+    }
+
+    /// A kind that nobody here knows may be declared all the same, before the first cut has told of it.
+    fn unheard(&self, refusal: Refusal) -> Refusal {
+        if self.stands {
+            return refusal;
+        }
+        let detail = format!(
+            "{} here: this replica has not synced yet and knows the built-in kinds alone; sync it once, then write again",
+            refusal.detail
+        );
+        Refusal { detail, ..refusal }
     }
 
     fn keep(&mut self, mutation: Mutation, record: Record, footing: Footing) -> MutationId {
