@@ -125,6 +125,7 @@ impl Draft<'_> {
         shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
         shown.base.own = None;
         let record = replay(current, shown, rules, &self.context, None)?;
+        rules.check_id(&record)?;
         if is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
             self.urgent.push(mutation.id);
         }
