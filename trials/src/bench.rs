@@ -19,6 +19,7 @@ mod figures;
 mod ground;
 mod idle;
 mod load;
+mod long;
 mod machine;
 mod peers;
 mod push;
@@ -90,6 +91,9 @@ struct Run {
     /// Where the rendered document goes; not written without it.
     #[arg(long)]
     document: Option<PathBuf>,
+    /// What is not as usual, as slow flushes: it stands in the names of the scenarios.
+    #[arg(long)]
+    under: Option<String>,
     /// What made the results, as the document says it.
     #[arg(long, default_value = "bench run")]
     command: String,
@@ -131,7 +135,7 @@ async fn measure(run: Run) {
     scenarios.retain(|scenario| is_wanted(scenario.name));
     assert!(!scenarios.is_empty(), "no scenario is named so: `bench list` names them");
     let ground = Arc::new(Ground::new(settings).await);
-    let (made, mut results) = (Made::by(&ground, &run.command), Results::read(&run.out));
+    let (made, mut results) = (Made::by(&ground, &run.command, run.under), Results::read(&run.out));
     for scenario in scenarios {
         scenario.run(&ground, &made, &mut results).await;
         // What was measured so far is kept if a later scenario fails.

@@ -1,5 +1,6 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
+pub mod asked;
 pub mod bench;
 pub mod chaos;
 pub mod client;

@@ -286,9 +286,11 @@ impl Operate {
                     (false, true) => Action::Unspecified,
                     (false, false) => Action::Begin,
                 };
-                let request = v1::RecoverLogRequest { tenant: of.tenant, action: action.into() };
+                let request = v1::RecoverLogRequest { tenant: of.tenant.clone(), action: action.into() };
                 let done = hub.recover_log(request).await.map_err(refused)?.into_inner();
-                out.object(&show::recovery(&done));
+                let request = v1::ListNodesRequest { tenant: of.tenant, ..Default::default() };
+                let registered = nodes::all(&mut hub, request).await?;
+                out.object(&show::recovery(&done, &registered));
                 Ok(())
             }
             Self::Digest { node, of } => {

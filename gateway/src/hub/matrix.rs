@@ -15,7 +15,7 @@ use semantics::envelope::{KEY_ID_CLEAR, Record};
 use semantics::health::Health;
 use semantics::identity::vote::State;
 use semantics::ids::{Revision, TenantId};
-use semantics::matrix::{CAUSE_ROWS_MAX, Case, Cause, Ruling, holds, rule_on};
+use semantics::matrix::{CAUSE_ROWS_MAX, Case, Cause, Ruling, may_come_back, rule_on};
 use semantics::resolution::{Choice, Wanted};
 use serde_json::Value;
 
@@ -81,12 +81,13 @@ impl Hub {
         };
         let bodies = disputed.bodies();
         let states = self.states(tenant, &bodies).await?;
-        let restored = if cause == Cause::Corruption { self.sound(tenant, disputed).await? } else { None };
+        let is_corrupt = cause == Cause::Corruption;
+        let restored = if is_corrupt { self.sound(tenant, disputed, &states).await? } else { None };
         let ancestor = disputed.wanted(&Choice::Ancestor);
         let case = Case {
             cause,
             sides: &states,
-            has_ancestor: matches!(ancestor, Ok(Wanted::Value(_))),
+            ancestor: if let Ok(Wanted::Value(state)) = &ancestor { Some(state) } else { None },
             sound: restored.as_ref().map(|(revision, _)| *revision),
         };
         let Some(ruled) = rule_on(&case) else { return Ok(None) };
@@ -100,15 +101,16 @@ impl Hub {
         Ok(Some(Verdict { choice, name, reason, precedent: None, over: None }))
     }
 
-    /// The newest state of the record in history that holds what it says of itself, among the newest rows.
+    /// The newest state of the record in history that may stand in the place of the sides, among the newest rows.
     async fn sound(
         &self,
         tenant: &TenantId,
         disputed: &Disputed,
+        sides: &[State<'_>],
     ) -> Result<Option<(Revision, Value)>, HubError> {
         let state = |record: &Record| {
             let body = record.body().filter(|_| record.key_id == KEY_ID_CLEAR)?;
-            serde_json::from_slice::<Value>(body).ok().filter(holds)
+            serde_json::from_slice::<Value>(body).ok().filter(|state| may_come_back(state, sides))
         };
         let mut at = disputed.conflict.sides().map(|side| side.revision).max().unwrap_or_default();
         for _ in 0..2 * CAUSE_ROWS_MAX {

@@ -71,6 +71,7 @@ const fn sort_name(sort: Sort) -> &'static str {
         Sort::String => "string",
         Sort::Array => "array",
         Sort::Object => "object",
+        Sort::Collapsed => "collapsed",
         Sort::Sealed => "sealed",
     }
 }
