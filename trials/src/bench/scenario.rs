@@ -104,8 +104,7 @@ impl Scenario {
                 }
             }
         }
-        let heading =
-            Heading { name: self.name.to_owned(), about: self.about.to_owned(), made: made.clone() };
+        let heading = Heading { name: name.clone(), about: self.about.to_owned(), made: made.clone() };
         results.scenarios.push(heading);
         let compared = self.compared.into_iter();
         results.compared.extend(compared.map(|compared| Compared { scenario: name.clone(), ..compared }));
