@@ -108,6 +108,7 @@ pub struct Metrics {
     identities: Family<OfName, Gauge<u64, AtomicU64>>,
     divergences: Family<OfName, Gauge<u64, AtomicU64>>,
     desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>>,
+    kept_out: Family<OfTenant, Gauge<u64, AtomicU64>>,
     tenants_shown: Arc<AtomicU64>,
     tenants_max: usize,
 }
@@ -175,6 +176,12 @@ impl Metrics {
             "Nodes that are possibly desynchronised, once for each identity",
             desynchronised.clone(),
         );
+        let kept_out: Family<OfTenant, Gauge<u64, AtomicU64>> = <_>::default();
+        r.register(
+            "identity_kept_out",
+            "Identities whose last state has collapsed and did not take the place of a healthy one",
+            kept_out.clone(),
+        );
         r.register("nodes", "Active nodes of a tenant, by health", nodes.clone());
         Self {
             registry: Arc::new(registry),
@@ -196,6 +203,7 @@ impl Metrics {
             identities,
             divergences,
             desynchronised,
+            kept_out,
             tenants_shown: Arc::default(),
             tenants_max,
         }
@@ -283,6 +291,7 @@ impl Metrics {
             self.divergences.get_or_create(&of(level.as_str())).set(count);
         }
         self.desynchronised.get_or_create(&of_tenant).set(measured.desynchronised);
+        self.kept_out.get_or_create(&of_tenant).set(measured.kept_out);
     }
 
     /// Everything in the OpenMetrics text format.
