@@ -11,6 +11,7 @@ pub mod admin;
 pub mod audit;
 mod conflicts;
 pub mod examine;
+mod held;
 mod identities;
 pub mod inflow;
 pub mod keeper;

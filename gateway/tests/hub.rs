@@ -131,6 +131,7 @@ macro_rules! hub_tests {
                     states_of_a_consensus_kind_vote,
                     a_like_conflict_is_settled_by_its_precedent,
                     a_near_miss_waits_for_a_person,
+                    a_precedent_binds_in_its_own_tenant_alone,
                     a_precedent_that_is_revoked_settles_nothing_more,
                     only_what_is_said_of_any_two_sides_becomes_a_precedent,
                     what_stood_before_a_decision_is_not_bound_by_it,
@@ -171,6 +172,7 @@ macro_rules! hub_tests {
                 recovery {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
                     who_follows_another_log_is_told_from_where_the_two_parted,
+                    what_is_on_its_way_under_an_epoch_that_is_left_with_its_log_has_no_effect,
                     a_log_that_becomes_another_one_under_a_gateway_ends_its_sessions,
                     so_are_those_of_another_log_that_went_on_from_it,
                     an_effect_waits_until_its_cause_is_back,

@@ -83,7 +83,9 @@ pub fn value(path: &str, value: Option<&v1::ConflictValue>) -> Value {
         Some(Wire::Nothing(_)) if path.is_empty() => json!({"value": {"deleted": true}}),
         Some(Wire::Nothing(_)) => json!({"value": null}),
         Some(Wire::Sealed(sealed)) => json!({"value": null, "sealed_under": sealed.key_id}),
-        Some(Wire::Unknown(unknown)) => json!({"value": null, "unknown": unknown.reason}),
+        Some(Wire::Unknown(unknown)) => {
+            json!({"value": null, "unknown": unknown.reason, "detail": unknown.detail})
+        }
         None => json!({}),
     }
 }
@@ -253,7 +255,8 @@ mod tests {
         assert_eq!(told("t", Wire::Json(b"1".to_vec())), json!({"value": 1}));
         assert_eq!(told("t", Wire::Nothing(v1::NoValue {})), json!({"value": null}));
         assert_eq!(told("", Wire::Nothing(v1::NoValue {})), json!({"value": {"deleted": true}}));
-        let unknown = v1::UnknownValue { reason: "RECORD_GONE".to_owned(), detail: String::new() };
-        assert_eq!(told("t", Wire::Unknown(unknown)), json!({"value": null, "unknown": "RECORD_GONE"}));
+        let (reason, detail) = ("RECORD_GONE".to_owned(), "the ancestor is not kept any more".to_owned());
+        let shown = json!({"value": null, "unknown": reason, "detail": detail});
+        assert_eq!(told("t", Wire::Unknown(v1::UnknownValue { reason, detail })), shown);
     }
 }

@@ -156,16 +156,14 @@ fn decide_present(
 
     let case = guard::Case { current, before: &before, delta: &delta, seen: &seen, standing };
     if let Some((record, clashes)) = guard::settle(&case, parsed, rule, context)? {
-        return concurrent(record, clashes, context);
+        return concurrent(record, with_disproved(clashes, current, parsed, rule), context);
     }
     if rule.policy.is_ordered() && standing != Standing::Sequential {
         let (record, clashes) = ordered::settle(current, before, &delta, &seen, rule, context)?;
-        return concurrent(record, clashes, context);
+        return concurrent(record, with_disproved(clashes, current, parsed, rule), context);
     }
-    let mut clashes = clash::find(&before, delta.life(), &seen, rule.policy);
-    if rule.policy == Policy::ByType {
-        clashes.extend(clash::disproved(current, parsed));
-    }
+    let clashes = clash::find(&before, delta.life(), &seen, rule.policy);
+    let clashes = with_disproved(clashes, current, parsed, rule);
     let record = join::join_onto(current, before, &delta, rule)?;
     let record =
         Box::new(if clashes.is_empty() { without_retired(record, &context.retired) } else { record });
@@ -175,6 +173,15 @@ fn decide_present(
         (true, Standing::Sequential) => Decision::Applied(record),
         (true, Standing::Concurrent | Standing::Unknown) => Decision::Merged(record),
     })
+}
+
+/// Where nothing clashes, what is put may yet be a state that does not hold.
+fn with_disproved(clashes: Vec<Clash>, current: &Record, parsed: &Parsed, rule: &Rule) -> Vec<Clash> {
+    let is_asked = rule.policy == Policy::ByType && clashes.is_empty();
+    match clash::disproved(current, parsed).filter(|_| is_asked) {
+        Some(clash) => vec![clash],
+        None => clashes,
+    }
 }
 
 fn concurrent(record: Record, clashes: Vec<Clash>, context: &Context) -> Result<Decision, Refusal> {

@@ -119,6 +119,8 @@ faults! {
     UnsoundOverSound = "unsound_over_sound",
     /// A precedent binds conflicts of other records than the one decided, wherever in them they are.
     PrecedentOfAnotherKind = "precedent_of_another_kind",
+    /// A precedent binds the conflicts of other tenants.
+    PrecedentOfAnotherTenant = "precedent_of_another_tenant",
     /// That nobody answers is taken for an answer.
     SilenceTakenForAnswer = "silence_taken_for_answer",
     /// A copied replica is given the epoch of the one it was copied from.

@@ -245,9 +245,20 @@ pub struct Reconcile {
     pub cursor: Option<Cursor>,
     /// Scan goes on after this commit.
     pub after: CommitNumber,
-    /// The log whose commit that is, where the replica has left it for the hub's: only for the first page. The hub then
-    /// begins where the two parted, if that is sooner.
-    pub log_id: Option<LogId>,
+    /// What the replica has left for the hub's log: only for the first page. The hub then begins where the two logs
+    /// parted, if that is sooner.
+    pub left: Option<Left>,
+}
+
+/// A log that a replica has left for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The log.
+    pub log_id: LogId,
+    /// The epoch of the node that the replica had there, if it was its own: the hub closes it before it tells anything,
+    /// so that what is still on its way under it has no effect any more.
+    #[serde(default)]
+    pub epoch: Option<u32>,
 }
 
 /// A page of reconciliation.

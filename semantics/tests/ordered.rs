@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use semantics::conflict::ConflictType;
 use semantics::decide::Decision;
 use semantics::envelope::{Mutation, Op, Record};
-use semantics::ids::Writer;
+use semantics::ids::{Dot, Writer};
 use semantics::kind::Policy;
 use semantics::reason::Reason;
 use support::{Author, Hub, ORDERED, put};
@@ -327,7 +327,12 @@ fn a_state_that_does_not_hold_clashes_with_what_it_was_made_on() {
         let mut author = Author::new(1);
         let hub = Hub::after(policy, &[&author.write(None, put(base), NOW_MS)]);
         let next = author.write(hub.view(), put(written), NOW_MS + 10);
-        let after = taken(&hub, &[&next]);
-        assert_eq!((after.body(), after.conflicts.len()), (Some(written.as_str()), clashes), "{policy:?}");
+        let mut of_another_log = next.clone();
+        of_another_log.base.version.add(Dot { writer: Author::new(2).writer, n: 3 });
+        for next in [next, of_another_log] {
+            let after = taken(&hub, &[&next]);
+            let found = (after.body(), after.conflicts.len());
+            assert_eq!(found, (Some(written.as_str()), clashes), "{policy:?} {:?}", next.base);
+        }
     }
 }

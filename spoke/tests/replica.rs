@@ -232,6 +232,24 @@ async fn a_dependent_that_was_sent_with_its_rejected_cause_is_set_aside_by_the_h
 }
 
 #[tokio::test]
+async fn before_the_first_cut_a_kind_that_is_not_known_is_refused_with_what_to_do() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let unknown = |done: Result<_, ReplicaError>| {
+        let refusal = done.unwrap_err().refusal();
+        assert_eq!(refusal.reason, Reason::KindUndeclared);
+        refusal.detail
+    };
+    let before = unknown(replica.write(put("recipe", "r", json!({})), NOW).await);
+    assert!(before.contains("has not synced yet") && before.contains("sync it once"), "{before}");
+    sync(&replica, &mut hub).await;
+    assert_eq!(
+        unknown(replica.write(put("recipe", "r", json!({})), NOW).await),
+        "no kind recipe is declared"
+    );
+}
+
+#[tokio::test]
 async fn group_whole() {
     let (_, replica) = fresh().await;
     let mut hub = Hub::default();

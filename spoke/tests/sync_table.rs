@@ -378,7 +378,7 @@ fn a_copy_reconciles_page_by_page_and_then_connects() {
     let mut sync = idle();
     assert_eq!(goodbye(&mut sync, Reason::NodeForked)[1], Action::Step(Step::RequireEpoch));
     assert_eq!(sync.on(Event::EpochNeeded, 0), [Action::Step(Step::PrepareReconcile)]);
-    let ask = Reconcile { cursor: Some(cursor(5)), after: CommitNumber(3), log_id: None };
+    let ask = Reconcile { cursor: Some(cursor(5)), after: CommitNumber(3), left: None };
     let call = |request: &Reconcile| Action::Reconcile { endpoint: 0, request: request.clone() };
     assert_eq!(sync.on(Event::ReconcileReady(ask.clone()), 0)[1], call(&ask));
     let answer = Reconciliation { outcomes: vec![], next: Some(CommitNumber(9)), epoch: None, told_to: None };
@@ -394,7 +394,7 @@ fn a_reconciliation_that_cannot_be_gives_up_once_and_then_waits() {
     let mut sync = idle();
     goodbye(&mut sync, Reason::NodeForked);
     sync.on(Event::EpochNeeded, 0);
-    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left: None };
     sync.on(Event::ReconcileReady(ask.clone()), 0);
     let expired = || Event::ReconcileAnswer(Err(refusal(Reason::CursorExpired)));
     assert_eq!(sync.on(expired(), 0), [Action::Step(Step::GiveUpReconciling)]);

@@ -52,12 +52,13 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::TopologyIgnored, 29),
     (Fault::PriorityBeforeCause, 3),
     (Fault::StaleDecisionTaken, 161),
-    (Fault::UndoLeavesRecord, 554),
+    (Fault::UndoLeavesRecord, 5),
     (Fault::PolicySetIgnored, 11),
     (Fault::RuleVersionLost, 2),
     (Fault::CollapsedOverHealthy, 3),
     (Fault::UnsoundOverSound, 10),
-    (Fault::PrecedentOfAnotherKind, 61),
+    (Fault::PrecedentOfAnotherKind, 218),
+    (Fault::PrecedentOfAnotherTenant, 494),
     (Fault::SilenceTakenForAnswer, 554),
     (Fault::EpochKeptByCopy, 9),
     (Fault::StretchBeforeFloor, 80),
@@ -89,8 +90,11 @@ fn notice(fault: Fault, seeds: u64) -> Option<Failure> {
 }
 
 /// Whether a world can show a fault at all: one that needs the hub's old disk put back is not looked for where it never
-/// is.
+/// is, nor one that needs two tenants where there is one.
 fn may_show(fault: Fault, plan: &Plan) -> bool {
+    if fault == Fault::PrecedentOfAnotherTenant {
+        return Plan::begin(plan.seed, plan.level).0.tenants > 1;
+    }
     let is_rolled_back = || plan.operations.iter().any(|operation| operation.what == What::Rollback);
     let needs = [Fault::ResumeNotCompared, Fault::StretchOfOtherChain, Fault::RingOfOtherChain];
     !needs.contains(&fault) || is_rolled_back()

@@ -2,6 +2,7 @@
 //!
 //! - `a_like_conflict_is_settled_by_its_precedent`: one commit closes it, names the precedent and counts its use.
 //! - `a_near_miss_waits_for_a_person`, and so does everything that no rule speaks about.
+//! - `a_precedent_binds_in_its_own_tenant_alone`: neither is it listed, counted or revoked in another.
 //! - `a_precedent_that_is_revoked_settles_nothing_more`; it is looked at again in the commit.
 //! - `who_took_a_resolution_back_is_not_overruled`: a conflict that was once settled is a person's.
 //! - `states_of_a_consensus_kind_vote`: the heaviest is made to stand, the weights are the reason; a tie, and a side that
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 
 use semantics::builtin::builtin;
 use semantics::conflict::Conflict;
+use semantics::fault::Fault;
 use semantics::identity::vote::{Vote, vote};
 use semantics::ids::{Kind, NodeId, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
@@ -182,8 +184,7 @@ impl Hub {
         // A conflict without a signature has no like.
         let Ok(signature) = disputed.signature() else { return Ok(None) };
         let id = signature.id();
-        let found = self.control(tenant, &key_of(kind::PRECEDENT, id.as_str())?).await?;
-        let precedent: Option<Precedent> = control_body(found.as_ref());
+        let precedent = self.precedent(tenant, &id).await?;
         let binds = |precedent: &Precedent| precedent.binds(&disputed.conflict, disputed.revision);
         let Some(precedent) = precedent.filter(binds) else { return Ok(None) };
         Ok(Some(Verdict {
@@ -193,6 +194,18 @@ impl Hub {
             precedent: Some(PrecedentWork::Uses(id)),
             over: None,
         }))
+    }
+
+    /// The tenant's own precedent of this id.
+    async fn precedent(&self, tenant: &TenantId, id: &RecordId) -> Result<Option<Precedent>, HubError> {
+        let key = key_of(kind::PRECEDENT, id.as_str())?;
+        let mut found = self.control(tenant, &key).await?;
+        if Fault::PrecedentOfAnotherTenant.is_planted() {
+            for other in self.store().tenants(None, LIST_ROWS_MAX).await? {
+                found = found.or(self.control(&other, &key).await?);
+            }
+        }
+        Ok(control_body(found.as_ref()))
     }
 
     /// The states vote. What each weighs goes into the reason, so that nobody has to reckon it again.
@@ -217,10 +230,12 @@ impl Hub {
     /// Whether anything in the tenant may be settled without a person, by a rule of its own.
     async fn has_rules(&self, tenant: &TenantId) -> Result<bool, HubError> {
         let is_precedent = |_: &Current| true;
+        let is_everywhere = Fault::PrecedentOfAnotherTenant.is_planted();
         let is_rule = |policy| settles_itself(policy) || policy == Policy::Resolver && self.has_resolver();
         let settles = |declared: &Declaration| is_rule(declared.policy);
         let is_set = |set: &PolicySet| set.policy.is_some_and(is_rule);
-        Ok(self.any_control(tenant, kind::PRECEDENT, is_precedent).await?
+        Ok(is_everywhere
+            || self.any_control(tenant, kind::PRECEDENT, is_precedent).await?
             || self
                 .any_control(tenant, kind::POLICY, |row| {
                     control_body(Some(row)).is_some_and(|set| is_set(&set))

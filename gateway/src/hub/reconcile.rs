@@ -2,13 +2,14 @@
 //! had confirmed, in all epochs, so that nothing it still holds is applied twice.
 
 use semantics::commit::Head;
-use semantics::ids::CommitNumber;
+use semantics::ids::{CommitNumber, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::Reason;
-use semantics::session::{Reconcile, Reconciliation};
+use semantics::session::{Left, Reconcile, Reconciliation};
 
 use super::error::HubError;
 use super::hello::WRITERS_MAX;
+use super::work::Work;
 use super::{Hub, Principal};
 use crate::store::CommitRow;
 
@@ -22,7 +23,8 @@ const OUTCOME_BYTES: usize = 160;
 impl Hub {
     /// A page of outcomes in log order; the new epoch comes with the last one. A node that never used a dot is
     /// given its epoch at once, and so is one that asks from beyond the log's end. Who names the log that it left is
-    /// told from where that log and this one parted, if that is sooner than what it asks for.
+    /// told from where that log and this one parted, if that is sooner than what it asks for, and the epoch that it had there
+    /// is closed first.
     ///
     /// # Errors
     /// CURSOR_EXPIRED when the replica is older than what is kept: it cannot be reconciled; LOG_FORKED;
@@ -31,6 +33,10 @@ impl Hub {
         self.active_node(who).await?;
         if let Some(cursor) = &ask.cursor {
             self.check_cursor(who, cursor).await?;
+        }
+        if let Some(epoch) = ask.left.and_then(|left| left.epoch) {
+            let left = Writer { node: who.node, epoch };
+            self.submit(&who.tenant, Work::CloseEpochs(vec![left])).await?;
         }
         // Read first: what is appended meanwhile is not told.
         let head = self.store().head(&who.tenant).await?;
@@ -69,7 +75,7 @@ impl Hub {
         ask: &Reconcile,
         head: &Head,
     ) -> Result<CommitNumber, HubError> {
-        let Some(left) = ask.log_id else { return Ok(ask.after) };
+        let Some(Left { log_id: left, .. }) = ask.left else { return Ok(ask.after) };
         if left == head.log_id {
             let oldest = self.store().commits_after(&who.tenant, CommitNumber::ZERO, 1).await?;
             let before = oldest.first().map(|oldest| CommitNumber(oldest.number.0.saturating_sub(1)));

@@ -1,4 +1,4 @@
-//! How much of messages on their way in is held: of one caller, and of all together. A call's one message is counted
+//! How much of messages on their way in is held, in shares ([`super::held`]). A call's one message is counted
 //! from its first byte until the call is answered, as what it takes once it is unpacked and read where that is more
 //! ([`proto::codec`]); a message of a stream until its last byte, for then it is parsed, and has bounds of its own.
 //!
@@ -8,8 +8,6 @@
 //! - `what_one_caller_may_hold_is_bounded`, and what all hold together; past it the call ends with OVERLOADED.
 //! - `a_call_that_ends_gives_back_what_it_held`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,17 +19,15 @@ use futures::stream::{Stream, StreamExt, try_unfold};
 use semantics::reason::Reason;
 use tonic::Status;
 
+use super::held::{Bounds, Held};
+use super::owner::Owner;
 use super::status;
-use crate::auth::Caller;
 use crate::auth::rights::REFLECTION;
-use crate::hub::Principal;
 use crate::hub::error::HubError;
-use crate::tls::Peer;
 
 /// Most bytes of messages on their way in on one listener.
 pub const INCOMING_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// Most of them of one node, or of one operator's address: four of the largest messages, or one that takes the most
-/// once it is read.
+/// Most of them of one node or operator: four of the largest messages, or one that takes the most once it is read.
 pub const INCOMING_OF_KNOWN_MAX: usize = 16 * 1024 * 1024;
 /// Most of them from one address whose callers did not show who they are.
 pub const INCOMING_OF_UNKNOWN_MAX: usize = 1024 * 1024;
@@ -40,23 +36,9 @@ pub const ENDED_MS_MAX: u64 = 5_000;
 /// Before each message: whether it is compressed, and its length.
 const HEADER_BYTES: usize = 5;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    Node(Principal),
-    Operator(Option<IpAddr>),
-    Unknown(Option<IpAddr>),
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    of: BTreeMap<Owner, usize>,
-}
-
 /// What is held on one listener.
 #[derive(Debug, Clone)]
 pub struct Inflow {
-    all_max: usize,
     held: Arc<Mutex<Held>>,
 }
 
@@ -70,26 +52,19 @@ impl Inflow {
     /// With this bound for all callers together.
     #[must_use]
     pub fn new(all_max: usize) -> Self {
-        Self { all_max, held: Arc::default() }
+        let bounds =
+            Bounds { all: all_max, of_known: INCOMING_OF_KNOWN_MAX, of_unknown: INCOMING_OF_UNKNOWN_MAX };
+        Self { held: Arc::new(Mutex::new(Held::new(bounds))) }
     }
 
     fn share(&self, owner: Owner, says: Says) -> Share {
-        let of_owner_max = match owner {
-            Owner::Node(_) | Owner::Operator(_) => INCOMING_OF_KNOWN_MAX,
-            Owner::Unknown(_) => INCOMING_OF_UNKNOWN_MAX,
-        };
-        Share { inflow: self.clone(), owner, of_owner_max, says, held: 0, message: Message::default() }
+        Share { inflow: self.clone(), owner, says, held: 0, message: Message::default() }
     }
 }
 
 /// Counts what comes in of a call.
 pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<Peer>().map(Peer::holder);
-    let owner = match request.extensions().get::<Caller>() {
-        Some(Caller::Node { principal, .. }) => Owner::Node(principal.clone()),
-        Some(Caller::Operator(_)) => Owner::Operator(address),
-        Some(Caller::Anyone) | None => Owner::Unknown(address),
-    };
+    let owner = Owner::of(request.extensions());
     let says = Says::of(request.uri().path());
     let share = Arc::new(Mutex::new(inflow.share(owner, says)));
     let counted = Arc::clone(&share);
@@ -205,7 +180,6 @@ impl Message {
 struct Share {
     inflow: Inflow,
     owner: Owner,
-    of_owner_max: usize,
     says: Says,
     held: usize,
     message: Message,
@@ -236,18 +210,10 @@ impl Share {
 
     fn hold(&mut self, wanted: usize) -> Result<(), Status> {
         let mut held = self.inflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_owner = held.of.get(&self.owner).copied().unwrap_or_default();
-        let (all, of_owner) = (held.all - self.held + wanted, of_owner - self.held + wanted);
-        if wanted > self.held && (all > self.inflow.all_max || of_owner > self.of_owner_max) {
+        if !held.change(&self.owner, self.held, wanted) {
             drop(held);
             let detail = "too many messages are under way that are not whole, or not answered";
             return Err(status::of(HubError::transient(Reason::Overloaded, detail, 1_000)));
-        }
-        held.all = all;
-        if of_owner == 0 {
-            held.of.remove(&self.owner);
-        } else {
-            held.of.insert(self.owner.clone(), of_owner);
         }
         self.held = wanted;
         Ok(())
@@ -257,16 +223,16 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut held = self.inflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all -= self.held;
-        match held.of.get_mut(&self.owner) {
-            Some(of_owner) if *of_owner > self.held => *of_owner -= self.held,
-            Some(_) | None => drop(held.of.remove(&self.owner)),
-        }
+        held.change(&self.owner, self.held, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use semantics::ids::TenantId;
+
     use super::*;
 
     fn unknown(last: u8) -> Owner {
@@ -287,7 +253,7 @@ mod tests {
     }
 
     fn all(inflow: &Inflow) -> usize {
-        inflow.held.lock().unwrap().all
+        inflow.held.lock().unwrap().all()
     }
 
     #[test]
@@ -308,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_one_caller_may_hold_is_bounded() {
-        let inflow = Inflow::new(INCOMING_OF_UNKNOWN_MAX + 1_000);
+        let inflow = Inflow::new(4 * (INCOMING_OF_UNKNOWN_MAX + 1_000));
         let mut first = stream(&inflow, 1);
         first.take(&message(10 << 20)[..INCOMING_OF_UNKNOWN_MAX]).unwrap();
         let mut second = stream(&inflow, 1);
@@ -330,7 +296,6 @@ mod tests {
         assert_eq!(all(&inflow), 200);
         drop(two);
         assert_eq!(all(&inflow), 0);
-        assert!(inflow.held.lock().unwrap().of.is_empty());
     }
 
     #[test]
@@ -349,7 +314,7 @@ mod tests {
         assert_eq!(all(&inflow), 2_000);
         let refused = call.weighs(INCOMING_OF_UNKNOWN_MAX + 1).unwrap_err();
         assert_eq!(reason(&refused), Reason::Overloaded);
-        let known = Owner::Operator(None);
+        let known = Owner::Operator(TenantId::new("acme").unwrap(), "ann".to_owned());
         inflow.share(known, Says::One).weighs(proto::codec::READ_BYTES_MAX).unwrap();
         drop(call);
         assert_eq!(all(&inflow), 0);

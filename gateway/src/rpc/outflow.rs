@@ -1,4 +1,4 @@
-//! How much of answers that nobody has taken yet is held: for one caller, and for all together. A message of an answer
+//! How much of answers that nobody has taken yet is held, in shares ([`super::held`]). A message of an answer
 //! is counted from when it is put into bytes until the last of them has left for the network, or its call has ended:
 //! each piece that is handed to the transport carries its count, so it does not matter where in there it waits. What a
 //! call holds before that is bounded by turns (see [`super::turns`]).
@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use semantics::reason::Reason;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::held::{Bounds, Held};
 use super::layers::{is_long, is_stream};
 use super::owner::Owner;
 use super::status;
@@ -45,14 +46,6 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// Answers that nobody takes are looked for this often, milliseconds.
 const TICK_MS: u64 = 250;
 
-/// Most bytes that wait for one caller.
-const fn bytes_max(owner: &Owner) -> usize {
-    match owner {
-        Owner::Node(_) | Owner::Operator(..) => UNTAKEN_OF_KNOWN_MAX,
-        Owner::Unknown(_) => UNTAKEN_OF_UNKNOWN_MAX,
-    }
-}
-
 /// An answer that waits.
 #[derive(Debug)]
 struct Waiting {
@@ -61,10 +54,9 @@ struct Waiting {
     ticks: u64,
 }
 
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    of: BTreeMap<Owner, usize>,
+#[derive(Debug)]
+struct Line {
+    held: Held,
     next: u64,
     waiting: BTreeMap<u64, Waiting>,
 }
@@ -72,8 +64,7 @@ struct Held {
 /// What waits on one listener.
 #[derive(Debug, Clone)]
 pub struct Outflow {
-    all_max: usize,
-    held: Arc<Mutex<Held>>,
+    line: Arc<Mutex<Line>>,
 }
 
 impl Default for Outflow {
@@ -86,13 +77,16 @@ impl Outflow {
     /// With this bound for all callers together.
     #[must_use]
     pub fn new(all_max: usize) -> Self {
-        Self { all_max, held: Arc::default() }
+        let bounds =
+            Bounds { all: all_max, of_known: UNTAKEN_OF_KNOWN_MAX, of_unknown: UNTAKEN_OF_UNKNOWN_MAX };
+        let line = Line { held: Held::new(bounds), next: 0, waiting: BTreeMap::new() };
+        Self { line: Arc::new(Mutex::new(line)) }
     }
 
     /// How many bytes wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).all
+        self.line().held.all()
     }
 
     /// Ends the connections of those who take nothing of an answer for longer than this, until it is stopped.
@@ -110,9 +104,9 @@ impl Outflow {
 
     /// At each tick: the connections on which an answer waits for too long.
     fn tick(&self, unread_ms_max: u64) -> Vec<Calls> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.line();
         let mut cut = Vec::new();
-        for waiting in held.waiting.values_mut() {
+        for waiting in line.waiting.values_mut() {
             waiting.ticks = waiting.ticks.saturating_add(1);
             if waiting.ticks.saturating_mul(TICK_MS) > unread_ms_max {
                 cut.extend(waiting.calls.clone());
@@ -121,21 +115,20 @@ impl Outflow {
         cut
     }
 
-    /// Whether there would be room for so much more of this caller's.
-    fn check(&self, held: &Held, owner: &Owner, bytes: usize) -> Result<(), HubError> {
-        if bytes > bytes_max(owner) {
-            return Err(HubError::new(
-                Reason::TooLarge,
-                "the answer is larger than any may be: ask for less",
-            ));
-        }
-        let of_owner = held.of.get(owner).copied().unwrap_or_default();
-        if held.all.saturating_add(bytes) > self.all_max || of_owner + bytes > bytes_max(owner) {
-            let detail = "too many answers wait to be read";
-            return Err(HubError::transient(Reason::Overloaded, detail, 1_000));
-        }
-        Ok(())
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether there is room for so much more of this caller's.
+fn check(held: &Held, owner: &Owner, bytes: usize) -> Result<(), HubError> {
+    if bytes > held.bounds.of(owner) {
+        return Err(HubError::new(Reason::TooLarge, "the answer is larger than any may be: ask for less"));
+    }
+    if !held.has_room(owner, bytes) {
+        return Err(HubError::transient(Reason::Overloaded, "too many answers wait to be read", 1_000));
+    }
+    Ok(())
 }
 
 /// Whose answers these are.
@@ -148,21 +141,19 @@ struct Share {
 
 impl Share {
     fn check(&self) -> Result<(), HubError> {
-        let held = self.outflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.outflow.check(&held, &self.owner, ANSWER_BYTES_MIN)
+        check(&self.outflow.line().held, &self.owner, ANSWER_BYTES_MIN)
     }
 
     /// Counts a message, and cuts it into the pieces that carry its count.
     fn take(&self, bytes: Bytes) -> Result<VecDeque<Bytes>, HubError> {
         let counted = bytes.len().max(ANSWER_BYTES_MIN);
-        let mut held = self.outflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.outflow.check(&held, &self.owner, counted)?;
-        held.all += counted;
-        *held.of.entry(self.owner.clone()).or_default() += counted;
-        let id = held.next;
-        held.next += 1;
-        held.waiting.insert(id, Waiting { calls: self.calls.clone(), ticks: 0 });
-        drop(held);
+        let mut line = self.outflow.line();
+        check(&line.held, &self.owner, counted)?;
+        line.held.change(&self.owner, 0, counted);
+        let id = line.next;
+        line.next += 1;
+        line.waiting.insert(id, Waiting { calls: self.calls.clone(), ticks: 0 });
+        drop(line);
         let answer = Arc::new(Answer { share: self.clone(), counted, id });
         Ok(pieces(bytes, &answer))
     }
@@ -187,13 +178,9 @@ struct Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let mut held = self.share.outflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all -= self.counted;
-        held.waiting.remove(&self.id);
-        match held.of.get_mut(&self.share.owner) {
-            Some(of_owner) if *of_owner > self.counted => *of_owner -= self.counted,
-            Some(_) | None => drop(held.of.remove(&self.share.owner)),
-        }
+        let mut line = self.share.outflow.line();
+        line.held.change(&self.share.owner, self.counted, 0);
+        line.waiting.remove(&self.id);
     }
 }
 
@@ -210,8 +197,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let mut held = self.answer.share.outflow.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = held.waiting.get_mut(&self.answer.id) {
+        if let Some(waiting) = self.answer.share.outflow.line().waiting.get_mut(&self.answer.id) {
             waiting.ticks = 0;
         }
     }
@@ -356,14 +342,13 @@ mod tests {
         assert_eq!(outflow.bytes(), 3 * PIECE_BYTES + 1);
         drop(cut);
         assert_eq!(outflow.bytes(), 0);
-        assert!(outflow.held.lock().unwrap().of.is_empty());
         assert!(share(&outflow, 1).take(Bytes::new()).unwrap().is_empty());
         assert_eq!(outflow.bytes(), 0);
     }
 
     #[test]
     fn what_waits_for_one_caller_is_bounded() {
-        let outflow = Outflow::new(UNTAKEN_OF_UNKNOWN_MAX + 2 * ANSWER_BYTES_MIN);
+        let outflow = Outflow::new(4 * (UNTAKEN_OF_UNKNOWN_MAX + 2 * ANSWER_BYTES_MIN));
         let too_large = share(&outflow, 1).take(message(UNTAKEN_OF_UNKNOWN_MAX + 1)).unwrap_err();
         assert_eq!(too_large.reason(), Reason::TooLarge, "to come again would not help");
         let held = share(&outflow, 1).take(message(UNTAKEN_OF_UNKNOWN_MAX)).unwrap();

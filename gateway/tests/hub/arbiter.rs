@@ -99,6 +99,29 @@ pub async fn a_near_miss_waits_for_a_person(engine: &Engine) {
     world.check().await;
 }
 
+pub async fn a_precedent_binds_in_its_own_tenant_alone(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    let binding = signature(&world, &id).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    // The other tenant has a rule too, so that its conflicts are judged.
+    let other = world.beside("globex").await;
+    let edge = Kind::new("edge").unwrap();
+    other.hub.set_policy(&other.tenant, NodeId::HUB, &edge, Some(Policy::Consensus)).await.unwrap();
+    let like = notes(&other, "second", "other", "words").await;
+    let like = like.id(&other).await;
+    assert_eq!(signature(&other, &like).await, binding);
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 0);
+    assert!(conflict(&other, &like).await.1.open);
+    assert_eq!(precedent(&other, &binding).await, None);
+    assert_eq!(precedent(&world, &binding).await.unwrap().uses, 0);
+    let revoked = other.hub.revoke_precedent(&other.tenant, NodeId([9; 16]), &binding).await.unwrap_err();
+    assert_eq!(revoked.reason(), Reason::NotFound);
+    world.check().await;
+    other.check().await;
+}
+
 pub async fn a_precedent_that_is_revoked_settles_nothing_more(engine: &Engine) {
     let world = World::new(engine).await;
     let first = notes(&world, "first", "early", "late").await;

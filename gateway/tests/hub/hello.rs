@@ -80,7 +80,7 @@ pub async fn a_replica_that_is_a_copy_is_told(engine: &Engine) {
     assert_eq!(copy.n, author.n);
     let refused = world.hub.hello(&copy.who, &copy.hello(None)).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::NodeForked);
-    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left: None };
     let epoch = world.hub.reconcile(&copy.who, &ask).await.unwrap().epoch.unwrap();
     copy.writer.epoch = epoch;
     (copy.n, copy.confirmed_n) = (0, 0);
@@ -101,7 +101,7 @@ pub async fn epochs_of_one_node_are_bounded(engine: &Engine) {
     let mut copies = vec![author.clone()];
     for n in 1..EPOCHS_OPEN_MAX + 3 {
         world.clock.advance(1_000);
-        let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
+        let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left: None };
         let epoch = world.hub.reconcile(&author.who, &ask).await.unwrap().epoch.unwrap();
         let mut copy = author.clone();
         copy.writer.epoch = epoch;
@@ -140,7 +140,7 @@ pub async fn reconcile_tells_what_became_of_every_dot(engine: &Engine) {
         }
     }
     let mut found = Vec::new();
-    let mut ask = Reconcile { cursor: reader.cursor, after: reader.cursor.unwrap().commit, log_id: None };
+    let mut ask = Reconcile { cursor: reader.cursor, after: reader.cursor.unwrap().commit, left: None };
     let epoch = loop {
         let page = world.hub.reconcile(&author.who, &ask).await.unwrap();
         found.extend(page.outcomes.into_iter().map(|o| (o.dot, o.mutation, o.digest, o.outcome)));
@@ -176,7 +176,7 @@ pub async fn a_reconciliation_comes_in_messages_that_fit(engine: &Engine) {
     }
     let (mut after, mut told, mut pages) = (CommitNumber::ZERO, 0, 0);
     loop {
-        let ask = Reconcile { cursor: None, after, log_id: None };
+        let ask = Reconcile { cursor: None, after, left: None };
         let page = world.hub.reconcile(&author.who, &ask).await.unwrap();
         told += page.outcomes.len();
         pages += 1;

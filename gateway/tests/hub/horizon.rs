@@ -190,7 +190,7 @@ pub async fn a_fresh_epoch_is_not_closed(engine: &Engine) {
     let world = World::new(engine).await;
     let mut author = world.author("one", "default").await;
     author.put(&note("a"), "{}").await;
-    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None };
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left: None };
     let epoch = world.hub.reconcile(&author.who, &ask).await.unwrap().epoch.unwrap();
     assert_ne!(epoch, author.writer.epoch);
     world.maintain().await;
@@ -227,7 +227,7 @@ pub async fn a_closed_epoch_opens_again_for_the_replica_that_left_it_so(engine: 
     }
     world.maintain().await;
     // Asked for, the commits that would tell what became of its mutations are gone.
-    let ask = Reconcile { cursor: None, after: CommitNumber(5), log_id: None };
+    let ask = Reconcile { cursor: None, after: CommitNumber(5), left: None };
     assert_eq!(world.hub.reconcile(&silent.who, &ask).await.unwrap_err().reason(), Reason::CursorExpired);
     // Who has not heard all that it was answered, or was given less than it heard, gets nothing.
     let stream = silent.stream();

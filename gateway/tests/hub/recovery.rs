@@ -10,7 +10,7 @@ use semantics::digest::record_digest;
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
 use semantics::reason::Reason;
 use semantics::recovery::{BackedUp, EPOCHS_PER_LOG, Phase, Recovery, Remnant, RemnantPage, Restored};
-use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage, StreamState};
+use semantics::session::{ClientMessage, Hello, Left, Reconcile, ServerMessage, StreamState};
 use semantics::version::Version;
 
 use crate::support::author::{group, hello, outcomes, patch, put};
@@ -84,7 +84,8 @@ pub async fn who_follows_another_log_is_told_from_where_the_two_parted(engine: &
     author.put(&note("sent by a copy"), "{}").await;
     let head = world.store.head(&world.tenant).await.unwrap();
     let told = async |after: CommitNumber, log_id: Option<LogId>| {
-        let ask = Reconcile { cursor: None, after, log_id };
+        let left = log_id.map(|log_id| Left { log_id, epoch: None });
+        let ask = Reconcile { cursor: None, after, left };
         let page = world.hub.reconcile(&author.who, &ask).await.map_err(|e| e.reason())?;
         Ok::<_, Reason>((page.outcomes.len(), page.told_to))
     };
@@ -101,6 +102,31 @@ pub async fn who_follows_another_log_is_told_from_where_the_two_parted(engine: &
         Err(Reason::CursorExpired),
         "nothing is known of it"
     );
+}
+
+/// An older state of the log was put back, and a spoke follows it: it sends again under a new epoch.
+pub async fn what_is_on_its_way_under_an_epoch_that_is_left_with_its_log_has_no_effect(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    let late = author.write(&note("b"), None, put("{}"));
+    let head = world.store.head(&world.tenant).await.unwrap();
+    let epoch = Some(author.writer.epoch);
+    let left = Some(Left { log_id: head.log_id, epoch });
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left };
+    for _ in 0..2 {
+        let told = world.hub.reconcile(&author.who, &ask).await.unwrap();
+        assert_eq!((told.outcomes.len(), told.epoch), (1, epoch.map(|left| left + 1)));
+    }
+    assert_eq!(author.push(&[late]).await.unwrap_err().reason(), Reason::NodeForked);
+    assert!(world.hub.record(&world.tenant, &note("b")).await.unwrap().is_none());
+    // Without a word of an epoch none is closed: that of the original.
+    let ask = Reconcile { left: Some(Left { log_id: head.log_id, epoch: None }), ..ask };
+    author.writer.epoch += 1;
+    (author.n, author.confirmed_n) = (0, 0);
+    author.put(&note("c"), "{}").await;
+    world.hub.reconcile(&author.who, &ask).await.unwrap();
+    author.put(&note("d"), "{}").await;
 }
 
 pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engine: &Engine) {

@@ -79,6 +79,21 @@ impl World {
         Self { store, clock, tenant, hub, entropy, settings, audit: Mutex::default() }
     }
 
+    /// Another tenant of the same hub.
+    pub async fn beside(&self, name: &str) -> Self {
+        let tenant = TenantId::new(name).unwrap();
+        assert!(self.hub.create_tenant(&tenant).await.unwrap());
+        Self {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            tenant,
+            hub: Arc::clone(&self.hub),
+            entropy: Arc::clone(&self.entropy),
+            settings: self.settings.clone(),
+            audit: Mutex::default(),
+        }
+    }
+
     fn bare(&self, store: &Arc<dyn Store>) -> Hub {
         hub(store, &self.clock, &self.entropy, &self.settings)
     }

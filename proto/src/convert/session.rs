@@ -4,8 +4,8 @@ use semantics::health::SOFTWARE_BYTES_MAX;
 use semantics::ids::{CommitNumber, Digest, LogId, MutationId, Revision};
 use semantics::recovery::LINEAGE_MAX;
 use semantics::session::{
-    About, ClientMessage, Hello, Limits, Push, PushItem, Reconcile, Reconciliation, Results, ServerMessage,
-    StreamState, Summed, UNANSWERED_MAX, Welcome,
+    About, ClientMessage, Hello, Left, Limits, Push, PushItem, Reconcile, Reconciliation, Results,
+    ServerMessage, StreamState, Summed, UNANSWERED_MAX, Welcome,
 };
 
 use super::cursor::resume_position;
@@ -346,11 +346,14 @@ impl From<&ServerMessage> for v1::SessionResponse {
 impl TryFrom<v1::ReconcileRequest> for Reconcile {
     type Error = ShapeError;
     fn try_from(request: v1::ReconcileRequest) -> Result<Self, ShapeError> {
-        let log_id = request.log_id.map(|bytes| LogId::from_slice(&bytes)).transpose();
+        let log_id = request.log_id.map(|bytes| LogId::from_slice(&bytes)).transpose().at("log_id")?;
+        if log_id.is_none() && request.left_epoch.is_some() {
+            return Err(ShapeError::invalid("it is left with a log: name that too")).at("left_epoch");
+        }
         Ok(Self {
             cursor: optional("cursor", request.cursor)?,
             after: CommitNumber(request.after),
-            log_id: log_id.at("log_id")?,
+            left: log_id.map(|log_id| Left { log_id, epoch: request.left_epoch }),
         })
     }
 }
@@ -360,7 +363,8 @@ impl From<&Reconcile> for v1::ReconcileRequest {
         Self {
             cursor: ask.cursor.as_ref().map(Into::into),
             after: ask.after.0,
-            log_id: ask.log_id.map(|id| id.as_bytes().to_vec()),
+            log_id: ask.left.map(|left| left.log_id.as_bytes().to_vec()),
+            left_epoch: ask.left.and_then(|left| left.epoch),
         }
     }
 }

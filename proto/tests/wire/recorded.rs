@@ -35,6 +35,7 @@ fn recorded_messages_are_read_as_what_they_meant() {
     server_messages().iter().for_each(|(name, message)| reads_as(name, message));
     reads_as("reconcile", &reconcile());
     reads_as("reconcile_adopting", &adopting());
+    reads_as("reconcile_leaving_an_epoch", &leaving_an_epoch());
     reads_as("reconciliation", &reconciliation());
     reads_as("reconciliation_last", &last_reconciliation());
 }

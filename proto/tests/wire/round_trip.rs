@@ -57,6 +57,7 @@ fn every_message_of_a_session_survives() {
     samples::server_messages().iter().for_each(|(_, message)| survives(message));
     survives(&samples::reconcile());
     survives(&samples::adopting());
+    survives(&samples::leaving_an_epoch());
     survives(&samples::reconciliation());
     survives(&samples::last_reconciliation());
 }

@@ -246,11 +246,19 @@ pub(crate) fn results() -> Results {
 }
 
 pub(crate) fn reconcile() -> Reconcile {
-    Reconcile { cursor: Some(cursor()), after: CommitNumber(12), log_id: None }
+    Reconcile { cursor: Some(cursor()), after: CommitNumber(12), left: None }
 }
 
 pub(crate) fn adopting() -> Reconcile {
-    Reconcile { cursor: None, after: CommitNumber(12), log_id: Some(cursor().log_id) }
+    Reconcile {
+        cursor: None,
+        after: CommitNumber(12),
+        left: Some(Left { log_id: cursor().log_id, epoch: None }),
+    }
+}
+
+pub(crate) fn leaving_an_epoch() -> Reconcile {
+    Reconcile { left: Some(Left { log_id: cursor().log_id, epoch: Some(3) }), ..adopting() }
 }
 
 pub(crate) fn reconciliation() -> Reconciliation {

@@ -30,12 +30,13 @@ pub(super) fn find(before: &Life, mutation: &Life, seen: &Version, policy: Polic
     }
 }
 
-/// A node's put of a state that does not hold what it says of itself, over one that does: it is taken, and clashes with
-/// what it was made on, so that neither is lost and the other can be brought back. What settles a conflict is taken as is.
+/// A node's put of a state that does not hold what it says of itself, over one of the same life that does and that its
+/// author had seen: it is taken, and clashes with that one, so that neither is lost and it can be brought back, also where
+/// the author had seen more than the record ever held. What settles a conflict is taken as is.
 pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
     let mutation = &parsed.mutation;
     let is_nodes = matches!(mutation.op, Op::Put { .. }) && mutation.dot.writer != Writer::HUB;
-    let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR;
+    let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR && mutation.incarnation == current.incarnation;
     let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
     let stood: Value = serde_json::from_slice(stood).ok()?;
     let is_worse = !matrix::holds(&Value::Object(parsed.fields.clone())) && matrix::holds(&stood);

@@ -7,7 +7,7 @@ use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Digest, Key, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{Reconcile, Reconciliation};
+use semantics::session::{Left, Reconcile, Reconciliation};
 
 use super::apply::forget_position;
 use super::entry::{Entry, EntryState, provisional};
@@ -44,16 +44,18 @@ impl Replica {
             let stream = state::stream(&mut *txn).await?;
             doubt_answers(&mut *txn, self.writer_or_provisional(stream.writer)).await?;
         }
-        let log_id = state::condition(&mut *txn).await?.left.filter(|_| cursor.is_none());
+        let condition = state::condition(&mut *txn).await?;
+        let left = condition.left.filter(|_| cursor.is_none());
+        let left = left.map(|log_id| Left { log_id, epoch: condition.left_epoch });
         let oldest = under_way(&mut *txn).await?.iter().map(|entry| entry.since).min();
         let after = match (cursor, oldest) {
             (Some(cursor), Some(since)) => cursor.commit.min(since),
             (Some(cursor), None) => cursor.commit,
-            (None, Some(since)) if log_id.is_some() => since,
+            (None, Some(since)) if left.is_some() => since,
             (None, _) => CommitNumber::ZERO,
         };
         txn.commit().await?;
-        Ok(Reconcile { cursor, after, log_id })
+        Ok(Reconcile { cursor, after, left })
     }
 
     /// Takes a page of reconciliation: each entry it names is settled, sent or not. With the last page the new
@@ -76,7 +78,7 @@ impl Replica {
         }
         let (mut touched, finished) = (work.touched, work.finished);
         let next = match (page.next, page.epoch) {
-            (Some(after), _) => Some(Reconcile { cursor, after, log_id: None }),
+            (Some(after), _) => Some(Reconcile { cursor, after, left: None }),
             (None, Some(epoch)) => {
                 touched.append(&mut self.adopt_epoch(&mut *txn, (epoch, page.told_to), confirmed).await?);
                 None
@@ -110,7 +112,7 @@ impl Replica {
         forget_position(&mut *txn).await?;
         txn.commit().await?;
         // From beyond the log's end: there is nothing to tell.
-        Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX), log_id: None })
+        Ok(Reconcile { cursor: None, after: CommitNumber(u64::MAX), left: None })
     }
 
     /// Whether there is another log to adopt.
@@ -131,8 +133,9 @@ impl Replica {
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was kept
-    /// under an epoch of before, or by a copy of the replica that sent it, is set aside. From which commit of the old log on that is to be looked for stays with
-    /// each entry: the hub knows where the two logs parted. The caller keeps a copy of the old replica aside.
+    /// under an epoch of before, or by a copy of the replica that sent it, is set aside. From which commit of the old log
+    /// on that is to be looked for stays with each entry: the hub knows where the two logs parted. The caller keeps a
+    /// copy of the old replica aside.
     ///
     /// # Errors
     /// Those of [`Replica::check_stopped`]; [`ReplicaError::Store`].
@@ -173,6 +176,7 @@ impl Replica {
         let last = cursor.map(|cursor| cursor.log_id).or(lineage.map(|lineage| lineage.log_id));
         // Left a second time before the first was done: the entries are still of the one before.
         condition.left = condition.left.or(last);
+        condition.left_epoch = condition.left_epoch.or(own.map(|own| own.epoch));
         state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         forget_position(&mut *txn).await?;
         Ok(txn.commit().await?)
@@ -203,6 +207,7 @@ impl Replica {
         state::save(txn, MetaKey::Stream, &stream).await?;
         condition.needs_epoch = false;
         condition.left = None;
+        condition.left_epoch = None;
         state::save(txn, MetaKey::Condition, &condition).await?;
         let mut work = Work::new(txn, writer, confirmed);
         work.set_aside_orphans().await?;

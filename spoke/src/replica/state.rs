@@ -91,6 +91,9 @@ pub struct Condition {
     /// that log's.
     #[serde(default)]
     pub left: Option<LogId>,
+    /// The epoch that it had there, where it was not known to be a copy.
+    #[serde(default)]
+    pub left_epoch: Option<u32>,
 }
 
 /// What is known of the hub's backups, and what is kept until they hold it.

@@ -1,5 +1,7 @@
 //! Copies, backups and other logs: what becomes of a replica that is not where it was.
 
+use semantics::session::Left;
+
 use super::*;
 
 #[tokio::test]
@@ -140,7 +142,8 @@ async fn who_adopts_another_log_names_the_one_it_left_and_asks_from_where_its_en
     replica.adopt_log().await.unwrap();
     let replica = open(&store, "here", 1000).await;
     let ask = replica.prepare_reconcile().await.unwrap();
-    assert_eq!((ask.cursor, ask.after, ask.log_id), (None, CommitNumber(2), Some(hub.log_id)));
+    let left = Left { log_id: hub.log_id, epoch: Some(1) };
+    assert_eq!((ask.cursor, ask.after, ask.left), (None, CommitNumber(2), Some(left)));
     let mut restored =
         Hub { log_id: semantics::ids::LogId([2; 16]), commit: CommitNumber(40), ..Hub::default() };
     reconcile(&replica, &mut restored).await;
@@ -148,10 +151,12 @@ async fn who_adopts_another_log_names_the_one_it_left_and_asks_from_where_its_en
     // From now on they are the other log's: nothing up to its end has them.
     replica.require_epoch().await.unwrap();
     let again = replica.prepare_reconcile().await.unwrap();
-    assert_eq!((again.cursor, again.log_id), (None, None));
+    assert_eq!((again.cursor, again.left), (None, None));
     replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
     replica.adopt_log().await.unwrap();
-    assert_eq!(replica.prepare_reconcile().await.unwrap().after, CommitNumber(40));
+    let ask = replica.prepare_reconcile().await.unwrap();
+    assert_eq!(ask.after, CommitNumber(40));
+    assert_eq!(ask.left.and_then(|left| left.epoch), None, "it is a copy: the epoch is the original's");
 }
 
 #[tokio::test]

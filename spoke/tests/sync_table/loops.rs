@@ -69,14 +69,14 @@ fn a_welcome_that_always_needs_an_epoch(sync: &mut Sync) -> u64 {
 fn a_replica_that_always_needs_an_epoch(sync: &mut Sync) -> u64 {
     sync.on(Event::TimerFired(Timer::Reconnect), 0);
     sync.on(Event::EpochNeeded, 0);
-    sync.on(Event::ReconcileReady(Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None }), 0);
+    sync.on(Event::ReconcileReady(Reconcile { cursor: None, after: CommitNumber::ZERO, left: None }), 0);
     let actions = sync.on(Event::ReconcileSettled(None), 0);
     if sync.status().phase == Phase::Connecting { 0 } else { delay(&actions) }
 }
 
 fn reconciled(sync: &mut Sync) -> u64 {
     sync.on(Event::EpochNeeded, 0);
-    sync.on(Event::ReconcileReady(Reconcile { cursor: None, after: CommitNumber::ZERO, log_id: None }), 0);
+    sync.on(Event::ReconcileReady(Reconcile { cursor: None, after: CommitNumber::ZERO, left: None }), 0);
     let actions = called(sync, Event::ReconcileSettled(None), 0);
     if matches!(actions.last(), Some(Action::Connect { .. })) { 0 } else { delay(&actions) }
 }
@@ -161,7 +161,7 @@ fn a_page_of_a_reconciliation_that_is_followed_by_itself_ends_it() {
     sync.on(Event::Connected, 0);
     goodbye(&mut sync, Reason::NodeForked);
     sync.on(Event::EpochNeeded, 0);
-    let ask = |after| Reconcile { cursor: None, after: CommitNumber(after), log_id: None };
+    let ask = |after| Reconcile { cursor: None, after: CommitNumber(after), left: None };
     sync.on(Event::ReconcileReady(ask(3)), 0);
     assert!(matches!(sync.on(Event::ReconcileSettled(Some(ask(4))), 0)[1], Action::Reconcile { .. }));
     delay(&sync.on(Event::ReconcileSettled(Some(ask(4))), 0));

@@ -1,18 +1,26 @@
 //! Conflicts are settled, and settlements taken back, by operators and by nodes: on what somebody looked at a while ago.
 
 use gateway::hub::error::HubError;
-use gateway::hub::work::Settler;
+use gateway::hub::work::{Settled, Settler};
 use semantics::conflict::Conflict;
-use semantics::ids::{NodeId, RecordId, Revision};
+use semantics::ids::{NodeId, RecordId, Revision, TenantId};
 use semantics::kind;
 use semantics::reason::Reason;
 use semantics::resolution::Choice;
 use serde_json::json;
 
 use super::answers::Answers;
+use super::exec::Ctx;
 use super::oracle::{Checked, Log, ensure};
 use super::rules::check_settlement;
 use super::world::{Output, World};
+
+/// How many decisions bind later conflicts, in a thousand.
+const BINDS_PERMILLE: u64 = 300;
+/// The same where another tenant is beside.
+const BINDS_BESIDE_OTHERS_PERMILLE: u64 = 800;
+/// A settlement at every so-manieth revision is taken back at once.
+const REGRETTED_EVERY: u64 = 4;
 
 /// A conflict as it stands.
 type Standing = (RecordId, Revision, Conflict);
@@ -34,22 +42,24 @@ impl World {
         let choice = conflict.open.then(|| self.draw_choice(&conflict));
         let is_of_two = conflict.losers.len() == 1 && conflict.dropped == 0;
         let is_value = matches!(choice, Some(Choice::Value(Some(_))));
-        let binds = !is_node && is_of_two && !is_value && self.rng.permille(300);
+        let permille = if self.profile.tenants > 1 { BINDS_BESIDE_OTHERS_PERMILLE } else { BINDS_PERMILLE };
+        let binds = !is_node && is_of_two && !is_value && self.rng.permille(permille);
         let (name, reason) = ("somebody".to_owned(), "simulated".to_owned());
         let by = Settler { author, name, is_node, reason, binds };
         self.note(|| format!("conflict {id} at {expected}: {choice:?}"));
         let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
         self.exec.spawn(life, async move {
+            let is_settled = choice.is_some();
             let done = match choice {
-                Some(choice) => hub.resolve(&who.tenant, (&id, expected), &choice, by).await,
-                None => hub.undo_resolution(&who.tenant, (&id, expected), by).await,
+                Some(choice) => hub.resolve(&who.tenant, (&id, expected), &choice, by.clone()).await,
+                None => hub.undo_resolution(&who.tenant, (&id, expected), by.clone()).await,
             };
-            if let Ok(settled) = &done {
-                let (tenant, at) = (who.tenant.clone(), settled.conflict);
-                ctx.emit(Output::Settled { tenant, expected, at });
+            let settled = taken(&ctx, &who.tenant, expected, done);
+            // Some think better of it at once.
+            if let Some(at) = settled.filter(|at| is_settled && at.0.is_multiple_of(REGRETTED_EVERY)) {
+                let done = hub.undo_resolution(&who.tenant, (&id, at), by).await;
+                taken(&ctx, &who.tenant, at, done);
             }
-            let result = done.map(drop).or_else(of_the_record);
-            ctx.emit(Output::Operated { what: "settle", result });
             let result = hub.arbitrate().await.map(drop);
             ctx.emit(Output::Operated { what: "arbitrate", result });
             hub.ask_due().await;
@@ -70,6 +80,22 @@ impl World {
             _ => Choice::Value(Some(json!(self.next_id()))),
         }
     }
+}
+
+/// What a settlement, or the undo of one, came to: tells of it, and where the conflict stands since.
+fn taken(
+    ctx: &Ctx,
+    tenant: &TenantId,
+    expected: Revision,
+    done: Result<Settled, HubError>,
+) -> Option<Revision> {
+    let at = done.as_ref().ok().map(|settled| settled.conflict);
+    if let Some(at) = at {
+        ctx.emit(Output::Settled { tenant: tenant.clone(), expected, at });
+    }
+    let result = done.map(drop).or_else(of_the_record);
+    ctx.emit(Output::Operated { what: "settle", result });
+    at
 }
 
 /// What a record may have no room for is no fault of the hub's.

@@ -100,7 +100,7 @@ impl Draft<'_> {
             return Err(Refusal::new(Reason::ControlKind, format!("{} is the hub's own kind", key.kind)));
         }
         let kinds = Arc::clone(&self.kinds);
-        let rules = kinds.require(&key.kind)?;
+        let rules = kinds.require(&key.kind).map_err(|refusal| self.unheard(refusal))?;
         let footing = self.footing(&key, parent.as_ref());
         let current = footing.current.as_ref();
         let is_sure = self.stands || !self.confirmed.contains_key(&key);
@@ -135,6 +135,18 @@ impl Draft<'_> {
         self.clock = clock;
         self.order += 1;
         Ok(Some(self.keep(mutation, record, footing)))
+    }
+
+    /// A kind that nobody here knows may be declared all the same, before the first cut has told of it.
+    fn unheard(&self, refusal: Refusal) -> Refusal {
+        if self.stands {
+            return refusal;
+        }
+        let detail = format!(
+            "{} here: this replica has not synced yet and knows the built-in kinds alone; sync it once, then write again",
+            refusal.detail
+        );
+        Refusal { detail, ..refusal }
     }
 
     fn keep(&mut self, mutation: Mutation, record: Record, footing: Footing) -> MutationId {
