@@ -23,6 +23,7 @@ mod ends;
 pub mod error;
 pub mod examine;
 pub mod feed;
+pub mod foreseen;
 mod heavy;
 pub mod hello;
 pub mod identities;

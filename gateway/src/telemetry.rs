@@ -336,6 +336,29 @@ mod tests {
     }
 
     #[test]
+    fn identities_are_shown_by_status_and_pairs_by_how_far_apart() {
+        let metrics = Metrics::new();
+        metrics.head("acme", 7);
+        let measured = Measured {
+            statuses: [(Status::Collapsed, 1), (Status::Stable, 4)].into(),
+            desynchronised: 3,
+            levels: [(Level::Alert, 2)].into(),
+        };
+        metrics.identities("acme", &measured);
+        metrics.identities("nobody", &measured);
+        let text = metrics.text();
+        for line in [
+            "hubward_identities{tenant=\"acme\",name=\"collapsed\"} 1",
+            "hubward_identities{tenant=\"acme\",name=\"warning\"} 0",
+            "hubward_identity_pairs{tenant=\"acme\",name=\"alert\"} 2",
+            "hubward_identity_desynchronised{tenant=\"acme\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("nobody"), "{text}");
+    }
+
+    #[test]
     fn metrics_that_name_no_tenant_count_everything_else() {
         let metrics = Metrics::naming_no_tenant();
         metrics.committed("acme", 7, 3, Duration::from_millis(1));

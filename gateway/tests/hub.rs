@@ -112,8 +112,10 @@ macro_rules! hub_tests {
                     branches_are_kept_whole,
                     what_does_not_fit_the_schema_together_is_kept_whole,
                     a_policy_applies_from_its_revision_on,
+                    two_changes_that_follow_one_state_are_a_conflict_and_both_are_kept,
                     rules_that_open_conflicts_could_not_be_read_under_are_refused,
                     a_conflict_is_shown_and_settled_by_the_policy_that_was_set,
+                    an_undo_under_a_policy_that_reads_its_path_otherwise_is_refused,
                     a_policy_is_not_set_over_a_conflict_that_opens_while_it_is,
                     what_a_newer_gateway_set_for_a_kind_decides_nothing_here,
                 }
@@ -129,6 +131,7 @@ macro_rules! hub_tests {
                     a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,
+                    what_weighs_or_judges_is_asked_as_if_the_policy_were_set,
                     a_like_conflict_is_settled_by_its_precedent,
                     a_near_miss_waits_for_a_person,
                     a_precedent_binds_in_its_own_tenant_alone,

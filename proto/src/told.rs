@@ -35,7 +35,7 @@ pub fn shown(conflict: &v1::ConflictView) -> Value {
         with(json!({"revision": state.revision}), value(path, state.value.as_ref()))
     };
     let answer = |answer: &v1::PolicyAnswer| {
-        with(json!({"policy": answer.policy}), value(path, answer.value.as_ref()))
+        with(json!({"policy": answer.policy, "waits": answer.waits}), value(path, answer.value.as_ref()))
     };
     json!({
         "id": conflict.id,

@@ -51,7 +51,8 @@ pub fn builtin(kind: &Kind) -> Option<&'static Declaration> {
 
 fn declaration(name: &str, policy: Policy, schema: Value) -> Option<Declaration> {
     let name = Kind::new(name).ok()?;
-    Some(Declaration { name, policy, schema, defaults: BTreeMap::new(), facet_field: None, signed: false })
+    let (defaults, id_of) = (BTreeMap::new(), Vec::new());
+    Some(Declaration { name, policy, schema, defaults, facet_field: None, id_of, signed: false })
 }
 
 fn resource() -> Value {

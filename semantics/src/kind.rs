@@ -1,5 +1,7 @@
 //! Kinds as declarations: a name, a JSON Schema, a merge policy and defaults.
 
+mod made_of;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,8 @@ use crate::envelope::{FIELD_NAME_BYTES_MAX, FIELDS_MAX};
 use crate::ids::{Facet, Kind, Revision};
 use crate::reason::{Reason, Refusal};
 use crate::schema::CompiledSchema;
+
+pub use made_of::{ID_FIELDS_MAX, id_of};
 
 /// Most bytes of a declaration's defaults, as canonical JSON.
 pub const DEFAULTS_BYTES_MAX: usize = 16 * 1024;
@@ -114,7 +118,8 @@ pub struct PolicySet {
 pub struct Declaration {
     /// The kind's name.
     pub name: Kind,
-    /// How concurrent changes are settled.
+    /// How concurrent changes are settled; a kind that declares nothing keeps both sides as branches.
+    #[serde(default = "both_kept")]
     pub policy: Policy,
     /// JSON Schema (2020-12) of the body; `true` takes every object.
     #[serde(default = "any_object")]
@@ -125,6 +130,9 @@ pub struct Declaration {
     /// Top-level string field that divides the kind into cells.
     #[serde(default)]
     pub facet_field: Option<String>,
+    /// Top-level fields that a record's id is made of, see [`Declaration::check_id`]; none = an id says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_of: Vec<String>,
     /// Whether each mutation must carry a signature.
     #[serde(default)]
     pub signed: bool,
@@ -145,6 +153,11 @@ impl Declaration {
         if let Some(field) = &self.facet_field {
             check_field_name(field)?;
         }
+        if self.id_of.len() > ID_FIELDS_MAX {
+            let detail = format!("an id of {} fields, at most {ID_FIELDS_MAX} are allowed", self.id_of.len());
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        self.id_of.iter().try_for_each(|name| check_field_name(name))?;
         if self.defaults.len() > FIELDS_MAX {
             let detail = format!("{} defaults, at most {FIELDS_MAX} are allowed", self.defaults.len());
             return Err(Refusal::new(Reason::TooLarge, detail));
@@ -182,6 +195,10 @@ fn check_field_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
     Ok(())
+}
+
+const fn both_kept() -> Policy {
+    Policy::Branch
 }
 
 fn any_object() -> serde_json::Value {
@@ -276,6 +293,12 @@ mod tests {
             ),
             None
         );
+    }
+
+    #[test]
+    fn a_kind_that_declares_no_policy_keeps_both_sides() {
+        let declared: Declaration = serde_json::from_value(json!({"name": "recipe"})).unwrap();
+        assert_eq!((declared.policy, declared.schema), (Policy::Branch, json!(true)));
     }
 
     #[test]

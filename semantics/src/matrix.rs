@@ -8,7 +8,8 @@
 //! | corruption | the state that holds | the newest one in history that holds | optional |
 //!
 //! - `each_type_has_its_strategies`, and what neither decides waits for a person.
-//! - `a_collapsed_state_wins_only_over_collapsed_ones`: what would let it win decides nothing.
+//! - `a_collapsed_state_wins_only_over_collapsed_ones`: what would let it win decides nothing, be it a side, the ancestor
+//!   or a state of history.
 //! - `a_side_that_nobody_can_read_leaves_it_to_a_person`: a delete, or a body sealed for its readers.
 //! - How a type is told from the others: [`came_apart`].
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use evidence::{Away, CAUSE_ROWS_MAX, Unseen, came_apart};
-pub use strategy::{Case, Ruled, Ruling, rule_on};
+pub use strategy::{Case, Ruled, Ruling, may_come_back, rule_on};
 
 /// How the sides of a conflict came apart. What is known later is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //!   of each side and of the ancestor what sort of thing it says there, and how. Ids, values, authors and times are no
 //!   part of it.
 //! - `a_near_miss_has_another_signature`: any of these parts differs.
+//! - `what_was_decided_of_healthy_states_binds_no_collapsed_one`, be it a side or their ancestor.
 //! - `a_conflict_of_more_than_two_sides_has_none`, and neither has one whose sides are not kept any more.
 //! - `what_binds_is_said_of_any_two_sides`: keep what stands, the earlier one, the later one, their ancestor, nothing,
 //!   or what a policy makes of them; a value, or one of more sides, is said of one conflict alone.
@@ -15,6 +16,7 @@ use crate::conflict::{Conflict, ConflictType, Side};
 use crate::digest;
 use crate::envelope::Op;
 use crate::fault::Fault;
+use crate::identity::{self, summary::is_collapsed};
 use crate::ids::{Kind, RecordId, Revision};
 use crate::kind::{Policy, Rule};
 use crate::matrix::Cause;
@@ -78,6 +80,8 @@ pub enum Sort {
     Array,
     /// An object.
     Object,
+    /// A whole state of an identity that has collapsed: what was decided of others does not speak of it.
+    Collapsed,
     /// A body that only its readers can look into.
     Sealed,
 }
@@ -129,7 +133,7 @@ impl Signature {
         let shape = |side: &Side| {
             let deed = Deed::of(side, row(side.revision));
             let says = wanted(conflict, &Choice::Side(side.stamp.dot), rule, row)?;
-            Ok::<_, Refusal>(Shape { deed, sort: sort(&says) })
+            Ok::<_, Refusal>(Shape { deed, sort: sort(&conflict.subject.kind, &says) })
         };
         let ancestor = wanted(conflict, &Choice::Ancestor, rule, row).ok();
         Ok(Self {
@@ -140,7 +144,7 @@ impl Signature {
             policy: rule.policy,
             earlier: shape(earlier)?,
             later: shape(later)?,
-            ancestor: ancestor.as_ref().map(sort),
+            ancestor: ancestor.as_ref().map(|stood| sort(&conflict.subject.kind, stood)),
         })
     }
 
@@ -174,8 +178,9 @@ fn no_two() -> Refusal {
     Refusal::new(Reason::Malformed, "precedent: only a conflict of two sides binds others")
 }
 
-fn sort(wanted: &Wanted) -> Sort {
+fn sort(kind: &Kind, wanted: &Wanted) -> Sort {
     match wanted {
+        Wanted::Value(state) if kind.as_str() == identity::KIND && is_collapsed(state) => Sort::Collapsed,
         Wanted::Standing | Wanted::Nothing => Sort::Nothing,
         Wanted::Sealed { .. } => Sort::Sealed,
         Wanted::Value(Value::Null) => Sort::Null,

@@ -103,6 +103,9 @@ pub struct Resolution {
     pub before: Revision,
     /// Revision of the rule that decided; zero = a built-in one.
     pub rule_version: Revision,
+    /// The kind's policy then: it says what the conflict's path means. Absent = written before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<Policy>,
     /// Who took it back, and why; absent = nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<Account>,
@@ -113,6 +116,11 @@ impl Resolution {
     #[must_use]
     pub fn has_written(&self) -> bool {
         self.account.revision != self.before
+    }
+    /// Whether the conflict's path means now what it meant when this was settled.
+    #[must_use]
+    pub fn is_read_by(&self, rule: &Rule) -> bool {
+        self.rule_version == rule.version || self.under.is_some_and(|under| rule.policy.keeps_paths_of(under))
     }
     /// Who made the record stand as it does since a revision, and whether that was an undo.
     #[must_use]
@@ -249,9 +257,6 @@ pub fn wanted<'a>(
         Choice::Policy(policy) => of_side(by_policy(conflict, *policy)?),
     }
 }
-
-/// Policies that can be asked what they make of a conflict's sides.
-pub const ASKED_POLICIES: [Policy; 3] = [Policy::LastWriter, Policy::AppendOnly, Policy::ThreeWay];
 
 /// A policy's name.
 #[must_use]

@@ -144,6 +144,7 @@ impl Spoke {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.transport.closed().await;
     }
 }
 

@@ -76,6 +76,8 @@ pub trait Transport: Send + Sync + fmt::Debug {
     async fn seen(&self, _revisions: &[Revision]) -> Result<Vec<Seen>, Refusal> {
         Err(Refusal::new(Reason::Unreachable, "there is no hub that counts"))
     }
+    /// Waits until what was said last in sessions that have ended is heard, or its time is over.
+    async fn closed(&self) {}
     /// Bytes that went over the wire so far, both ways.
     fn traffic(&self) -> Traffic {
         Traffic::default()

@@ -191,7 +191,8 @@ impl Sync {
             Event::Start if self.phase == Phase::Idle || self.may_try_now() => self.connect(),
             Event::Start => Vec::new(),
             Event::Rest => {
-                let actions = self.close();
+                let mut actions = self.acknowledge();
+                actions.extend(self.close());
                 self.phase = Phase::Idle;
                 self.backoff = self.backoff.rested();
                 actions
@@ -473,14 +474,18 @@ impl Sync {
                 self.push_if_idle()
             }
             (Timer::Measure, Phase::Live) => self.probe(),
-            (Timer::Ack, Phase::Live) => match self.ack.take() {
-                Some((cursor, answered_n)) => {
-                    let (answered_n, summed) = (Some(answered_n), self.summed.take());
-                    vec![Action::Send(ClientMessage::Ack { cursor, answered_n, summed })]
-                }
-                None => Vec::new(),
-            },
+            (Timer::Ack, Phase::Live) => self.acknowledge(),
             _ => Vec::new(),
         }
+    }
+
+    /// Tells what is durable here, and what it comes to, if that was not told yet. Who ends a session does not wait for
+    /// others to gather.
+    fn acknowledge(&mut self) -> Vec<Action> {
+        let Some((cursor, answered_n)) = self.ack.take().filter(|_| self.phase == Phase::Live) else {
+            return Vec::new();
+        };
+        let (answered_n, summed) = (Some(answered_n), self.summed.take());
+        vec![Action::Send(ClientMessage::Ack { cursor, answered_n, summed })]
     }
 }

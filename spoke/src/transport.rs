@@ -340,6 +340,11 @@ impl Transport for HubTransport {
         tokio::time::timeout(Duration::from_millis(PROBE_WITHIN_MS), measured).await.ok()?
     }
 
+    async fn closed(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     fn traffic(&self) -> Traffic {
         self.meter.traffic()
     }

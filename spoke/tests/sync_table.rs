@@ -275,6 +275,17 @@ fn credit_follows_what_was_taken_in_and_acks_are_gathered() {
 }
 
 #[test]
+fn who_ends_a_session_tells_first_what_it_holds() {
+    let mut sync = idle();
+    sync.on(applied(1, 1, None), 0);
+    let ack = Action::Send(ClientMessage::Ack { cursor: cursor(1), answered_n: Some(0), summed: None });
+    assert_eq!(sync.on(Event::Rest, 10), [ack, Action::Close]);
+    assert_eq!(sync.status().phase, Phase::Idle);
+    let mut told = idle();
+    assert_eq!(told.on(Event::Rest, 10), [Action::Close]);
+}
+
+#[test]
 fn what_came_before_the_replica_took_the_welcome_is_kept_in_order() {
     let mut sync = machine();
     called(&mut sync, Event::Start, 0);
@@ -307,7 +318,8 @@ fn every_goodbye_leads_somewhere() {
         let actions = goodbye(&mut sync, reason);
         assert_eq!(actions[0], Action::Close, "{reason:?}");
         assert_eq!(sync.status().phase, expected, "{reason:?}");
-        assert_eq!(sync.status().last_refusal.unwrap().reason, reason);
+        let told = sync.status().last_refusal.map(|refusal| refusal.reason);
+        assert_eq!(told, (reason != Unauthenticated).then_some(reason), "a renewal under way is no refusal");
         // Nothing of the old connection moves the machine any more.
         assert_eq!(sync.on(Event::Disconnected(None), 0), []);
         assert_eq!(sync.on(Event::PushReady(Some(push())), 0), []);
@@ -332,7 +344,28 @@ fn an_access_token_that_ended_is_renewed_and_only_a_new_one_that_is_refused_stop
     called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
     sync.on(Event::Connected, 0);
     let actions = goodbye(&mut sync, Reason::Unauthenticated);
-    assert_eq!(actions, [Action::Close, Action::Stop(refusal(Reason::Unauthenticated))]);
+    let probe = Action::SetTimer { timer: Timer::Probe, after_ms: Config::default().backoff_max_ms };
+    assert_eq!(actions, [Action::Close, Action::Stop(refusal(Reason::Unauthenticated)), probe]);
+    // The hub's keys may come back: it is asked, ever again.
+    assert_eq!(called(&mut sync, Event::TimerFired(Timer::Probe), 0)[1], Action::Connect { endpoint: 0 });
+    sync.on(Event::Connected, 0);
+    assert_eq!(goodbye(&mut sync, Reason::Unauthenticated).len(), 3);
+}
+
+/// A log that went on from a backup makes tokens anew, and may do so again before anybody was welcomed.
+#[test]
+fn a_token_is_renewed_whenever_the_one_before_was_known() {
+    let mut sync = idle();
+    for _ in 0..3 {
+        delay(&goodbye(&mut sync, Reason::Unauthenticated));
+        assert_eq!(sync.status().last_refusal, None, "a renewal under way is no refusal");
+        called(&mut sync, Event::TimerFired(Timer::Reconnect), 0);
+        sync.on(Event::Connected, 0);
+        goodbye(&mut sync, Reason::LogForked);
+        sync.on(Event::Halted(refusal(Reason::LogForked)), 0);
+        called(&mut sync, Event::TimerFired(Timer::Probe), 0);
+        sync.on(Event::Connected, 0);
+    }
 }
 
 #[test]

@@ -5,21 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use gateway::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use proto::v1;
 use proto::v1::session_request::Message as Say;
 use proto::v1::session_response::Message as Hear;
-use proto::v1::sync_service_client::SyncServiceClient;
-use semantics::ids::{NodeId, TenantId};
-use spoke::transport::{channel, join};
-use spoke::trust::{AccessTokens, JoinToken, NodeKey};
-use tokio::sync::mpsc;
+use spoke::trust::JoinToken;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Request, Streaming};
 
 use crate::fleet::Hub;
+use crate::member::{Member, Talk, message};
 use crate::process::Folder;
 
 /// Most bytes a session grants at once.
@@ -38,8 +31,6 @@ pub struct Crowd {
     /// Those who never read, with all that was said to them still on its way.
     silent: Vec<Talk>,
 }
-
-type Talk = (mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>);
 
 impl Crowd {
     /// Opens so many sessions, each of a node of its own, `NAME-0` and on, and on a connection of its own.
@@ -83,51 +74,13 @@ impl Crowd {
     }
 }
 
-fn message(message: Say) -> v1::SessionRequest {
-    v1::SessionRequest { message: Some(message) }
-}
-
-/// A node of the crowd.
-struct Member {
-    channel: Channel,
-    tokens: AccessTokens,
-}
-
-impl Member {
-    /// A session from this cursor on, `None` when the hub does not take it.
-    async fn talk(&self, cursor: Option<v1::Cursor>) -> Option<Talk> {
-        let (jti, now_ms) = (SystemEntropy.bytes16(), SystemClock.now_ms());
-        let bearer = self.tokens.bearer(self.channel.clone(), jti, now_ms).await.ok()?;
-        let (say, said) = mpsc::channel(16);
-        let hello = v1::Hello { protocol: 1, credit_bytes: CREDIT_BYTES, cursor, ..v1::Hello::default() };
-        say.send(message(Say::Hello(hello))).await.ok()?;
-        let mut request = Request::new(ReceiverStream::new(said));
-        request.metadata_mut().insert("authorization", bearer.parse().ok()?);
-        let mut client = SyncServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
-        Some((say, client.session(request).await.ok()?.into_inner()))
-    }
+fn hello(cursor: Option<v1::Cursor>) -> v1::Hello {
+    v1::Hello { protocol: 1, credit_bytes: CREDIT_BYTES, cursor, ..v1::Hello::default() }
 }
 
 async fn open(url: String, token: Arc<JoinToken>, name: String, key: String) -> (Member, Talk) {
-    let entropy = SystemEntropy;
-    let seed = [entropy.bytes16(), entropy.bytes16()].concat().try_into().expect("two halves");
-    let key = NodeKey::create(key.as_ref(), seed).unwrap_or_else(|e| panic!("{e}"));
-    let request = v1::JoinRequest {
-        token: token.text.clone(),
-        name,
-        node_type: "agent".to_owned(),
-        domain: String::new(),
-        capabilities: Vec::new(),
-        public_key: key.public_key().to_vec(),
-        proof: key.prove_join(&token.text),
-    };
-    let joined = join(&url, token.pin, request).await.unwrap_or_else(|e| panic!("{e}"));
-    let node = NodeId::from_slice(&joined.node).unwrap_or_else(|e| panic!("{e}"));
-    let tenant = TenantId::new(joined.tenant).unwrap_or_else(|e| panic!("{e}"));
-    let tokens = AccessTokens::new(Arc::new(key), tenant, node);
-    let channel = channel(&url, token.pin).await.unwrap_or_else(|e| panic!("{e}"));
-    let member = Member { channel, tokens };
-    let talk = member.talk(None).await.expect("a first session is taken");
+    let member = Member::join(&url, &token, name, &key).await;
+    let talk = member.talk(hello(None)).await.expect("a first session is taken");
     (member, talk)
 }
 
@@ -138,7 +91,7 @@ async fn read(member: Member, first: Talk, seen: Arc<AtomicU64>) {
         if let Some(talk) = talk.take() {
             listen(talk, &mut cursor, &seen).await;
         }
-        talk = member.talk(cursor.clone()).await;
+        talk = member.talk(hello(cursor.clone())).await;
         if talk.is_none() {
             tokio::time::sleep(AGAIN_AFTER).await;
         }

@@ -1,5 +1,7 @@
 //! Hubward's trials: what needs more than one crate, or more than one process.
 
+pub mod asked;
+pub mod bench;
 pub mod chaos;
 pub mod client;
 pub mod clock;
@@ -8,6 +10,7 @@ pub mod crowd;
 pub mod disk;
 pub mod fleet;
 pub mod history;
+pub mod member;
 pub mod power;
 pub mod process;
 pub mod proxy;

@@ -355,6 +355,13 @@ impl Postgres {
         Some(Self { folder, url })
     }
 
+    /// Its first process, where it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).ok()?;
+        file.lines().next()?.trim().parse().ok()
+    }
+
     /// Restarts it.
     ///
     /// # Panics

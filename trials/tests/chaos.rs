@@ -19,17 +19,16 @@ mod offline;
 #[path = "chaos/planted.rs"]
 mod planted;
 
+use trials::asked::{number, one_of};
 use trials::chaos::{Database, run};
 
 /// Rounds of every test run, on each database.
 const ROUNDS: usize = 8;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn rounds_on(database: Database, name: &str) {
-    if std::env::var("DB").is_ok_and(|only| !only.is_empty() && only != name) {
+    let only =
+        one_of("DB", "sqlite, postgres", |only| ["sqlite", "postgres"].into_iter().find(|db| *db == only));
+    if only.is_some_and(|only| only != name) {
         return;
     }
     let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(ROUNDS);

@@ -22,7 +22,7 @@ mod starting;
 
 /// How often every gateway is restarted: `ROUNDS=n`, once in every test run.
 fn rounds() -> usize {
-    std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+    trials::asked::number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
 }
 
 fn every(_: usize) -> bool {

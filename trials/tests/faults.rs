@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use semantics::fault::Fault;
+use trials::asked::number;
 use trials::sim::plan::What;
 use trials::sim::{Failure, Level, Plan, run, run_plan};
 
@@ -75,10 +76,6 @@ const ELSEWHERE: &[Fault] = &[Fault::NoFsync];
 
 /// Faults are planted in the whole process: one test at a time.
 static PLANTED: Mutex<()> = Mutex::new(());
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// A run that a planted fault fails.
 fn notice(fault: Fault, seeds: u64) -> Option<Failure> {

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use trials::asked::{number, one_of};
 use trials::sim::points::{Point, Reached};
 use trials::sim::{Failure, Level, Plan, Report, Stats, TAIL_LINES, run, run_plan};
 
@@ -46,12 +47,9 @@ const OPEN: &[u64] = &[];
 /// Failures shown.
 const SHOWN_MAX: usize = 1;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 fn level() -> Level {
-    std::env::var("LEVEL").ok().and_then(|name| Level::from_name(&name)).unwrap_or(Level::Copies)
+    let words = "calm, network, crashes, control, clocks, retention, copies";
+    one_of("LEVEL", words, Level::from_name).unwrap_or(Level::Copies)
 }
 
 fn run_all(first: u64, count: u64) -> (Vec<Report>, Vec<Failure>) {

@@ -119,7 +119,7 @@ pub(super) enum Tenant {
 pub(super) enum Kind {
     /// Declares a kind.
     Apply {
-        /// File of the declaration (JSON): name, policy, schema, defaults, facet_field.
+        /// File of the declaration (JSON): name, policy, schema, defaults, facet_field, id_of.
         file: PathBuf,
         #[command(flatten)]
         of: OfTenant,
@@ -286,9 +286,11 @@ impl Operate {
                     (false, true) => Action::Unspecified,
                     (false, false) => Action::Begin,
                 };
-                let request = v1::RecoverLogRequest { tenant: of.tenant, action: action.into() };
+                let request = v1::RecoverLogRequest { tenant: of.tenant.clone(), action: action.into() };
                 let done = hub.recover_log(request).await.map_err(refused)?.into_inner();
-                out.object(&show::recovery(&done));
+                let request = v1::ListNodesRequest { tenant: of.tenant, ..Default::default() };
+                let registered = nodes::all(&mut hub, request).await?;
+                out.object(&show::recovery(&done, &registered));
                 Ok(())
             }
             Self::Digest { node, of } => {

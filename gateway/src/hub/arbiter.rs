@@ -209,7 +209,11 @@ impl Hub {
     }
 
     /// The states vote. What each weighs goes into the reason, so that nobody has to reckon it again.
-    async fn by_vote(&self, tenant: &TenantId, disputed: &Disputed) -> Result<Option<Verdict>, HubError> {
+    pub(super) async fn by_vote(
+        &self,
+        tenant: &TenantId,
+        disputed: &Disputed,
+    ) -> Result<Option<Verdict>, HubError> {
         let conflict = &disputed.conflict;
         if !conflict.path.is_empty() || conflict.dropped > 0 {
             return Ok(None);

@@ -20,7 +20,7 @@ use semantics::topology::{self, Topology};
 use semantics::version::{VERSION_WRITERS_KEPT, Version};
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::heavy;
 use super::limits::{
@@ -68,19 +68,26 @@ impl CompiledKind {
     /// `SCHEMA_VIOLATION` with the path.
     pub fn check(&self, parsed: &Parsed, record: &Record) -> Result<(), Refusal> {
         let Content::Live(body) = &record.content else { return Ok(()) };
-        if record.key_id != KEY_ID_CLEAR || self.declaration.schema == Value::Bool(true) {
+        let is_free = self.declaration.schema == Value::Bool(true) && self.declaration.id_of.is_empty();
+        if record.key_id != KEY_ID_CLEAR || is_free {
             return Ok(());
         }
+        let id = &record.key.id;
         if let Op::Put { body: put } = &parsed.mutation.op
             && self.rule.policy != Policy::Fields
         {
-            self.schema.check(&Value::Object(parsed.fields.clone()))?;
+            self.fits(id, parsed.fields.clone())?;
             // What else may stand was checked when it was put, but for what is merged of several.
             if put == body || !self.rule.policy.is_ordered() {
                 return Ok(());
             }
         }
-        self.schema.check(&Value::Object(semantics::canonical::parse_object(body)?))
+        self.fits(id, semantics::canonical::parse_object(body)?)
+    }
+
+    fn fits(&self, id: &RecordId, body: Map<String, Value>) -> Result<(), Refusal> {
+        self.declaration.check_id(id, &body)?;
+        self.schema.check(&Value::Object(body))
     }
 }
 

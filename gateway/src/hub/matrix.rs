@@ -15,7 +15,7 @@ use semantics::envelope::{KEY_ID_CLEAR, Record};
 use semantics::health::Health;
 use semantics::identity::vote::State;
 use semantics::ids::{Revision, TenantId};
-use semantics::matrix::{CAUSE_ROWS_MAX, Case, Cause, Ruling, holds, rule_on};
+use semantics::matrix::{CAUSE_ROWS_MAX, Case, Cause, Ruling, may_come_back, rule_on};
 use semantics::resolution::{Choice, Wanted};
 use serde_json::Value;
 
@@ -58,22 +58,36 @@ impl Hub {
         tenant: &TenantId,
         disputed: &Disputed,
     ) -> Result<Option<Verdict>, HubError> {
+        let Some(stands) = disputed.subject.as_ref() else { return Ok(None) };
+        if disputed.conflict.sides().all(|side| side.stamp != stands.record.stamp) {
+            return Ok(None);
+        }
+        let over = Some(stands.pointer.revision);
+        Ok(self.ruled(tenant, disputed).await?.map(|verdict| Verdict { over, ..verdict }))
+    }
+
+    /// What the matrix says of a conflict's sides, whatever stands.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub(super) async fn ruled(
+        &self,
+        tenant: &TenantId,
+        disputed: &Disputed,
+    ) -> Result<Option<Verdict>, HubError> {
         let conflict = &disputed.conflict;
         let Some(cause) = conflict.cause.filter(|_| conflict.path.is_empty() && conflict.dropped == 0) else {
             return Ok(None);
         };
-        let Some(stands) = disputed.subject.as_ref() else { return Ok(None) };
-        if conflict.sides().all(|side| side.stamp != stands.record.stamp) {
-            return Ok(None);
-        }
         let bodies = disputed.bodies();
         let states = self.states(tenant, &bodies).await?;
-        let restored = if cause == Cause::Corruption { self.sound(tenant, disputed).await? } else { None };
+        let is_corrupt = cause == Cause::Corruption;
+        let restored = if is_corrupt { self.sound(tenant, disputed, &states).await? } else { None };
         let ancestor = disputed.wanted(&Choice::Ancestor);
         let case = Case {
             cause,
             sides: &states,
-            has_ancestor: matches!(ancestor, Ok(Wanted::Value(_))),
+            ancestor: if let Ok(Wanted::Value(state)) = &ancestor { Some(state) } else { None },
             sound: restored.as_ref().map(|(revision, _)| *revision),
         };
         let Some(ruled) = rule_on(&case) else { return Ok(None) };
@@ -83,20 +97,20 @@ impl Hub {
             (Ruling::Stood(_), Some((_, state))) => Choice::Value(Some(state)),
             (Ruling::Stood(_), None) => return Ok(None),
         };
-        let over = Some(stands.pointer.revision);
         let (name, reason) = ("by_type".to_owned(), ruled.reason);
-        Ok(Some(Verdict { choice, name, reason, precedent: None, over }))
+        Ok(Some(Verdict { choice, name, reason, precedent: None, over: None }))
     }
 
-    /// The newest state of the record in history that holds what it says of itself, among the newest rows.
+    /// The newest state of the record in history that may stand in the place of the sides, among the newest rows.
     async fn sound(
         &self,
         tenant: &TenantId,
         disputed: &Disputed,
+        sides: &[State<'_>],
     ) -> Result<Option<(Revision, Value)>, HubError> {
         let state = |record: &Record| {
             let body = record.body().filter(|_| record.key_id == KEY_ID_CLEAR)?;
-            serde_json::from_slice::<Value>(body).ok().filter(holds)
+            serde_json::from_slice::<Value>(body).ok().filter(|state| may_come_back(state, sides))
         };
         let mut at = disputed.conflict.sides().map(|side| side.revision).max().unwrap_or_default();
         for _ in 0..2 * CAUSE_ROWS_MAX {

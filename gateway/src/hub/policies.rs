@@ -168,7 +168,9 @@ impl Hub {
         if !next.keeps_paths_of(before.policy()) {
             return self.check_none_open(tenant, kind).await.map(Some);
         }
-        if before.declaration.schema == declaration.schema {
+        if (&before.declaration.schema, &before.declaration.id_of)
+            == (&declaration.schema, &declaration.id_of)
+        {
             return Ok(None);
         }
         let schema = heavy::compile(declaration)?;
@@ -177,7 +179,9 @@ impl Hub {
             let rows = self.store().rows(tenant, &conflict.named()).await?;
             let bodies = rows.iter().filter(|row| row.record.key_id == KEY_ID_CLEAR);
             for body in bodies.filter_map(|row| row.record.body()) {
-                if let Err(refusal) = schema.check_object(parse_object(body)?) {
+                let body = parse_object(body)?;
+                let is_named = declaration.check_id(&conflict.subject.id, &body);
+                if let Err(refusal) = is_named.and_then(|()| schema.check_object(body).map(drop)) {
                     return Err(open(id, kind, &format!("a side would not fit: {}", refusal.detail)));
                 }
             }

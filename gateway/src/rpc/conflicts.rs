@@ -74,7 +74,7 @@ pub(super) async fn get(
 ) -> Result<v1::GetConflictResponse, HubError> {
     let tenant = tenant_id(&request.tenant)?;
     let disputed = hub.disputed(&tenant, &conflict_id(&request.conflict)?, None).await?;
-    Ok(v1::GetConflictResponse { conflict: Some(told::shown(&disputed)) })
+    Ok(v1::GetConflictResponse { conflict: Some(told::shown(hub, &tenant, &disputed).await?) })
 }
 
 pub(super) async fn get_of_node(
@@ -84,7 +84,7 @@ pub(super) async fn get_of_node(
 ) -> Result<v1::GetRecordConflictResponse, HubError> {
     hub.active_node(who).await?;
     let disputed = hub.disputed(&who.tenant, &conflict_id(&request.conflict)?, Some(who)).await?;
-    Ok(v1::GetRecordConflictResponse { conflict: Some(told::shown(&disputed)) })
+    Ok(v1::GetRecordConflictResponse { conflict: Some(told::shown(hub, &who.tenant, &disputed).await?) })
 }
 
 /// What is asked to be done with a conflict.

@@ -6,7 +6,6 @@ use semantics::conflict::{Conflict, type_name};
 use semantics::ids::{Kind, RecordId, TenantId};
 use semantics::kind::{self, Policy};
 use semantics::precedent::{Precedent, Shape, Sort};
-use semantics::preview::preview as previewed;
 
 use super::admin::{malformed, tenant_id};
 use super::conflicts::told;
@@ -72,6 +71,7 @@ const fn sort_name(sort: Sort) -> &'static str {
         Sort::String => "string",
         Sort::Array => "array",
         Sort::Object => "object",
+        Sort::Collapsed => "collapsed",
         Sort::Sealed => "sealed",
     }
 }
@@ -126,7 +126,7 @@ async fn tried(
 ) -> Result<v1::PreviewedConflict, HubError> {
     let disputed = hub.disputed(tenant, id, None).await?;
     let conflict = &disputed.conflict;
-    let outcome = previewed(conflict, policy, &disputed.kind.rule, |revision| disputed.row(revision));
+    let outcome = hub.foreseen(tenant, &disputed, policy).await?;
     Ok(v1::PreviewedConflict {
         conflict: id.to_string(),
         subject: Some((&conflict.subject).into()),

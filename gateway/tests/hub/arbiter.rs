@@ -9,7 +9,7 @@ use semantics::kind::Policy;
 use semantics::outcome::Outcome;
 use semantics::precedent::{Binding, Precedent};
 use semantics::reason::Reason;
-use semantics::resolution::{Choice, Chosen};
+use semantics::resolution::{Choice, Chosen, Wanted};
 use serde_json::json;
 
 use super::resolutions::{Quarrel, conflict, resolve, undo};
@@ -224,6 +224,44 @@ pub async fn states_of_a_consensus_kind_vote(engine: &Engine) {
     undo(&world, &id).await.unwrap();
     world.hub.docket().add(&world.tenant, gateway::hub::docket::Cases::All);
     assert_eq!(world.hub.arbitrate().await.unwrap(), 0, "a person took it back");
+    world.check().await;
+}
+
+pub async fn what_weighs_or_judges_is_asked_as_if_the_policy_were_set(engine: &Engine) {
+    let world = World::new(engine).await;
+    let kind = Kind::new("identity").unwrap();
+    let sound = |depth: u8| {
+        let metrics = json!({"parameter_values": {"D": depth, "C": 0.8, "R": 0.9}});
+        json!({"identity_snapshot": {"stability_metrics": metrics}}).to_string()
+    };
+    let set = async |policy| {
+        world.hub.set_policy(&world.tenant, NodeId::HUB, &kind, Some(policy)).await.unwrap();
+    };
+    for (id, settled_by, found_under) in [
+        ("voted", Policy::Consensus, Policy::Branch),
+        ("typed", Policy::ByType, Policy::ByType),
+        ("untyped", Policy::ByType, Policy::Branch),
+    ] {
+        set(found_under).await;
+        let bodies = [sound(6), sound(2)].map(|body| put(&body));
+        let quarrel = Quarrel::of(&world, key("identity", id), &sound(5), bodies).await;
+        let conflict_id = quarrel.id(&world).await;
+        let disputed = world.hub.disputed(&world.tenant, &conflict_id, None).await.unwrap();
+        let before = world.revision().await;
+        let told = world.hub.foreseen(&world.tenant, &disputed, settled_by).await.unwrap();
+        assert_eq!(world.revision().await, before, "nothing is changed");
+        let by_a_person = world.hub.foreseen(&world.tenant, &disputed, Policy::Manual).await.unwrap();
+        assert!(by_a_person.waits, "{id}");
+        set(settled_by).await;
+        world.hub.docket().add(&world.tenant, gateway::hub::docket::Cases::All);
+        assert_eq!(world.hub.arbitrate().await.unwrap() == 0, told.waits, "{id}");
+        assert_eq!(told.waits, id == "untyped");
+        let Ok(Wanted::Value(would)) = told.would else { panic!("{id}") };
+        assert_eq!(world.body(&quarrel.subject).await, Some(would.to_string()), "{id}");
+        if told.waits {
+            resolve(&world, &conflict_id, Choice::Keep).await.unwrap();
+        }
+    }
     world.check().await;
 }
 

@@ -12,7 +12,7 @@ use semantics::reason::Reason;
 use semantics::resolution::Choice;
 use serde_json::{Value, json};
 
-use super::resolutions::resolve;
+use super::resolutions::{conflict, resolve, undo};
 use crate::support::author::{put, revision};
 use crate::support::engine::Engine;
 use crate::support::faults::FaultStore;
@@ -253,6 +253,72 @@ pub async fn a_policy_is_not_set_over_a_conflict_that_opens_while_it_is(engine: 
     };
     futures::join!(setting, opening).0.unwrap();
     assert_eq!(other.policy(&world.tenant, &recipe).await.unwrap().policy(), Policy::Fields);
+    world.check().await;
+}
+
+pub async fn an_undo_under_a_policy_that_reads_its_path_otherwise_is_refused(engine: &Engine) {
+    let world = World::new(engine).await;
+    for (from, to, is_refused) in [
+        (Policy::ThreeWay, Policy::Fields, true),
+        (Policy::Fields, Policy::ThreeWay, true),
+        (Policy::ThreeWay, Policy::Branch, false),
+    ] {
+        set(&world, "knowledge", Some(from)).await.unwrap();
+        let subject = key("knowledge", &format!("{}-{}", from.name(), to.name()));
+        let (base, early, late) = (r#"{"a":"0"}"#, r#"{"a":"early"}"#, r#"{"a":"late"}"#);
+        clash(&world, &subject, base, early, late).await;
+        let id = conflict_of(&world, &subject).await;
+        let loser = conflict(&world, &id).await.1.losers[0].stamp.dot;
+        resolve(&world, &id, Choice::Side(loser)).await.unwrap();
+        assert_eq!(world.body(&subject).await.as_deref(), Some(early));
+        set(&world, "knowledge", Some(to)).await.unwrap();
+        let undone = undo(&world, &id).await;
+        if is_refused {
+            assert_eq!(undone.unwrap_err().reason(), Reason::Stale);
+            assert_eq!(open_paths(&world, &subject).await, Vec::<String>::new());
+            set(&world, "knowledge", Some(from)).await.unwrap();
+            undo(&world, &id).await.unwrap();
+        }
+        assert_eq!(world.body(&subject).await.as_deref(), Some(late), "{from:?} {to:?}");
+        settle(&world, &id).await;
+    }
+    world.check().await;
+}
+
+/// A rule declared as data says what may not be said twice; the kind's policy settles it.
+pub async fn two_changes_that_follow_one_state_are_a_conflict_and_both_are_kept(engine: &Engine) {
+    let world = World::new(engine).await;
+    let change = |to: &str| format!(r#"{{"parent":"7","resource":"lamp","to":"{to}"}}"#);
+    for (name, policy, stands) in [
+        ("change", Policy::AppendOnly, "on"),
+        ("branched", Policy::Branch, "off"),
+        ("asked", Policy::Manual, "off"),
+    ] {
+        let rule = json!({"name": name, "policy": policy.name(), "id_of": ["resource", "parent"]});
+        declare(&world, rule).await.unwrap();
+        let mut one = world.author(&format!("one-{name}"), "default").await;
+        let mut two = world.author(&format!("two-{name}"), "default").await;
+        let subject = key(name, r#"["lamp","7"]"#);
+        let first = one.write(&subject, None, put(&change("on")));
+        world.clock.advance(5);
+        let second = two.write(&subject, None, put(&change("off")));
+        one.settle(&[first]).await;
+        let told = two.settle(&[second]).await.remove(0);
+        assert!(matches!(told, Outcome::Conflicted { .. }), "{told:?}");
+        assert_eq!(world.body(&subject).await, Some(change(stands)));
+        let id = conflict_of(&world, &subject).await;
+        let disputed = world.hub.disputed(&world.tenant, &id, None).await.unwrap();
+        for side in disputed.conflict.sides() {
+            assert!(disputed.row(side.revision).is_some(), "both are kept");
+        }
+        // Nobody says it under another id, so nobody says it unseen.
+        let elsewhere = one.put(&key(name, "mine"), &change("on")).await;
+        assert!(
+            matches!(&elsewhere, Outcome::Rejected(refusal) if refusal.reason == Reason::SchemaViolation)
+        );
+        one.put(&key(name, r#"["lamp",null]"#), r#"{"resource":"lamp","to":"new"}"#).await;
+        settle(&world, &id).await;
+    }
     world.check().await;
 }
 

@@ -67,15 +67,14 @@ async fn a_conflict_is_listed_looked_at_settled_and_opened_again() {
     assert_eq!(json(shown.primary.as_ref().unwrap().value.as_ref()), r#"{"text":"late"}"#);
     assert_eq!(json(shown.losers[0].value.as_ref()), r#"{"text":"early"}"#);
     assert_eq!(json(shown.standing.as_ref().unwrap().value.as_ref()), r#"{"text":"late"}"#);
-    let [later, earlier, merged] = shown.policies.as_slice() else { panic!("{:?}", shown.policies) };
-    let expected = [("last_writer", r#"{"text":"late"}"#), ("append_only", r#"{"text":"early"}"#)];
-    let answers = [later, earlier].map(|a| (a.policy.as_str(), json(a.value.as_ref())));
-    assert_eq!(answers, expected.map(|(policy, text)| (policy, text.to_owned())));
-    let why = merged.value.as_ref().unwrap().value.clone();
-    assert!(
-        merged.policy == "three_way" && matches!(why, Some(Value::Unknown(_))),
-        "it needs an ancestor: {why:?}"
-    );
+    let names: Vec<&str> = shown.policies.iter().map(|answer| answer.policy.as_str()).collect();
+    assert_eq!(names, semantics::kind::POLICIES.map(semantics::kind::Policy::name), "each is asked");
+    let answer = |policy: &str| shown.policies.iter().find(|answer| answer.policy == policy).unwrap();
+    assert_eq!(json(answer("last_writer").value.as_ref()), r#"{"text":"late"}"#);
+    assert_eq!(json(answer("append_only").value.as_ref()), r#"{"text":"early"}"#);
+    assert!(answer("manual").waits);
+    let why = answer("three_way").value.as_ref().unwrap().value.clone();
+    assert!(matches!(why, Some(Value::Unknown(_))), "it needs an ancestor: {why:?}");
     assert_eq!((shown.ancestor.clone(), shown.resolution.clone()), (None, None));
 
     let loser = shown.losers[0].stamp.as_ref().unwrap().dot.clone().unwrap();

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Cause, Strategy, holds};
 use crate::health::Health;
+use crate::identity::summary;
 use crate::identity::vote::{State, is_collapsed, priority, score, vote};
 use crate::ids::{Dot, Revision};
 
@@ -16,9 +17,9 @@ pub struct Case<'a> {
     pub cause: Cause,
     /// Every side.
     pub sides: &'a [State<'a>],
-    /// Whether what the sides were made on is kept, and can be read.
-    pub has_ancestor: bool,
-    /// The newest state of the record in history that holds what it says of itself, if one is kept.
+    /// What the sides were made on, where it is kept and can be read.
+    pub ancestor: Option<&'a Value>,
+    /// The newest state of the record in history that [`may_come_back`], if one is kept.
     pub sound: Option<Revision>,
 }
 
@@ -70,20 +71,37 @@ fn apply(strategy: Strategy, case: &Case<'_>) -> Option<(Ruling, String)> {
             voted.winner.map(|dot| (Ruling::Side(dot), by))
         }
         Strategy::Ancestor => {
-            case.has_ancestor.then(|| (Ruling::Ancestor, "neither side outweighs the other".to_owned()))
+            let may_stand = case.ancestor.is_some_and(|ancestor| stands_over(ancestor, case.sides));
+            may_stand.then(|| (Ruling::Ancestor, "neither side outweighs the other".to_owned()))
         }
         Strategy::Discard => {
             let sound: Vec<&State<'_>> =
                 sides.into_iter().filter(|side| side.body.is_some_and(holds)).collect();
-            match sound.as_slice() {
-                [only] => Some((Ruling::Side(only.stamp.dot), "the only side that holds".to_owned())),
-                _ => timestamp(&sound).or_else(|| health(&sound)).map(side),
-            }
+            let (dot, by) = match sound.as_slice() {
+                [only] => (only.stamp.dot, "the only side that holds".to_owned()),
+                _ => timestamp(&sound).or_else(|| health(&sound))?,
+            };
+            let body = sound.iter().find(|side| side.stamp.dot == dot)?.body?;
+            stands_over(body, case.sides).then(|| side((dot, by)))
         }
         Strategy::Restore => case.sound.map(|revision| {
-            (Ruling::Stood(revision), format!("no side holds what it says; revision {revision} does"))
+            let by = format!(
+                "no side that holds may stand over the others; what stood at revision {revision} may"
+            );
+            (Ruling::Stood(revision), by)
         }),
     }
+}
+
+/// Whether a state of a record's history may stand in the place of these sides: it holds what it says of itself, and has
+/// not collapsed, unless they all have.
+#[must_use]
+pub fn may_come_back(state: &Value, sides: &[State<'_>]) -> bool {
+    holds(state) && stands_over(state, sides)
+}
+
+fn stands_over(state: &Value, sides: &[State<'_>]) -> bool {
+    !summary::is_collapsed(state) || sides.iter().all(is_collapsed)
 }
 
 /// The one side that comes before all others, unless it has collapsed and another has not.

@@ -35,7 +35,7 @@ fn side(node: u8, ms: u64, health: Health, body: &Value) -> State<'_> {
 /// What the matrix makes of two sides, in both orders, and why.
 fn ruled(cause: Cause, sides: [State<'_>; 2]) -> Option<(Ruling, String)> {
     let of = |sides: &[State<'_>]| {
-        rule_on(&Case { cause, sides, has_ancestor: true, sound: Some(Revision(3)) })
+        rule_on(&Case { cause, sides, ancestor: Some(&state(4, None)), sound: Some(Revision(3)) })
             .map(|ruled| (ruled.ruling, ruled.reason))
     };
     let first = of(&sides);
@@ -94,7 +94,7 @@ fn what_is_not_kept_is_not_gone_back_to() {
     let (weak, bad) = (state(4, None), broken(4));
     for (cause, body) in [(Cause::Divergent, &weak), (Cause::Corruption, &bad)] {
         let sides = [side(1, 10, Health::Healthy, body), side(2, 10, Health::Healthy, body)];
-        assert_eq!(rule_on(&Case { cause, sides: &sides, has_ancestor: false, sound: None }), None);
+        assert_eq!(rule_on(&Case { cause, sides: &sides, ancestor: None, sound: None }), None);
     }
 }
 
@@ -109,6 +109,22 @@ fn a_collapsed_state_wins_only_over_collapsed_ones() {
     assert_eq!(ruling(Cause::SplitBrain), None, "a person says");
     let both = [side(1, 10, well, &collapsed), side(2, 90, well, &collapsed)];
     assert_eq!(ruled(Cause::Version, both).map(|ruled| ruled.0), Some(Ruling::Side(dot(2, 1))));
+    // The only side that holds, an ancestor, a state of history.
+    let misstated = broken(6);
+    let sides = [side(1, 20, well, &misstated), side(2, 10, well, &collapsed)];
+    assert_eq!(ruled(Cause::Corruption, sides).map(|ruled| ruled.0), Some(Ruling::Stood(Revision(3))));
+    let nothing_sound =
+        |sides| rule_on(&Case { cause: Cause::Corruption, sides, ancestor: None, sound: None });
+    assert_eq!(nothing_sound(&sides), None, "a person says");
+    let equal = [side(1, 10, well, &healthy), side(2, 10, well, &healthy)];
+    let gone_back =
+        |sides, ancestor| rule_on(&Case { cause: Cause::Divergent, sides, ancestor, sound: None });
+    assert_eq!(gone_back(&equal, Some(&collapsed)), None);
+    assert!(gone_back(&equal, Some(&healthy)).is_some());
+    let both = [side(1, 10, well, &collapsed), side(2, 10, well, &collapsed)];
+    assert!(gone_back(&both, Some(&collapsed)).is_some());
+    assert!(may_come_back(&collapsed, &both) && !may_come_back(&collapsed, &equal));
+    assert!(may_come_back(&healthy, &equal) && !may_come_back(&misstated, &equal));
 }
 
 #[test]

@@ -156,6 +156,26 @@ fn a_near_miss_has_another_signature() {
 }
 
 #[test]
+fn what_was_decided_of_healthy_states_binds_no_collapsed_one() {
+    let state = |depth: u8| {
+        let parameters = json!({"D": depth, "C": 0.5, "R": 1});
+        let state = json!({"identity_snapshot": {"stability_metrics": {"parameter_values": parameters}}});
+        (put(&state), state)
+    };
+    let id = |kind: &str, depths: [u8; 3]| {
+        let mut case = Case::of(kind, "me", (1, 10), depths.map(state));
+        (case.conflict.path, case.policy) = (String::new(), Policy::ByType);
+        case.signature().unwrap().id()
+    };
+    assert_eq!(id("identity", [4, 5, 6]), id("identity", [6, 4, 5]));
+    let mut ids = [[4, 5, 6], [1, 5, 6], [4, 1, 6], [4, 5, 1]].map(|depths| id("identity", depths)).to_vec();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
+    assert_eq!(id("note", [4, 5, 6]), id("note", [4, 5, 1]), "of an identity alone");
+}
+
+#[test]
 fn a_conflict_of_more_than_two_sides_has_none() {
     let third = Side { stamp: stamp(9, 5), revision: Revision(1) };
     let more = Case::with(|case| case.conflict.losers.push(third));
@@ -213,6 +233,7 @@ fn a_precedent_binds_what_came_after_it_and_nobody_settled() {
         choice: crate::resolution::Chosen::Keep,
         before: Revision(3),
         rule_version: Revision::ZERO,
+        under: None,
         undone: None,
     };
     conflict.resolution = Some(resolution);

@@ -140,6 +140,7 @@ fn what_came_is_what_was_settled() {
         choice: Chosen::Value,
         before: Revision(3),
         rule_version: Revision::ZERO,
+        under: None,
         undone: None,
     });
     let previewed = case.ask(Policy::Branch);

@@ -269,6 +269,7 @@ fn a_settled_conflict_names_nothing_and_reads_back() {
         choice: Chosen::Side(stamp(2, 20).dot),
         before: Revision(3),
         rule_version: Revision::ZERO,
+        under: None,
         undone: None,
     };
     let settled = Conflict { open: false, resolution: Some(resolution), ..open };

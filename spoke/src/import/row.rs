@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::envelope::Placement;
-use semantics::ids::{Domain, Key, Kind, RECORD_ID_BYTES_MAX, RecordId, Subject};
-use semantics::kind::is_pushable;
+use semantics::ids::{Domain, Key, Kind, RecordId, Subject};
+use semantics::kind::{self, is_pushable};
 use semantics::reason::{Reason, Refusal};
 use semantics::schema::CompiledSchema;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use super::mapping::Collection;
 use super::read::Row;
@@ -156,11 +155,7 @@ fn composed(parts: &[String], fields: &Map<String, Value>) -> Result<String, Ref
         let text = text.ok_or_else(|| malformed(format!("no id: the field {field} is not there")))?;
         texts.push(Value::String(text));
     }
-    let id = Value::Array(texts).to_string();
-    if id.len() <= RECORD_ID_BYTES_MAX {
-        return Ok(id);
-    }
-    Ok(format!("sha256:{}", hex::encode(Sha256::digest(id))))
+    Ok(kind::id_of(texts))
 }
 
 fn id_candidates(collection: Option<&str>, rules: &Collection, options: &Options) -> Vec<String> {

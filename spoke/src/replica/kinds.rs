@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use semantics::builtin;
+use semantics::canonical::parse_object;
+use semantics::envelope::{KEY_ID_CLEAR, Record};
 use semantics::ids::{Kind, Revision};
 use semantics::kind::{self, Declaration, PolicySet, Rule};
 use semantics::reason::{Reason, Refusal};
@@ -26,6 +28,14 @@ impl KindRules {
         let schema = CompiledSchema::compile(&declaration.schema)?;
         let rule = declaration.rule(version);
         Ok(Self { declaration, rule, schema })
+    }
+
+    /// Whether a record's id is the one that its body says, of a kind whose ids are made of fields.
+    pub(crate) fn check_id(&self, record: &Record) -> Result<(), Refusal> {
+        match record.body().filter(|_| record.key_id == KEY_ID_CLEAR && !self.declaration.id_of.is_empty()) {
+            Some(body) => self.declaration.check_id(&record.key.id, &parse_object(body)?),
+            None => Ok(()),
+        }
     }
 }
 

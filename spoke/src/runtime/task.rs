@@ -53,7 +53,7 @@ struct Task {
 impl Task {
     async fn serve(&mut self, mut mailbox: Mailbox) {
         loop {
-            let Some(event) = self.next(&mut mailbox).await else { return };
+            let Some(event) = self.next(&mut mailbox).await else { return self.turn(Event::Rest).await };
             if event == Event::Start {
                 self.stopped = None;
             }

@@ -38,11 +38,14 @@ impl Sync {
         let mut actions = self.close();
         self.phase = Phase::Idle;
         self.last_refusal = Some(refusal.clone());
-        let is_forked = refusal.reason == Reason::LogForked;
+        let probe_ms = match refusal.reason {
+            Reason::LogForked => Some(self.config.probe_ms),
+            // Its keys may be back, or its log may be another one again.
+            Reason::Unauthenticated => Some(self.config.backoff_max_ms),
+            _ => None,
+        };
         actions.push(Action::Stop(refusal));
-        if is_forked {
-            actions.push(Action::SetTimer { timer: Timer::Probe, after_ms: self.config.probe_ms });
-        }
+        actions.extend(probe_ms.map(|after_ms| Action::SetTimer { timer: Timer::Probe, after_ms }));
         actions
     }
 
@@ -55,18 +58,25 @@ impl Sync {
         actions
     }
 
-    /// An access token ends sooner than a session may last: the next connection shows a new one. Only when the hub
-    /// does not take that either, a person has to look.
+    /// An access token ends sooner than a session may last, and with the log that it was made in: the next connection
+    /// shows a new one. Only when the hub does not take that either, a person has to look.
     pub(super) fn renew(&mut self) -> Vec<Action> {
         self.is_renewing = true;
+        self.last_refusal = None;
         let mut actions = self.close();
         let delay = self.backoff.jittered(self.config.backoff_min_ms);
         actions.extend(self.wait(delay));
         actions
     }
 
-    pub(super) fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
+    /// The hub refuses. Whatever it says but that it does not know the token, it has known it.
+    fn heard(&mut self, refusal: &Refusal) {
+        self.is_renewing &= refusal.reason == Reason::Unauthenticated;
         self.last_refusal = Some(refusal.clone());
+    }
+
+    pub(super) fn goodbye(&mut self, refusal: Refusal) -> Vec<Action> {
+        self.heard(&refusal);
         match refusal.reason {
             Reason::NodeForked => self.reset(Step::RequireEpoch),
             Reason::LogForked => self.reset(Step::Halt(refusal)),
@@ -111,7 +121,7 @@ impl Sync {
     }
 
     pub(super) fn reconcile_refused(&mut self, refusal: Refusal) -> Vec<Action> {
-        self.last_refusal = Some(refusal.clone());
+        self.heard(&refusal);
         match refusal.reason {
             Reason::CursorExpired if !self.gave_up => {
                 self.gave_up = true;

@@ -1,6 +1,7 @@
 //! One session's stream, as a [`Link`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::v1;
 use proto::v1::sync_service_client::SyncServiceClient;
@@ -19,6 +20,9 @@ use super::refusal;
 use crate::runtime::{Heard, LINK_MESSAGES_MAX, Link};
 use crate::trust::AccessTokens;
 
+/// For a hub to hear what was said last in a session that ends, milliseconds.
+const CLOSE_MS: u64 = 500;
+
 /// Opens the stream. Returns at once: a hub answers only after it was greeted.
 pub(super) fn open(
     client: SyncServiceClient<Channel>,
@@ -33,12 +37,7 @@ pub(super) fn open(
     let messages = ReceiverStream::new(outgoing).map(v1::SessionRequest::from);
     let mut request = Request::new(messages);
     *request.metadata_mut() = metadata;
-    tasks.spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = pump(client, request, &tokens, &incoming) => {}
-        }
-    });
+    tasks.spawn(async move { pump(client, request, &tokens, &incoming, &stop).await });
     Link { sender, receiver, guard }
 }
 
@@ -47,11 +46,24 @@ async fn pump<S>(
     request: Request<S>,
     tokens: &AccessTokens,
     incoming: &mpsc::Sender<Heard>,
+    stop: &CancellationToken,
 ) where
     S: tokio_stream::Stream<Item = v1::SessionRequest> + Send + 'static,
 {
-    let last = match client.session(request).await {
-        Ok(answer) => forward(answer.into_inner(), tokens, incoming).await,
+    let answer = tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        answer = client.session(request) => answer,
+    };
+    let last = match answer {
+        Ok(answer) => {
+            let mut stream = answer.into_inner();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return drain(stream).await,
+                last = forward(&mut stream, tokens, incoming) => last,
+            }
+        }
         Err(status) => ended(&status),
     };
     note(&last, tokens).await;
@@ -59,9 +71,15 @@ async fn pump<S>(
     let _ = incoming.send(last).await;
 }
 
+/// What was said last is on its way: the hub ends the stream once it has heard that no more comes.
+async fn drain(mut stream: Streaming<v1::SessionResponse>) {
+    let rest = async { while let Ok(Some(_)) = stream.message().await {} };
+    let _ = tokio::time::timeout(Duration::from_millis(CLOSE_MS), rest).await;
+}
+
 /// Hands messages on until the stream ends; gives how it ended.
 async fn forward(
-    mut stream: Streaming<v1::SessionResponse>,
+    stream: &mut Streaming<v1::SessionResponse>,
     tokens: &AccessTokens,
     incoming: &mpsc::Sender<Heard>,
 ) -> Heard {

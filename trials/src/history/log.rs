@@ -12,7 +12,7 @@ pub(super) fn judge(writers: &Writers<'_>, log: &Log, verdict: &mut Verdict) {
     dense(&rows, log, verdict);
     let effects = effects(writers, &rows, log, verdict);
     ordered(writers, &effects, verdict);
-    kept(writers, &rows, verdict);
+    kept(writers, &rows, log, verdict);
 }
 
 /// Each revision is taken, and by one row.
@@ -34,11 +34,13 @@ struct Effect<'a> {
 /// back did something late.
 fn effects<'a>(writers: &Writers<'a>, rows: &[&'a Row], log: &Log, verdict: &mut Verdict) -> Vec<Effect<'a>> {
     let nothing = Numbers::new();
-    let mut before: BTreeMap<&str, &Numbers> = BTreeMap::new();
+    let mut before: BTreeMap<&str, Option<&Numbers>> = BTreeMap::new();
     let mut effects = Vec::new();
     for row in rows.iter().filter(|row| row.revision > log.first) {
         let revision = row.revision;
+        let held = before.insert(&row.record, row.numbers.as_ref());
         let Some(numbers) = &row.numbers else {
+            verdict.doubled += usize::from(held == Some(None));
             let delete =
                 writers.0.iter().find_map(|(name, writer)| Some((name, writer.deleted(&row.record, 1)?)));
             match delete {
@@ -47,12 +49,11 @@ fn effects<'a>(writers: &Writers<'a>, rows: &[&'a Row], log: &Log, verdict: &mut
             }
             continue;
         };
-        let held = before.insert(&row.record, numbers);
         if held.is_none() && log.whole_after > log.first && numbers.len() > 1 {
             // What it held before is gone, so who wrote last is not known.
             continue;
         }
-        let held = held.unwrap_or(&nothing);
+        let held = held.flatten().unwrap_or(&nothing);
         verdict.doubled += usize::from(held == numbers);
         for (name, number) in numbers {
             let was = held.get(name).copied().unwrap_or_default();
@@ -92,17 +93,20 @@ fn ordered(writers: &Writers<'_>, effects: &[Effect<'_>], verdict: &mut Verdict)
     }
 }
 
-/// In the end every record holds what was acknowledged of it last, or something later.
-fn kept(writers: &Writers<'_>, rows: &[&Row], verdict: &mut Verdict) {
+/// In the end every record holds what was acknowledged of it last, or something later. One of which nothing is left was
+/// deleted, and is gone only where the log was pruned.
+fn kept(writers: &Writers<'_>, rows: &[&Row], log: &Log, verdict: &mut Verdict) {
+    let is_pruned = log.whole_after > log.first;
     let last: BTreeMap<&str, &Row> = rows.iter().map(|row| (row.record.as_str(), *row)).collect();
     for (name, writer) in &writers.0 {
         for record in writer.of.keys() {
             let owed = writer.owed(record, u64::MAX);
-            let numbers = last.get(record).and_then(|row| row.numbers.as_ref());
-            let number = match numbers {
-                Some(numbers) => numbers.get(*name).copied().unwrap_or_default(),
-                None => writer.deleted(record, owed).unwrap_or_default(),
+            let number = match last.get(record).map(|row| row.numbers.as_ref()) {
+                Some(Some(numbers)) => numbers.get(*name).copied(),
+                Some(None) => writer.deleted(record, owed),
+                None => writer.deleted(record, owed).filter(|_| is_pruned),
             };
+            let number = number.unwrap_or_default();
             verdict.lost += usize::from(number < owed);
         }
     }

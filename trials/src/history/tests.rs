@@ -134,7 +134,10 @@ fn what_was_acknowledged_and_stands_nowhere_is_lost() {
         one(|verdict| verdict.lost = 1),
         "a deletion"
     );
-    assert_eq!(found(&delete, Vec::new()), Verdict::default(), "written and deleted before it was sent");
+    assert_eq!(found(&delete, Vec::new()), one(|verdict| verdict.lost = 1), "both of them");
+    let mut pruned = judge(&delete, &Log { first: 10, last: 14, whole_after: 14, ..log(Vec::new()) });
+    pruned.acknowledged = 0;
+    assert_eq!(pruned, Verdict::default(), "its tombstone is collected");
 }
 
 #[test]
@@ -145,6 +148,10 @@ fn a_revision_that_no_first_write_explains_is_an_effect_that_came_twice() {
     assert_eq!(unexplained, one(|verdict| verdict.doubled = 1));
     let again = vec![first(), row("board", 12, &[("a", 2)]), row("board", 13, &[("a", 2)])];
     assert_eq!(found(&a, again), one(|verdict| verdict.doubled = 1), "the same once more");
+    let delete = [client("a", vec![wrote(&["a1"]), deleted("a1"), wrote(&["a2"])])];
+    let deleted_again = vec![first(), gone("a1", 12), row("a2", 13, &[("a", 3)]), gone("a1", 14)];
+    let twice = one(|verdict| (verdict.doubled, verdict.out_of_order) = (1, 1));
+    assert_eq!(found(&delete, deleted_again), twice, "a deletion once more");
     let shared = found(&a, vec![first(), row("board", 11, &[("a", 2)])]);
     assert_eq!(shared, one(|verdict| verdict.doubled = 1), "one revision given twice");
 }

@@ -100,7 +100,12 @@ fn check_identity(log: &Log, row: &LogRow, mutation: &Mutation, stood: Option<&R
 }
 
 /// What a settlement says of how it came about: an undo left what stood before, and a precedent is like what it settled.
-pub(super) fn check_settlement(log: &Log, conflict: &Conflict, settled: &Resolution) -> Checked {
+pub(super) fn check_settlement(
+    log: &Log,
+    id: &RecordId,
+    conflict: &Conflict,
+    settled: &Resolution,
+) -> Checked {
     let row = |revision: Revision| log.rows.get(usize::try_from(revision.0.checked_sub(1)?).ok()?);
     let policy = rule(log, &conflict.subject.kind, settled.rule_version)?.policy;
     // Where nothing was written, taking it back writes nothing: whoever wrote since stands.
@@ -114,18 +119,37 @@ pub(super) fn check_settlement(log: &Log, conflict: &Conflict, settled: &Resolut
             conflict.path
         );
     }
-    let Some(id) = settled.account.name.strip_prefix("precedent/") else { return Ok(()) };
-    let precedent = key(kind::PRECEDENT, id).and_then(|key| {
-        let found = log.rows.iter().rev().find(|row| row.record.key == key && !row.record.is_deleted());
-        serde_json::from_slice::<Precedent>(found?.record.body()?).ok()
-    });
-    let Some(precedent) = precedent else { return Err(format!("there never was a precedent {id}")) };
-    let (like, subject) = (&precedent.signature, &conflict.subject);
+    match settled.account.name.strip_prefix("precedent/") {
+        Some(precedent) => check_precedent(log, precedent, (id, conflict, settled)),
+        None => Ok(()),
+    }
+}
+
+/// A precedent settled its like, and stood in this log when it did: another tenant's never does, nor one that was revoked.
+fn check_precedent(
+    log: &Log,
+    precedent: &str,
+    (id, conflict, settled): (&RecordId, &Conflict, &Resolution),
+) -> Checked {
+    let is_settling = |row: &&LogRow| {
+        let told = self::conflict(row).and_then(|told| told.resolution);
+        told.is_some_and(|told| told.account == settled.account && told.undone.is_none())
+    };
+    let mut rows =
+        log.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind) && row.record.key.id == *id);
+    let Some(row) = rows.find(is_settling) else { return Err(format!("no row settles conflict {id}")) };
+    let before = row.revision.0.checked_sub(1).map(Revision).unwrap_or_default();
+    let stood = key(kind::PRECEDENT, precedent).and_then(|key| log.standing(&key, before)?.record.body());
+    let stood = stood.and_then(|body| serde_json::from_slice::<Precedent>(body).ok());
+    let Some(stood) = stood else {
+        return Err(format!("no precedent {precedent} stood when it settled, at {}", row.revision));
+    };
+    let (like, subject) = (&stood.signature, &conflict.subject);
     ensure!(
         like.kind == subject.kind
             && like.path == conflict.path
             && like.conflict_type == conflict.conflict_type,
-        "the precedent {id} of {} at {:?} settled {subject} at {:?}",
+        "the precedent {precedent} of {} at {:?} settled {subject} at {:?}",
         like.kind,
         like.path,
         conflict.path

@@ -3,7 +3,7 @@
 use gateway::hub::error::HubError;
 use gateway::hub::work::{Settled, Settler};
 use semantics::conflict::Conflict;
-use semantics::ids::{NodeId, RecordId, Revision, TenantId};
+use semantics::ids::{Key, NodeId, RecordId, Revision, TenantId};
 use semantics::kind;
 use semantics::reason::Reason;
 use semantics::resolution::Choice;
@@ -21,6 +21,9 @@ const BINDS_PERMILLE: u64 = 300;
 const BINDS_BESIDE_OTHERS_PERMILLE: u64 = 800;
 /// A settlement at every so-manieth revision is taken back at once.
 const REGRETTED_EVERY: u64 = 4;
+
+/// Before a decision on a conflict at every so-manieth revision a precedent is revoked.
+const REVOKED_EVERY: u64 = 7;
 
 /// A conflict as it stands.
 type Standing = (RecordId, Revision, Conflict);
@@ -44,11 +47,16 @@ impl World {
         let is_value = matches!(choice, Some(Choice::Value(Some(_))));
         let permille = if self.profile.tenants > 1 { BINDS_BESIDE_OTHERS_PERMILLE } else { BINDS_PERMILLE };
         let binds = !is_node && is_of_two && !is_value && self.rng.permille(permille);
+        let revoked = self.precedent(&who.tenant).filter(|_| revision.0.is_multiple_of(REVOKED_EVERY));
         let (name, reason) = ("somebody".to_owned(), "simulated".to_owned());
         let by = Settler { author, name, is_node, reason, binds };
         self.note(|| format!("conflict {id} at {expected}: {choice:?}"));
         let (life, ctx) = (self.gateways[g].life, self.ctx.clone());
         self.exec.spawn(life, async move {
+            if let Some(id) = revoked {
+                let result = hub.revoke_precedent(&who.tenant, NodeId::HUB, &id).await.map(drop);
+                ctx.emit(Output::Operated { what: "revoke precedent", result });
+            }
             let is_settled = choice.is_some();
             let done = match choice {
                 Some(choice) => hub.resolve(&who.tenant, (&id, expected), &choice, by.clone()).await,
@@ -64,6 +72,16 @@ impl World {
             ctx.emit(Output::Operated { what: "arbitrate", result });
             hub.ask_due().await;
         });
+    }
+
+    /// A precedent that stands.
+    fn precedent(&self, tenant: &TenantId) -> Option<RecordId> {
+        let oracle = self.store.oracle();
+        let log = oracle.logs.get(tenant)?;
+        let mut keys = log.keys().filter(|key| key.kind.as_str() == kind::PRECEDENT);
+        let stands =
+            |key: &&Key| log.standing(key, log.head.revision).is_some_and(|row| !row.record.is_deleted());
+        keys.find(stands).map(|key| key.id.clone())
     }
 
     fn draw_choice(&mut self, conflict: &Conflict) -> Choice {
@@ -131,7 +149,7 @@ pub(super) fn check_settled(log: &Log, answers: &Answers) -> Result<(u64, u64), 
             "conflict {id} was settled by {}, which proposed nothing",
             resolution.account.name
         );
-        check_settlement(log, &conflict, resolution)
+        check_settlement(log, &id, &conflict, resolution)
             .map_err(|what| format!("conflict {id} at {revision}: {what}"))?;
         for account in resolution.undone.iter().chain([&resolution.account]) {
             check_account(log, &conflict, account.revision)

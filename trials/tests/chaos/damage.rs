@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use trials::asked::number;
 use trials::fleet::{Hub, Spoke};
 use trials::process::{Folder, Ran};
 use trials::sim::rng::Rng;
@@ -116,10 +117,10 @@ fn always_a_damaged_replica_is_refused_or_mended_and_spreads_nothing() {
     laptop.ok(&["sync"]);
     desktop.ok(&["sync"]);
     let file = Path::new(&desktop.data).join("replica.sqlite");
-    let seed = crate::number("SEED").unwrap_or(1);
+    let seed = number("SEED").unwrap_or(1);
     let mut rng = Rng::new(seed);
     let (mut mended, mut refused) = (0, 0);
-    for round in 0..crate::number("DAMAGES").unwrap_or(DAMAGES) {
+    for round in 0..number("DAMAGES").unwrap_or(DAMAGES) {
         let fresh = RECORDS + round;
         laptop.ok(&["put", "note", &format!("n{fresh}"), &body(fresh).to_string()]);
         laptop.ok(&["sync"]);

@@ -245,6 +245,30 @@ fn a_hub_that_begins_again_from_one_backup_twice_gets_back_what_both_logs_had() 
 }
 
 #[test]
+fn a_hub_that_is_restored_again_before_anybody_came_back_gets_back_what_its_spokes_keep() {
+    let folder = Folder::new("restored-again");
+    let mut scene = Scene::new(&folder, None);
+    scene.write("before", 1);
+    scene.all_level();
+    scene.backup_meanwhile();
+    scene.write("after", 2);
+    scene.all_level();
+    scene.begin_again(None);
+    scene.begin_again(None);
+    let begun = scene.hub.admin(&["recover"]).json();
+    assert_eq!(begun["not_back"], json!(["desktop", "laptop", "tablet"]), "{begun}");
+    until("the daemons have come back by themselves", || {
+        scene.spokes.iter().all(|spoke| status(spoke)["stopped"].is_null()).then_some(())
+    });
+    scene.written.insert("offline".to_owned());
+    scene.all_level();
+    for spoke in &scene.spokes {
+        assert_eq!(ids(spoke), scene.written, "{}", spoke.name);
+    }
+    assert_eq!(scene.hub.admin(&["recover", "--finish"]).json()["not_back"], json!([]));
+}
+
+#[test]
 fn a_hub_that_begins_again_from_a_backup_gets_back_what_its_spokes_were_told() {
     survives("recover", None, None);
 }

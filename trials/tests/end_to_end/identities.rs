@@ -7,7 +7,7 @@ use std::path::Path;
 use semantics::canonical::to_canonical;
 use serde_json::{Value, json};
 use trials::fleet::Spoke;
-use trials::process::{Folder, Process};
+use trials::process::{Folder, Process, until};
 
 use super::{each_hub, sync_both};
 
@@ -60,6 +60,22 @@ fn both_shapes_of_a_profile_and_what_nobody_knows_of_them_reach_a_second_spoke_b
         let again = import(folder, &desktop, "eve", &documents[2].1);
         assert_eq!(again["mutation"], Value::Null, "{again}");
         assert_eq!(laptop.digest(), hub.digest("laptop"));
+    });
+}
+
+#[test]
+fn spokes_that_sync_in_rounds_prove_that_they_have_converged() {
+    each_hub("identity-rounds", |folder, hub| {
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
+        import(folder, &laptop, "ada", &state(5, "healthy"));
+        sync_both(&laptop, &desktop);
+        until("both have proven it", || {
+            sync_both(&laptop, &desktop);
+            let told = hub.admin(&["identity", "convergence"]).json();
+            let identity = &told["identities"][0];
+            assert_eq!(identity["identity"], "ada", "{told}");
+            (identity["converged"] == true).then_some(())
+        });
     });
 }
 

@@ -132,26 +132,34 @@ impl Can {
     }
 }
 
+/// Every node that a request asks for, page after page.
+pub(super) async fn all(
+    hub: &mut Client,
+    request: v1::ListNodesRequest,
+) -> Result<Vec<v1::NodeView>, Refusal> {
+    let mut request = v1::ListNodesRequest { page_size: PAGE_SIZE, ..request };
+    let mut nodes = Vec::new();
+    loop {
+        let page = hub.list_nodes(request.clone()).await.map_err(refused)?.into_inner();
+        nodes.extend(page.nodes);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return Ok(nodes);
+        }
+    }
+}
+
 impl Node {
     pub(super) async fn run(self, hub: &mut Client, out: Printer) -> Result<(), Refusal> {
         match self {
             Self::List { node_type, health, of } => {
-                let mut request = v1::ListNodesRequest {
+                let request = v1::ListNodesRequest {
                     tenant: of.tenant,
-                    page_size: PAGE_SIZE,
-                    page_token: String::new(),
                     node_type: node_type.unwrap_or_default(),
                     health: health.unwrap_or_default(),
+                    ..v1::ListNodesRequest::default()
                 };
-                let mut rows = Vec::new();
-                loop {
-                    let page = hub.list_nodes(request.clone()).await.map_err(refused)?.into_inner();
-                    rows.extend(page.nodes.iter().map(show::node));
-                    request.page_token = page.next_page_token;
-                    if request.page_token.is_empty() {
-                        break;
-                    }
-                }
+                let rows = all(hub, request).await?.iter().map(show::node).collect();
                 let columns = [
                     "name",
                     "type",

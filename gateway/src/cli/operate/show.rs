@@ -1,5 +1,7 @@
 //! What the hub answers, as JSON for people and scripts.
 
+use std::collections::BTreeSet;
+
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -123,7 +125,10 @@ pub(super) fn history(row: &v1::HistoryRow) -> Value {
     with(content(row.record.as_ref()), proto::told::history::row(row))
 }
 
-pub(super) fn recovery(recovered: &v1::RecoverLogResponse) -> Value {
+/// With the nodes that may speak and have told nothing yet: what they keep is asked back from nobody else.
+pub(super) fn recovery(recovered: &v1::RecoverLogResponse, registered: &[v1::NodeView]) -> Value {
+    let is_back = |node: &v1::NodeView| recovered.nodes.iter().any(|back| back.node == node.node);
+    let missing = registered.iter().filter(|node| node.status == "active" && !is_back(node));
     let node = |node: &v1::RecoveredNode| json!({"node": hex::encode(&node.node), "has_told_all": node.has_told_all});
     let only_state = |found: &v1::OnlyState| {
         let key = found.key.clone().unwrap_or_default();
@@ -141,6 +146,7 @@ pub(super) fn recovery(recovered: &v1::RecoverLogResponse) -> Value {
         "backed_up_to": recovered.revision,
         "restored_ms": recovered.restored_ms,
         "nodes": recovered.nodes.iter().map(node).collect::<Vec<_>>(),
+        "not_back": missing.map(|node| node.name.as_str()).collect::<BTreeSet<_>>(),
         "told": recovered.told,
         "only_state": recovered.only_state.iter().map(only_state).collect::<Vec<_>>(),
         "has_more": recovered.has_more,

@@ -53,7 +53,7 @@ impl Draft<'_> {
         };
         let account = self.account(work, revision);
         let conflict = match &work.act {
-            Act::Resolve { choice, .. } => resolved(conflict, *choice, account, before, known.rule.version),
+            Act::Resolve { choice, .. } => resolved(conflict, *choice, account, before, &known.rule),
             Act::Undo { .. } => {
                 // A settled conflict holds nothing: what its sides were made on may have been pruned since, or be now.
                 let is_kept = conflict.ancestor != Revision::ZERO && self.stays(conflict.ancestor, before);
@@ -110,8 +110,8 @@ impl Draft<'_> {
         }
     }
 
-    /// What an undo needs: that history reaches back to the resolution, that nobody has written over what it wrote,
-    /// and that its path is not in conflict again.
+    /// What an undo needs: that its path means what it meant, that history reaches back to the resolution, that nobody
+    /// has written over what it wrote, and that its path is not in conflict again.
     fn check_undo(
         &self,
         conflict: &Conflict,
@@ -121,6 +121,15 @@ impl Draft<'_> {
     ) -> Result<(), Refusal> {
         let settled = conflict.resolution.as_ref();
         let settled = settled.ok_or_else(|| Refusal::new(Reason::Stale, "the conflict was never settled"))?;
+        if !settled.is_read_by(rule) {
+            let detail = format!(
+                "the kind's policy is {} since, under which {:?} is another path: write the value anew, or set the \
+                 policy back first",
+                rule.policy.name(),
+                conflict.path
+            );
+            return Err(Refusal::new(Reason::Stale, detail));
+        }
         if stands.pointer.revision <= self.known.head.horizon {
             return Err(gone(
                 "the resolution is older than the history that is kept: write the value anew".to_owned(),
@@ -198,14 +207,9 @@ impl Draft<'_> {
     }
 }
 
-fn resolved(
-    conflict: Conflict,
-    choice: Chosen,
-    account: Account,
-    before: Revision,
-    rule_version: Revision,
-) -> Conflict {
-    let resolution = Some(Resolution { account, choice, before, rule_version, undone: None });
+fn resolved(conflict: Conflict, choice: Chosen, account: Account, before: Revision, rule: &Rule) -> Conflict {
+    let (rule_version, under) = (rule.version, Some(rule.policy));
+    let resolution = Some(Resolution { account, choice, before, rule_version, under, undone: None });
     Conflict { open: false, resolution, ..conflict }
 }
 

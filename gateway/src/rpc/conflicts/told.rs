@@ -2,20 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use prost::Message;
 use proto::v1;
 use semantics::conflict::{Conflict, Side};
 use semantics::ids::{RecordId, Revision, TenantId, Writer};
 use semantics::kind;
-use semantics::reason::Refusal;
-use semantics::resolution::{
-    ASKED_POLICIES, Account, Choice, Chosen, Resolution, Wanted, policy_name, shown as at_path,
-};
+use semantics::kind::POLICIES;
+use semantics::preview::Preview;
+use semantics::reason::{Reason, Refusal};
+use semantics::resolution::{Account, Choice, Chosen, Resolution, Wanted, policy_name, shown as at_path};
 use semantics::view::View;
 
 use crate::hub::Hub;
 use crate::hub::error::HubError;
 use crate::hub::settle::Disputed;
 use crate::store::{Current, LogRow};
+
+/// What policies would make of a conflict, all of them together, bytes.
+const ANSWERS_BYTES_MAX: usize = 768 * 1024;
 
 /// A conflict without any values.
 pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> v1::ConflictView {
@@ -44,7 +48,11 @@ pub(super) fn listed(id: &RecordId, revision: Revision, conflict: &Conflict) -> 
 }
 
 /// A conflict with the values of its sides, of their ancestor, of what stands, and of what policies would make of it.
-pub(super) fn shown(disputed: &Disputed) -> v1::ConflictView {
+pub(super) async fn shown(
+    hub: &Hub,
+    tenant: &TenantId,
+    disputed: &Disputed,
+) -> Result<v1::ConflictView, HubError> {
     let conflict = &disputed.conflict;
     let view = listed(&disputed.id, disputed.revision, conflict);
     let of = |choice: &Choice| Some(value(disputed.wanted(choice)));
@@ -56,17 +64,29 @@ pub(super) fn shown(disputed: &Disputed) -> v1::ConflictView {
         revision: subject.pointer.revision.0,
         value: Some(value(at_path(&subject.record, disputed.kind.rule.policy, &conflict.path))),
     };
-    let answers = ASKED_POLICIES
-        .into_iter()
-        .map(|policy| v1::PolicyAnswer { policy: policy_name(policy), value: of(&Choice::Policy(policy)) });
-    v1::ConflictView {
+    let (mut policies, mut bytes) = (Vec::new(), 0_usize);
+    for policy in POLICIES {
+        let Preview { would, waits, .. } = hub.foreseen(tenant, disputed, policy).await?;
+        let answer = value(would);
+        bytes = bytes.saturating_add(answer.encoded_len());
+        let answer = if bytes > ANSWERS_BYTES_MAX { untold() } else { answer };
+        policies.push(v1::PolicyAnswer { policy: policy.name().to_owned(), value: Some(answer), waits });
+    }
+    Ok(v1::ConflictView {
         primary: view.primary.map(|primary| side((primary, &conflict.primary))),
         losers: view.losers.into_iter().zip(&conflict.losers).map(side).collect(),
         ancestor: view.ancestor.map(|state| v1::ConflictState { value: of(&Choice::Ancestor), ..state }),
         standing: disputed.subject.as_ref().map(standing),
-        policies: answers.collect(),
+        policies,
         ..view
-    }
+    })
+}
+
+/// An answer that finds no room beside the others.
+fn untold() -> v1::ConflictValue {
+    let detail =
+        format!("the answers of all policies have more than {ANSWERS_BYTES_MAX} bytes: preview this one");
+    value(Err(Refusal::new(Reason::TooLarge, detail)))
 }
 
 pub(in crate::rpc) fn value(wanted: Result<Wanted, Refusal>) -> v1::ConflictValue {

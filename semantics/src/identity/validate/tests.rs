@@ -96,6 +96,22 @@ fn every_parameter_out_of_range_is_named() {
 }
 
 #[test]
+fn parameters_that_cannot_be_read_do_not_hold_and_absent_ones_say_nothing() {
+    let sound = snapshot();
+    assert_eq!(disproved(&sound), None);
+    for (name, value) in [("D", json!(0)), ("C", json!(-0.5)), ("D", json!("1")), ("C", json!(null))] {
+        let mut document = snapshot();
+        document["identity_snapshot"]["stability_metrics"]["parameter_values"][name] = value;
+        seal(&mut document);
+        assert_eq!(disproved(&document).map(|problem| problem.path.ends_with(name)), Some(true), "{name}");
+    }
+    let mut silent = snapshot();
+    silent["identity_snapshot"]["stability_metrics"] = json!({"degradation_trend": "stable"});
+    seal(&mut silent);
+    assert_eq!(disproved(&silent), None);
+}
+
+#[test]
 fn metadata_is_checked_field_by_field() {
     let found = wrong(|d| {
         d["sync_metadata"]["system_id"] = json!("laptop");

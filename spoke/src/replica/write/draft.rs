@@ -128,6 +128,7 @@ impl Draft<'_> {
         shown.base.version = current.map(|record| record.version.clone()).unwrap_or_default();
         shown.base.own = None;
         let record = replay(current, shown, rules, &self.context, None)?;
+        rules.check_id(&record)?;
         let is_rescue = self.fallen.note(&mutation.key, &mutation.op);
         if is_rescue || is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
             self.urgent.push(mutation.id);

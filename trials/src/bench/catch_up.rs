@@ -1,0 +1,202 @@
+//! Catching up: from nothing, and after some changes.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use prost::Message as _;
+use prost::bytes::Bytes;
+use proto::v1;
+use tokio::sync::OnceCell;
+use tonic::Request;
+
+use super::ceiling;
+use super::echo::{self, Echo};
+use super::fan_out::{Reader, Subscriber as _};
+use super::figures::Figures;
+use super::ground::{Ground, On, Settings, Under};
+use super::machine::of_process;
+use super::push::fill;
+use super::scenario::Scenario;
+use crate::fleet::Spoke;
+use crate::member::Member;
+
+/// Changes that a reader has missed.
+const MISSED: usize = 1_000;
+
+/// A batch of changes of which nothing is read but how many they are.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Counted {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    changes: Vec<Bytes>,
+}
+
+fn counted(changes: &v1::Changes) -> usize {
+    Counted::decode(changes.batch.clone()).expect("a batch of changes").changes.len()
+}
+
+/// A hub that holds records, filled when it is first asked for and kept for all rounds.
+type Filled = Rc<OnceCell<Option<Under>>>;
+
+async fn filled<'a>(filled: &'a Filled, ground: &Ground, on: On, records: usize) -> Option<&'a Under> {
+    let fresh = async {
+        let under = Under::start(ground, on).await?;
+        fill(&under, records).await;
+        Some(under)
+    };
+    filled.get_or_init(|| fresh).await.as_ref()
+}
+
+pub(crate) fn took(begin: Instant, records: usize) -> Figures {
+    let took = begin.elapsed().as_secs_f64();
+    Figures::default().with("ms", took * 1e3).with("records/s", records as f64 / took)
+}
+
+/// A node of its own for one measurement.
+async fn node(under: &Under) -> Member {
+    let name = format!("late-{}", under.number());
+    under.members(&name, 1).await.remove(0)
+}
+
+/// The hub's stream from nothing to the head, counted.
+async fn stream(under: &Under, records: usize) -> Figures {
+    let member = node(under).await;
+    let bearer = member.bearer().await.expect("an access token");
+    let server = under.hub.process().id();
+    let used = of_process(server);
+    let begin = Instant::now();
+    let mut request =
+        Request::new(v1::PullRequest { from: Some(v1::pull_request::From::Start(v1::Start {})) });
+    request.metadata_mut().insert("authorization", bearer);
+    let mut pages = member.sync().pull(request).await.unwrap_or_else(|e| panic!("a pull: {e}")).into_inner();
+    let (mut seen, mut bytes, mut first_ms) = (0, 0, None);
+    while let Some(page) = pages.message().await.unwrap_or_else(|e| panic!("a pull: {e}")) {
+        let changes = page.changes.expect("a page");
+        seen += counted(&changes);
+        bytes += changes.batch.len();
+        first_ms.get_or_insert(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    assert!(seen >= records, "{seen} of {records} records came");
+    took(begin, records)
+        .with("MB", bytes as f64 / 1e6)
+        .with("first page ms", first_ms.unwrap_or_default())
+        .with("server ms", (of_process(server) - used) / 1e3)
+}
+
+/// A spoke that joins and syncs, as a process: what it took until its replica has everything.
+fn replica(under: &Under, records: usize) -> Figures {
+    let name = format!("late-{}", under.number());
+    let spoke = Spoke::join(&under.folder, &under.hub, &name);
+    let begin = Instant::now();
+    spoke.ok(&["sync", "--timeout", "600"]);
+    let figures = took(begin, records);
+    assert!(spoke.ok(&["status"]).json()["revision"].as_u64().is_some_and(|at| at >= records as u64));
+    figures
+}
+
+async fn bare_stream(records: usize) -> Figures {
+    let echo = Echo::start();
+    let bearer = echo.connect().await;
+    let begin = Instant::now();
+    let mut pages = bearer.load(records as u64).await;
+    let mut seen = 0;
+    while let Some(page) = pages.message().await.unwrap_or_else(|e| panic!("the bare server: {e}")) {
+        seen += page.records.len();
+    }
+    assert_eq!(seen, records);
+    took(begin, records)
+}
+
+/// The hub's stream, as a case.
+pub(crate) fn add_stream(scenario: &mut Scenario, case: &str, on: On, records: usize) {
+    let hub = Filled::default();
+    scenario.add(case, on.name(), move |ground| {
+        let hub = Rc::clone(&hub);
+        async move { Some(stream(filled(&hub, &ground, on, records).await?, records).await) }
+    });
+}
+
+pub(crate) fn whole_scenario(settings: &Settings) -> Scenario {
+    const STREAM: &str = "the stream";
+    const REPLICA: &str = "into a replica";
+    let records = settings.pick(300, 100_000, 100_000);
+    let mut scenario = Scenario::new(
+        "catch-up",
+        "A node that has nothing gets 100 000 records of 512 bytes: the hub's stream, its changes counted by whoever \
+         reads it, and into the replica of a spoke, its process's start included.",
+    );
+    for on in On::BOTH {
+        let hub = Filled::default();
+        let same = Rc::clone(&hub);
+        scenario.add(STREAM, on.name(), move |ground| {
+            let hub = Rc::clone(&hub);
+            async move { Some(stream(filled(&hub, &ground, on, records).await?, records).await) }
+        });
+        scenario.add(REPLICA, on.name(), move |ground| {
+            let hub = Rc::clone(&same);
+            async move { Some(replica(filled(&hub, &ground, on, records).await?, records)) }
+        });
+        scenario.compare(STREAM, "ms", on.name(), "bare Postgres cursor", None);
+        scenario.compare(STREAM, "ms", on.name(), echo::NAME, None);
+        scenario.compare(REPLICA, "records/s", on.name(), "bare SQLite inserts", None);
+    }
+    scenario.add(STREAM, "bare Postgres cursor", move |ground| async move {
+        ceiling::cursor(&ground, records).await
+    });
+    scenario.add(STREAM, echo::NAME, move |_| async move { Some(bare_stream(records).await) });
+    scenario.add(REPLICA, "bare SQLite inserts", move |_| async move { Some(ceiling::inserts(records)) });
+    scenario
+}
+
+/// A reader that was at the head and comes back after some changes.
+async fn changed(under: &Under, missed: usize) -> Figures {
+    let member = node(under).await;
+    let (mut reader, _) = Reader::open(member.clone(), None).await;
+    let cursor = loop {
+        if let (_, Some(cursor)) = reader.changes().await {
+            break cursor;
+        }
+    };
+    drop(reader);
+    fill(under, missed).await;
+    // Its own joining and that of the writers came before the last of the changes.
+    let (mut other, _) = Reader::open(node(under).await, Some(cursor.clone())).await;
+    let to = other.next().await;
+    drop(other);
+    let channel = member.connect().await.expect("a connection");
+    let member = member.over(channel);
+    drop(member.bearer().await);
+    let begin = Instant::now();
+    let (mut reader, _) = Reader::open(member, Some(cursor)).await;
+    let mut seen = 0;
+    loop {
+        let (changes, cursor) = reader.changes().await;
+        seen += counted(&changes);
+        if cursor.is_some_and(|cursor| cursor.revision >= to) {
+            break;
+        }
+    }
+    assert!(seen >= missed, "{seen} of {missed} changes came");
+    took(begin, missed)
+}
+
+pub(crate) fn changed_scenario(settings: &Settings) -> Scenario {
+    let missed = settings.pick(100, MISSED, MISSED);
+    let sizes = settings.pick([100, 300], [10_000, 100_000], [10_000, 1_000_000]);
+    let mut scenario = Scenario::new(
+        "changed",
+        "A node that was away comes back after 1 000 changes, over a new session on a connection that stands: how long \
+         until it has them, by how many records there are in all.",
+    );
+    let [few, many] = sizes.map(|records| format!("{missed} changes of {records} records"));
+    for on in On::BOTH {
+        for (case, records) in [(&few, sizes[0]), (&many, sizes[1])] {
+            let hub = Filled::default();
+            scenario.add(case.clone(), on.name(), move |ground| {
+                let hub = Rc::clone(&hub);
+                async move { Some(changed(filled(&hub, &ground, on, records).await?, missed).await) }
+            });
+        }
+        scenario.compare(&many, "ms", on.name(), on.name(), Some(&few));
+    }
+    scenario
+}
