@@ -341,6 +341,7 @@ mod tests {
         metrics.head("acme", 7);
         let measured = Measured {
             statuses: [(Status::Collapsed, 1), (Status::Stable, 4)].into(),
+            kept_out: 3,
             desynchronised: 3,
             levels: [(Level::Alert, 2)].into(),
         };
