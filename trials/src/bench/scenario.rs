@@ -39,6 +39,10 @@ impl Trial {
     {
         Self { case, system, measure: Box::new(move |ground| Box::pin(measure(ground))) }
     }
+
+    pub(crate) fn case(&self) -> &str {
+        &self.case
+    }
 }
 
 /// Some cases that are read together.
