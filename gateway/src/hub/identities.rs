@@ -14,8 +14,10 @@ use semantics::identity::KIND;
 use semantics::identity::divergence::{Level, divergence, markers};
 use semantics::identity::reach::Reach;
 use semantics::identity::score::Status;
+use semantics::identity::snapshot::Problem;
 use semantics::identity::summary::{Summary, is_collapsed};
 use semantics::identity::trend::{self, Trend};
+use semantics::identity::validate::across;
 use semantics::ids::{Kind, LogId, NodeId, RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::seen::{Holder, Place};
@@ -90,6 +92,8 @@ pub struct Pair {
     pub divergence: f64,
     /// What that means.
     pub level: Level,
+    /// What keeps their states from being one identity, with the paths of the second.
+    pub problems: Vec<Problem>,
 }
 
 /// What the counters show of a tenant's identities.
@@ -287,7 +291,7 @@ fn trend_of(newest_first: &[LogRow]) -> Option<Trend> {
 
 /// The systems of one identity, by the last state that each wrote whose score can be read.
 fn pairs(id: &RecordId, newest_first: &[LogRow], names: &BTreeMap<NodeId, String>) -> Vec<Pair> {
-    let mut states: BTreeMap<NodeId, (f64, BTreeSet<String>)> = BTreeMap::new();
+    let mut states: BTreeMap<NodeId, (f64, BTreeSet<String>, Value)> = BTreeMap::new();
     for mutation in newest_first.iter().filter_map(|row| row.mutation.as_ref()) {
         if mutation.author == NodeId::HUB || states.contains_key(&mutation.author) {
             continue;
@@ -295,17 +299,18 @@ fn pairs(id: &RecordId, newest_first: &[LogRow], names: &BTreeMap<NodeId, String
         let Op::Put { body } = &mutation.op else { continue };
         let Some(state) = document(Some(body)) else { continue };
         if let Some(score) = Summary::of(&state).score {
-            states.insert(mutation.author, (score, markers(&state)));
+            states.insert(mutation.author, (score, markers(&state), state));
         }
     }
     let named = |node: &NodeId| names.get(node).cloned().unwrap_or_else(|| node.to_string());
     let all: Vec<_> = states.iter().collect();
     let mut found = Vec::new();
-    for (at, (a, (a_score, a_markers))) in all.iter().enumerate() {
-        for (b, (b_score, b_markers)) in all.iter().skip(at + 1) {
+    for (at, (a, (a_score, a_markers, first))) in all.iter().enumerate() {
+        for (b, (b_score, b_markers, second)) in all.iter().skip(at + 1) {
             let apart = divergence((*a_score, a_markers), (*b_score, b_markers));
-            let systems = [named(a), named(b)];
-            found.push(Pair { id: id.clone(), systems, divergence: apart, level: Level::of(apart) });
+            let (systems, level) = ([named(a), named(b)], Level::of(apart));
+            let problems = across(first, second);
+            found.push(Pair { id: id.clone(), systems, divergence: apart, level, problems });
         }
     }
     found

@@ -157,10 +157,14 @@ pub async fn systems_that_write_one_identity_are_compared_pair_by_pair(engine: &
     systems.sort();
     assert_eq!(systems, ["desktop", "phone"]);
     assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("0.333333333", Level::Diverging));
+    // Their scores are within a tenth of each other, and nothing else is said that could differ.
+    assert_eq!(pairs[0].problems, []);
     // What lost counts as well: it is what that system is.
     desktop.put(&me, &state(1, &["tone"])).await;
     let (pairs, _) = world.hub.identity_divergence(&world.tenant, None, 10).await.unwrap();
     assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("4.1", Level::Alert));
+    let problems: Vec<_> = pairs[0].problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(problems, ["/identity_snapshot/stability_metrics/current_is_score"]);
     // A page at a time.
     let (_, last) = world.hub.identity_divergence(&world.tenant, None, 1).await.unwrap();
     assert_eq!(last.as_ref(), Some(&me.id));

@@ -117,6 +117,7 @@ async fn divergence(hub: &mut Client, tenant: String, out: Printer) -> Result<()
                 "second": pair.second,
                 "divergence": pair.divergence,
                 "level": pair.level,
+                "problems": pair.problems.into_iter().map(problem).collect::<Vec<_>>(),
             })
         }));
         request.page_token = page.next_page_token;
@@ -124,8 +125,12 @@ async fn divergence(hub: &mut Client, tenant: String, out: Printer) -> Result<()
             break;
         }
     }
-    out.list("pairs", rows, &["identity", "first", "second", "divergence", "level"]);
+    out.list("pairs", rows, &["identity", "first", "second", "divergence", "level", "problems"]);
     Ok(())
+}
+
+fn problem(found: v1::StateProblem) -> Value {
+    json!({"path": found.path, "reason": found.reason})
 }
 
 fn identity(one: v1::IdentityHealthView) -> Value {
