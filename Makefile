@@ -47,16 +47,16 @@ failover: ## gateways stopped, killed and replaced under load, the database fail
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) scripts/trial cluster figures
 
-bench: ## hubs under load beside the ceilings of what they are made of: make bench [ONLY=push,catch] [ROUNDS=5] [SMALL=1|FULL=1]
+bench: ## hubs under load beside the ceilings of what they are made of: make bench [ONLY=push,catch] [CASE='64 spokes'] [ROUNDS=5] [SMALL=1|FULL=1] [FLUSH_MS=3]
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --release --workspace
-	@ONLY=$(ONLY) ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) scripts/bench
+	@ONLY=$(ONLY) CASE="$(CASE)" ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) FLUSH_MS=$(FLUSH_MS) scripts/bench
 
 bench-peers: ## the same beside etcd, NATS, Redis and plain Postgres, where they can be had: make bench-peers [ONLY=push] [ROUNDS=5]
 	@scripts/section "install" scripts/install test
 	@scripts/section "peers" scripts/peers
 	@scripts/section "build" cargo build $(LOCKED) --release --workspace
-	@PEERS=1 ONLY=$(ONLY) ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) scripts/bench
+	@PEERS=1 ONLY=$(ONLY) CASE="$(CASE)" ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) FLUSH_MS=$(FLUSH_MS) scripts/bench
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

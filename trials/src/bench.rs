@@ -19,6 +19,7 @@ mod figures;
 mod ground;
 mod idle;
 mod load;
+mod long;
 mod machine;
 mod peers;
 mod push;
@@ -69,6 +70,9 @@ struct Run {
     /// Scenarios whose name contains one of these, separated by commas; all without it.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Cases of them whose name contains one of these; all without it.
+    #[arg(long, value_delimiter = ';')]
+    case: Vec<String>,
     /// The scenarios beside peers, instead of the others; `scripts/peers` gets their servers.
     #[arg(long)]
     peers: bool,
@@ -90,6 +94,9 @@ struct Run {
     /// Where the rendered document goes; not written without it.
     #[arg(long)]
     document: Option<PathBuf>,
+    /// What is not as usual, as slow flushes: it stands in the names of the scenarios.
+    #[arg(long)]
+    under: Option<String>,
     /// What made the results, as the document says it.
     #[arg(long, default_value = "bench run")]
     command: String,
@@ -125,13 +132,16 @@ async fn measure(run: Run) {
     let mut settings = Settings::new(run.small, run.full);
     settings.rounds = run.rounds.unwrap_or(settings.rounds).max(1);
     settings.times.measure = run.seconds.map_or(settings.times.measure, Duration::from_secs);
-    let is_wanted =
-        |name: &str| run.only.is_empty() || run.only.iter().any(|only| name.contains(only.as_str()));
+    let is_one_of =
+        |all: &[String], name: &str| all.is_empty() || all.iter().any(|it| name.contains(it.as_str()));
     let mut scenarios = if run.peers { peers::scenarios(&settings) } else { scenario::all(&settings) };
-    scenarios.retain(|scenario| is_wanted(scenario.name));
+    scenarios.retain(|scenario| is_one_of(&run.only, scenario.name));
+    for scenario in &mut scenarios {
+        scenario.trials.retain(|trial| is_one_of(&run.case, trial.case()));
+    }
     assert!(!scenarios.is_empty(), "no scenario is named so: `bench list` names them");
     let ground = Arc::new(Ground::new(settings).await);
-    let (made, mut results) = (Made::by(&ground, &run.command), Results::read(&run.out));
+    let (made, mut results) = (Made::by(&ground, &run.command, run.under), Results::read(&run.out));
     for scenario in scenarios {
         scenario.run(&ground, &made, &mut results).await;
         // What was measured so far is kept if a later scenario fails.

@@ -110,5 +110,7 @@ fn view(one: IdentityHealth) -> v1::IdentityHealthView {
         behind,
         possibly_desynchronised,
         nodes: one.nodes.into_iter().map(node).collect(),
+        kept_out_revision: one.kept_out.as_ref().map_or(0, |kept_out| kept_out.revision.0),
+        kept_out_by: one.kept_out.map(|kept_out| kept_out.name).unwrap_or_default(),
     }
 }

@@ -12,7 +12,7 @@ use semantics::ids::{Digest, Revision};
 use semantics::session::{ClientMessage, Summed};
 use serde_json::json;
 
-use crate::support::author::Author;
+use crate::support::author::{Author, put};
 use crate::support::engine::Engine;
 use crate::support::reader::Reader;
 use crate::support::rows::key;
@@ -166,4 +166,32 @@ pub async fn systems_that_write_one_identity_are_compared_pair_by_pair(engine: &
     assert_eq!(last.as_ref(), Some(&me.id));
     let (pairs, last) = world.hub.identity_divergence(&world.tenant, last, 1).await.unwrap();
     assert_eq!((pairs, last), (Vec::new(), None));
+}
+
+pub async fn a_collapse_that_was_kept_out_is_told_until_its_author_is_healthy_again(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut agent = world.author("agent", "default").await;
+    let me = key("identity", "me");
+    agent.put(&me, &state(5, &[])).await;
+    let kept_out = async || {
+        let (found, _) = world.hub.identity_health(&world.tenant, None, 10).await.unwrap();
+        assert_eq!(found[0].summary.status, Some(Status::Stable));
+        let measured = world.hub.measure_identities(&world.tenant).await.unwrap();
+        assert_eq!(measured.kept_out, u64::from(found[0].kept_out.is_some()));
+        found[0].kept_out.as_ref().map(|kept_out| (kept_out.name.clone(), kept_out.revision))
+    };
+    assert_eq!(kept_out().await, None);
+    world.clock.advance(10);
+    let seen = world.current(&me).await;
+    let write = agent.write(&me, seen.as_ref(), put(&state(1, &[])));
+    let taken = agent.settle(std::slice::from_ref(&write)).await;
+    let revision = taken[0].revision().unwrap();
+    assert_eq!(kept_out().await, Some(("agent".to_owned(), revision)));
+    // That the hub settles the conflict for the healthy state makes the agent no healthier.
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+    assert_eq!(kept_out().await, Some(("agent".to_owned(), revision)));
+    world.clock.advance(10);
+    agent.put(&me, &state(4, &[])).await;
+    assert_eq!(kept_out().await, None);
+    world.check().await;
 }

@@ -90,6 +90,8 @@ pub(super) async fn watch(at: &At, id: Option<String>, after: Option<u64>) -> Re
         line["pending"] = json!(change.is_pending);
         line["trigger"] = json!(change.trigger);
         line["priority"] = json!(change.priority);
+        line["kept_out"] = json!(change.is_kept_out);
+        line["conflict"] = json!(change.conflict);
         line["document"] = json!(change.document);
         print::line(&line.to_string())
     };

@@ -199,6 +199,8 @@ fn changed(change: &StateChange) -> Result<v1::WatchStatesResponse, Refusal> {
         priority: name(&change.priority),
         pending: change.is_pending,
         revision: change.revision.0,
+        kept_out: change.is_kept_out,
+        conflict: change.conflict.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
 }
 

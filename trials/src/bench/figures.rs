@@ -89,6 +89,8 @@ pub(crate) struct Compared {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub(crate) command: String,
+    /// What was not as usual.
+    pub(crate) under: Option<String>,
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     pub(crate) measure_s: f64,
@@ -114,10 +116,16 @@ pub(crate) struct Results {
 }
 
 impl Made {
-    pub(crate) fn by(ground: &Ground, command: &str) -> Self {
+    /// What a scenario is called that was measured so.
+    pub(crate) fn name_of(&self, scenario: &str) -> String {
+        self.under.as_ref().map_or_else(|| scenario.to_owned(), |under| format!("{scenario}, {under}"))
+    }
+
+    pub(crate) fn by(ground: &Ground, command: &str, under: Option<String>) -> Self {
         let settings = &ground.settings;
         Self {
             command: command.to_owned(),
+            under,
             machine: machine::describe(ground),
             rounds: settings.rounds,
             measure_s: settings.times.measure.as_secs_f64(),

@@ -16,6 +16,8 @@ use crate::fleet::Hub;
 use crate::member::{Member, Talk};
 use crate::process::{Folder, Postgres};
 
+/// The tenant that every hub has.
+const TENANT: &str = "default";
 /// Nodes that join side by side.
 const JOINING_MAX: usize = 8;
 /// Times that each case is measured.
@@ -184,14 +186,31 @@ impl Under {
         Watched { server: Some(self.hub.process().id()), database }
     }
 
+    /// The name of a tenant, made where it is not there: the first one is.
+    pub(crate) fn tenant(&self, index: usize) -> String {
+        if index == 0 {
+            return TENANT.to_owned();
+        }
+        let name = format!("{TENANT}-{index}");
+        let made = self.hub.admin(&["tenant", "create", &name]);
+        assert_eq!(made.code, 0, "{made:?}");
+        name
+    }
+
     /// New nodes, each on a connection of its own, `NAME-0` and on.
     pub(crate) async fn members(&self, name: &str, count: usize) -> Vec<Member> {
-        let uses = u32::try_from(count).expect("not so many");
-        let token = JoinToken::parse(&self.hub.token(uses)).expect("the hub's token reads");
+        self.members_of(TENANT, name, count).await
+    }
+
+    async fn members_of(&self, tenant: &str, name: &str, count: usize) -> Vec<Member> {
+        let uses = count.to_string();
+        let made = self.hub.admin(&["token", "create", "--tenant", tenant, "--uses", &uses]).json();
+        let token =
+            JoinToken::parse(made["token"].as_str().expect("a token")).expect("the hub's token reads");
         let url = self.hub.url();
         let join = |n: usize| {
             let (name, token, url) = (format!("{name}-{n}"), token.clone(), url.clone());
-            let key = self.folder.at(&format!("{name}.pem"));
+            let key = self.folder.at(&format!("{tenant}-{name}.pem"));
             async move { Member::join(&url, &token, name, &key).await }
         };
         stream::iter(0..count).map(join).buffered(JOINING_MAX).collect().await
@@ -199,7 +218,17 @@ impl Under {
 
     /// New nodes that write, each with its session and its stream.
     pub(crate) async fn writers(&self, name: &str, count: usize) -> Vec<(Member, Talk, v1::Writer)> {
-        let members = self.members(name, count).await;
+        self.writers_of(TENANT, name, count).await
+    }
+
+    /// As [`Under::writers`], of a tenant.
+    pub(crate) async fn writers_of(
+        &self,
+        tenant: &str,
+        name: &str,
+        count: usize,
+    ) -> Vec<(Member, Talk, v1::Writer)> {
+        let members = self.members_of(tenant, name, count).await;
         let open = |member: Member| async move {
             let mut talk = member.talk(hello(1, None)).await.expect("a session is taken");
             let writer = welcome(&mut talk).await.writer.expect("a writer");

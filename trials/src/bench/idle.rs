@@ -19,7 +19,7 @@ const OPENING_MAX: usize = 16;
 const FIRST: usize = 20;
 
 /// What so many more sessions take of a process, once nothing moves.
-async fn taken(id: u32, before: f64, count: usize, quiet: Duration) -> Figures {
+pub(crate) async fn taken(id: u32, before: f64, count: usize, quiet: Duration) -> Figures {
     tokio::time::sleep(quiet).await;
     let after = resident_kib(id);
     let used = of_process(id);
@@ -41,7 +41,7 @@ async fn readers(under: &Under, name: &str, count: usize) -> Vec<Reader> {
     stream::iter(members).map(open).buffered(OPENING_MAX).collect().await
 }
 
-async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
+pub(crate) async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
     let under = Under::start(ground, on).await?;
     let first = readers(&under, "first", ground.settings.pick(2, FIRST, FIRST)).await;
     let id = under.hub.process().id();
@@ -64,7 +64,7 @@ async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
     Some(figures)
 }
 
-async fn bare_idle(ground: &Ground, count: usize) -> Figures {
+pub(crate) async fn bare_idle(ground: &Ground, count: usize) -> Figures {
     let echo = Echo::start();
     let id = echo.process.id();
     let mut all = Vec::new();

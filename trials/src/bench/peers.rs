@@ -15,11 +15,14 @@ use std::process::{Child, Command, Stdio};
 use super::echo;
 use super::ground::{On, Settings};
 use super::scenario::Scenario;
-use super::{catch_up, fan_out, push};
+use super::{catch_up, fan_out, idle, push};
 use crate::process::{Folder, until};
 
 /// Connections that clients of a peer share.
 const CONNECTIONS_MAX: usize = 16;
+
+/// Those who watch before memory is looked at: what the first ones need stays.
+const WATCHING_FIRST: usize = 20;
 
 /// A server that is not ours.
 #[derive(Debug)]
@@ -206,6 +209,29 @@ fn catch_up_scenario(settings: &Settings) -> Scenario {
     scenario
 }
 
+fn idle_scenario(settings: &Settings) -> Scenario {
+    let mut scenario = Scenario::new(
+        "peers-idle",
+        "As idle-session: resident memory of the server for each more of those who are connected and watch. etcd: a watch; \
+         NATS: a consumer of the bucket.",
+    );
+    for count in settings.pick(vec![10], vec![1_000], vec![1_000, 5_000]) {
+        let case = format!("{count} sessions");
+        scenario.add(case.clone(), On::Postgres.name(), move |ground| async move {
+            idle::idle(&ground, On::Postgres, count).await
+        });
+        scenario.add(case.clone(), echo::NAME, move |ground| async move {
+            Some(idle::bare_idle(&ground, count).await)
+        });
+        scenario.add(case.clone(), etcd::NAME, move |ground| async move { etcd::idle(&ground, count).await });
+        scenario.add(case.clone(), nats::NAME, move |ground| async move { nats::idle(&ground, count).await });
+        for other in [echo::NAME, etcd::NAME, nats::NAME] {
+            scenario.compare(&case, "KiB each", On::Postgres.name(), other, None);
+        }
+    }
+    scenario
+}
+
 /// Scenarios beside peers.
 pub(crate) fn scenarios(settings: &Settings) -> Vec<Scenario> {
     vec![
@@ -213,5 +239,6 @@ pub(crate) fn scenarios(settings: &Settings) -> Vec<Scenario> {
         receipt_scenario(settings),
         peak_scenario(settings),
         catch_up_scenario(settings),
+        idle_scenario(settings),
     ]
 }

@@ -31,16 +31,21 @@ pub(crate) struct Load {
     /// Pushes of one spoke on their way.
     pub(crate) pushes: usize,
     pub(crate) mix: Mix,
+    /// Tenants among which the spokes are divided.
+    pub(crate) tenants: usize,
 }
 
 impl Load {
     pub(crate) const fn of(spokes: usize, batch: usize) -> Self {
-        Self { spokes, batch, pushes: 1, mix: Mix::NOTES }
+        Self { spokes, batch, pushes: 1, mix: Mix::NOTES, tenants: 1 }
     }
 
     fn name(&self) -> String {
-        let Self { spokes, batch, pushes, mix } = *self;
+        let Self { spokes, batch, pushes, mix, tenants } = *self;
         let mut name = format!("{spokes} spokes, {pushes} × {batch}");
+        if tenants > 1 {
+            name += &format!(", {tenants} tenants");
+        }
         if mix.kind != Mix::NOTES.kind {
             name += &format!(", {}", mix.kind);
         }
@@ -65,6 +70,22 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new((member, talk): (Member, Talk), stream: Stream, load: Load) -> Self {
         Self { _member: member, talk, stream, load, sent: VecDeque::new(), waited: 0.0 }
+    }
+
+    /// Writes so many records, in pushes as large as its load has them.
+    pub(crate) async fn fill(mut self, mut count: usize) -> Self {
+        let batch = self.load.batch;
+        while count > 0 {
+            self.load.batch = batch.min(count);
+            let mut left = self.load.batch;
+            while left > 0 {
+                // What is left of a push that was made to wait is on its way again.
+                left -= usize::try_from(self.step().await.ops).unwrap_or(left);
+            }
+            count -= self.load.batch;
+        }
+        self.load.batch = batch;
+        self
     }
 
     async fn say(&mut self, push: v1::PushRequest) {
@@ -130,17 +151,26 @@ impl Client for Unary {
     }
 }
 
+/// Spokes in their sessions, ready to push.
+pub(crate) async fn open(under: &Under, load: Load) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    for tenant in 0..load.tenants {
+        let tenant = under.tenant(tenant);
+        let (mut ends, mut writers) = (Vec::new(), Vec::new());
+        for (member, talk, writer) in under.writers_of(&tenant, "spoke", load.spokes / load.tenants).await {
+            ends.push((member, talk));
+            writers.push(writer);
+        }
+        let streams = Stream::of_all(writers, load.mix, load.batch * load.pushes);
+        sessions.extend(ends.into_iter().zip(streams).map(|(end, stream)| Session::new(end, stream, load)));
+    }
+    sessions
+}
+
 pub(crate) async fn through_sessions(ground: &Ground, on: On, load: Load) -> Option<Figures> {
     let under = Under::start(ground, on).await?;
-    let (mut ends, mut writers) = (Vec::new(), Vec::new());
-    for (member, talk, writer) in under.writers("spoke", load.spokes).await {
-        ends.push((member, talk));
-        writers.push(writer);
-    }
-    let streams = Stream::of_all(writers, load.mix, load.batch * load.pushes);
-    let clients: Vec<Session> =
-        ends.into_iter().zip(streams).map(|(end, stream)| Session::new(end, stream, load)).collect();
-    let figures = closed(clients, &ground.settings.times, &under.watched(ground)).await;
+    let sessions = open(&under, load).await;
+    let figures = closed(sessions, &ground.settings.times, &under.watched(ground)).await;
     under.end(ground).await;
     Some(figures)
 }
@@ -184,13 +214,16 @@ pub(crate) fn sessions(loads: &[Load], tls: &[Load]) -> Vec<Trial> {
 
 fn loads(is_small: bool) -> (Vec<Load>, Vec<Load>) {
     if is_small {
-        let conflicting = Mix { kind: "entity", is_append: false, conflicts_permille: 100 };
+        let conflicting = Mix { kind: "entity", conflicts_permille: 100, ..Mix::NOTES };
         let small = Load { mix: conflicting, ..Load::of(4, 8) };
-        return (vec![Load { batch: 1, pushes: 8, ..Load::of(2, 8) }, small], vec![Load::of(2, 8)]);
+        return (
+            vec![Load { batch: 1, pushes: 8, tenants: 2, ..Load::of(2, 8) }, small],
+            vec![Load::of(2, 8)],
+        );
     }
     let usual = Load::of(64, 32);
     let with = |kind, is_append, conflicts_permille| Load {
-        mix: Mix { kind, is_append, conflicts_permille },
+        mix: Mix { kind, is_append, conflicts_permille, ..Mix::NOTES },
         ..usual
     };
     let loads = vec![
@@ -202,6 +235,7 @@ fn loads(is_small: bool) -> (Vec<Load>, Vec<Load>) {
         Load { batch: 1, pushes: 32, ..usual },
         Load::of(64, 8),
         Load::of(16, 256),
+        Load { tenants: 4, ..usual },
         with("entity", false, 0),
         with("moment", true, 0),
         with("note", false, 10),
@@ -295,22 +329,10 @@ pub(crate) async fn fill(under: &Under, records: usize) {
     let mut filling = tokio::task::JoinSet::new();
     for ((index, end), stream) in ends.into_iter().enumerate().zip(Stream::of_all(writers, mix, BATCH)) {
         let share = records / SPOKES + usize::from(index < records % SPOKES);
-        filling.spawn(fill_share(Session::new(end, stream, Load::of(1, BATCH)), share, BATCH));
+        filling.spawn(Session::new(end, stream, Load::of(1, BATCH)).fill(share));
     }
     while let Some(done) = filling.join_next().await {
         done.unwrap_or_else(|e| panic!("the records could not be written: {e}"));
-    }
-}
-
-async fn fill_share(mut session: Session, mut share: usize, batch: usize) {
-    while share > 0 {
-        session.load.batch = batch.min(share);
-        let mut left = session.load.batch;
-        while left > 0 {
-            // What is left of a push that was made to wait is on its way again.
-            left -= usize::try_from(session.step().await.ops).unwrap_or(left);
-        }
-        share -= session.load.batch;
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::figures::{Compared, Figures, Heading, Made, Results};
 use super::ground::{Ground, Settings};
-use super::{catch_up, ceiling, fan_out, idle, push};
+use super::{catch_up, ceiling, fan_out, idle, long, push};
 
 type Measuring = Pin<Box<dyn Future<Output = Option<Figures>>>>;
 
@@ -38,6 +38,10 @@ impl Trial {
         F: Future<Output = Option<Figures>> + 'static,
     {
         Self { case, system, measure: Box::new(move |ground| Box::pin(measure(ground))) }
+    }
+
+    pub(crate) fn case(&self) -> &str {
+        &self.case
     }
 }
 
@@ -83,8 +87,9 @@ impl Scenario {
 
     /// Measures every case in every round, each round beginning with another one.
     pub(crate) async fn run(self, ground: &Arc<Ground>, made: &Made, results: &mut Results) {
-        results.forget(self.name);
-        println!("\n== {}", self.name);
+        let name = made.name_of(self.name);
+        results.forget(&name);
+        println!("\n== {name}");
         let count = self.trials.len().max(1);
         for round in 0..ground.settings.rounds {
             for n in 0..self.trials.len() {
@@ -93,7 +98,7 @@ impl Scenario {
                 match (trial.measure)(Arc::clone(ground)).await {
                     Some(figures) => {
                         println!("{}/{} {what} | {}", round + 1, ground.settings.rounds, shown(&figures));
-                        results.add(self.name, &trial.case, trial.system, figures);
+                        results.add(&name, &trial.case, trial.system, figures);
                     }
                     None => println!("SKIPPED: {what}: this machine lacks what it needs"),
                 }
@@ -102,7 +107,8 @@ impl Scenario {
         let heading =
             Heading { name: self.name.to_owned(), about: self.about.to_owned(), made: made.clone() };
         results.scenarios.push(heading);
-        results.compared.extend(self.compared);
+        let compared = self.compared.into_iter();
+        results.compared.extend(compared.map(|compared| Compared { scenario: name.clone(), ..compared }));
     }
 }
 
@@ -125,5 +131,7 @@ pub(crate) fn all(settings: &Settings) -> Vec<Scenario> {
         catch_up::changed_scenario(settings),
         idle::idle_scenario(settings),
         idle::storm_scenario(settings),
+        long::growth_scenario(settings),
+        long::steady_scenario(settings),
     ]
 }

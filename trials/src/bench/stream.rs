@@ -13,7 +13,7 @@ use crate::sim::rng::Rng;
 
 /// Bytes of a body.
 pub(crate) const BODY_BYTES: usize = 512;
-/// Records that all writers together write again and again.
+/// As a rule they write so many.
 pub(crate) const RECORDS: usize = 10_000;
 
 /// What is written.
@@ -25,10 +25,13 @@ pub(crate) struct Mix {
     pub(crate) is_append: bool,
     /// So many writes in a thousand meet one of another node that they had not seen.
     pub(crate) conflicts_permille: u64,
+    /// Records that all writers together write again and again.
+    pub(crate) records: usize,
 }
 
 impl Mix {
-    pub(crate) const NOTES: Self = Self { kind: "note", is_append: false, conflicts_permille: 0 };
+    pub(crate) const NOTES: Self =
+        Self { kind: "note", is_append: false, conflicts_permille: 0, records: RECORDS };
 }
 
 /// Where a record of the writer's own stands.
@@ -104,7 +107,7 @@ impl Stream {
     pub(crate) fn of_all(writers: Vec<v1::Writer>, mix: Mix, window: usize) -> Vec<Self> {
         let count = writers.len();
         let laid: Arc<Vec<AtomicU64>> = Arc::new((0..count).map(|_| AtomicU64::new(0)).collect());
-        let slots = (RECORDS / count.max(1)).max(2 * window);
+        let slots = (mix.records / count.max(1)).max(2 * window);
         let of = |(index, writer): (usize, v1::Writer)| {
             let mut rng = Rng::new(index as u64 + 1);
             let text = text(&mut rng, BODY_BYTES).into();

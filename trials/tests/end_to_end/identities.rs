@@ -117,3 +117,46 @@ fn a_collapsed_state_waits_for_a_person_and_is_rolled_back_on_demand() {
         assert_eq!(canonical(&line["document"]), canonical(&healthy));
     });
 }
+
+/// The next line of a watch about something else than another version of the same state.
+fn event(watch: &Process) -> (String, String, bool) {
+    loop {
+        let line: Value = serde_json::from_str(&watch.line()).expect("one JSON object a line");
+        if line["trigger"] != "changed" {
+            let told = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            return (told("trigger"), told("priority"), line["conflict"].is_string());
+        }
+    }
+}
+
+/// The state that stands does not move when its agent collapses, and everybody hears of it all the same.
+#[test]
+fn a_collapse_that_was_kept_out_is_an_event_at_its_author_and_elsewhere() {
+    each_hub("identity-kept-out", |folder, hub| {
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
+        import(folder, &laptop, "ada", &state(5, "healthy"));
+        sync_both(&laptop, &desktop);
+        let daemons = [laptop.daemon(), desktop.daemon()];
+        let watch = |spoke: &Spoke| {
+            Process::start("spoke", &["--data", &spoke.data, "identity", "watch", "--after", "0"])
+        };
+        let (author, peer) = (watch(&laptop), watch(&desktop));
+        for watch in [&author, &peer] {
+            assert!(watch.line().contains("\"changed\""), "the state that stands");
+        }
+        import(folder, &laptop, "ada", &state(1, "collapsed"));
+        let high = |trigger: &str, is_at_the_hub| (trigger.to_owned(), "high".to_owned(), is_at_the_hub);
+        // Here at once; there, and here again, when the hub has it.
+        assert_eq!(event(&author), high("collapsed", false));
+        assert_eq!(event(&author), high("collapsed", true));
+        assert_eq!(event(&peer), high("collapsed", true));
+        let health = hub.admin(&["identity", "health"]).json();
+        let ada = &health["identities"][0];
+        assert_eq!((&ada["status"], &ada["kept_out_by"]), (&json!("stable"), &json!("laptop")), "{ada}");
+        import(folder, &laptop, "ada", &state(6, "rescued"));
+        for watch in [&author, &peer] {
+            assert_eq!(event(watch), high("rescued", false));
+        }
+        drop(daemons);
+    });
+}

@@ -51,8 +51,17 @@ async fn health(hub: &mut Client, tenant: String, out: Printer) -> Result<(), Re
             break;
         }
     }
-    let columns =
-        ["identity", "score", "status", "trend", "revision", "in_sync", "behind", "possibly_desynchronised"];
+    let columns = [
+        "identity",
+        "score",
+        "status",
+        "trend",
+        "revision",
+        "kept_out",
+        "in_sync",
+        "behind",
+        "possibly_desynchronised",
+    ];
     out.list("identities", rows, &columns);
     Ok(())
 }
@@ -136,6 +145,8 @@ fn identity(one: v1::IdentityHealthView) -> Value {
         "score": one.score,
         "status": said(one.status),
         "trend": said(one.trend),
+        "kept_out": Some(one.kept_out_revision).filter(|revision| *revision > 0),
+        "kept_out_by": said(one.kept_out_by),
         "open_conflicts": one.open_conflicts,
         "in_sync": one.in_sync,
         "behind": one.behind,

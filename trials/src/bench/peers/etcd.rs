@@ -11,13 +11,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{CONNECTIONS_MAX, Server, port};
+use super::{CONNECTIONS_MAX, Server, WATCHING_FIRST, port};
 use crate::bench::catch_up::took;
 use crate::bench::echo::Keys;
 use crate::bench::fan_out::{Audience, Subscriber, WRITERS, paced, peak_of};
 use crate::bench::figures::Figures;
 use crate::bench::ground::Ground;
+use crate::bench::idle::taken;
 use crate::bench::load::{Client, Done, closed};
+use crate::bench::machine::resident_kib;
 
 pub(super) const NAME: &str = "etcd";
 /// Records of a page.
@@ -255,6 +257,17 @@ pub(super) async fn peak(ground: &Ground, count: usize) -> Option<Figures> {
     let audience = audience(&server, count, false).await;
     let clients = putters(&server, WRITERS).await;
     Some(peak_of(clients, audience, &ground.settings.times, &server.watched()).await)
+}
+
+/// Those who watch and are given nothing: what each more of them takes.
+pub(super) async fn idle(ground: &Ground, count: usize) -> Option<Figures> {
+    let server = start().await?;
+    let first = audience(&server, WATCHING_FIRST, false).await;
+    let before = resident_kib(server.id());
+    let all = audience(&server, count, false).await;
+    let figures = taken(server.id(), before, count, ground.settings.times.measure).await;
+    drop((first.end().await, all.end().await));
+    Some(figures)
 }
 
 pub(super) async fn catch_up(records: usize) -> Option<Figures> {

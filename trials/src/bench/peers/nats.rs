@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CONNECTIONS_MAX, Server, line};
+use super::{CONNECTIONS_MAX, Server, WATCHING_FIRST, line};
 use crate::bench::catch_up::took;
 use crate::bench::echo::Keys;
 use crate::bench::fan_out::{Audience, Subscriber, WRITERS, paced, peak_of};
 use crate::bench::figures::Figures;
 use crate::bench::ground::Ground;
+use crate::bench::idle::taken;
 use crate::bench::load::{Client, Done, closed};
+use crate::bench::machine::resident_kib;
 
 pub(super) const NAME: &str = "NATS, flushed every 2 minutes";
 pub(super) const ALWAYS: &str = "NATS, flushed each time";
@@ -235,6 +237,17 @@ pub(super) async fn peak(ground: &Ground, count: usize) -> Option<Figures> {
     let audience = audience(&server, count, false).await;
     let clients = putters(&server, WRITERS).await;
     Some(peak_of(clients, audience, &ground.settings.times, &server.watched()).await)
+}
+
+/// Those who watch and are given nothing: what each more of them takes.
+pub(super) async fn idle(ground: &Ground, count: usize) -> Option<Figures> {
+    let (server, _connection) = with_bucket(false).await?;
+    let first = audience(&server, WATCHING_FIRST, false).await;
+    let before = resident_kib(server.id());
+    let all = audience(&server, count, false).await;
+    let figures = taken(server.id(), before, count, ground.settings.times.measure).await;
+    drop((first.end().await, all.end().await));
+    Some(figures)
 }
 
 pub(super) async fn catch_up(records: usize) -> Option<Figures> {
