@@ -12,6 +12,7 @@ pub mod audit;
 mod conflicts;
 pub mod examine;
 mod held;
+mod history;
 mod identities;
 pub mod inflow;
 pub mod keeper;

@@ -82,6 +82,38 @@ struct OfHealth {
     health: String,
 }
 
+/// How identities stand.
+#[derive(Debug, Clone, Default)]
+struct OfIdentities {
+    statuses: Family<OfName, Gauge<u64, AtomicU64>>,
+    divergences: Family<OfName, Gauge<u64, AtomicU64>>,
+    desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>>,
+    kept_out: Family<OfTenant, Gauge<u64, AtomicU64>>,
+}
+
+impl OfIdentities {
+    fn registered(r: &mut Registry) -> Self {
+        let all = Self::default();
+        r.register("identities", "Identities of a tenant, by status", all.statuses.clone());
+        r.register(
+            "identity_pairs",
+            "Pairs of nodes that write one identity, by how far they have come apart",
+            all.divergences.clone(),
+        );
+        r.register(
+            "identity_desynchronised",
+            "Nodes that are possibly desynchronised, once for each identity",
+            all.desynchronised.clone(),
+        );
+        r.register(
+            "identity_kept_out",
+            "Identities whose last state has collapsed and did not take the place of a healthy one",
+            all.kept_out.clone(),
+        );
+        all
+    }
+}
+
 /// The hub's counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -105,9 +137,7 @@ pub struct Metrics {
     calls: Family<Call, Counter>,
     heads: Family<OfTenant, Gauge<u64, AtomicU64>>,
     nodes: Family<OfHealth, Gauge<u64, AtomicU64>>,
-    identities: Family<OfName, Gauge<u64, AtomicU64>>,
-    divergences: Family<OfName, Gauge<u64, AtomicU64>>,
-    desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>>,
+    identities: OfIdentities,
     tenants_shown: Arc<AtomicU64>,
     tenants_max: usize,
 }
@@ -162,19 +192,7 @@ impl Metrics {
         r.register("resolver", "Conflicts for the resolver, by what came of it", resolver.clone());
         r.register("calls", "Calls by method and gRPC code", calls.clone());
         r.register("head_revision", "Last revision of a tenant's log", heads.clone());
-        let (identities, divergences): (Family<OfName, _>, Family<OfName, _>) = <_>::default();
-        let desynchronised: Family<OfTenant, Gauge<u64, AtomicU64>> = <_>::default();
-        r.register("identities", "Identities of a tenant, by status", identities.clone());
-        r.register(
-            "identity_pairs",
-            "Pairs of nodes that write one identity, by how far they have come apart",
-            divergences.clone(),
-        );
-        r.register(
-            "identity_desynchronised",
-            "Nodes that are possibly desynchronised, once for each identity",
-            desynchronised.clone(),
-        );
+        let identities = OfIdentities::registered(r);
         r.register("nodes", "Active nodes of a tenant, by health", nodes.clone());
         Self {
             registry: Arc::new(registry),
@@ -194,8 +212,6 @@ impl Metrics {
             heads,
             nodes,
             identities,
-            divergences,
-            desynchronised,
             tenants_shown: Arc::default(),
             tenants_max,
         }
@@ -276,13 +292,14 @@ impl Metrics {
         let of = |name: &str| OfName { tenant: tenant.to_owned(), name: name.to_owned() };
         for status in Status::ALL {
             let count = measured.statuses.get(&status).copied().unwrap_or_default();
-            self.identities.get_or_create(&of(status.as_str())).set(count);
+            self.identities.statuses.get_or_create(&of(status.as_str())).set(count);
         }
         for level in Level::ALL {
             let count = measured.levels.get(&level).copied().unwrap_or_default();
-            self.divergences.get_or_create(&of(level.as_str())).set(count);
+            self.identities.divergences.get_or_create(&of(level.as_str())).set(count);
         }
-        self.desynchronised.get_or_create(&of_tenant).set(measured.desynchronised);
+        self.identities.desynchronised.get_or_create(&of_tenant).set(measured.desynchronised);
+        self.identities.kept_out.get_or_create(&of_tenant).set(measured.kept_out);
     }
 
     /// Everything in the OpenMetrics text format.
@@ -324,6 +341,7 @@ mod tests {
         metrics.head("acme", 7);
         let measured = Measured {
             statuses: [(Status::Collapsed, 1), (Status::Stable, 4)].into(),
+            kept_out: 3,
             desynchronised: 3,
             levels: [(Level::Alert, 2)].into(),
         };

@@ -287,6 +287,7 @@ macro_rules! hub_tests {
                     a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself,
                     systems_that_write_one_identity_are_compared_pair_by_pair,
                     participants_converge_once_each_reported_the_hubs_digest,
+                    a_collapse_that_was_kept_out_is_told_until_its_author_is_healthy_again,
                     a_digest_that_differs_is_told,
                 }
                 registry {

@@ -1,5 +1,7 @@
 //! Conflicts as both command lines print them, and what they take to settle one.
 
+pub mod history;
+
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value, json};
 

@@ -68,6 +68,8 @@ pub struct Clash {
     pub winner: Stamp,
     /// Whose value does not.
     pub loser: Stamp,
+    /// Whether the loser is a collapsed identity that gave way to a healthy one.
+    pub is_collapse: bool,
 }
 
 /// One side of a conflict.
@@ -91,6 +93,10 @@ pub struct Conflict {
     /// How the sides came apart, where the kind's policy asks; absent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// The last collapsed state of an identity that gave way to a healthy one, if there was one: those who see the conflict
+    /// learn of the collapse by it, whatever became of it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collapsed: Option<Stamp>,
     /// The side whose value stands.
     pub primary: Side,
     /// The sides whose values do not, oldest first, at most [`CONFLICT_SIDES_MAX`].
@@ -133,6 +139,7 @@ pub fn fold(
             path: clash.path.clone(),
             conflict_type: clash.conflict_type,
             cause: None,
+            collapsed: None,
             primary: winner.clone(),
             losers: Vec::new(),
             dropped: 0,
@@ -149,6 +156,9 @@ pub fn fold(
     // Evidence against an author does not go away because a third side came along.
     if conflict.conflict_type != ConflictType::Equivocation {
         conflict.conflict_type = clash.conflict_type;
+    }
+    if clash.is_collapse {
+        conflict.collapsed = Some(clash.loser);
     }
     let former = std::mem::replace(&mut conflict.primary, winner);
     conflict.retire(former, &loser, base);

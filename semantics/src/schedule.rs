@@ -25,7 +25,7 @@ pub enum Mode {
     /// Enough waiting changes, or the first of them having waited long enough, whichever comes first; and the period,
     /// so that what others wrote arrives too.
     Batch,
-    /// The period alone.
+    /// The period alone, and what is urgent at once.
     Periodic,
     /// Somebody asking for it.
     OnDemand,
@@ -72,6 +72,8 @@ pub struct Seen {
     pub changes: u64,
     /// Since when some have waited without a break.
     pub waiting_since_ms: Option<u64>,
+    /// Since when something waits that others should have before its turn comes.
+    pub urgent_since_ms: Option<u64>,
     /// The last round; `None` = none yet.
     pub last: Option<Ended>,
 }
@@ -95,18 +97,29 @@ impl Schedule {
         match self.mode {
             Mode::OnEvent => Due::Standing,
             Mode::OnDemand => Due::WhenAsked,
-            Mode::Periodic => Due::At(by_period),
-            Mode::Batch => Due::At(by_period.min(self.by_batch(seen).unwrap_or(u64::MAX))),
+            Mode::Periodic => Due::At(by_period.min(self.by_urgency(seen))),
+            Mode::Batch => {
+                let by_batch = self.by_batch(seen).unwrap_or(u64::MAX);
+                Due::At(by_period.min(by_batch).min(self.by_urgency(seen)))
+            }
         }
+    }
+
+    /// At once, but after a round that failed not before the next may be tried.
+    fn by_urgency(&self, seen: &Seen) -> u64 {
+        seen.urgent_since_ms.map_or(u64::MAX, |since_ms| since_ms.max(self.not_before(seen)))
+    }
+
+    fn not_before(&self, seen: &Seen) -> u64 {
+        let failed = seen.last.filter(|last| last.has_failed);
+        failed.map_or(0, |last| last.at_ms.saturating_add(self.batch_wait_ms))
     }
 
     fn by_batch(&self, seen: &Seen) -> Option<u64> {
         let since_ms = seen.waiting_since_ms.filter(|_| seen.changes > 0)?;
         let is_full = seen.changes >= self.batch_changes;
         let due = if is_full { since_ms } else { since_ms.saturating_add(self.batch_wait_ms) };
-        let failed = seen.last.filter(|last| last.has_failed);
-        let not_before = failed.map_or(0, |last| last.at_ms.saturating_add(self.batch_wait_ms));
-        Some(due.max(not_before))
+        Some(due.max(self.not_before(seen)))
     }
 }
 

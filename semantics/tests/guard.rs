@@ -4,9 +4,10 @@
 mod support;
 
 use semantics::canonical::to_canonical;
+use semantics::conflict::{Clash, Side, fold};
 use semantics::decide::{Context, Decision, decide};
 use semantics::envelope::{Mutation, Op, Record};
-use semantics::ids::{Kind, Writer};
+use semantics::ids::{Kind, Revision, Writer};
 use semantics::kind::Policy;
 use serde_json::json;
 use support::{Author, ORDERED, context, parsed, rule};
@@ -42,7 +43,7 @@ fn a_collapsed_state_does_not_overwrite_a_healthy_one() {
         assert_eq!((kept.body(), kept.stamp), (healthy.body(), healthy.stamp), "{policy:?}");
         assert!(kept.version.contains(first.dot));
         let clashes = decision.clashes().to_vec();
-        assert_eq!(clashes.len(), 1);
+        assert_eq!((clashes.len(), clashes[0].is_collapse), (1, true));
         assert_eq!((clashes[0].winner, clashes[0].loser), (healthy.stamp, first.stamp()));
 
         // Who saw only the healthy state, and has collapsed meanwhile: the same.
@@ -73,6 +74,28 @@ fn a_healthy_state_stands_over_a_collapsed_one_in_either_order() {
         assert_eq!(decided.clashes(), decided_back.clashes());
         assert_eq!(there.version, back.version);
     }
+}
+
+#[test]
+fn a_collapse_that_is_kept_out_is_told_by_its_conflict() {
+    let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+    let side = |stamp| Side { stamp, revision: Revision(1) };
+    let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
+    let first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+    let (kept, decision) = take(Some(&healthy), &first, Policy::Branch);
+    let folded = |open, clash: &Clash| {
+        let sides = (side(clash.winner), side(clash.loser));
+        fold(open, &healthy.key, clash, sides, Revision::ZERO, &healthy.version)
+    };
+    let (id, conflict) = folded(None, &decision.clashes()[0]);
+    assert_eq!(conflict.collapsed, Some(first.stamp()));
+    // Two healthy states that clash beside it do not take it back.
+    let newer = write(&mut ada, Some(&kept), state(HEALTHY, "c"), 3_000);
+    let (now, _) = take(Some(&kept), &newer, Policy::Branch);
+    let other = write(&mut bob, Some(&kept), state(HEALTHY, "d"), 4_000);
+    let decision = take(Some(&now), &other, Policy::Branch).1;
+    let (_, conflict) = folded(Some((id, conflict)), &decision.clashes()[0]);
+    assert_eq!(conflict.collapsed, Some(first.stamp()));
 }
 
 #[test]

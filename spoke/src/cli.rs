@@ -98,7 +98,9 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
     }
     match &args.command {
         Command::Identity(IdentityCommand::Score { file }) => return identity::score(file, printer),
-        Command::Identity(IdentityCommand::Validate { file }) => return identity::validate(file, printer),
+        Command::Identity(IdentityCommand::Validate { file, against }) => {
+            return identity::validate(file, against.as_deref(), printer);
+        }
         _ => {}
     }
     let settings = Settings::gather(args.data.as_deref(), args.config.as_deref())?;
@@ -114,7 +116,8 @@ async fn perform(args: Args, printer: Printer) -> Result<(), Refusal> {
         Command::Run(Run { hubs, syncing }) => {
             let settings = settings.with(&hubs)?.with(&syncing)?;
             let at = At { data, reach: settings.reach()? };
-            return run::run(&at, settings.schedule()?, settings.metrics()?).await;
+            let turns = (settings.schedule()?, settings.cadence()?);
+            return run::run(&at, turns, settings.metrics()?).await;
         }
         Command::Health => return health::run(&data, printer).await,
         Command::AdoptLog => return run::adopt_log(&data, printer).await,

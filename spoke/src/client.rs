@@ -49,6 +49,7 @@ mod waited;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use semantics::envelope::Placement;
 use semantics::ids::{Digest, Key, MutationId, Revision};
@@ -93,6 +94,8 @@ pub struct Spoke {
     handle: Handle,
     /// Counts local writes, for those who watch.
     written: watch::Sender<u64>,
+    /// Whether a round is asked for before the schedule's turn.
+    is_asked: AtomicBool,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Held for as long as the replica is ours.
@@ -118,7 +121,17 @@ impl Spoke {
         let tasks = TaskTracker::new();
         tasks.spawn(runtime::run(engine, Arc::clone(&transport), Arc::clone(&clock), mailbox));
         let (written, _) = watch::channel(0);
-        Self { replica, transport, clock, handle, written, tasks, stop, keep: None }
+        Self {
+            replica,
+            transport,
+            clock,
+            handle,
+            written,
+            is_asked: AtomicBool::new(false),
+            tasks,
+            stop,
+            keep: None,
+        }
     }
 
     /// Keeps something alive for as long as the spoke is: the lock on its folder.
@@ -363,8 +376,20 @@ impl Spoke {
     /// Those of [`Replica::hurry`], as refusals.
     pub async fn hurry(&self, id: MutationId) -> Result<(), Refusal> {
         self.replica.hurry(id).await?;
-        self.handle.outbox_changed();
+        self.changed();
         Ok(())
+    }
+
+    /// Has what was written so far go out before the schedule's turn, where there is one (see [`Spoke::sync_by`]); the
+    /// order in which it goes stays as it is.
+    pub fn sync_soon(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+        self.changed();
+    }
+
+    /// Time.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// Asks a mutation back, so that others may overtake it.

@@ -16,10 +16,10 @@ mod wire;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use proto::v1::identity_service_client::IdentityServiceClient;
 use proto::v1::identity_service_server::IdentityServiceServer;
 use proto::v1::record_service_client::RecordServiceClient;
 use proto::v1::record_service_server::RecordServiceServer;
@@ -30,12 +30,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 
 pub(crate) use self::files::{export, import};
+pub(crate) use self::identities::interacted;
 pub use self::service::Records;
 pub(crate) use self::status::refusal as refusal_json;
 pub(crate) use self::watch::changes;
 pub(crate) use self::wire::kind_or_all;
-
-use crate::identity::Identities;
 
 /// Largest message on the socket, bytes: 1000 records of the largest body do not fit, pages are made shorter.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -74,8 +73,8 @@ pub async fn serve(records: Records, socket: &Path, stop: CancellationToken) -> 
     let listener = UnixListener::bind(socket).map_err(failed)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let user = std::fs::metadata(socket).map_err(failed)?.uid();
-    let identities = Identities::of(Arc::clone(records.spoke()));
-    let identities = identities::IdentityRpc { identities, stop: stop.clone() };
+    let kept = records.identities().clone();
+    let identities = identities::IdentityRpc { identities: kept.clone(), stop: stop.clone() };
     let identities = IdentityServiceServer::new(identities)
         .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX);
@@ -91,7 +90,9 @@ pub async fn serve(records: Records, socket: &Path, stop: CancellationToken) -> 
     let served = tokio::select! {
         served = &mut serving => Some(served),
         () = overdue(&stop) => None,
+        () = kept.keep() => None,
     };
+    kept.flush().await;
     // The next owner of the replica must not find a socket that nobody serves.
     let _ = std::fs::remove_file(socket);
     match served {
@@ -121,6 +122,28 @@ fn peers(listener: UnixListener, user: u32) -> impl Stream<Item = io::Result<Uni
 /// # Errors
 /// `PERMISSION_DENIED` when it is another user's.
 pub async fn connect(socket: &Path) -> Result<Option<RecordServiceClient<Channel>>, Refusal> {
+    let client = |channel| {
+        RecordServiceClient::new(channel)
+            .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
+    };
+    Ok(channel(socket).await?.map(client))
+}
+
+/// The same, about identities.
+///
+/// # Errors
+/// `PERMISSION_DENIED` when it is another user's.
+pub async fn connect_identities(socket: &Path) -> Result<Option<IdentityServiceClient<Channel>>, Refusal> {
+    let client = |channel| {
+        IdentityServiceClient::new(channel)
+            .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
+    };
+    Ok(channel(socket).await?.map(client))
+}
+
+async fn channel(socket: &Path) -> Result<Option<Channel>, Refusal> {
     whose::check(socket)?;
     let path = socket.to_owned();
     let connector = tower::service_fn(move |_: http::Uri| {
@@ -128,9 +151,5 @@ pub async fn connect(socket: &Path) -> Result<Option<RecordServiceClient<Channel
         async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
     });
     let endpoint = Endpoint::from_static("http://daemon.invalid");
-    let Ok(channel) = endpoint.connect_with_connector(connector).await else { return Ok(None) };
-    let client = RecordServiceClient::new(channel)
-        .max_decoding_message_size(SOCKET_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(SOCKET_MESSAGE_BYTES_MAX);
-    Ok(Some(client))
+    Ok(endpoint.connect_with_connector(connector).await.ok())
 }

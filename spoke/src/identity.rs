@@ -23,12 +23,14 @@
 
 mod events;
 mod health;
+mod interactions;
 
 use std::sync::Arc;
 
 use semantics::canonical::{object_from_json, to_canonical};
 use semantics::envelope::KEY_ID_CLEAR;
 use semantics::identity::KIND;
+use semantics::identity::cadence::Cadence;
 use semantics::identity::intake::{admit, name_of};
 use semantics::identity::resolve::{Choice, resolve};
 use semantics::identity::snapshot::Problem;
@@ -41,6 +43,8 @@ use serde_json::Value;
 pub(crate) use self::events::Told;
 pub use self::events::{REMEMBERED_MAX, StateChange, SyncEvent};
 pub use self::health::{ConflictEntry, HISTORY_MAX, SyncHealth};
+use self::interactions::Keeping;
+pub use self::interactions::{HELD_MAX, Interaction};
 use crate::client::Spoke;
 use crate::replica::Item;
 
@@ -48,6 +52,7 @@ use crate::replica::Item;
 #[derive(Debug, Clone)]
 pub struct Identities {
     spoke: Arc<Spoke>,
+    keeping: Arc<Keeping>,
 }
 
 /// A state as it stands here.
@@ -108,10 +113,16 @@ pub fn key_for(id: Option<&str>, document: &Value) -> Result<Key, Refusal> {
 }
 
 impl Identities {
-    /// Those of a spoke.
+    /// Those of a spoke, shared as often as is usual.
     #[must_use]
     pub fn of(spoke: Arc<Spoke>) -> Self {
-        Self { spoke }
+        Self::shared_by(spoke, Cadence::default())
+    }
+
+    /// Those of a spoke, shared as often as this says.
+    #[must_use]
+    pub fn shared_by(spoke: Arc<Spoke>, cadence: Cadence) -> Self {
+        Self { spoke, keeping: Arc::new(Keeping::by(cadence)) }
     }
 
     /// The state of an identity as it stands here, own unsent changes included.

@@ -8,6 +8,7 @@ mod digests;
 pub mod entry;
 mod epoch;
 pub mod examine;
+mod fallen;
 mod greet;
 mod kept;
 mod kinds;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use semantics::identity::cadence::{self, Cadence};
 use semantics::ids::Domain;
 use semantics::reason::{Reason, Refusal};
 use semantics::schedule::{self, Mode, Schedule};
@@ -24,7 +25,7 @@ pub const DATA: &str = "./spoke-data";
 /// The settings file in a data folder.
 pub const FILE: &str = "spoke.toml";
 /// The keys of a settings file.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 17] = [
     "batch_changes",
     "batch_wait_s",
     "capabilities",
@@ -33,6 +34,9 @@ pub const KEYS: [&str; 14] = [
     "domain",
     "every_s",
     "hubs",
+    "identity_every_interactions",
+    "identity_every_s",
+    "identity_soon_interactions",
     "metrics_listen",
     "name",
     "schedule",
@@ -100,6 +104,15 @@ pub struct Syncing {
     /// Longest time a change waits for others in the schedule batch, seconds [default: 60].
     #[arg(long, env = "SPOKE_BATCH_WAIT_S", value_name = "SECONDS")]
     pub batch_wait_s: Option<u64>,
+    /// Interactions of an agent after which its state is shared [default: 100].
+    #[arg(long, env = "SPOKE_IDENTITY_EVERY_INTERACTIONS", value_name = "N")]
+    pub identity_every_interactions: Option<u64>,
+    /// Longest time between two states of an agent that are shared, seconds [default: 3600].
+    #[arg(long, env = "SPOKE_IDENTITY_EVERY_S", value_name = "SECONDS")]
+    pub identity_every_s: Option<u64>,
+    /// Interactions within which a state is shared that worsened, recovered or has another context [default: 5].
+    #[arg(long, env = "SPOKE_IDENTITY_SOON_INTERACTIONS", value_name = "N")]
+    pub identity_soon_interactions: Option<u64>,
     /// Where the daemon serves its counters as /metrics: a loopback ADDRESS:PORT [default: nowhere].
     #[arg(long, env = "SPOKE_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
@@ -272,6 +285,9 @@ impl Settings {
             "data" => DATA.into(),
             "domain" => Domain::default_domain().to_string().into(),
             "every_s" => (schedule::EVERY_MS / SECOND_MS).into(),
+            "identity_every_interactions" => cadence::EVERY_INTERACTIONS.into(),
+            "identity_every_s" => (cadence::EVERY_MS / SECOND_MS).into(),
+            "identity_soon_interactions" => cadence::SOON_INTERACTIONS.into(),
             "schedule" => "on_event".into(),
             _ => serde_json::Value::Null,
         })
@@ -326,14 +342,6 @@ impl Settings {
                 malformed(format!("schedule: {name:?} is none of on_event, batch, periodic, on_demand"))
             })?,
         };
-        let within = |name: &str, said: Option<u64>, default: u64, most: u64| match said {
-            None => Ok(default),
-            Some(number) if (1..=most).contains(&number) => Ok(number),
-            Some(number) => Err(malformed(format!("{name}: {number} is not in 1 to {most}"))),
-        };
-        let seconds = |name: &str, said: Option<u64>, default_ms: u64, most_ms: u64| {
-            within(name, said, default_ms / SECOND_MS, most_ms / SECOND_MS).map(|s| s * SECOND_MS)
-        };
         Ok(Schedule {
             mode,
             every_ms: seconds("every_s", said.every_s, schedule::EVERY_MS, schedule::EVERY_MS_MAX)?,
@@ -348,6 +356,34 @@ impl Settings {
                 said.batch_wait_s,
                 schedule::BATCH_WAIT_MS,
                 schedule::BATCH_WAIT_MS_MAX,
+            )?,
+        })
+    }
+
+    /// How often states of identities are shared.
+    ///
+    /// # Errors
+    /// `MALFORMED`, naming the setting.
+    pub fn cadence(&self) -> Result<Cadence, Refusal> {
+        const EVERY: &str = "identity_every_interactions";
+        let said: Syncing = self.read()?;
+        let most = cadence::EVERY_INTERACTIONS_MAX;
+        let every = within(EVERY, said.identity_every_interactions, cadence::EVERY_INTERACTIONS, most)?;
+        // Of a few interactions between two states, none is left to be later than.
+        let soon = cadence::SOON_INTERACTIONS.min(every);
+        Ok(Cadence {
+            every_interactions: every,
+            every_ms: seconds(
+                "identity_every_s",
+                said.identity_every_s,
+                cadence::EVERY_MS,
+                cadence::EVERY_MS_MAX,
+            )?,
+            soon_interactions: within(
+                "identity_soon_interactions",
+                said.identity_soon_interactions,
+                soon,
+                every,
             )?,
         })
     }
@@ -410,10 +446,25 @@ impl Settings {
         check::data_folder(&self.data())?;
         self.reach()?;
         self.schedule()?;
+        self.cadence()?;
         self.metrics()?;
         let (said, _) = self.joining()?;
         said.token.as_deref().map_or(Ok(()), check::token)
     }
+}
+
+/// A number within its bound.
+fn within(name: &str, said: Option<u64>, default: u64, most: u64) -> Result<u64, Refusal> {
+    match said {
+        None => Ok(default),
+        Some(number) if (1..=most).contains(&number) => Ok(number),
+        Some(number) => Err(malformed(format!("{name}: {number} is not in 1 to {most}"))),
+    }
+}
+
+/// The same, said in seconds; gives milliseconds.
+fn seconds(name: &str, said: Option<u64>, default_ms: u64, most_ms: u64) -> Result<u64, Refusal> {
+    within(name, said, default_ms / SECOND_MS, most_ms / SECOND_MS).map(|seconds| seconds * SECOND_MS)
 }
 
 /// URLs as they may be shown. Whoever put a password into one is told so by the check.

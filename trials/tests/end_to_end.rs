@@ -8,6 +8,8 @@ mod compressed;
 mod conflicts;
 #[path = "end_to_end/doctor.rs"]
 mod doctor;
+#[path = "end_to_end/histories.rs"]
+mod histories;
 #[path = "end_to_end/identities.rs"]
 mod identities;
 #[path = "end_to_end/keys.rs"]

@@ -99,6 +99,7 @@ pub const TABLE: &[(&str, Right, Wait)] = &[
     ("/hubward.v1.IdentityService/GetConflictHistory", Right::Node, Wait::Never),
     ("/hubward.v1.IdentityService/GetSyncHealth", Right::Node, Wait::Never),
     ("/hubward.v1.IdentityService/ImportState", Right::Node, Wait::Never),
+    ("/hubward.v1.IdentityService/ReportInteraction", Right::Node, Wait::Never),
     ("/hubward.v1.IdentityService/ResolveStates", Right::Node, Wait::Never),
     ("/hubward.v1.IdentityService/ValidateState", Right::Node, Wait::Never),
     ("/hubward.v1.IdentityService/WatchStates", Right::Node, Wait::Never),

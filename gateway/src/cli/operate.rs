@@ -453,7 +453,7 @@ impl Record {
                         break;
                     }
                 }
-                out.list("history", rows, &["revision", "commit", "outcome", "author", "why", "body"]);
+                out.blocks("history", rows, proto::told::history::text);
             }
         }
         Ok(())

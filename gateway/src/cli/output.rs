@@ -74,6 +74,14 @@ impl Printer {
         }
     }
 
+    /// A list under a name: as JSON, or as the text made of it.
+    pub(super) fn blocks(self, name: &str, rows: Vec<Value>, text: impl Fn(&[Value]) -> String) {
+        match self.format {
+            Format::Json => print(&json!({ name: rows }).to_string()),
+            Format::Table => print(&text(&rows)),
+        }
+    }
+
     /// Text as it is, or under a name as JSON.
     pub(super) fn text(self, name: &str, text: &str) {
         match self.format {

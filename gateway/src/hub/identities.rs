@@ -4,17 +4,21 @@
 //! - `a_node_that_misses_an_acknowledgement_is_shown_and_clears_itself`.
 //! - `systems_that_write_one_identity_are_compared_pair_by_pair`: each by the last state that it wrote, whether that stands
 //!   or not.
+//! - `a_collapse_that_was_kept_out_is_told_until_its_author_is_healthy_again`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use semantics::envelope::Op;
 use semantics::health::Health;
 use semantics::identity::KIND;
 use semantics::identity::divergence::{Level, divergence, markers};
 use semantics::identity::reach::Reach;
 use semantics::identity::score::Status;
-use semantics::identity::summary::Summary;
+use semantics::identity::snapshot::Problem;
+use semantics::identity::summary::{Summary, is_collapsed};
 use semantics::identity::trend::{self, Trend};
-use semantics::ids::{Kind, LogId, NodeId, RecordId, Revision, TenantId};
+use semantics::identity::validate::across;
+use semantics::ids::{Kind, LogId, NodeId, RecordId, Revision, TenantId, Writer};
 use semantics::kind;
 use semantics::seen::{Holder, Place};
 use serde_json::Value;
@@ -47,6 +51,17 @@ pub struct Reader {
     pub lag_commits: Option<u64>,
 }
 
+/// A collapsed state that did not take the place of what stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptOut {
+    /// The revision at which it came.
+    pub revision: Revision,
+    /// Who wrote it.
+    pub author: NodeId,
+    /// The author's name; an id that no active node has stands for itself.
+    pub name: String,
+}
+
 /// How an identity stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IdentityHealth {
@@ -56,6 +71,8 @@ pub struct IdentityHealth {
     pub revision: Revision,
     /// What its state comes to; the trend is that of the last states, where history keeps enough of them.
     pub summary: Summary,
+    /// The last state that was written, where it has collapsed and was kept out.
+    pub kept_out: Option<KeptOut>,
     /// Conflicts about it that are open.
     pub open_conflicts: usize,
     /// How many nodes have the state, are behind, are possibly desynchronised.
@@ -75,6 +92,8 @@ pub struct Pair {
     pub divergence: f64,
     /// What that means.
     pub level: Level,
+    /// What keeps their states from being one identity, with the paths of the second.
+    pub problems: Vec<Problem>,
 }
 
 /// What the counters show of a tenant's identities.
@@ -84,6 +103,8 @@ pub struct Measured {
     pub statuses: BTreeMap<Status, u64>,
     /// Nodes that are possibly desynchronised, once for each identity.
     pub desynchronised: u64,
+    /// Identities whose last state has collapsed and was kept out.
+    pub kept_out: u64,
     /// Pairs of systems by how far they have come apart.
     pub levels: BTreeMap<Level, u64>,
 }
@@ -168,6 +189,7 @@ impl Hub {
             }
             measured.desynchronised +=
                 one.reached.get(&Reach::PossiblyDesynchronised).copied().unwrap_or_default();
+            measured.kept_out += u64::from(one.kept_out.is_some());
             for pair in pairs(&row.pointer.key.id, &history, &names) {
                 *measured.levels.entry(pair.level).or_default() += 1;
             }
@@ -222,8 +244,21 @@ impl Frame {
         nodes.truncate(NODES_NAMED_MAX);
         let mut summary = document(row.record.body()).as_ref().map(Summary::of).unwrap_or_default();
         summary.trend = trend_of(history).or(summary.trend);
+        let kept_out = self.kept_out(history).filter(|_| summary.status != Some(Status::Collapsed));
         let (id, revision) = (row.pointer.key.id.clone(), row.pointer.revision);
-        IdentityHealth { id, revision, summary, open_conflicts: row.pointer.open.len(), reached, nodes }
+        let open_conflicts = row.pointer.open.len();
+        IdentityHealth { id, revision, summary, kept_out, open_conflicts, reached, nodes }
+    }
+
+    fn kept_out(&self, newest_first: &[LogRow]) -> Option<KeptOut> {
+        let written = newest_first.iter().filter_map(|row| Some((row, row.mutation.as_ref()?)));
+        let (row, last) = written.into_iter().find(|(_, mutation)| mutation.dot.writer != Writer::HUB)?;
+        let Op::Put { body } = &last.op else { return None };
+        let has_collapsed = document(Some(body)).is_some_and(|state| is_collapsed(&state));
+        let author = last.author;
+        let name = self.nodes.get(&author).map_or_else(|| author.to_string(), |known| known.name.clone());
+        let stands = row.record.body() == Some(body);
+        (has_collapsed && !stands).then_some(KeptOut { revision: row.revision, author, name })
     }
 
     fn readers<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = Reader> + 'a {
@@ -256,25 +291,26 @@ fn trend_of(newest_first: &[LogRow]) -> Option<Trend> {
 
 /// The systems of one identity, by the last state that each wrote whose score can be read.
 fn pairs(id: &RecordId, newest_first: &[LogRow], names: &BTreeMap<NodeId, String>) -> Vec<Pair> {
-    let mut states: BTreeMap<NodeId, (f64, BTreeSet<String>)> = BTreeMap::new();
+    let mut states: BTreeMap<NodeId, (f64, BTreeSet<String>, Value)> = BTreeMap::new();
     for mutation in newest_first.iter().filter_map(|row| row.mutation.as_ref()) {
         if mutation.author == NodeId::HUB || states.contains_key(&mutation.author) {
             continue;
         }
-        let semantics::envelope::Op::Put { body } = &mutation.op else { continue };
+        let Op::Put { body } = &mutation.op else { continue };
         let Some(state) = document(Some(body)) else { continue };
         if let Some(score) = Summary::of(&state).score {
-            states.insert(mutation.author, (score, markers(&state)));
+            states.insert(mutation.author, (score, markers(&state), state));
         }
     }
     let named = |node: &NodeId| names.get(node).cloned().unwrap_or_else(|| node.to_string());
     let all: Vec<_> = states.iter().collect();
     let mut found = Vec::new();
-    for (at, (a, (a_score, a_markers))) in all.iter().enumerate() {
-        for (b, (b_score, b_markers)) in all.iter().skip(at + 1) {
+    for (at, (a, (a_score, a_markers, first))) in all.iter().enumerate() {
+        for (b, (b_score, b_markers, second)) in all.iter().skip(at + 1) {
             let apart = divergence((*a_score, a_markers), (*b_score, b_markers));
-            let systems = [named(a), named(b)];
-            found.push(Pair { id: id.clone(), systems, divergence: apart, level: Level::of(apart) });
+            let (systems, level) = ([named(a), named(b)], Level::of(apart));
+            let problems = across(first, second);
+            found.push(Pair { id: id.clone(), systems, divergence: apart, level, problems });
         }
     }
     found

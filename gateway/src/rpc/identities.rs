@@ -3,6 +3,7 @@
 use proto::v1;
 use semantics::identity::agreement::Agreement;
 use semantics::identity::reach::Reach;
+use semantics::identity::snapshot::Problem;
 use semantics::ids::{RecordId, TenantId};
 
 use super::admin::{malformed, tenant_id};
@@ -48,9 +49,12 @@ pub(super) async fn divergence(
     const LIST: &str = "identity divergence";
     let Page { tenant, after, size } = page(LIST, &request.tenant, request.page_size, &request.page_token)?;
     let (found, last) = hub.identity_divergence(&tenant, after, size).await?;
-    let pairs = found.into_iter().map(|Pair { id, systems: [first, second], divergence, level }| {
+    let problem = |Problem { path, reason }| v1::StateProblem { path, reason };
+    let pairs = found.into_iter().map(|pair| {
+        let Pair { id, systems: [first, second], divergence, level, problems } = pair;
         let level = level.as_str().to_owned();
-        v1::IdentityPair { identity: id.to_string(), first, second, divergence, level }
+        let problems = problems.into_iter().map(problem).collect();
+        v1::IdentityPair { identity: id.to_string(), first, second, divergence, level, problems }
     });
     Ok(v1::ListIdentityDivergenceResponse {
         pairs: pairs.collect(),
@@ -110,5 +114,7 @@ fn view(one: IdentityHealth) -> v1::IdentityHealthView {
         behind,
         possibly_desynchronised,
         nodes: one.nodes.into_iter().map(node).collect(),
+        kept_out_revision: one.kept_out.as_ref().map_or(0, |kept_out| kept_out.revision.0),
+        kept_out_by: one.kept_out.map(|kept_out| kept_out.name).unwrap_or_default(),
     }
 }

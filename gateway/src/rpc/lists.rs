@@ -9,7 +9,7 @@ use semantics::kind::{self, Declaration};
 use semantics::reason::Reason;
 
 use super::admin::{malformed, request_key, tenant_id};
-use super::conflicts::settlements;
+use super::history::explained;
 use super::paging::{position, size, text_position, token};
 use super::view;
 use crate::auth;
@@ -146,7 +146,7 @@ pub(super) async fn history(
     let tenant = tenant_id(&request.tenant)?;
     let (rows, next_page_token) =
         history_page(hub, &tenant, key, request.page_size, &request.page_token).await?;
-    Ok(v1::ListHistoryResponse { rows: settlements(hub, &tenant, rows, None).await?, next_page_token })
+    Ok(v1::ListHistoryResponse { rows: explained(hub, &tenant, rows, None).await?, next_page_token })
 }
 
 /// What a node's view shows of a record's history. Of what lies outside of it the node learns nothing.
@@ -166,7 +166,7 @@ pub(super) async fn node_history(
     let (rows, next_page_token) =
         history_page(hub, &who.tenant, &key, request.page_size, &request.page_token).await?;
     let rows = rows.into_iter().filter(|row| seen.contains(&row.cell)).collect();
-    let rows = settlements(hub, &who.tenant, rows, Some(&seen)).await?;
+    let rows = explained(hub, &who.tenant, rows, Some(&seen)).await?;
     Ok(v1::ListRecordHistoryResponse { rows, next_page_token })
 }
 

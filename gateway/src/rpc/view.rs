@@ -32,6 +32,6 @@ pub fn history(row: LogRow) -> v1::HistoryRow {
         mutation: row.mutation.map(Into::into),
         record: Some(row.record.into()),
         rule_version: row.rule_version.0,
-        settlement: None,
+        ..v1::HistoryRow::default()
     }
 }

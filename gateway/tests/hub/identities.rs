@@ -12,7 +12,7 @@ use semantics::ids::{Digest, Revision};
 use semantics::session::{ClientMessage, Summed};
 use serde_json::json;
 
-use crate::support::author::Author;
+use crate::support::author::{Author, put};
 use crate::support::engine::Engine;
 use crate::support::reader::Reader;
 use crate::support::rows::key;
@@ -157,13 +157,45 @@ pub async fn systems_that_write_one_identity_are_compared_pair_by_pair(engine: &
     systems.sort();
     assert_eq!(systems, ["desktop", "phone"]);
     assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("0.333333333", Level::Diverging));
+    // Their scores are within a tenth of each other, and nothing else is said that could differ.
+    assert_eq!(pairs[0].problems, []);
     // What lost counts as well: it is what that system is.
     desktop.put(&me, &state(1, &["tone"])).await;
     let (pairs, _) = world.hub.identity_divergence(&world.tenant, None, 10).await.unwrap();
     assert_eq!((pairs[0].divergence.to_string().as_str(), pairs[0].level), ("4.1", Level::Alert));
+    let problems: Vec<_> = pairs[0].problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(problems, ["/identity_snapshot/stability_metrics/current_is_score"]);
     // A page at a time.
     let (_, last) = world.hub.identity_divergence(&world.tenant, None, 1).await.unwrap();
     assert_eq!(last.as_ref(), Some(&me.id));
     let (pairs, last) = world.hub.identity_divergence(&world.tenant, last, 1).await.unwrap();
     assert_eq!((pairs, last), (Vec::new(), None));
+}
+
+pub async fn a_collapse_that_was_kept_out_is_told_until_its_author_is_healthy_again(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut agent = world.author("agent", "default").await;
+    let me = key("identity", "me");
+    agent.put(&me, &state(5, &[])).await;
+    let kept_out = async || {
+        let (found, _) = world.hub.identity_health(&world.tenant, None, 10).await.unwrap();
+        assert_eq!(found[0].summary.status, Some(Status::Stable));
+        let measured = world.hub.measure_identities(&world.tenant).await.unwrap();
+        assert_eq!(measured.kept_out, u64::from(found[0].kept_out.is_some()));
+        found[0].kept_out.as_ref().map(|kept_out| (kept_out.name.clone(), kept_out.revision))
+    };
+    assert_eq!(kept_out().await, None);
+    world.clock.advance(10);
+    let seen = world.current(&me).await;
+    let write = agent.write(&me, seen.as_ref(), put(&state(1, &[])));
+    let taken = agent.settle(std::slice::from_ref(&write)).await;
+    let revision = taken[0].revision().unwrap();
+    assert_eq!(kept_out().await, Some(("agent".to_owned(), revision)));
+    // That the hub settles the conflict for the healthy state makes the agent no healthier.
+    assert_eq!(world.hub.arbitrate().await.unwrap(), 1);
+    assert_eq!(kept_out().await, Some(("agent".to_owned(), revision)));
+    world.clock.advance(10);
+    agent.put(&me, &state(4, &[])).await;
+    assert_eq!(kept_out().await, None);
+    world.check().await;
 }

@@ -16,6 +16,7 @@ fn conflict(losers: Vec<Side>) -> Conflict {
         path: String::new(),
         conflict_type: ConflictType::Version,
         cause: None,
+        collapsed: None,
         primary: a_side(0xab, 1, 12),
         losers,
         dropped: 0,

@@ -70,7 +70,13 @@ fn in_fields(before: &Fields, mutation: &Fields, seen: &Version) -> Vec<Clash> {
             return None;
         }
         let (loser, winner) = ordered(held.stamp, entry.stamp);
-        Some(Clash { path: name.clone(), conflict_type: ConflictType::Version, winner, loser })
+        Some(Clash {
+            path: name.clone(),
+            conflict_type: ConflictType::Version,
+            winner,
+            loser,
+            is_collapse: false,
+        })
     };
     mutation.entries.iter().filter_map(|(name, entry)| clash(name, entry)).collect()
 }
@@ -85,5 +91,5 @@ fn ordered(a: Stamp, b: Stamp) -> (Stamp, Stamp) {
 }
 
 fn whole(conflict_type: ConflictType, winner: Stamp, loser: Stamp) -> Clash {
-    Clash { path: String::new(), conflict_type, winner, loser }
+    Clash { path: String::new(), conflict_type, winner, loser, is_collapse: false }
 }

@@ -3,6 +3,7 @@
 //! - `a_collapsed_state_does_not_overwrite_a_healthy_one`, whoever wrote it, however new it is, and though its author had
 //!   seen what stands: what stands goes on to stand, and the write is the losing side of a conflict.
 //! - `a_healthy_state_stands_over_a_collapsed_one_in_either_order`, where neither had seen the other.
+//! - `a_collapse_that_is_kept_out_is_told_by_its_conflict`, in either order.
 //! - `what_says_no_score_is_settled_as_any_other_body`, and so is a state of another kind, a delete and a sealed body.
 //! - `a_decision_at_the_hub_may_make_a_collapsed_state_stand`: a person, a vote or a precedent has said so.
 //!
@@ -52,7 +53,8 @@ pub(super) fn settle(
         record.version.add(Dot { writer: Writer::HUB, n: revision.0 });
     }
     let is_new = loser.dot == parsed.mutation.dot || !case.seen.contains(loser.dot);
-    let clash = Clash { path: String::new(), conflict_type: ConflictType::Version, winner, loser };
+    let conflict_type = ConflictType::Version;
+    let clash = Clash { path: String::new(), conflict_type, winner, loser, is_collapse: true };
     Ok(Some((record, is_new.then_some(clash).into_iter().collect())))
 }
 

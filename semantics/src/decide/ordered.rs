@@ -160,6 +160,12 @@ impl Sides<'_> {
             true => (self.comes.0, self.stands.0),
             false => (self.stands.0, self.comes.0),
         };
-        Clash { path, conflict_type: ConflictType::Version, winner: later, loser: earlier }
+        Clash {
+            path,
+            conflict_type: ConflictType::Version,
+            winner: later,
+            loser: earlier,
+            is_collapse: false,
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `a_snapshot_is_due_after_so_many_interactions_or_so_long`, whichever comes first.
 //! - `what_is_high_is_due_at_once_and_what_is_medium_soon`.
+//! - `a_tally_keeps_the_most_urgent_change_and_since_when`.
 
 use super::event::Priority;
 use crate::reason::{Reason, Refusal};
@@ -49,7 +50,51 @@ pub struct Since {
     pub waiting: Option<(Priority, u64)>,
 }
 
+/// What was told of an agent since its state was last shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    interactions: u64,
+    shared_ms: u64,
+    waiting: Option<(Priority, u64)>,
+}
+
+impl Tally {
+    /// A state was shared at this time, milliseconds.
+    #[must_use]
+    pub const fn shared(now_ms: u64) -> Self {
+        Self { interactions: 0, shared_ms: now_ms, waiting: None }
+    }
+
+    /// The agent had one more interaction, and its state changed so in it.
+    #[must_use]
+    pub fn interaction(self, priority: Priority) -> Self {
+        let interactions = self.interactions.saturating_add(1);
+        let is_more = self.waiting.is_none_or(|(waiting, _)| priority > waiting);
+        let waiting = if is_more { Some((priority, interactions)) } else { self.waiting };
+        Self { interactions, waiting, ..self }
+    }
+
+    /// Interactions since then.
+    #[must_use]
+    pub const fn interactions(&self) -> u64 {
+        self.interactions
+    }
+
+    /// What the decision looks at.
+    #[must_use]
+    pub fn since(&self, now_ms: u64) -> Since {
+        let waiting = self.waiting.map(|(priority, at)| (priority, self.interactions.saturating_sub(at)));
+        Since { interactions: self.interactions, elapsed_ms: now_ms.saturating_sub(self.shared_ms), waiting }
+    }
+}
+
 impl Cadence {
+    /// When a state is due by time alone.
+    #[must_use]
+    pub const fn due_ms(&self, tally: &Tally) -> u64 {
+        tally.shared_ms.saturating_add(self.every_ms)
+    }
+
     /// This cadence, if its numbers are within their bounds.
     ///
     /// # Errors
@@ -114,5 +159,20 @@ mod tests {
         assert!(cadence.is_due(&since(0, 0, Some((Priority::High, 0)))));
         assert!(!cadence.is_due(&since(4, 0, Some((Priority::Medium, 4)))));
         assert!(cadence.is_due(&since(5, 0, Some((Priority::Medium, 5)))));
+    }
+
+    #[test]
+    fn a_tally_keeps_the_most_urgent_change_and_since_when() {
+        let cadence = Cadence::default();
+        let calm = (0..99).fold(Tally::shared(1_000), |tally, _| tally.interaction(Priority::Low));
+        assert!(!cadence.is_due(&calm.since(1_000)));
+        assert!(cadence.is_due(&calm.interaction(Priority::Low).since(1_000)));
+        assert!(cadence.is_due(&calm.since(cadence.due_ms(&calm))));
+        let worse = Tally::shared(0).interaction(Priority::Low).interaction(Priority::Medium);
+        let later = (0..4).fold(worse, |tally, _| tally.interaction(Priority::Medium));
+        assert_eq!(later.since(0).waiting, Some((Priority::Medium, 4)));
+        assert!(!cadence.is_due(&later.since(0)));
+        assert!(cadence.is_due(&later.interaction(Priority::Low).since(0)));
+        assert!(cadence.is_due(&worse.interaction(Priority::High).since(0)));
     }
 }

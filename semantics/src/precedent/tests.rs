@@ -41,6 +41,7 @@ impl Case {
             path: "t".to_owned(),
             conflict_type: ConflictType::Version,
             cause: None,
+            collapsed: None,
             primary: side(3),
             losers: vec![side(2)],
             dropped: 0,

@@ -69,6 +69,7 @@ impl Case {
             path: String::new(),
             conflict_type: ConflictType::Version,
             cause: None,
+            collapsed: None,
             primary: side(3),
             losers: vec![side(2)],
             dropped: 0,

@@ -216,6 +216,7 @@ mod tests {
             path: String::new(),
             conflict_type: ConflictType::Deletion,
             cause: None,
+            collapsed: None,
             primary: side(2, 2, 30),
             losers: vec![side(3, 3, 20), side(9, 4, 25)],
             dropped: 1,

@@ -76,6 +76,7 @@ fn conflict(path: &str, losers: &[(u8, u64, u64)], primary: (u8, u64, u64), ance
         path: path.to_owned(),
         conflict_type: ConflictType::Version,
         cause: None,
+        collapsed: None,
         primary: side(primary),
         losers: losers.iter().copied().map(side).collect(),
         dropped: 0,

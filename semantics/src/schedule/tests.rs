@@ -62,13 +62,13 @@ fn a_batch_schedule_also_pulls_every_period() {
 #[test]
 fn after_a_failed_round_a_full_batch_waits_too() {
     let last = Some(Ended { at_ms: 100_000, has_failed: true });
-    let seen = Seen { changes: 500, waiting_since_ms: Some(90_000), last };
+    let seen = Seen { changes: 500, waiting_since_ms: Some(90_000), urgent_since_ms: None, last };
     assert_eq!(schedule(Mode::Batch).due(&seen), Due::At(160_000));
 }
 
 #[test]
 fn the_other_two_have_no_rounds_of_their_own() {
-    let seen = Seen { changes: 500, waiting_since_ms: Some(1), last: None };
+    let seen = Seen { changes: 500, waiting_since_ms: Some(1), urgent_since_ms: None, last: None };
     assert_eq!(schedule(Mode::OnEvent).due(&seen), Due::Standing);
     assert_eq!(schedule(Mode::OnDemand).due(&seen), Due::WhenAsked);
 }
@@ -76,6 +76,23 @@ fn the_other_two_have_no_rounds_of_their_own() {
 #[test]
 fn times_at_the_end_of_the_clock_do_not_wrap() {
     let last = Some(Ended { at_ms: u64::MAX, has_failed: true });
-    let seen = Seen { changes: 1, waiting_since_ms: Some(u64::MAX), last };
+    let seen = Seen { changes: 1, waiting_since_ms: Some(u64::MAX), urgent_since_ms: None, last };
     assert_eq!(schedule(Mode::Batch).due(&seen), Due::At(u64::MAX));
+}
+
+#[test]
+fn what_is_urgent_begins_a_round_at_once_unless_somebody_has_to_ask() {
+    let ended = |has_failed| Some(Ended { at_ms: 10_000, has_failed });
+    let seen = |has_failed| Seen {
+        changes: 1,
+        waiting_since_ms: Some(20_000),
+        urgent_since_ms: Some(20_000),
+        last: ended(has_failed),
+    };
+    for mode in [Mode::Periodic, Mode::Batch] {
+        assert_eq!(schedule(mode).due(&seen(false)), Due::At(20_000), "{mode:?}");
+        assert_eq!(schedule(mode).due(&seen(true)), Due::At(70_000), "{mode:?}: not in a tight circle");
+    }
+    assert_eq!(schedule(Mode::OnDemand).due(&seen(false)), Due::WhenAsked);
+    assert_eq!(schedule(Mode::OnEvent).due(&seen(false)), Due::Standing);
 }

@@ -5,11 +5,11 @@ use semantics::conflict::Conflict;
 use semantics::ids::{Key, Kind, RecordId};
 use semantics::kind::CONFLICT;
 use semantics::reason::{Class, Reason, Refusal};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::access::{Access, At};
 use super::args::Filter;
-use super::print::{Printer, note, record};
+use super::print::{Printer, line, note, record};
 use super::{outbox, settle};
 
 /// Rows asked for at once.
@@ -71,23 +71,6 @@ fn entry(id: &str, revision: u64, conflict: &Conflict) -> Value {
     })
 }
 
-fn written(path: &str, mutation: &v1::Mutation) -> Value {
-    use v1::mutation::Op;
-    match &mutation.op {
-        Some(Op::Put(put)) => at(path, &put.body),
-        Some(Op::Patch(patch)) if patch.remove.iter().any(|name| name == path) => Value::Null,
-        Some(Op::Patch(patch)) => at(path, &patch.set),
-        Some(Op::Delete(_)) => json!({"deleted": true}),
-        None => Value::Null,
-    }
-}
-
-/// The value of a field, or with an empty path of all of them.
-fn at(path: &str, body: &[u8]) -> Value {
-    let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!(hex::encode(body)));
-    if path.is_empty() { body } else { body.get(path).cloned().unwrap_or(Value::Null) }
-}
-
 /// A record's rows as the hub keeps them, newest first. The hub is asked directly: reading needs no replica.
 pub(super) async fn hub_history(home: &At, key: &Key) -> Result<Vec<v1::HistoryRow>, Refusal> {
     let hub = settle::hub(home)?;
@@ -108,7 +91,13 @@ pub(super) async fn history(home: &At, kind: &str, id: &str, printer: Printer) -
     let malformed = |e| Refusal::new(Reason::Malformed, format!("{kind}/{id}: {e}"));
     let key = Key { kind: Kind::new(kind).map_err(malformed)?, id: RecordId::new(id).map_err(malformed)? };
     match hub_history(home, &key).await {
-        Ok(rows) => printer.show(&json!({"rows": rows.iter().map(row).collect::<Vec<_>>()})),
+        Ok(rows) => {
+            let rows: Vec<Value> = rows.iter().map(told::history::row).collect();
+            match printer.is_json() {
+                true => printer.show(&json!({ "rows": rows })),
+                false => line(&told::history::text(&rows)),
+            }
+        }
         Err(refusal) if refusal.reason.class() == Class::Network => {
             note(&format!("the hub cannot be reached ({}): this is what the replica knows", refusal.detail));
             let mut access = Access::open(home).await?;
@@ -118,27 +107,6 @@ pub(super) async fn history(home: &At, kind: &str, id: &str, printer: Printer) -
         }
         Err(refusal) => Err(refusal),
     }
-}
-
-fn row(row: &v1::HistoryRow) -> Value {
-    let mut shown = Map::new();
-    shown.insert("revision".to_owned(), json!(row.revision));
-    shown.insert("commit".to_owned(), json!(row.commit));
-    shown.insert("outcome".to_owned(), json!(row.outcome));
-    if let Some(mutation) = &row.mutation {
-        shown.insert("author".to_owned(), json!(hex::encode(&mutation.author)));
-        shown.insert("written_ms".to_owned(), json!(mutation.written_ms));
-        shown.insert("wrote".to_owned(), written("", mutation));
-    }
-    if let Some(settlement) = &row.settlement {
-        shown.insert("why".to_owned(), told::settlement(settlement));
-    }
-    match row.record.as_ref().map(|record| &record.body) {
-        Some(Some(body)) => shown.insert("body".to_owned(), at("", body)),
-        Some(None) => shown.insert("deleted".to_owned(), json!(true)),
-        None => None,
-    };
-    Value::Object(shown)
 }
 
 /// The present state and what is under way.

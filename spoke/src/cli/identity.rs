@@ -25,6 +25,9 @@ pub(super) enum IdentityCommand {
     Validate {
         /// A snapshot, a profile or a measurement (JSON).
         file: PathBuf,
+        /// A snapshot of the same identity on another system: also list what keeps the two from being one.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
     },
     /// Print an identity's state as it stands here: canonical JSON, byte for byte what every replica holds.
     Export {
@@ -39,6 +42,18 @@ pub(super) enum IdentityCommand {
         /// Whose it is; else the document's system_id, or the name in its profile.
         #[arg(long)]
         id: Option<String>,
+    },
+    /// Tell that an agent had one more interaction, with the state in which it left the agent. A running daemon holds the
+    /// state until it is due; without one it is taken at once.
+    Interact {
+        /// The document (JSON).
+        file: PathBuf,
+        /// Whose it is; else the document's system_id, or the name in its profile.
+        #[arg(long)]
+        id: Option<String>,
+        /// That the agent has begun anew.
+        #[arg(long)]
+        restarted: bool,
     },
     /// Print states as they become visible here, one JSON object a line, with what the change is and how soon others
     /// should have it. Without a running daemon it also syncs.
@@ -86,16 +101,25 @@ fn read(document: &Value) -> Result<Reading, Refusal> {
     })
 }
 
-pub(super) fn validate(file: &Path, printer: Printer) -> Result<(), Refusal> {
-    let documents = documents(file)?;
-    let [document] = documents.as_slice() else {
-        return Err(malformed(file, &format!("it holds {} documents, give one", documents.len())));
-    };
-    let problems = validate::validate(document);
+pub(super) fn validate(file: &Path, against: Option<&Path>, printer: Printer) -> Result<(), Refusal> {
+    let document = document(file)?;
+    let mut problems = validate::validate(&document);
+    if let Some(other) = against {
+        problems.extend(validate::across(&self::document(other)?, &document));
+        problems.truncate(validate::PROBLEMS_MAX);
+    }
     printer.show(&json!({"valid": problems.is_empty(), "problems": problems}))?;
     match problems.len() {
         0 => Ok(()),
         count => Err(malformed(file, &format!("{count} problems"))),
+    }
+}
+
+/// The one document of a file.
+pub(super) fn document(file: &Path) -> Result<Value, Refusal> {
+    match <[Value; 1]>::try_from(documents(file)?) {
+        Ok([document]) => Ok(document),
+        Err(found) => Err(malformed(file, &format!("it holds {} documents, give one", found.len()))),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use semantics::identity::cadence::Cadence;
 use semantics::levels;
 use semantics::reason::{Reason, Refusal};
 use semantics::schedule::Schedule;
@@ -21,7 +22,11 @@ use crate::daemon::{self, Records};
 use crate::folder::Folder;
 
 /// Owns the replica and syncs by the schedule until SIGTERM or SIGINT.
-pub(super) async fn run(at: &At, schedule: Schedule, metrics: Option<SocketAddr>) -> Result<(), Refusal> {
+pub(super) async fn run(
+    at: &At,
+    (schedule, cadence): (Schedule, Cadence),
+    metrics: Option<SocketAddr>,
+) -> Result<(), Refusal> {
     log(log_filter()?);
     // Not refused here: Kubernetes gives every container variables that are named after its services.
     if let Err(refusal) = super::config::variables() {
@@ -33,7 +38,7 @@ pub(super) async fn run(at: &At, schedule: Schedule, metrics: Option<SocketAddr>
     daemon::check_socket(&socket)?;
     let spoke = Arc::new(Spoke::open_reaching(&at.data, &at.reach).await?);
     let stop = CancellationToken::new();
-    let records = Records::new(Arc::clone(&spoke), about(at)?);
+    let records = Records::new(Arc::clone(&spoke), about(at)?).shared_by(cadence);
     let serving = daemon::serve(records, &socket, stop.clone());
     let syncing = spoke.sync_by(schedule);
     let listener = match metrics {

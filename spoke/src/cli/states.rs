@@ -13,10 +13,13 @@ use serde_json::{Value, json};
 
 use super::access::{Access, At};
 use super::conflicts::hub_history;
-use super::identity::{IdentityCommand, documents, malformed};
+use super::identity::{IdentityCommand, document};
 use super::print::{self, Printer};
 use super::watch as changes;
+use crate::daemon::{connect_identities, interacted};
+use crate::folder::Paths;
 use crate::identity::{Told, key, key_for};
+use crate::transport::refusal;
 
 pub(super) async fn run(
     access: &mut Access,
@@ -27,6 +30,9 @@ pub(super) async fn run(
     match command {
         IdentityCommand::Export { id } => export(access, &id).await,
         IdentityCommand::Import { file, id } => import(access, &file, id.as_deref(), printer).await,
+        IdentityCommand::Interact { file, id, restarted } => {
+            interact(access, at, (&file, id.as_deref(), restarted), printer).await
+        }
         IdentityCommand::Rollback { id, to } => rollback(access, at, &id, to, printer).await,
         // These need no replica, or hold it themselves.
         IdentityCommand::Score { .. } | IdentityCommand::Validate { .. } | IdentityCommand::Watch { .. } => {
@@ -45,19 +51,60 @@ async fn export(access: &mut Access, id: &str) -> Result<(), Refusal> {
 }
 
 async fn import(access: &mut Access, file: &Path, id: Option<&str>, printer: Printer) -> Result<(), Refusal> {
-    let found = documents(file)?;
-    let [document] = found.as_slice() else {
-        return Err(malformed(file, &format!("it holds {} documents, give one", found.len())));
-    };
-    let told =
-        |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.detail));
-    let problems = admit(document).map_err(told)?;
-    let key = key_for(id, document).map_err(told)?;
-    let mutation = put(access, key.clone().into(), to_canonical(document)?).await?;
-    let mut shown = summed(document);
+    let document = document(file)?;
+    let told = of_file(file);
+    let problems = admit(&document).map_err(&told)?;
+    let key = key_for(id, &document).map_err(&told)?;
+    let mutation = put(access, key.clone().into(), to_canonical(&document)?).await?;
+    let mut shown = summed(&document);
     shown["id"] = json!(key.id);
     shown["mutation"] = json!(mutation);
     shown["problems"] = json!(problems);
+    printer.show(&shown)
+}
+
+/// A refusal that names the file.
+fn of_file(file: &Path) -> impl Fn(Refusal) -> Refusal {
+    move |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.detail))
+}
+
+async fn interact(
+    access: &Access,
+    at: &At,
+    (file, id, restarted): (&Path, Option<&str>, bool),
+    printer: Printer,
+) -> Result<(), Refusal> {
+    let document = document(file)?;
+    let told = match access {
+        Access::Local(records) => {
+            let identities = records.identities();
+            let told = identities.interact(id, &document, restarted).await.map_err(of_file(file))?;
+            // Nobody would be there to share it later.
+            identities.flush().await;
+            v1::ReportInteractionResponse { held: false, ..interacted(told) }
+        }
+        Access::Daemon(_) => {
+            let gone = || Refusal::new(Reason::Unreachable, "the daemon has ended: the same again");
+            let socket = Paths::new(&at.data).socket();
+            let mut daemon = connect_identities(&socket).await?.ok_or_else(gone)?;
+            let request = v1::ReportInteractionRequest {
+                identity: id.unwrap_or_default().to_owned(),
+                document: to_canonical(&document)?,
+                restarted,
+            };
+            let answer = daemon.report_interaction(request).await;
+            answer.map_err(|status| of_file(file)(refusal(&status)))?.into_inner()
+        }
+    };
+    let problems = told.problems.iter().map(|found| json!({"path": found.path, "reason": found.reason}));
+    let mut shown = summed(&document);
+    shown["id"] = json!(told.identity);
+    shown["trigger"] = json!(told.trigger);
+    shown["priority"] = json!(told.priority);
+    shown["held"] = json!(told.held);
+    shown["interactions"] = json!(told.interactions);
+    shown["mutation"] = json!(Some(hex::encode(&told.mutation)).filter(|id| !id.is_empty()));
+    shown["problems"] = problems.collect();
     printer.show(&shown)
 }
 
@@ -90,6 +137,8 @@ pub(super) async fn watch(at: &At, id: Option<String>, after: Option<u64>) -> Re
         line["pending"] = json!(change.is_pending);
         line["trigger"] = json!(change.trigger);
         line["priority"] = json!(change.priority);
+        line["kept_out"] = json!(change.is_kept_out);
+        line["conflict"] = json!(change.conflict);
         line["document"] = json!(change.document);
         print::line(&line.to_string())
     };

@@ -1,6 +1,7 @@
 //! Syncing by a schedule.
 
 use std::future::pending;
+use std::sync::atomic::Ordering;
 
 use semantics::reason::Refusal;
 use semantics::schedule::{Due, Ended, Mode, Schedule, Seen};
@@ -11,7 +12,8 @@ use super::Spoke;
 const ROUND_STALLED_MS: u64 = 60_000;
 
 impl Spoke {
-    /// Syncs by a schedule for as long as this is polled. Between two rounds of the schedule no session stands, and
+    /// Syncs by a schedule for as long as this is polled. What is urgent, and what [`Spoke::sync_soon`] asks for, begins a
+    /// round at once, unless the schedule has somebody ask for each. Between two rounds of the schedule no session stands, and
     /// one that [`Spoke::wait_until_synced`] opened is closed. Entries that wait in the outbox when this begins count
     /// as changes written then. A round that fails is tried again when the schedule says so.
     ///
@@ -30,6 +32,7 @@ impl Spoke {
             let now_ms = self.clock.elapsed_ms();
             let Due::At(at_ms) = schedule.due(&seen) else { return pending().await };
             if at_ms <= now_ms {
+                self.is_asked.store(false, Ordering::Relaxed);
                 seen.last = Some(self.round().await);
                 continue;
             }
@@ -55,6 +58,11 @@ impl Spoke {
         seen.waiting_since_ms = match seen.changes {
             0 => None,
             _ => seen.waiting_since_ms.or(Some(self.clock.elapsed_ms())),
+        };
+        let Ok(is_urgent) = self.replica().has_urgent().await else { return };
+        seen.urgent_since_ms = match is_urgent || self.is_asked.load(Ordering::Relaxed) {
+            false => None,
+            true => seen.urgent_since_ms.or(Some(self.clock.elapsed_ms())),
         };
     }
 }

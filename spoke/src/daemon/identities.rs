@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::rpc::{Answer, answer, status};
-use crate::identity::{ConflictEntry, Identities, StateChange, SyncEvent, key};
+use crate::identity::{ConflictEntry, Identities, Interaction, StateChange, SyncEvent, key};
 
 /// The service. Cheap to copy.
 #[derive(Debug, Clone)]
@@ -44,6 +44,12 @@ impl IdentityService for IdentityRpc {
         request: Request<v1::ImportStateRequest>,
     ) -> Answer<v1::ImportStateResponse> {
         answer(self.import(&request.into_inner()).await)
+    }
+    async fn report_interaction(
+        &self,
+        request: Request<v1::ReportInteractionRequest>,
+    ) -> Answer<v1::ReportInteractionResponse> {
+        answer(self.interact(&request.into_inner()).await)
     }
     async fn validate_state(
         &self,
@@ -128,6 +134,15 @@ impl IdentityRpc {
         })
     }
 
+    async fn interact(
+        &self,
+        request: &v1::ReportInteractionRequest,
+    ) -> Result<v1::ReportInteractionResponse, Refusal> {
+        let document = document("document", &request.document)?;
+        let id = Some(request.identity.as_str()).filter(|id| !id.is_empty());
+        Ok(interacted(self.identities.interact(id, &document, request.restarted).await?))
+    }
+
     async fn resolve(
         &self,
         request: &v1::ResolveStatesRequest,
@@ -155,6 +170,20 @@ impl IdentityRpc {
             last_refusal: health.last_refusal.map(Into::into),
             stopped: health.stopped.map(Into::into),
         })
+    }
+}
+
+/// What became of an interaction, as a message.
+pub(crate) fn interacted(told: Interaction) -> v1::ReportInteractionResponse {
+    v1::ReportInteractionResponse {
+        identity: told.id.to_string(),
+        trigger: name(&told.trigger),
+        priority: name(&told.priority),
+        held: told.is_held,
+        mutation: mutation(told.mutation),
+        interactions: told.interactions,
+        summary: Some(summary(&told.summary)),
+        problems: told.problems.into_iter().map(problem).collect(),
     }
 }
 
@@ -199,6 +228,8 @@ fn changed(change: &StateChange) -> Result<v1::WatchStatesResponse, Refusal> {
         priority: name(&change.priority),
         pending: change.is_pending,
         revision: change.revision.0,
+        kept_out: change.is_kept_out,
+        conflict: change.conflict.as_ref().map(ToString::to_string).unwrap_or_default(),
     })
 }
 

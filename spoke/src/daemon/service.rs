@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto::v1;
 use proto::v1::record_write::Op as WireOp;
 use semantics::envelope::Placement;
+use semantics::identity::cadence::Cadence;
 use semantics::ids::{Key, MutationId};
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 use super::page::{PageToken, page_size};
 use super::{diagnose, status, wait, wire};
 use crate::client::Spoke;
+use crate::identity::Identities;
 use crate::replica::pages::Bounds;
 use crate::replica::store::{ConfirmedRow, Range};
 use crate::replica::{Item, Write, WriteOp};
@@ -28,6 +30,7 @@ const SYNC_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 #[derive(Debug, Clone)]
 pub struct Records {
     spoke: Arc<Spoke>,
+    identities: Identities,
     about: Arc<Map<String, Value>>,
 }
 
@@ -35,7 +38,21 @@ impl Records {
     /// Serves a spoke; `about` is what its status says beside what the replica knows.
     #[must_use]
     pub fn new(spoke: Arc<Spoke>, about: Map<String, Value>) -> Self {
-        Self { spoke, about: Arc::new(about) }
+        let identities = Identities::of(Arc::clone(&spoke));
+        Self { spoke, identities, about: Arc::new(about) }
+    }
+
+    /// The same, with states of identities shared as often as this says.
+    #[must_use]
+    pub fn shared_by(self, cadence: Cadence) -> Self {
+        let identities = Identities::shared_by(Arc::clone(&self.spoke), cadence);
+        Self { identities, ..self }
+    }
+
+    /// The spoke's identities.
+    #[must_use]
+    pub fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// The spoke.

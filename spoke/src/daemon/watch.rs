@@ -1,24 +1,46 @@
 //! Watching: changes of what the replica shows, by position, as they become visible.
+//!
+//! - `a_collapse_that_was_kept_out_is_an_event_at_its_author_and_elsewhere`: who watches identities is told of it though what
+//!   is shown stays as it was.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::Stream;
 use proto::v1;
-use semantics::ids::Kind;
+use semantics::clock::Stamp;
+use semantics::conflict::Conflict;
+use semantics::identity::KIND;
+use semantics::ids::{Key, Kind, MutationId, NodeId};
+use semantics::kind::CONFLICT;
 use semantics::reason::Refusal;
 use tokio::sync::watch;
 
 use super::wire;
 use crate::client::Spoke;
+use crate::replica::Item;
 use crate::replica::store::{ROWS_MAX, VisibleChange};
 use crate::runtime::Progress;
+
+/// Most identities of which a watch remembers which collapse it told last.
+const COLLAPSES_MAX: usize = 1_024;
+
+/// A collapse that was kept out.
+#[derive(PartialEq)]
+enum Collapse {
+    /// Written here; the hub has not said.
+    Own(MutationId),
+    /// Kept in a conflict.
+    Kept(Stamp),
+}
 
 struct Watch {
     spoke: Arc<Spoke>,
     kind: Option<Kind>,
     position: u64,
     found: VecDeque<VisibleChange>,
+    /// The collapse that was told last of an identity.
+    told: BTreeMap<Key, Collapse>,
     writes: watch::Receiver<u64>,
     progress: watch::Receiver<Progress>,
 }
@@ -38,7 +60,8 @@ pub(crate) async fn changes(
         None => spoke.replica().changes_end().await?,
     };
     let (writes, progress) = (spoke.writes(), spoke.progress());
-    let mut watch = Watch { spoke, kind, position, found: VecDeque::new(), writes, progress };
+    let mut watch =
+        Watch { spoke, kind, position, found: VecDeque::new(), told: BTreeMap::new(), writes, progress };
     // A position that is no longer kept is told at once and not in the stream.
     watch.look().await?;
     Ok(futures::stream::try_unfold(watch, |mut watch| async move {
@@ -55,8 +78,12 @@ impl Watch {
         if let Some(last) = found.last() {
             self.position = last.position;
         }
-        let is_asked =
-            |change: &VisibleChange| self.kind.as_ref().is_none_or(|kind| *kind == change.key.kind);
+        let is_of_identities = self.is_of_identities();
+        let is_asked = |change: &VisibleChange| {
+            let kind = &change.key.kind;
+            self.kind.as_ref().is_none_or(|asked| asked == kind)
+                || is_of_identities && kind.as_str() == CONFLICT
+        };
         self.found.extend(found.into_iter().filter(is_asked));
         Ok(())
     }
@@ -64,7 +91,10 @@ impl Watch {
     async fn next(&mut self) -> Result<Option<v1::WatchRecordsResponse>, Refusal> {
         loop {
             if let Some(change) = self.found.pop_front() {
-                return self.told(change).await.map(Some);
+                if let Some(told) = self.told(change).await? {
+                    return Ok(Some(told));
+                }
+                continue;
             }
             let before = self.position;
             self.look().await?;
@@ -81,12 +111,62 @@ impl Watch {
         }
     }
 
-    async fn told(&self, change: VisibleChange) -> Result<v1::WatchRecordsResponse, Refusal> {
-        let item = self.spoke.replica().look(&change.key).await?;
+    fn is_of_identities(&self) -> bool {
+        self.kind.as_ref().is_some_and(|kind| kind.as_str() == KIND)
+    }
+
+    async fn told(&mut self, change: VisibleChange) -> Result<Option<v1::WatchRecordsResponse>, Refusal> {
+        let VisibleChange { position, key } = change;
+        let item = self.spoke.replica().look(&key).await?;
+        if self.is_of_identities() && key.kind.as_str() == CONFLICT {
+            return self.collapsed(position, item).await;
+        }
+        let own = match self.is_of_identities() {
+            true => self.spoke.replica().kept_out(&key).await?.map(Collapse::Own),
+            false => None,
+        };
+        let kept_out = own.filter(|own| self.is_news(&key, own)).map(|own| {
+            self.remember(&key, own);
+            v1::KeptOut::default()
+        });
         let record = item.map_or_else(
-            || v1::RecordView { key: Some(change.key.into()), deleted: true, ..Default::default() },
+            || v1::RecordView { key: Some(key.into()), deleted: true, ..Default::default() },
             |item| wire::view(&item),
         );
-        Ok(v1::WatchRecordsResponse { position: change.position, record: Some(record) })
+        Ok(Some(v1::WatchRecordsResponse { position, record: Some(record), kept_out }))
+    }
+
+    /// What a conflict tells of a collapse: while it is open, or the hub itself settled it. What a person settled, a
+    /// person has seen.
+    async fn collapsed(
+        &mut self,
+        position: u64,
+        item: Option<Item>,
+    ) -> Result<Option<v1::WatchRecordsResponse>, Refusal> {
+        let Some(item) = item else { return Ok(None) };
+        let body = item.record.body().unwrap_or_default();
+        let Ok(conflict) = serde_json::from_slice::<Conflict>(body) else { return Ok(None) };
+        let is_news = conflict.open
+            || conflict.resolution.as_ref().is_some_and(|settled| settled.account.by == NodeId::HUB);
+        let Some(collapse) = conflict.collapsed.filter(|_| is_news).map(Collapse::Kept) else {
+            return Ok(None);
+        };
+        let subject = conflict.subject;
+        let stands = self.spoke.replica().get(&subject).await?;
+        let Some(stands) = stands.filter(|_| self.is_news(&subject, &collapse)) else { return Ok(None) };
+        self.remember(&subject, collapse);
+        let kept_out = Some(v1::KeptOut { conflict: item.record.key.id.to_string() });
+        Ok(Some(v1::WatchRecordsResponse { position, record: Some(wire::view(&stands)), kept_out }))
+    }
+
+    fn is_news(&self, key: &Key, collapse: &Collapse) -> bool {
+        self.told.get(key) != Some(collapse)
+    }
+
+    fn remember(&mut self, key: &Key, collapse: Collapse) {
+        if self.told.len() >= COLLAPSES_MAX {
+            self.told.pop_first();
+        }
+        self.told.insert(key.clone(), collapse);
     }
 }

@@ -1,13 +1,13 @@
 //! What happens to identities, and to the session that brings it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use proto::v1;
 use semantics::identity::KIND;
 use semantics::identity::event::{Priority, Trigger};
-use semantics::identity::summary::Summary;
+use semantics::identity::summary::{Summary, is_healthy};
 use semantics::ids::{RecordId, Revision};
 use semantics::reason::{Reason, Refusal};
 use serde_json::Value;
@@ -39,6 +39,10 @@ pub struct StateChange {
     pub is_pending: bool,
     /// Revision of the confirmed state.
     pub revision: Revision,
+    /// Whether this tells of a collapsed state that did not take the place of the one given here.
+    pub is_kept_out: bool,
+    /// The conflict that keeps that state; none = the hub has not said.
+    pub conflict: Option<RecordId>,
 }
 
 /// What the session did.
@@ -58,9 +62,13 @@ pub enum SyncEvent {
     Stopped(Refusal),
 }
 
-/// The states that changes are told from.
+/// What changes are told from, of at most [`REMEMBERED_MAX`] identities.
 #[derive(Debug, Default)]
-pub(crate) struct Told(BTreeMap<RecordId, Value>);
+pub(crate) struct Told {
+    states: BTreeMap<RecordId, Value>,
+    /// Those that stand as they were because a collapsed state was kept out.
+    fallen: BTreeSet<RecordId>,
+}
 
 impl Told {
     /// What a change is, given what was told of the identity before.
@@ -70,20 +78,43 @@ impl Told {
         let id = RecordId::new(view.key.unwrap_or_default().id).map_err(malformed)?;
         let document: Option<Value> =
             if view.deleted { None } else { serde_json::from_slice(&view.body).ok() };
-        let before = self.0.remove(&id);
+        let before = self.states.remove(&id);
         let trigger = match &document {
+            _ if change.kept_out.is_some() => Trigger::Collapsed,
+            Some(after) if self.is_rescue(&id, before.as_ref(), after) => Trigger::Rescued,
             Some(after) => Trigger::of(before.as_ref(), after),
             None => Trigger::Changed,
         };
         if let Some(document) = &document
-            && self.0.len() < REMEMBERED_MAX
+            && self.states.len() < REMEMBERED_MAX
         {
-            self.0.insert(id.clone(), document.clone());
+            self.states.insert(id.clone(), document.clone());
         }
+        if change.kept_out.is_some() && self.fallen.len() < REMEMBERED_MAX {
+            self.fallen.insert(id.clone());
+        }
+        let is_kept_out = change.kept_out.is_some();
+        let conflict = change.kept_out.and_then(|kept_out| RecordId::new(kept_out.conflict).ok());
         let summary = document.as_ref().map(Summary::of).unwrap_or_default();
         let (position, is_pending) = (change.position, view.pending);
         let (priority, revision) = (trigger.priority(), Revision(view.revision));
-        Ok(StateChange { position, id, document, summary, trigger, priority, is_pending, revision })
+        Ok(StateChange {
+            position,
+            id,
+            document,
+            summary,
+            trigger,
+            priority,
+            is_pending,
+            revision,
+            is_kept_out,
+            conflict,
+        })
+    }
+
+    /// Whether a state is the first healthy one after a collapse that was kept out.
+    fn is_rescue(&mut self, id: &RecordId, before: Option<&Value>, after: &Value) -> bool {
+        before != Some(after) && is_healthy(after) && self.fallen.remove(id)
     }
 }
 

@@ -56,6 +56,8 @@ pub enum MetaKey {
     Lineage,
     /// Mutations that go out before all others.
     Urgent,
+    /// Identities whose last state written here has collapsed.
+    Fallen,
 }
 
 impl MetaKey {
@@ -74,6 +76,7 @@ impl MetaKey {
         Self::Report,
         Self::Lineage,
         Self::Urgent,
+        Self::Fallen,
     ];
     /// Stable name, for stores.
     #[must_use]
@@ -92,6 +95,7 @@ impl MetaKey {
             Self::Report => "report",
             Self::Lineage => "lineage",
             Self::Urgent => "urgent",
+            Self::Fallen => "fallen",
         }
     }
 }

@@ -48,6 +48,20 @@ pub(super) async fn note(txn: &mut dyn ReplicaTxn, ids: &[MutationId]) -> Result
 }
 
 impl Replica {
+    /// Whether a mutation that goes out before all others still waits for the hub.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn has_urgent(&self) -> Result<bool, ReplicaError> {
+        let mut txn = self.read().await?;
+        let urgent = state::urgent(&mut *txn).await?;
+        if urgent.is_empty() {
+            return Ok(false);
+        }
+        let entries = txn.outbox_get(&urgent).await?;
+        Ok(entries.iter().any(|entry| entry.is_queued() || entry.is_dotted()))
+    }
+
     /// Has a mutation that waits in the outbox sent before all others, with what it was made on. One that is sent already
     /// stays where it is, and of one that is not in the outbox nothing is to be sent.
     ///

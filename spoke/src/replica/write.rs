@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use self::draft::Draft;
 pub(super) use self::draft::newest;
+use super::fallen::Fallen;
 use super::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
 use super::{Replica, state};
 use crate::error::{ReplicaError, refused};
@@ -251,6 +252,7 @@ impl Replica {
             last: txn.outbox_last(&keys).await?,
             entries: Vec::new(),
             urgent: Vec::new(),
+            fallen: Fallen::load(txn, &keys).await?,
         })
     }
 }

@@ -54,7 +54,12 @@ fn fits(key: &str, value: &Value) -> bool {
 /// The sort of value that a key has.
 fn needed(key: &str) -> &'static str {
     match key {
-        "batch_changes" | "batch_wait_s" | "every_s" => "a whole number, 0 or more",
+        "batch_changes"
+        | "batch_wait_s"
+        | "every_s"
+        | "identity_every_interactions"
+        | "identity_every_s"
+        | "identity_soon_interactions" => "a whole number, 0 or more",
         "capabilities" | "hubs" => "a list of texts in quotes",
         "compression" => "one of \"zstd\", \"gzip\", \"none\"",
         "type" => "one of \"desktop\", \"cloud\", \"mobile\", \"edge\", \"agent\"",

@@ -41,6 +41,9 @@ fn the_keys_are_those_of_the_parts() {
         every_s: Some(1),
         batch_changes: Some(1),
         batch_wait_s: Some(1),
+        identity_every_interactions: Some(1),
+        identity_every_s: Some(1),
+        identity_soon_interactions: Some(1),
         metrics_listen: Some("127.0.0.1:0".to_owned()),
         compression: Some(Compression::None),
     };
@@ -58,6 +61,7 @@ fn defaults_fill_what_nobody_said() {
     let folder = Folder::with("defaults", "");
     let settings = folder.settings().unwrap();
     assert_eq!(settings.schedule().unwrap(), Schedule::default());
+    assert_eq!(settings.cadence().unwrap(), Cadence::default());
     assert_eq!(settings.reach().unwrap(), Reach::default());
     assert!(settings.check().is_ok());
     for (key, shown) in [("every_s", 300), ("batch_changes", 100), ("batch_wait_s", 60)] {
@@ -94,6 +98,12 @@ fn a_bad_value_is_refused_by_name() {
         ("every_s = 0", "every_s: 0 is not in 1 to 604800"),
         ("every_s = 'often'", "every_s: "),
         ("batch_changes = 1000000", "batch_changes: 1000000 is not in 1 to 100000"),
+        ("identity_every_interactions = 0", "identity_every_interactions: 0 is not in 1 to 100000"),
+        ("identity_every_s = 604801", "identity_every_s: 604801 is not in 1 to 604800"),
+        (
+            "identity_every_interactions = 3\nidentity_soon_interactions = 4",
+            "identity_soon_interactions: 4 is not in 1 to 3",
+        ),
         ("batch_wait_s = -1", "batch_wait_s: "),
         ("metrics_listen = 1", "metrics_listen: "),
         ("metrics_listen = '0.0.0.0:9000'", "metrics_listen: \"0.0.0.0:9000\" is no"),

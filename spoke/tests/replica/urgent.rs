@@ -145,3 +145,36 @@ async fn what_is_withdrawn_is_urgent_no_less() {
     assert_eq!(ids(&again)[0], collapsed);
     assert!(!ids(&again).contains(&waiting[0]), "it went with the withdrawal");
 }
+
+#[tokio::test]
+async fn an_own_collapse_is_known_before_the_hub_has_it() {
+    let (mut hub, replica) = joined().await;
+    let ada = key("identity", "ada");
+    wrote(&replica, "identity", "ada", state(5)).await;
+    assert_eq!(replica.kept_out(&ada).await.unwrap(), None);
+    let collapsed = wrote(&replica, "identity", "ada", state(1)).await;
+    assert_eq!(body(&replica, "identity", "ada").await, Some(state(5)));
+    assert_eq!(replica.kept_out(&ada).await.unwrap(), Some(collapsed));
+    let push = replica.next_push(NOW).await.unwrap().unwrap();
+    replica.settle(&hub.push(&push), NOW).await.unwrap();
+    pull(&replica, &hub).await;
+    assert_eq!(replica.kept_out(&ada).await.unwrap(), None, "from here on its conflict tells");
+    // What is shown has collapsed: nothing was kept out.
+    wrote(&replica, "identity", "bob", state(1)).await;
+    assert_eq!(replica.kept_out(&key("identity", "bob")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_write_that_rescues_a_collapse_which_was_kept_out_is_urgent() {
+    let (mut hub, replica) = joined().await;
+    wrote(&replica, "identity", "ada", state(5)).await;
+    wrote(&replica, "identity", "ada", state(1)).await;
+    let push = replica.next_push(NOW).await.unwrap().unwrap();
+    replica.settle(&hub.push(&push), NOW).await.unwrap();
+    pull(&replica, &hub).await;
+    let waiting = bulk(&replica, "h", 2).await;
+    let rescued = wrote(&replica, "identity", "ada", state(4)).await;
+    let next = wrote(&replica, "identity", "ada", state(6)).await;
+    let sent = ids(&replica.next_push(NOW).await.unwrap().unwrap());
+    assert_eq!(sent, [vec![rescued], waiting, vec![next]].concat());
+}

@@ -1,6 +1,6 @@
 //! What the horizon must not pass: the cuts of open writers, and the resume positions of catch-ups under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gateway::hub::limits::EPOCHS_OPEN_MAX;
@@ -41,6 +41,8 @@ pub struct Kept {
     since: Arc<Mutex<Since>>,
     /// When closed epochs were opened again, true milliseconds.
     reopened: Arc<Mutex<BTreeMap<(TenantId, Writer), u64>>>,
+    /// Epochs that a replica has left with its log.
+    left: Arc<Mutex<BTreeSet<(TenantId, Writer)>>>,
     /// Whether a writer that falls silent is closed within a run.
     expires: bool,
 }
@@ -60,11 +62,22 @@ impl Kept {
     /// Nothing yet.
     #[must_use]
     pub fn new(expires: bool) -> Self {
-        Self { since: Arc::default(), reopened: Arc::default(), expires }
+        Self { since: Arc::default(), reopened: Arc::default(), left: Arc::default(), expires }
     }
 
-    /// Checks a commit that may close epochs: nobody closes one that still speaks, but for the bound on how many a
-    /// node has open.
+    /// A replica says that it has left an epoch.
+    pub fn note_left(&self, tenant: &TenantId, writer: Writer) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.insert((tenant.clone(), writer));
+    }
+
+    fn is_left(&self, tenant: &TenantId, writer: Writer) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.contains(&(tenant.clone(), writer))
+    }
+
+    /// Checks a commit that may close epochs: nobody closes one that still speaks and was not left, but for the bound on
+    /// how many a node has open.
     ///
     /// # Errors
     /// Whose is closed.
@@ -73,7 +86,8 @@ impl Kept {
             let writers = at_once(store.writers(tenant, Some(row.writer.node), None, ROWS_MAX));
             let writers = writers.and_then(Result::ok).unwrap_or_default();
             let open = writers.iter().filter(|writer| !writer.closed).count();
-            ensure!(open >= EPOCHS_OPEN_MAX, "epoch {:?} is closed, one of {open} open", row.writer);
+            let may_close = open >= EPOCHS_OPEN_MAX || self.is_left(tenant, row.writer);
+            ensure!(may_close, "epoch {:?} is closed, one of {open} open", row.writer);
         }
         Ok(())
     }

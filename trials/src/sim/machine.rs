@@ -461,6 +461,9 @@ impl World {
         let who = self.nodes[self.machines[m].node].who.clone();
         let ctx = self.ctx.clone();
         self.note(|| format!("machine {m} reconciles after commit {}", request.after));
+        if let Some(epoch) = request.left.and_then(|left| left.epoch) {
+            self.store.kept.note_left(&who.tenant, Writer { node: who.node, epoch });
+        }
         self.exec.spawn(self.gateways[gateway].life, async move {
             ctx.suspend(At::Elsewhere).await;
             let answer = hub.reconcile(&who, &request).await;

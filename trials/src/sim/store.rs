@@ -36,7 +36,8 @@ pub struct SimStore {
     ctx: Ctx,
     oracle: Arc<Mutex<Oracle>>,
     holders: Arc<Mutex<BTreeMap<TenantId, Holder>>>,
-    kept: Kept,
+    /// What the horizon must not pass.
+    pub kept: Kept,
     outage: Arc<Mutex<Outage>>,
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use semantics::canonical::to_canonical;
 use serde_json::{Value, json};
-use trials::fleet::Spoke;
-use trials::process::{Folder, Process, until};
+use trials::fleet::{Hub, Spoke};
+use trials::process::{Folder, Process, run, until};
 
 use super::{each_hub, sync_both};
 
@@ -116,4 +116,121 @@ fn a_collapsed_state_waits_for_a_person_and_is_rolled_back_on_demand() {
         assert_eq!((&line["id"], &line["status"]), (&json!("ada"), &json!("stable")), "{line}");
         assert_eq!(canonical(&line["document"]), canonical(&healthy));
     });
+}
+
+/// The next line of a watch about something else than another version of the same state.
+fn event(watch: &Process) -> (String, String, bool) {
+    loop {
+        let line: Value = serde_json::from_str(&watch.line()).expect("one JSON object a line");
+        if line["trigger"] != "changed" {
+            let told = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            return (told("trigger"), told("priority"), line["conflict"].is_string());
+        }
+    }
+}
+
+/// The state that stands does not move when its agent collapses, and everybody hears of it all the same.
+#[test]
+fn a_collapse_that_was_kept_out_is_an_event_at_its_author_and_elsewhere() {
+    each_hub("identity-kept-out", |folder, hub| {
+        let (laptop, desktop) = (Spoke::join(folder, &hub, "laptop"), Spoke::join(folder, &hub, "desktop"));
+        import(folder, &laptop, "ada", &state(5, "healthy"));
+        sync_both(&laptop, &desktop);
+        let daemons = [laptop.daemon(), desktop.daemon()];
+        let watch = |spoke: &Spoke| {
+            Process::start("spoke", &["--data", &spoke.data, "identity", "watch", "--after", "0"])
+        };
+        let (author, peer) = (watch(&laptop), watch(&desktop));
+        for watch in [&author, &peer] {
+            assert!(watch.line().contains("\"changed\""), "the state that stands");
+        }
+        import(folder, &laptop, "ada", &state(1, "collapsed"));
+        let high = |trigger: &str, is_at_the_hub| (trigger.to_owned(), "high".to_owned(), is_at_the_hub);
+        // Here at once; there, and here again, when the hub has it.
+        assert_eq!(event(&author), high("collapsed", false));
+        assert_eq!(event(&author), high("collapsed", true));
+        assert_eq!(event(&peer), high("collapsed", true));
+        let health = hub.admin(&["identity", "health"]).json();
+        let ada = &health["identities"][0];
+        assert_eq!((&ada["status"], &ada["kept_out_by"]), (&json!("stable"), &json!("laptop")), "{ada}");
+        import(folder, &laptop, "ada", &state(6, "rescued"));
+        for watch in [&author, &peer] {
+            assert_eq!(event(watch), high("rescued", false));
+        }
+        drop(daemons);
+    });
+}
+
+/// A daemon whose own schedule would sync in an hour: what is due by the cadence goes out all the same.
+#[test]
+fn a_state_is_shared_when_it_is_due_and_what_is_high_at_once() {
+    let folder = Folder::new("identity-cadence");
+    let hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    import(&folder, &laptop, "ada", &state(5, "0"));
+    sync_both(&laptop, &desktop);
+    let settings = [
+        ("SPOKE_SCHEDULE", "periodic"),
+        ("SPOKE_EVERY_S", "3600"),
+        ("SPOKE_IDENTITY_EVERY_INTERACTIONS", "4"),
+        ("SPOKE_IDENTITY_SOON_INTERACTIONS", "2"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (daemon, _other) = (laptop.daemon_in(&settings), desktop.daemon());
+    let told = |depth: u8, mark: &str| {
+        let file = folder.at("interaction.json");
+        std::fs::write(&file, state(depth, mark).to_string()).expect("the folder is ours");
+        laptop.ok(&["identity", "interact", &file, "--id", "ada"]).json()
+    };
+    let arrives = |depth: u8, mark: &str| {
+        until(mark, || Some(()).filter(|()| exported(&desktop, "ada") == canonical(&state(depth, mark))));
+    };
+    // Everything else: after four interactions, written here, and to the others by the schedule.
+    for (n, held) in [("1", true), ("2", true), ("3", true), ("4", false)] {
+        let told = told(5, n);
+        assert_eq!((&told["trigger"], &told["held"]), (&json!("changed"), &json!(held)), "{told}");
+    }
+    assert_eq!(exported(&laptop, "ada"), canonical(&state(5, "4")));
+    // Worse: within two interactions.
+    let worse = told(2, "worse");
+    assert_eq!((&worse["priority"], &worse["held"]), (&json!("medium"), &json!(true)), "{worse}");
+    told(2, "worse 1");
+    assert_eq!(told(2, "worse 2")["held"], false);
+    arrives(2, "worse 2");
+    // A restart: at once.
+    let file = folder.at("interaction.json");
+    std::fs::write(&file, state(2, "anew").to_string()).expect("the folder is ours");
+    let anew = laptop.ok(&["identity", "interact", &file, "--id", "ada", "--restarted"]).json();
+    assert_eq!((&anew["priority"], &anew["held"]), (&json!("high"), &json!(false)), "{anew}");
+    arrives(2, "anew");
+    // What is held is written before the daemon ends.
+    assert_eq!(told(2, "last")["held"], true);
+    assert_eq!(daemon.terminate(), 0);
+    assert_eq!(exported(&laptop, "ada"), canonical(&state(2, "last")));
+}
+
+#[test]
+fn a_state_is_compared_with_that_of_another_system() {
+    let folder = Folder::new("identity-across");
+    let (here, there) = (folder.at("here.json"), folder.at("there.json"));
+    for (file, depth) in [(&here, 5), (&there, 4)] {
+        let metrics = json!({"parameter_values": {"D": depth, "C": 0.9, "R": 0.9}, "current_is_score": 0.81 * f64::from(depth), "degradation_trend": "stable"});
+        let document = json!({"identity_snapshot": {"stability_metrics": metrics}});
+        std::fs::write(file, document.to_string()).expect("the folder is ours");
+    }
+    let report = |more: &[&str]| -> Value {
+        let args = [["--output", "json", "identity", "validate", &here].as_slice(), more].concat();
+        let ran = run("spoke", &args);
+        assert_eq!(ran.code, 3, "something is wrong: {ran:?}");
+        serde_json::from_str(&ran.stdout).expect("a report")
+    };
+    let (alone, both) = (report(&[]), report(&["--against", &there]));
+    let paths = |report: &Value| -> Vec<String> {
+        let problems = report["problems"].as_array().expect("a report").iter();
+        problems.map(|problem| problem["path"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let more: Vec<String> = paths(&both).into_iter().skip(paths(&alone).len()).collect();
+    assert_eq!(more, ["/identity_snapshot/stability_metrics/current_is_score"], "{both}");
+    let reason = both["problems"].to_string();
+    assert!(reason.contains("more than 0.1 apart"), "{reason}");
 }

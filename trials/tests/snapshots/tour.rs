@@ -211,6 +211,8 @@ fn identity(tour: &mut Tour<'_>, laptop: &str) {
     tour.step("spoke", laptop, &["identity", "score", &profile]);
     tour.step("spoke", laptop, &["identity", "import", &profile]);
     tour.step("spoke", laptop, &["identity", "import", &snapshot]);
+    tour.step("spoke", laptop, &["identity", "interact", &snapshot]);
+    tour.step("spoke", laptop, &["identity", "validate", &snapshot, "--against", &snapshot]);
     tour.step("spoke", laptop, &["identity", "export", "Ada"]);
     tour.step("spoke", laptop, &["identity", "export", "nobody"]);
     tour.step("spoke", laptop, &["identity", "rollback", "Ada"]);

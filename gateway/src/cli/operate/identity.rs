@@ -51,8 +51,17 @@ async fn health(hub: &mut Client, tenant: String, out: Printer) -> Result<(), Re
             break;
         }
     }
-    let columns =
-        ["identity", "score", "status", "trend", "revision", "in_sync", "behind", "possibly_desynchronised"];
+    let columns = [
+        "identity",
+        "score",
+        "status",
+        "trend",
+        "revision",
+        "kept_out",
+        "in_sync",
+        "behind",
+        "possibly_desynchronised",
+    ];
     out.list("identities", rows, &columns);
     Ok(())
 }
@@ -108,6 +117,7 @@ async fn divergence(hub: &mut Client, tenant: String, out: Printer) -> Result<()
                 "second": pair.second,
                 "divergence": pair.divergence,
                 "level": pair.level,
+                "problems": pair.problems.into_iter().map(problem).collect::<Vec<_>>(),
             })
         }));
         request.page_token = page.next_page_token;
@@ -115,8 +125,12 @@ async fn divergence(hub: &mut Client, tenant: String, out: Printer) -> Result<()
             break;
         }
     }
-    out.list("pairs", rows, &["identity", "first", "second", "divergence", "level"]);
+    out.list("pairs", rows, &["identity", "first", "second", "divergence", "level", "problems"]);
     Ok(())
+}
+
+fn problem(found: v1::StateProblem) -> Value {
+    json!({"path": found.path, "reason": found.reason})
 }
 
 fn identity(one: v1::IdentityHealthView) -> Value {
@@ -136,6 +150,8 @@ fn identity(one: v1::IdentityHealthView) -> Value {
         "score": one.score,
         "status": said(one.status),
         "trend": said(one.trend),
+        "kept_out": Some(one.kept_out_revision).filter(|revision| *revision > 0),
+        "kept_out_by": said(one.kept_out_by),
         "open_conflicts": one.open_conflicts,
         "in_sync": one.in_sync,
         "behind": one.behind,

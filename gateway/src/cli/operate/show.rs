@@ -122,18 +122,7 @@ pub(super) fn record(record: &v1::HubRecord) -> Value {
 }
 
 pub(super) fn history(row: &v1::HistoryRow) -> Value {
-    let mutation = row.mutation.as_ref();
-    let more = json!({
-        "revision": row.revision,
-        "commit": row.commit,
-        "outcome": row.outcome,
-        "rule_version": row.rule_version,
-        "mutation": mutation.map(|mutation| hex::encode(&mutation.id)),
-        "author": mutation.map(|mutation| hex::encode(&mutation.author)),
-        "written_ms": mutation.map(|mutation| mutation.written_ms),
-        "why": row.settlement.as_ref().map(proto::told::settlement),
-    });
-    with(content(row.record.as_ref()), more)
+    with(content(row.record.as_ref()), proto::told::history::row(row))
 }
 
 /// With the nodes that may speak and have told nothing yet: what they keep is asked back from nobody else.

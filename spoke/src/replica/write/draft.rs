@@ -15,6 +15,7 @@ use super::{Write, WriteOutcome};
 use crate::error::StoreError;
 use crate::replica::Entropy;
 use crate::replica::entry::{Entry, EntryState, provisional};
+use crate::replica::fallen::Fallen;
 use crate::replica::kinds::Kinds;
 use crate::replica::pending::replay;
 use crate::replica::state::{self, Clock};
@@ -39,6 +40,8 @@ pub(super) struct Draft<'a> {
     pub(super) entries: Vec<Entry>,
     /// Those of them that go out before all others.
     pub(super) urgent: Vec<MutationId>,
+    /// Identities that fell here.
+    pub(super) fallen: Fallen,
 }
 
 /// What a write is made on.
@@ -126,7 +129,8 @@ impl Draft<'_> {
         shown.base.own = None;
         let record = replay(current, shown, rules, &self.context, None)?;
         rules.check_id(&record)?;
-        if is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
+        let is_rescue = self.fallen.note(&mutation.key, &mutation.op);
+        if is_rescue || is_urgent(&mutation.key, current.and_then(Record::body), &mutation.op) {
             self.urgent.push(mutation.id);
         }
         self.clock = clock;
@@ -185,6 +189,7 @@ impl Draft<'_> {
             return Ok(());
         }
         urgent::note(txn, &self.urgent).await?;
+        self.fallen.save(txn).await?;
         let mut pending = self.pending;
         let changed: Vec<Record> =
             self.entries.iter().filter_map(|entry| pending.remove(&entry.mutation.key)).collect();
