@@ -76,7 +76,7 @@ const OTHERS: [Fault; 6] =
     [Fault::StopGateway, Fault::Cut, Fault::Hold, Fault::Slow, Fault::FullDisk, Fault::FullDisk];
 
 /// Hubs, spokes and the network between them.
-struct Fleet {
+pub(crate) struct Fleet {
     postgres: Option<Postgres>,
     hubs: Vec<Hub>,
     proxies: Vec<Proxy>,
@@ -106,11 +106,7 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
     let mut rng = Rng::new(seed);
     let first = fleet.prepare();
     let is_over = AtomicBool::new(false);
-    let spokes: Vec<Spoke> = fleet
-        .spokes
-        .iter()
-        .map(|spoke| Spoke { data: spoke.data.clone(), name: spoke.name.clone() })
-        .collect();
+    let spokes = fleet.clients();
     let crew = Crew::of(spokes.iter().map(|spoke| spoke.name.as_str()));
     let mut workers: Vec<Worker<'_>> =
         spokes.iter().enumerate().map(|(place, spoke)| Worker::new(spoke, &crew, place)).collect();
@@ -126,17 +122,11 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
             });
         }
         for round in 1..=rounds {
-            pause(rng.range(CALM_MS.0, CALM_MS.1));
-            let other = if rng.range(0, 1) == 1 { rng.pick(&OTHERS) } else { None };
-            let kill = rng.pick(&KILLS);
-            let faults: Vec<Fault> = [other, kill].into_iter().flatten().copied().collect();
-            println!("round {round}: {faults:?} after {} writes", crew.writes());
-            for fault in faults {
-                fleet.suffer(fault, &mut rng);
-            }
+            fleet.round(round, &mut rng);
+            println!("{} writes", crew.writes());
         }
     });
-    let hub = fleet.hubs.first().expect("there is a hub");
+    let hub = fleet.hub();
     let last = settle(hub, &fleet.spokes);
     let written =
         workers.iter().flat_map(|worker| &worker.history().events).filter_map(|event| match event {
@@ -151,7 +141,8 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
     Some(judge(&clients, &log(&folder, hub, &crew.rewritten(&clients), (first, last))))
 }
 
-struct Raise<'a>(&'a AtomicBool);
+/// Says that it is over when it is dropped.
+pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Raise<'_> {
     fn drop(&mut self) {
@@ -165,7 +156,7 @@ fn pause(ms: u64) {
 }
 
 impl Fleet {
-    fn start(folder: &Folder, database: Database) -> Option<Self> {
+    pub(crate) fn start(folder: &Folder, database: Database) -> Option<Self> {
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => Some(Postgres::start(folder)?),
@@ -195,6 +186,26 @@ impl Fleet {
         let daemons = spokes.iter().zip(&spoke_disks);
         let daemons = daemons.map(|(spoke, disk)| Some(spoke.daemon_in(&disk.environment()))).collect();
         Some(Self { postgres, hubs, proxies, spokes, daemons, hub_disks, spoke_disks })
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        self.hubs.first().expect("there is a hub")
+    }
+
+    /// The spokes, for clients that work while their daemons come and go.
+    pub(crate) fn clients(&self) -> Vec<Spoke> {
+        let client = |spoke: &Spoke| Spoke { data: spoke.data.clone(), name: spoke.name.clone() };
+        self.spokes.iter().map(client).collect()
+    }
+
+    /// A calm time, and the faults that a round brings.
+    pub(crate) fn round(&mut self, round: usize, rng: &mut Rng) {
+        pause(rng.range(CALM_MS.0, CALM_MS.1));
+        let other = if rng.range(0, 1) == 1 { rng.pick(&OTHERS) } else { None };
+        let kill = rng.pick(&KILLS);
+        let faults: Vec<Fault> = [other, kill].into_iter().flatten().copied().collect();
+        println!("round {round}: {faults:?}");
+        faults.into_iter().for_each(|fault| self.suffer(fault, rng));
     }
 
     /// Makes what all share, and gives the revision after which the clients begin.

@@ -6,6 +6,7 @@
 //! tells by itself which write of whom it holds. Who has seen a write is from then on owed everything that its writer
 //! had written and seen before it; that is all there is to causality, and it needs no clock.
 
+pub mod disputes;
 mod log;
 mod reads;
 #[cfg(test)]

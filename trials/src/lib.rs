@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod crowd;
 pub mod disk;
+pub mod disputes;
 pub mod fleet;
 pub mod history;
 pub mod member;

@@ -12,6 +12,8 @@
 mod clocks;
 #[path = "chaos/damage.rs"]
 mod damage;
+#[path = "chaos/disputes.rs"]
+mod disputes;
 #[path = "chaos/network.rs"]
 mod network;
 #[path = "chaos/offline.rs"]
