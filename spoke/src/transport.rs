@@ -39,6 +39,8 @@ pub const CONNECT_MS: u64 = 10_000;
 pub const CALL_MS: u64 = 20_000;
 /// For a hub to answer when it is measured, milliseconds.
 const PROBE_WITHIN_MS: u64 = 5_000;
+/// For sessions that have ended to be over, milliseconds: longer than each waits for the hub.
+const CLOSED_MS_MAX: u64 = 1_000;
 /// A message may be larger than its bound by what frames it.
 pub(crate) const DECODED_BYTES_MAX: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 
@@ -342,7 +344,7 @@ impl Transport for HubTransport {
 
     async fn closed(&self) {
         self.tasks.close();
-        self.tasks.wait().await;
+        let _ = tokio::time::timeout(Duration::from_millis(CLOSED_MS_MAX), self.tasks.wait()).await;
     }
 
     fn traffic(&self) -> Traffic {

@@ -24,7 +24,9 @@ pub const KIND: &str = "dispute";
 /// Records that all write.
 const RECORDS: u64 = 3;
 /// After so many writes a client looks into the inbox.
-const LOOK_EVERY: u64 = 3;
+const LOOK_EVERY: u64 = 2;
+/// How often each looks into it once all is calm.
+const CALM_LOOKS: usize = 4;
 
 /// Declares the kind.
 ///
@@ -43,6 +45,7 @@ pub fn declare(folder: &Folder, hub: &Hub) {
 pub struct Contender<'a> {
     spoke: &'a Spoke,
     writes: u64,
+    settlements: u64,
     deeds: Vec<Deed>,
 }
 
@@ -50,7 +53,7 @@ impl<'a> Contender<'a> {
     /// At this spoke.
     #[must_use]
     pub const fn new(spoke: &'a Spoke) -> Self {
-        Self { spoke, writes: 0, deeds: Vec::new() }
+        Self { spoke, writes: 0, settlements: 0, deeds: Vec::new() }
     }
 
     /// What it was told is done.
@@ -76,8 +79,8 @@ impl<'a> Contender<'a> {
         }
     }
 
-    /// Settles the first conflict that waits, if one does: for each side in turn, or what stands; every other time it
-    /// takes that back. What could not be answered may be done all the same.
+    /// Settles the first conflict that waits, if one does: for the loser, what stood or what stands in turn; the first
+    /// time, and every other one, it takes that back. What could not be answered may be done all the same.
     pub fn settle_one(&mut self) {
         let listed = self.spoke.run(&["conflicts", "list", "--kind", KIND]);
         let Some(id) =
@@ -87,8 +90,8 @@ impl<'a> Contender<'a> {
         };
         let shown = self.spoke.run(&["conflicts", "show", &id]);
         let Some(shown) = answer(&shown.code, || Some(shown.json())) else { return };
-        let (choice, says): (&[&str], _) = match self.writes % 3 {
-            0 => (&["--side", "loser"], Some(&shown["losers"][0]["value"])),
+        let (choice, says): (&[&str], _) = match self.settlements % 3 {
+            0 => (&["--side", "1"], Some(&shown["losers"][0]["value"])),
             1 => (&["--side", "primary"], Some(&shown["primary"]["value"])),
             _ => (&["--keep"], None),
         };
@@ -102,7 +105,8 @@ impl<'a> Contender<'a> {
             standing: told["record_revision"].as_u64().unwrap_or_default(),
             says: says.map(Value::to_string),
         });
-        if self.writes.is_multiple_of(2) {
+        self.settlements += 1;
+        if self.settlements % 2 == 1 {
             let _ = self.spoke.run(&["conflicts", "undo", &id, "--reason", "a trial"]);
         }
     }
@@ -141,8 +145,9 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
         (1..=rounds).for_each(|round| fleet.round(round, &mut rng));
     });
     let _ = settle(fleet.hub(), &spokes);
-    // What the last ones settled and took back is as much a part of it.
-    contenders.iter_mut().for_each(Contender::settle_one);
+    for _ in 0..CALM_LOOKS {
+        contenders.iter_mut().for_each(Contender::settle_one);
+    }
     let _ = settle(fleet.hub(), &spokes);
     let deeds: Vec<Deed> = contenders.into_iter().flat_map(Contender::into_deeds).collect();
     Some(judge(&deeds, &read(&folder, fleet.hub())))

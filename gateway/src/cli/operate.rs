@@ -287,9 +287,10 @@ impl Operate {
                     (false, false) => Action::Begin,
                 };
                 let request = v1::RecoverLogRequest { tenant: of.tenant.clone(), action: action.into() };
+                // First: what is done must not be told as a failure.
+                let all = v1::ListNodesRequest { tenant: of.tenant, ..Default::default() };
+                let registered = nodes::all(&mut hub, all).await?;
                 let done = hub.recover_log(request).await.map_err(refused)?.into_inner();
-                let request = v1::ListNodesRequest { tenant: of.tenant, ..Default::default() };
-                let registered = nodes::all(&mut hub, request).await?;
                 out.object(&show::recovery(&done, &registered));
                 Ok(())
             }

@@ -17,6 +17,8 @@ use crate::store::CommitRow;
 const SCAN_COMMITS_MAX: usize = 32;
 /// Weight at which a page ends, bytes; one commit's outcomes may pass it.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How far past the last epoch of a node another one may lie that it had in a state of the log that is gone.
+const EPOCH_LEAP_MAX: u32 = 1_024;
 /// What an outcome takes in a message beside its refusal, bytes.
 const OUTCOME_BYTES: usize = 160;
 
@@ -34,9 +36,8 @@ impl Hub {
         if let Some(cursor) = &ask.cursor {
             self.check_cursor(who, cursor).await?;
         }
-        if let Some(epoch) = ask.left.and_then(|left| left.epoch) {
-            let left = Writer { node: who.node, epoch };
-            self.submit(&who.tenant, Work::CloseEpochs(vec![left])).await?;
+        if let Some(left) = ask.left {
+            self.leave_epoch(who, left).await?;
         }
         // Read first: what is appended meanwhile is not told.
         let head = self.store().head(&who.tenant).await?;
@@ -84,6 +85,22 @@ impl Hub {
         let restored = self.read_marks(&who.tenant).await?.restored;
         let parted = restored.filter(|restored| restored.predecessor == left).map(|restored| restored.commit);
         Ok(parted.map_or(CommitNumber::ZERO, |parted| parted.min(ask.after)))
+    }
+
+    /// Closes the epoch that a replica leaves with a log. Where an older state of this very log was put back it may have
+    /// been opened after that: then it is given to nobody any more.
+    async fn leave_epoch(&self, who: &Principal, left: Left) -> Result<(), HubError> {
+        let Some(epoch) = left.epoch else { return Ok(()) };
+        let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
+        let is_there = rows.iter().any(|row| row.writer.epoch == epoch);
+        let last = rows.last().map_or(0, |row| row.writer.epoch);
+        let own = self.store().head(&who.tenant).await?.log_id;
+        let may_come = left.log_id == own && epoch <= last.saturating_add(EPOCH_LEAP_MAX);
+        if is_there || may_come {
+            let left = Writer { node: who.node, epoch };
+            self.submit(&who.tenant, Work::CloseEpochs(vec![left])).await?;
+        }
+        Ok(())
     }
 
     async fn is_unused(&self, who: &Principal) -> Result<bool, HubError> {

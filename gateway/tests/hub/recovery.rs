@@ -1,8 +1,8 @@
 //! A log that went on from a backup, and what it takes back from spokes.
 
-use gateway::hub::Retention;
 use gateway::hub::catch_up::From;
 use gateway::hub::session::Session;
+use gateway::hub::{Principal, Retention};
 use gateway::store::Space;
 use semantics::commit::Head;
 use semantics::cursor::Cursor;
@@ -120,6 +120,14 @@ pub async fn what_is_on_its_way_under_an_epoch_that_is_left_with_its_log_has_no_
     }
     assert_eq!(author.push(&[late]).await.unwrap_err().reason(), Reason::NodeForked);
     assert!(world.hub.record(&world.tenant, &note("b")).await.unwrap().is_none());
+    // One that was opened after the state that was put back is given to nobody.
+    let lost = Some(Left { log_id: head.log_id, epoch: epoch.map(|left| left + 1) });
+    let other = world.author("desktop", "default").await;
+    let told = world.hub.reconcile(&other.who, &Reconcile { left: lost, ..ask.clone() }).await.unwrap();
+    assert_eq!(told.epoch, Some(other.writer.epoch), "it has that one, unused");
+    let nobodys = Principal { tenant: world.tenant.clone(), node: world.register("phone", "default").await };
+    let told = world.hub.reconcile(&nobodys, &Reconcile { left: lost, ..ask.clone() }).await.unwrap();
+    assert_eq!(told.epoch, lost.and_then(|left| left.epoch).map(|left| left + 1));
     // Without a word of an epoch none is closed: that of the original.
     let ask = Reconcile { left: Some(Left { log_id: head.log_id, epoch: None }), ..ask };
     author.writer.epoch += 1;
@@ -166,7 +174,7 @@ pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engi
     let forgotten = StreamState { epoch: 7, last_n: 2, last_digest: Some(Digest([2; 32])), answered_n: 2 };
     let (welcome, _) = world.hub.hello(&who, &hello(Some(forgotten), Some(cursor_before()))).await.unwrap();
     assert_eq!((welcome.writer.epoch, welcome.last_n), (7, 0));
-    let new = gateway::hub::Principal { node: late, ..who.clone() };
+    let new = Principal { node: late, ..who.clone() };
     let (welcome, _) = world.hub.hello(&new, &hello(None, None)).await.unwrap();
     assert_eq!(welcome.writer.epoch, EPOCHS_PER_LOG);
 
@@ -296,7 +304,7 @@ pub async fn what_came_back_only_as_state_is_told_and_not_written(engine: &Engin
         assert_eq!(answer, Some(ServerMessage::RemnantsTaken { page: number }));
     }
     let other = world.register("desktop", "default").await;
-    let other = gateway::hub::Principal { node: other, ..author.who.clone() };
+    let other = Principal { node: other, ..author.who.clone() };
     world.hub.take_remnants(&other, &page(0, &[remnant("lost", 2, &lost)], false)).await.unwrap();
 
     let found = world.hub.recovered(&world.tenant).await.unwrap();

@@ -71,7 +71,7 @@ fn apply(strategy: Strategy, case: &Case<'_>) -> Option<(Ruling, String)> {
             voted.winner.map(|dot| (Ruling::Side(dot), by))
         }
         Strategy::Ancestor => {
-            let may_stand = case.ancestor.is_some_and(|ancestor| stands_over(ancestor, case.sides));
+            let may_stand = case.ancestor.is_some_and(|ancestor| may_come_back(ancestor, case.sides));
             may_stand.then(|| (Ruling::Ancestor, "neither side outweighs the other".to_owned()))
         }
         Strategy::Discard => {

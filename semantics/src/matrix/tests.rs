@@ -121,6 +121,7 @@ fn a_collapsed_state_wins_only_over_collapsed_ones() {
         |sides, ancestor| rule_on(&Case { cause: Cause::Divergent, sides, ancestor, sound: None });
     assert_eq!(gone_back(&equal, Some(&collapsed)), None);
     assert!(gone_back(&equal, Some(&healthy)).is_some());
+    assert_eq!(gone_back(&equal, Some(&misstated)), None, "it does not hold");
     let both = [side(1, 10, well, &collapsed), side(2, 10, well, &collapsed)];
     assert!(gone_back(&both, Some(&collapsed)).is_some());
     assert!(may_come_back(&collapsed, &both) && !may_come_back(&collapsed, &equal));

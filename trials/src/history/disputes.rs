@@ -86,6 +86,8 @@ pub enum Deed {
 pub struct Verdict {
     /// Writes that clients were told are kept.
     pub written: usize,
+    /// Conflicts that came of them.
+    pub conflicts: usize,
     /// Settlements that clients were told of.
     pub settled: usize,
     /// Settlements that were taken back.
@@ -113,10 +115,10 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { written, settled, undone, lost, unlisted, misjudged, twice, unrestored } = self;
+        let Self { written, conflicts, settled, undone, lost, unlisted, misjudged, twice, unrestored } = self;
         write!(
             f,
-            "{written} written, {settled} settled, {undone} undone, {lost} lost, {unlisted} in no conflict, \
+            "{written} written, {conflicts} conflicts, {settled} settled, {undone} undone, {lost} lost, {unlisted} in no conflict, \
              {misjudged} misjudged, {twice} settled twice, {unrestored} not restored"
         )
     }
@@ -146,6 +148,7 @@ pub fn judge(deeds: &[Deed], disputed: &[Disputed]) -> Verdict {
         }
     }
     for record in disputed {
+        verdict.conflicts += record.conflicts.len();
         verdict.unlisted += record.unlisted();
         for stages in record.conflicts.values() {
             verdict.twice += stages.windows(2).filter(|pair| is_twice(pair)).count();
@@ -255,7 +258,7 @@ mod tests {
         let (mut deeds, mut record) = good();
         change(&mut deeds, &mut record);
         let verdict = judge(&deeds, &[record]);
-        Verdict { written: 0, settled: 0, undone: 0, ..verdict }
+        Verdict { written: 0, conflicts: 0, settled: 0, undone: 0, ..verdict }
     }
 
     fn one(set: impl FnOnce(&mut Verdict)) -> Verdict {

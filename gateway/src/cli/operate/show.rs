@@ -125,7 +125,7 @@ pub(super) fn history(row: &v1::HistoryRow) -> Value {
     with(content(row.record.as_ref()), proto::told::history::row(row))
 }
 
-/// With the nodes that may speak and have told nothing yet: what they keep is asked back from nobody else.
+/// With the nodes that may speak and have told nothing: what they keep, if anything, is asked back from nobody else.
 pub(super) fn recovery(recovered: &v1::RecoverLogResponse, registered: &[v1::NodeView]) -> Value {
     let is_back = |node: &v1::NodeView| recovered.nodes.iter().any(|back| back.node == node.node);
     let missing = registered.iter().filter(|node| node.status == "active" && !is_back(node));

@@ -5,20 +5,17 @@ use semantics::ids::{Digest, Writer};
 use super::Draft;
 use crate::store::WriterRow;
 
+const fn fresh(writer: Writer) -> WriterRow {
+    let last_digest = Digest([0; 32]);
+    WriterRow { writer, last_n: 0, last_digest, confirmed_n: 0, answered: Vec::new(), closed: false }
+}
+
 impl Draft<'_> {
     pub(super) fn open_epoch(&mut self, writer: Writer) -> bool {
         if self.writer(&writer).is_some() {
             return false;
         }
-        let fresh = WriterRow {
-            writer,
-            last_n: 0,
-            last_digest: Digest::default(),
-            confirmed_n: 0,
-            answered: Vec::new(),
-            closed: false,
-        };
-        self.writers.insert(writer, fresh);
+        self.writers.insert(writer, fresh(writer));
         true
     }
 
@@ -33,11 +30,12 @@ impl Draft<'_> {
         true
     }
 
+    /// One that this log never had is closed as well: it is never given to anybody.
     pub(super) fn close_epochs(&mut self, writers: &[Writer]) -> bool {
         for writer in writers {
-            if let Some(row) = self.writer(writer).filter(|row| !row.closed) {
-                let closed = WriterRow { closed: true, answered: Vec::new(), ..row.clone() };
-                self.writers.insert(*writer, closed);
+            let row = self.writer(writer).cloned().unwrap_or_else(|| fresh(*writer));
+            if !row.closed {
+                self.writers.insert(*writer, WriterRow { closed: true, answered: Vec::new(), ..row });
             }
         }
         true
