@@ -49,7 +49,7 @@ pub fn log(folder: &Folder, hub: &Hub, rewritten: &[String], (first, last): (u64
         let kept = ran.json();
         for row in kept["rows"].as_array().unwrap_or_else(|| panic!("{kept}")) {
             let revision = row["revision"].as_u64().unwrap_or_else(|| panic!("{row}"));
-            let numbers = row.get("body").map(numbers);
+            let numbers = row.get("body").filter(|body| !body.is_null()).map(numbers);
             rows.push(Row { record: record.clone(), revision, numbers });
         }
     }
