@@ -195,7 +195,7 @@ impl Disputed {
             self.conflicts.values().filter_map(|all| all.iter().map(|s| s.dropped).max()).sum();
         let writes = || self.rows.iter().filter(|row| row.dot.is_some());
         let is_seen = |(name, n): &Dot, by: &Row| by.seen.get(name).is_some_and(|seen| seen >= n);
-        let last = writes().last().map(|row| row.revision);
+        let last = writes().next_back().map(|row| row.revision);
         let unlisted = writes().filter(|row| {
             let later = || writes().filter(|later| later.revision > row.revision);
             let known = row.dot.as_ref().is_some_and(|dot| later().any(|by| is_seen(dot, by)));
