@@ -48,7 +48,20 @@ fn masked(text: &str, folder: &str) -> String {
         word.clear();
         out.push(c);
     }
-    out.trim_end().to_owned() + "\n"
+    let lines: Vec<String> = out.trim_end().lines().map(in_order).collect();
+    lines.join("\n") + "\n"
+}
+
+/// Writers stand in the order of their nodes' ids, which are drawn: what is left of them is put in an order of its own.
+fn in_order(line: &str) -> String {
+    let Some((head, list)) = line.find("HEX32.").and_then(|at| line.split_at_checked(at)) else {
+        return line.to_owned();
+    };
+    let mut dots: Vec<&str> = list.split(", ").collect();
+    if dots.iter().all(|dot| dot.starts_with("HEX32.")) {
+        dots.sort_unstable();
+    }
+    format!("{head}{}", dots.join(", "))
 }
 
 /// Join tokens and credentials of operators.
