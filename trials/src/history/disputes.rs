@@ -44,7 +44,7 @@ pub struct Stage {
 }
 
 /// A settlement.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Settled {
     /// Where the record stood with it.
     pub standing: u64,
@@ -152,10 +152,13 @@ pub fn judge(deeds: &[Deed], disputed: &[Disputed]) -> Verdict {
         verdict.unlisted += record.unlisted();
         for stages in record.conflicts.values() {
             verdict.twice += stages.windows(2).filter(|pair| is_twice(pair)).count();
-            let undone: BTreeSet<(u64, u64)> = stages.iter().filter_map(Stage::undone).collect();
+            let undone: BTreeSet<(Settled, u64)> = stages.iter().filter_map(Stage::undone).collect();
             verdict.undone += undone.len();
-            let is_other = |(before, after): &&(u64, u64)| record.says(*before) != record.says(*after);
-            verdict.unrestored += undone.iter().filter(is_other).count();
+            // Where nothing was written, taking it back writes nothing either: whoever wrote since stands.
+            let written = undone.iter().filter(|(settled, _)| settled.standing != settled.before);
+            let is_other =
+                |(settled, after): &&(Settled, u64)| record.says(settled.before) != record.says(*after);
+            verdict.unrestored += written.filter(is_other).count();
         }
     }
     verdict
@@ -168,10 +171,10 @@ fn is_twice(pair: &[Stage]) -> bool {
 }
 
 impl Stage {
-    /// Where the record stood before a settlement that was taken back, and where it stands since.
-    fn undone(&self) -> Option<(u64, u64)> {
+    /// A settlement that was taken back, and where the record stands since.
+    fn undone(&self) -> Option<(Settled, u64)> {
         let settled = self.settled?;
-        Some((settled.before, settled.undone?))
+        Some((settled, settled.undone?))
     }
 }
 
@@ -325,5 +328,14 @@ mod tests {
     fn an_undo_brings_back_what_stood_before() {
         let left = found(|_, record| drop(record.rows.pop()));
         assert_eq!(left, one(|verdict| verdict.unrestored = 1));
+        let unwritten = found(|deeds, record| {
+            drop(deeds.pop());
+            record.rows.truncate(3);
+            record.rows.push(row(16, ("a", 3), &[("a", 2), ("b", 1)]));
+            for stage in stages(record) {
+                stage.settled = stage.settled.map(|settled| Settled { standing: 12, ..settled });
+            }
+        });
+        assert_eq!(unwritten, Verdict::default(), "it was for what stood, and somebody has written since");
     }
 }
