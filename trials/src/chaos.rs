@@ -208,6 +208,13 @@ impl Fleet {
         faults.into_iter().for_each(|fault| self.suffer(fault, rng));
     }
 
+    /// While no gateway is there.
+    pub(crate) fn without_hubs(&mut self, act: impl FnOnce()) {
+        self.hubs.iter_mut().for_each(|hub| drop(hub.kill()));
+        act();
+        self.hubs.iter_mut().for_each(Hub::restart);
+    }
+
     /// Makes what all share, and gives the revision after which the clients begin.
     fn prepare(&self) -> u64 {
         let first = self.spokes.first().expect("there are spokes");
