@@ -210,7 +210,7 @@ impl Fleet {
 
     /// While no gateway is there.
     pub(crate) fn without_hubs(&mut self, act: impl FnOnce()) {
-        self.hubs.iter_mut().for_each(|hub| drop(hub.kill()));
+        self.hubs.iter_mut().for_each(Hub::kill);
         act();
         self.hubs.iter_mut().for_each(Hub::restart);
     }
