@@ -27,14 +27,16 @@ use trials::chaos::{Database, run};
 /// Rounds of every test run, on each database.
 const ROUNDS: usize = 8;
 
-fn rounds_on(database: Database, name: &str) {
+/// How many rounds are asked for on a database, and the seed; `None` where another database alone is.
+fn asked_on(name: &str, rounds: usize) -> Option<(usize, u64)> {
     let only =
         one_of("DB", "sqlite, postgres", |only| ["sqlite", "postgres"].into_iter().find(|db| *db == only));
-    if only.is_some_and(|only| only != name) {
-        return;
-    }
-    let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(ROUNDS);
-    let seed = number("SEED").unwrap_or(1);
+    let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(rounds);
+    only.is_none_or(|only| only == name).then(|| (rounds, number("SEED").unwrap_or(1)))
+}
+
+fn rounds_on(database: Database, name: &str) {
+    let Some((rounds, seed)) = asked_on(name, ROUNDS) else { return };
     let Some(verdict) = run(database, rounds, seed) else { return };
     println!("{name}: {}", verdict.of_reads());
     println!("{name}: {rounds} rounds, {verdict}");

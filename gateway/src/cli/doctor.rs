@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::problems::Problems;
 use super::client::{At, Client, Examine};
-use super::operate::{PAGE_SIZE, refused};
+use super::operate::{PAGE_SIZE, nodes, refused};
 use super::output::Printer;
 use crate::rpc::examine::TOKEN_KEY_FAILED;
 
@@ -101,7 +101,8 @@ impl Doctor {
         let log = ways.examine.examine_log(request).await.map_err(refused)?.into_inner();
         let chain = self.chain(&mut ways.examine, name).await?;
         let sums = sums::look(&mut ways.examine, name).await?;
-        let nodes = nodes(&mut ways.admin, name).await?;
+        let request = v1::ListNodesRequest { tenant: name.to_owned(), ..v1::ListNodesRequest::default() };
+        let nodes: Vec<Value> = nodes::all(&mut ways.admin, request).await?.iter().map(node).collect();
         Ok(json!({
             "tenant": name,
             "log_id": hex::encode(&log.log_id),
@@ -182,20 +183,6 @@ async fn tenants(admin: &mut Client) -> Result<Vec<String>, Refusal> {
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(names);
-        }
-    }
-}
-
-async fn nodes(admin: &mut Client, tenant: &str) -> Result<Vec<Value>, Refusal> {
-    let mut nodes = Vec::new();
-    let mut request =
-        v1::ListNodesRequest { tenant: tenant.to_owned(), page_size: PAGE_SIZE, ..Default::default() };
-    loop {
-        let page = admin.list_nodes(request.clone()).await.map_err(refused)?.into_inner();
-        nodes.extend(page.nodes.iter().map(node));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return Ok(nodes);
         }
     }
 }

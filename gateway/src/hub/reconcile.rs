@@ -95,7 +95,7 @@ impl Hub {
         let is_there = rows.iter().any(|row| row.writer.epoch == epoch);
         let last = rows.last().map_or(0, |row| row.writer.epoch);
         let own = self.store().head(&who.tenant).await?.log_id;
-        let may_come = left.log_id == own && epoch <= last.saturating_add(EPOCH_LEAP_MAX);
+        let may_come = left.log_id == own && (1..=EPOCH_LEAP_MAX).contains(&epoch.saturating_sub(last));
         if is_there || may_come {
             let left = Writer { node: who.node, epoch };
             self.submit(&who.tenant, Work::CloseEpochs(vec![left])).await?;

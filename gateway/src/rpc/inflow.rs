@@ -209,6 +209,10 @@ impl Share {
     }
 
     fn hold(&mut self, wanted: usize) -> Result<(), Status> {
+        // So it is for each message of a stream that comes in one piece.
+        if wanted == self.held {
+            return Ok(());
+        }
         let mut held = self.inflow.held.lock().unwrap_or_else(PoisonError::into_inner);
         if !held.change(&self.owner, self.held, wanted) {
             drop(held);

@@ -1,7 +1,6 @@
 //! Conflicts of clients that write the same records, settled and taken back under load.
 
 use semantics::fault::{Fault, VARIABLE};
-use trials::asked::{number, one_of};
 use trials::chaos::Database;
 use trials::disputes::{Contender, KIND, declare, read, run};
 use trials::fleet::{Hub, Spoke};
@@ -9,13 +8,7 @@ use trials::history::disputes::{Verdict, judge};
 use trials::process::Folder;
 
 fn rounds_on(database: Database, name: &str) {
-    let only =
-        one_of("DB", "sqlite, postgres", |only| ["sqlite", "postgres"].into_iter().find(|db| *db == only));
-    if only.is_some_and(|only| only != name) {
-        return;
-    }
-    let rounds = number("ROUNDS").and_then(|n| usize::try_from(n).ok()).unwrap_or(crate::ROUNDS / 2);
-    let seed = number("SEED").unwrap_or(1);
+    let Some((rounds, seed)) = crate::asked_on(name, crate::ROUNDS / 2) else { return };
     let Some(verdict) = run(database, rounds, seed) else { return };
     println!("{name}: {rounds} rounds of disputes, {verdict}");
     assert!(verdict.is_kept(), "{verdict:?} (seed {seed})");

@@ -133,7 +133,7 @@ impl Can {
 }
 
 /// Every node that a request asks for, page after page.
-pub(super) async fn all(
+pub(in crate::cli) async fn all(
     hub: &mut Client,
     request: v1::ListNodesRequest,
 ) -> Result<Vec<v1::NodeView>, Refusal> {
