@@ -48,6 +48,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use figures::{Made, Results};
 use ground::{Ground, Settings};
 
+/// How long each measurement beside peers takes: they are many.
+const PEERS_MEASURE: Duration = Duration::from_secs(2);
 /// Threads of the load generator.
 const LOAD_THREADS: usize = 2;
 
@@ -167,6 +169,9 @@ async fn measure(run: Run) {
     let mut settings = Settings::new(run.small, run.full);
     settings.texts = run.texts;
     settings.rounds = run.rounds.unwrap_or(settings.rounds).max(1);
+    if run.peers && !run.small {
+        settings.times.measure = PEERS_MEASURE;
+    }
     settings.times.measure = run.seconds.map_or(settings.times.measure, Duration::from_secs);
     let is_one_of =
         |all: &[String], name: &str| all.is_empty() || all.iter().any(|it| name.contains(it.as_str()));
