@@ -63,8 +63,9 @@ async fn filled_with<'a>(filled: &'a Filled, ground: &Ground, on: On, held: Held
             Held::Mixed(records, part) => {
                 let rare = Mix { kind: RARE, is_append: true, ..Mix::NOTES };
                 // Between the others, as they come: a page holds some of both.
-                let slice = records.div_ceil(SLICES);
-                for _ in 0..SLICES {
+                let slices = (records / SLICE_RECORDS).max(2);
+                let slice = records.div_ceil(slices);
+                for _ in 0..slices {
                     fill_with(&under, rare, slice / part).await;
                     fill(&under, slice - slice / part).await;
                 }
@@ -79,8 +80,8 @@ async fn filled<'a>(kept: &'a Filled, ground: &Ground, on: On, records: usize) -
     filled_with(kept, ground, on, Held::Live(records)).await
 }
 
-/// Slices in which kinds alternate.
-const SLICES: usize = 20;
+/// Records of a slice; kinds alternate by slices.
+const SLICE_RECORDS: usize = 5_000;
 
 pub(crate) fn took(begin: Instant, records: usize) -> Figures {
     let took = begin.elapsed().as_secs_f64();

@@ -182,7 +182,9 @@ impl Stream {
             return (format!("laid-{}-{}", self.index, self.laying), None, true);
         }
         if self.mix.is_append {
-            return (format!("r-{}-{}", self.index, self.n + 1), None, false);
+            // Whoever fills the same hub once more writes records of its own.
+            let node: String = self.writer.node.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            return (format!("r-{node}-{}", self.n + 1), None, false);
         }
         let slot = self.next_slot;
         self.next_slot = (slot + 1) % self.slots.len();
