@@ -131,6 +131,8 @@ macro_rules! hub_tests {
                     a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,
+                    a_rule_that_is_set_speaks_of_what_is_open,
+                    no_rule_lets_a_collapsed_state_stand_over_a_healthy_one,
                     what_weighs_or_judges_is_asked_as_if_the_policy_were_set,
                     a_like_conflict_is_settled_by_its_precedent,
                     a_near_miss_waits_for_a_person,

@@ -22,6 +22,7 @@ use crate::version::VERSION_WRITERS_MAX;
 use base::Standing;
 
 pub use ancestor::{ANCESTOR_ROWS_MAX, Row, ancestor};
+pub use guard::collapses;
 pub use parse::parse;
 
 /// A mutation with its body or patch parsed once (key id 0), so that nothing parses it again.

@@ -5,12 +5,12 @@ mod support;
 
 use semantics::canonical::to_canonical;
 use semantics::conflict::{Clash, Side, fold};
-use semantics::decide::{Context, Decision, decide};
+use semantics::decide::{Context, Decision, collapses, decide};
 use semantics::envelope::{Mutation, Op, Record};
 use semantics::ids::{Kind, Revision, Writer};
 use semantics::kind::Policy;
 use serde_json::json;
-use support::{Author, ORDERED, context, parsed, rule};
+use support::{Author, ORDERED, context, parsed, placement, rule};
 
 const HEALTHY: u8 = 5;
 const COLLAPSED: u8 = 1;
@@ -38,9 +38,11 @@ fn a_collapsed_state_does_not_overwrite_a_healthy_one() {
     for policy in ORDERED {
         let (mut ada, mut bob) = (Author::new(1), Author::new(2));
         let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), policy);
-        let first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+        let mut first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+        first.placement = Some(placement("elsewhere"));
         let (kept, decision) = take(Some(&healthy), &first, policy);
         assert_eq!((kept.body(), kept.stamp), (healthy.body(), healthy.stamp), "{policy:?}");
+        assert_eq!(kept.placement, healthy.placement, "nor does it move");
         assert!(kept.version.contains(first.dot));
         let clashes = decision.clashes().to_vec();
         assert_eq!((clashes.len(), clashes[0].is_collapse), (1, true));
@@ -96,6 +98,52 @@ fn a_collapse_that_is_kept_out_is_told_by_its_conflict() {
     let decision = take(Some(&now), &other, Policy::Branch).1;
     let (_, conflict) = folded(Some((id, conflict)), &decision.clashes()[0]);
     assert_eq!(conflict.collapsed, Some(first.stamp()));
+}
+
+#[test]
+fn what_cannot_be_read_does_not_overwrite_a_healthy_one() {
+    let measured = |value: serde_json::Value| {
+        let part = |value: serde_json::Value| json!({"value": value});
+        let components = json!({
+            "recursive_depth": part(value), "contextual_retention": part(json!(0.9)),
+            "relational_coherence": part(json!(0.9)),
+        });
+        Op::Put { body: to_canonical(&json!({"stability_measurement": {"components": components}})).unwrap() }
+    };
+    let stated = |value: serde_json::Value| {
+        let metrics = json!({"parameter_values": {"D": value, "C": 0.9, "R": 0.9}});
+        Op::Put { body: to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap() }
+    };
+    for policy in ORDERED {
+        for (healthy, broken) in [
+            (stated(json!(5)), stated(json!(0))),
+            (stated(json!(5)), stated(json!("1"))),
+            (measured(json!(5)), measured(json!(0))),
+        ] {
+            let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+            let (healthy, _) = take(None, &write(&mut ada, None, healthy, 1_000), policy);
+            let write = write(&mut bob, Some(&healthy), broken, 2_000);
+            let (kept, decision) = take(Some(&healthy), &write, policy);
+            assert_eq!(kept.body(), healthy.body(), "{policy:?}");
+            assert_eq!(decision.clashes()[0].loser, write.stamp());
+            assert!(!decision.clashes()[0].is_collapse, "nobody can tell");
+        }
+    }
+}
+
+#[test]
+fn what_a_rule_puts_together_is_looked_at_once_more() {
+    let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+    let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
+    let (fallen, _) = take(None, &write(&mut bob, None, state(COLLAPSED, "b"), 1_000), Policy::Branch);
+    assert!(collapses(&healthy, &fallen));
+    assert!(!collapses(&fallen, &fallen) && !collapses(&fallen, &healthy) && !collapses(&healthy, &healthy));
+    let other = |record: &Record| {
+        let mut record = record.clone();
+        record.key.kind = Kind::new("note").unwrap();
+        record
+    };
+    assert!(!collapses(&other(&healthy), &other(&fallen)), "no identity");
 }
 
 #[test]
