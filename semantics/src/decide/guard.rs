@@ -74,7 +74,7 @@ impl Case<'_> {
             return None;
         }
         let stands: Value = serde_json::from_slice(&whole.body).ok()?;
-        let comes = Value::Object(parsed.fields.clone());
+        let comes = Value::Object(parsed.fields().clone());
         if is_healthy(&stands) && is_collapsed(&comes) && !Fault::CollapsedOverHealthy.is_planted() {
             return Some((before.clone(), before.stamp, mine.stamp));
         }
