@@ -191,11 +191,11 @@ fn decide_present(
 
 /// Where nothing clashes, what is put may yet be a state that does not hold.
 fn with_disproved(clashes: Vec<Clash>, current: &Record, parsed: &Parsed, rule: &Rule) -> Vec<Clash> {
-    let is_asked = rule.policy == Policy::ByType && clashes.is_empty();
-    match clash::disproved(current, parsed).filter(|_| is_asked) {
-        Some(clash) => vec![clash],
-        None => clashes,
+    // Asked first: it reads both bodies.
+    if rule.policy != Policy::ByType || !clashes.is_empty() {
+        return clashes;
     }
+    clash::disproved(current, parsed).into_iter().collect()
 }
 
 fn concurrent(record: Record, clashes: Vec<Clash>, context: &Context) -> Result<Decision, Refusal> {
