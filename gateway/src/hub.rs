@@ -36,6 +36,7 @@ pub mod policies;
 pub mod presence;
 pub mod push;
 pub mod query;
+mod queue;
 pub mod readers;
 pub mod reconcile;
 pub mod recovery;

@@ -18,7 +18,7 @@ const COLLAPSED: u8 = 1;
 fn state(depth: u8, mark: &str) -> Op {
     let metrics = json!({"parameter_values": {"D": depth, "C": 0.9, "R": 0.9}});
     let document = json!({"identity_snapshot": {"stability_metrics": metrics}, "mark": mark});
-    Op::Put { body: to_canonical(&document).unwrap() }
+    Op::Put { body: to_canonical(&document).unwrap().into() }
 }
 
 fn write(author: &mut Author, view: Option<&Record>, op: Op, now_ms: u64) -> Mutation {
@@ -150,7 +150,7 @@ fn what_a_rule_puts_together_is_looked_at_once_more() {
 fn what_says_no_score_is_settled_as_any_other_body() {
     let mut ada = Author::new(1);
     let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
-    let silent = write(&mut ada, Some(&healthy), Op::Put { body: b"{}".to_vec() }, 2_000);
+    let silent = write(&mut ada, Some(&healthy), Op::Put { body: b"{}".to_vec().into() }, 2_000);
     assert!(matches!(take(Some(&healthy), &silent, Policy::Branch).1, Decision::Applied(_)));
     let delete = write(&mut ada, Some(&healthy), Op::Delete, 3_000);
     assert!(take(Some(&healthy), &delete, Policy::Branch).0.is_deleted());
@@ -182,16 +182,16 @@ fn what_would_collapse_put_together_is_kept_apart() {
         to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap()
     };
     let (mut ada, mut bob) = (Author::new(1), Author::new(2));
-    let base = write(&mut ada, None, Op::Put { body: state(0.9, 0.9) }, 1_000);
+    let base = write(&mut ada, None, Op::Put { body: state(0.9, 0.9).into() }, 1_000);
     let (stands, _) = take(None, &base, Policy::ThreeWay);
-    let one = write(&mut ada, Some(&stands), Op::Put { body: state(0.4, 0.9) }, 2_000);
-    let two = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.4) }, 3_000);
+    let one = write(&mut ada, Some(&stands), Op::Put { body: state(0.4, 0.9).into() }, 2_000);
+    let two = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.4).into() }, 3_000);
     let (now, _) = take(Some(&stands), &one, Policy::ThreeWay);
     let around = Context { ancestor: stands.body().map(<[u8]>::to_vec), ..context() };
     let decision = decide(Some(&now), &parsed(&two), &rule(Policy::ThreeWay), &around);
     assert_eq!(decision.record().unwrap().body(), Some(state(0.9, 0.4).as_slice()), "the later one whole");
     assert_eq!(decision.clashes().len(), 1);
-    let milder = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.8) }, 4_000);
+    let milder = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.8).into() }, 4_000);
     let decision = decide(Some(&now), &parsed(&milder), &rule(Policy::ThreeWay), &around);
     assert_eq!(decision.record().unwrap().body(), Some(state(0.4, 0.8).as_slice()));
     assert_eq!(decision.clashes(), []);

@@ -321,7 +321,7 @@ fn assert_stands(record: &Record, parsed: &Parsed) {
         return;
     };
     let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).unwrap();
-    for (name, value) in &parsed.fields {
+    for (name, value) in parsed.fields() {
         assert_eq!(body.get(name), Some(value));
     }
     if let Op::Patch { remove, .. } = &parsed.mutation.op {

@@ -119,7 +119,10 @@ impl Feed {
         let entries = append
             .rows
             .iter()
-            .map(|row| LogEntry { row: row.clone(), now: pointers.get(&row.record.key).copied().cloned() })
+            .map(|row| LogEntry {
+                row: row.without_mutation(),
+                now: pointers.get(&row.record.key).copied().cloned(),
+            })
             .collect();
         let from = Before {
             commit: append.expected,

@@ -131,7 +131,7 @@ impl Store for FaultStore {
         }
         Ok(loaded)
     }
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         while self.stands.load(Ordering::SeqCst) {

@@ -104,7 +104,7 @@ impl Case<'_> {
             return None;
         }
         let stands: Value = serde_json::from_slice(&whole.body).ok()?;
-        let comes = Value::Object(parsed.fields.clone());
+        let comes = Value::Object(parsed.fields().clone());
         if is_healthy(&stands) && is_down(&comes) && !Fault::CollapsedOverHealthy.is_planted() {
             let is_collapse = is_collapsed(&comes);
             let (winner, loser) = (before.stamp, mine.stamp);

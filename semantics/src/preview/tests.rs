@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
@@ -28,7 +29,7 @@ fn made_on(n: u8) -> Base {
 }
 
 fn row(n: u8, body: &Value) -> (Mutation, Record) {
-    let (stamp, body) = (stamp(n), serde_json::to_vec(body).unwrap());
+    let (stamp, body) = (stamp(n), Bytes::from(serde_json::to_vec(body).unwrap()));
     let mutation = Mutation {
         id: MutationId([n; 16]),
         dot: stamp.dot,
