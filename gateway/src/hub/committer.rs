@@ -30,6 +30,9 @@ const READ_ROUNDS_MAX: usize = 120;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
+/// What stands in the queue is answered here.
+pub(super) type Queued = oneshot::Receiver<Result<Answer, HubError>>;
+
 struct Waiting {
     work: Work,
     bytes: usize,
@@ -99,7 +102,17 @@ impl Committer {
     /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
     /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
     pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
-        let mut answer = self.enqueue(work)?;
+        let answer = self.enqueue(work)?;
+        self.answered(means, feed, answer).await
+    }
+
+    /// Waits until what stands in the queue is done, and does it when nobody else does.
+    pub(super) async fn answered(
+        &self,
+        means: &Means,
+        feed: &Feed,
+        mut answer: Queued,
+    ) -> Result<Answer, HubError> {
         loop {
             tokio::select! {
                 biased;
@@ -117,7 +130,11 @@ impl Committer {
         }
     }
 
-    fn enqueue(&self, work: Work) -> Result<oneshot::Receiver<Result<Answer, HubError>>, HubError> {
+    /// Puts work at the end of the queue, behind what came before.
+    ///
+    /// # Errors
+    /// OVERLOADED when it is full.
+    pub(super) fn enqueue(&self, work: Work) -> Result<Queued, HubError> {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = work.bytes();
