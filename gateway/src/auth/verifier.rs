@@ -133,7 +133,8 @@ impl Verifier {
         let token = authorization.and_then(bearer).ok_or_else(|| refused("no bearer token"))?;
         if token.starts_with(secret::OPERATOR_PREFIX) {
             self.operator(token).await
-        } else if let Some(checked) = self.checked.find(token, &self.known.load(), self.hub.clock().now_ms()) {
+        } else if let Some(checked) = self.checked.find(token, &self.known.load(), self.hub.clock().now_ms())
+        {
             Ok(node(checked))
         } else if !services::is_one(token) {
             self.node(token).await

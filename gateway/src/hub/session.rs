@@ -198,7 +198,9 @@ impl Session {
         match self.hear(message).await? {
             Heard::Nothing => Ok(None),
             Heard::Answer(answer) => Ok(Some(answer)),
-            Heard::Push(pushed) => pushed.results().await.map(|results| Some(ServerMessage::Results(results))),
+            Heard::Push(pushed) => {
+                pushed.results().await.map(|results| Some(ServerMessage::Results(results)))
+            }
         }
     }
 
