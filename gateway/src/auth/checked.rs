@@ -5,7 +5,7 @@
 //! - `another_token_is_not_taken_for_one_that_was_checked`: by one byte.
 //! - `what_is_kept_of_tokens_is_bounded`: those shown longest ago are checked anew.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -28,7 +28,7 @@ pub(super) struct Checked {
     pub(super) times: AccessTimes,
 }
 
-type Half = HashMap<[u8; 32], Checked>;
+type Half = BTreeMap<[u8; 32], Checked>;
 
 /// Those that were shown since the newer half began, and those of the half before.
 #[derive(Debug, Default)]

@@ -139,7 +139,10 @@ impl Link {
                     Err(status) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
                 },
                 pushed = self.pushes.next(), if !self.pushes.is_empty() => match pushed {
-                    Ok((results, watch)) => Ok(self.answer(results, &watch)),
+                    Ok((results, watch)) => {
+                        self.answer(results, &watch);
+                        Ok(())
+                    }
                     Err(error) => Err(error.into()),
                 },
                 permit = outgoing.reserve(), if has_more || !self.answers.is_empty() => match permit {
