@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::heavy;
 use super::known::{Known, Missing};
 use super::plan::{Plan, plan};
-use super::queue::{Queue, Waiting};
+use super::queue::{Place, Queue, Waiting};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
 use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, TenantIo, Wanted};
@@ -66,7 +66,25 @@ impl Committer {
     /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
     /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
     pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
-        let mut place = Queue::enqueue(&self.queue, work)?;
+        let place = self.enqueue(work)?;
+        self.answered(means, feed, place).await
+    }
+
+    /// Puts work at the end of the queue, behind what came before.
+    ///
+    /// # Errors
+    /// OVERLOADED when it is full.
+    pub(super) fn enqueue(&self, work: Work) -> Result<Place, HubError> {
+        Queue::enqueue(&self.queue, work)
+    }
+
+    /// Waits until what stands in the queue is done, and leads when it is its turn.
+    pub(super) async fn answered(
+        &self,
+        means: &Means,
+        feed: &Feed,
+        mut place: Place,
+    ) -> Result<Answer, HubError> {
         if let Some(lead) = place.turn().await {
             while !place.is_answered() {
                 let batch = self.queue.drain();
