@@ -81,6 +81,9 @@ macro_rules! hub_tests {
                     many_writers_in_one_commit,
                     a_push_may_take_a_commit_for_each_of_its_elements,
                     transient_refusal,
+                    pushes_of_a_session_are_decided_in_the_order_in_which_they_were_heard,
+                    a_push_behind_one_that_waits_waits_too,
+                    a_session_goes_on_while_its_push_waits_for_its_commit,
                     withdraw,
                     a_withdrawn_dot_that_another_gateway_had_consumed,
                     replica_cloned,
@@ -234,6 +237,8 @@ macro_rules! hub_tests {
                 live {
                     quiet_view,
                     live_changes_come_in_order_once,
+                    readers_that_are_due_together_are_told_by_one_read,
+                    a_reader_is_told_the_sum_of_exactly_its_cut,
                     readers_of_one_view_share_a_batch,
                     a_session_without_credit_is_sent_nothing,
                     credit_stays_level_for_who_grants_what_each_message_cost,
