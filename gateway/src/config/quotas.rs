@@ -24,6 +24,12 @@ pub struct Quotas {
     pub tenant: Rate,
 }
 
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { node: of(NODE_MUTATIONS_PER_S), tenant: of(TENANT_MUTATIONS_PER_S) }
+    }
+}
+
 impl Given {
     pub(super) fn quotas(&self) -> Result<Quotas, Refusal> {
         Ok(Quotas {
@@ -39,7 +45,11 @@ fn rate(name: &str, said: Option<u32>, usual: u32) -> Result<Rate, Refusal> {
         let detail = format!("{name}: {per_s} is not 1 to {MUTATIONS_PER_S_MAX} mutations a second");
         return Err(malformed(detail));
     }
-    Ok(Rate { per_s, burst: per_s.saturating_mul(BURST_S) })
+    Ok(of(per_s))
+}
+
+const fn of(per_s: u32) -> Rate {
+    Rate { per_s, burst: per_s.saturating_mul(BURST_S) }
 }
 
 #[cfg(test)]
@@ -54,9 +64,9 @@ mod tests {
 
     #[test]
     fn a_quota_is_its_rate_and_twice_as_much_after_a_pause() {
-        let usual = Given::default().check().unwrap().quotas;
+        assert_eq!(Given::default().check().unwrap().quotas, Quotas::default());
         let of = |per_s| Rate { per_s, burst: 2 * per_s };
-        assert_eq!(usual, Quotas { node: of(NODE_MUTATIONS_PER_S), tenant: of(TENANT_MUTATIONS_PER_S) });
+        assert_eq!(Quotas::default().node, of(NODE_MUTATIONS_PER_S));
         let said = given("node_mutations_per_s = 1\ntenant_mutations_per_s = 1000000").check().unwrap();
         assert_eq!(said.quotas, Quotas { node: of(1), tenant: of(MUTATIONS_PER_S_MAX) });
         let first = given("node_mutations_per_s = 2").or(given("node_mutations_per_s = 3"));

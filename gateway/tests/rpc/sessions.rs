@@ -39,13 +39,13 @@ async fn pushes_on_their_way_are_answered_in_order() {
     let node = world.node("a").await;
     let mut talk = node.talk().await;
     // More than are heard before the first is answered.
-    let count = 3 * PUSHES_MAX as u64;
+    let count = u64::try_from(3 * PUSHES_MAX).unwrap();
     for n in 1..=count {
         talk.say(Say::Push(node.push(vec![node.note(n, &n.to_string())]))).await;
     }
     talk.say(Say::Ping(v1::Ping { nonce: 7, time_ms: None })).await;
     let (mut answered, mut is_pinged) = (Vec::new(), false);
-    while answered.len() < count as usize || !is_pinged {
+    while answered.len() < 3 * PUSHES_MAX || !is_pinged {
         match talk.next().await {
             Heard::Results(results) => {
                 assert!(results.waits.is_none(), "{results:?}");
