@@ -108,11 +108,15 @@ fn what_cannot_be_read_does_not_overwrite_a_healthy_one() {
             "recursive_depth": part(value), "contextual_retention": part(json!(0.9)),
             "relational_coherence": part(json!(0.9)),
         });
-        Op::Put { body: to_canonical(&json!({"stability_measurement": {"components": components}})).unwrap().into() }
+        Op::Put {
+            body: to_canonical(&json!({"stability_measurement": {"components": components}})).unwrap().into(),
+        }
     };
     let stated = |value: serde_json::Value| {
         let metrics = json!({"parameter_values": {"D": value, "C": 0.9, "R": 0.9}});
-        Op::Put { body: to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap().into() }
+        Op::Put {
+            body: to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap().into(),
+        }
     };
     for policy in ORDERED {
         for (healthy, broken) in [

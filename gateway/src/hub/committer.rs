@@ -29,6 +29,9 @@ const READ_ROUNDS_MAX: usize = 120;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
+/// What stands in the queue is answered there.
+pub(super) type Queued = Place;
+
 /// A tenant's committer on this gateway.
 #[derive(Debug)]
 pub struct Committer {
@@ -66,27 +69,28 @@ impl Committer {
     /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
     /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
     pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
-        let place = self.enqueue(work)?;
-        self.answered(means, feed, place).await
+        let queued = self.enqueue(work)?;
+        self.answered(means, feed, queued).await
     }
 
-    /// Puts work at the end of the queue, behind what came before.
+    /// Puts work at the end of the queue, behind what came before. What stands there is waited for without a pause: it may
+    /// be its turn to lead.
     ///
     /// # Errors
     /// OVERLOADED when it is full.
-    pub(super) fn enqueue(&self, work: Work) -> Result<Place, HubError> {
+    pub(super) fn enqueue(&self, work: Work) -> Result<Queued, HubError> {
         Queue::enqueue(&self.queue, work)
     }
 
-    /// Waits until what stands in the queue is done, and leads when it is its turn.
+    /// Waits until what stands in the queue is done, and does it when nobody else does.
     pub(super) async fn answered(
         &self,
         means: &Means,
         feed: &Feed,
-        mut place: Place,
+        mut queued: Queued,
     ) -> Result<Answer, HubError> {
-        if let Some(lead) = place.turn().await {
-            while !place.is_answered() {
+        if let Some(lead) = queued.turn().await {
+            while !queued.is_answered() {
                 let batch = self.queue.drain();
                 let mut known = self.known().take();
                 self.lead(means, feed, &mut known, batch).await;
@@ -94,7 +98,7 @@ impl Committer {
             }
             drop(lead);
         }
-        place.answer().await
+        queued.answer().await
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
