@@ -47,16 +47,20 @@ failover: ## gateways stopped, killed and replaced under load, the database fail
 	@scripts/section "build" cargo build $(LOCKED) --workspace
 	@ROUNDS=$(ROUNDS) scripts/trial cluster figures
 
-bench: ## hubs under load beside the ceilings of what they are made of: make bench [ONLY=push,catch] [CASE='64 spokes'] [ROUNDS=5] [SMALL=1|FULL=1] [FLUSH_MS=3]
+# What a run of the bench suite is told.
+BENCH := ONLY="$(ONLY)" CASE="$(CASE)" ROUNDS=$(ROUNDS) RESUME=$(RESUME) SMALL=$(SMALL) FULL=$(FULL) TEXTS="$(TEXTS)"
+
+bench: ## hubs under load beside the ceilings of what they are made of: make bench [ONLY=push,catch] [CASE='64 spokes'] [ROUNDS=5] [RESUME=1] [SMALL=1|FULL=1] [FLUSH_MS=3] [TEXTS=folder]
 	@scripts/section "install" scripts/install test
 	@scripts/section "build" cargo build $(LOCKED) --release --workspace
-	@ONLY=$(ONLY) CASE="$(CASE)" ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) FLUSH_MS=$(FLUSH_MS) scripts/bench
+	@$(BENCH) FLUSH_MS=$(FLUSH_MS) scripts/bench
 
-bench-peers: ## the same beside etcd, NATS, Redis and plain Postgres, where they can be had: make bench-peers [ONLY=push] [ROUNDS=5]
+bench-peers: ## the same beside etcd, NATS, Redis and plain Postgres, where they can be had, and once more with slow flushes: make bench-peers [ONLY=push] [ROUNDS=5] [RESUME=1]
 	@scripts/section "install" scripts/install test
 	@scripts/section "peers" scripts/peers
 	@scripts/section "build" cargo build $(LOCKED) --release --workspace
-	@PEERS=1 ONLY=$(ONLY) CASE="$(CASE)" ROUNDS=$(ROUNDS) SMALL=$(SMALL) FULL=$(FULL) FLUSH_MS=$(FLUSH_MS) scripts/bench
+	@PEERS=1 $(BENCH) FLUSH_MS=$(FLUSH_MS) scripts/bench
+	@[ -n "$(ONLY)$(CASE)$(FLUSH_MS)" ] || PEERS=1 $(BENCH) ONLY=peers-push CASE="64 clients" FLUSH_MS=3 scripts/bench
 
 proto: ## lint the .proto files
 	@scripts/section "install" scripts/install test

@@ -13,6 +13,7 @@ use spoke::transport::{channel, join};
 use spoke::trust::{AccessTokens, JoinToken, NodeKey};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
@@ -31,6 +32,7 @@ pub struct Member {
     url: String,
     pin: Option<Digest>,
     channel: Channel,
+    compression: Option<CompressionEncoding>,
     tokens: Arc<AccessTokens>,
 }
 
@@ -46,13 +48,21 @@ impl Member {
     /// # Panics
     /// When it is not taken in.
     pub async fn join(url: &str, token: &JoinToken, name: String, key: &str) -> Self {
+        Self::join_as("agent", url, token, name, key).await
+    }
+
+    /// As [`Member::join`], as a node of another type.
+    ///
+    /// # Panics
+    /// When it is not taken in.
+    pub async fn join_as(node_type: &str, url: &str, token: &JoinToken, name: String, key: &str) -> Self {
         let entropy = SystemEntropy;
         let seed = [entropy.bytes16(), entropy.bytes16()].concat().try_into().expect("two halves");
         let key = NodeKey::create(key.as_ref(), seed).unwrap_or_else(|e| panic!("{e}"));
         let request = v1::JoinRequest {
             token: token.text.clone(),
             name,
-            node_type: "agent".to_owned(),
+            node_type: node_type.to_owned(),
             domain: String::new(),
             capabilities: Vec::new(),
             public_key: key.public_key().to_vec(),
@@ -63,13 +73,19 @@ impl Member {
         let tenant = TenantId::new(joined.tenant).unwrap_or_else(|e| panic!("{e}"));
         let tokens = Arc::new(AccessTokens::new(Arc::new(key), tenant, id));
         let channel = channel(url, token.pin).await.unwrap_or_else(|e| panic!("{e}"));
-        Self { id, url: url.to_owned(), pin: token.pin, channel, tokens }
+        Self { id, url: url.to_owned(), pin: token.pin, channel, compression: None, tokens }
     }
 
     /// The same node on another connection.
     #[must_use]
     pub fn over(&self, channel: Channel) -> Self {
         Self { channel, ..self.clone() }
+    }
+
+    /// The same node, whose messages to its hub and from there are compressed so, or not at all.
+    #[must_use]
+    pub fn compressed(&self, compression: Option<CompressionEncoding>) -> Self {
+        Self { compression, ..self.clone() }
     }
 
     /// A fresh connection.
@@ -83,7 +99,11 @@ impl Member {
     /// A client of its hub.
     #[must_use]
     pub fn sync(&self) -> SyncServiceClient<Channel> {
-        SyncServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+        let client = SyncServiceClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        match self.compression {
+            Some(encoding) => client.send_compressed(encoding).accept_compressed(encoding),
+            None => client,
+        }
     }
 
     /// The value of `authorization`; `None` when the hub gives no token.

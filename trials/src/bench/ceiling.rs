@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use sqlx::{Executor as _, PgConnection, Row as _};
 
 use super::figures::Figures;
-use super::ground::{Ground, On, connect};
+use super::ground::{Ground, On, Settings, connect};
 use super::load::{Client, Done, closed};
 use super::machine::Watched;
 use super::scenario::Scenario;
@@ -292,14 +292,15 @@ pub(crate) async fn cursor(ground: &Ground, count: usize) -> Option<Figures> {
     Some(Figures::default().with("ms", took * 1e3).with("records/s", count as f64 / took))
 }
 
-pub(crate) fn scenario(is_small: bool) -> Scenario {
-    let counts: &[usize] = if is_small { &[16, 256] } else { &[1, 16, 64, 256, 1024] };
+pub(crate) fn scenario(settings: &Settings) -> Scenario {
+    let counts = settings.pick(vec![16, 256], vec![1, 16, 64, 256, 1_024], vec![1, 16, 64, 256, 1_024]);
     let mut scenario = Scenario::new(
         "bare-commit",
         "The ceilings of a commit: one client, one commit after the other, with nothing but the database. On Postgres one \
          statement, on SQLite one transaction in the same process.",
     );
-    for count in counts.iter().copied() {
+    scenario.rounds_at_most(2);
+    for count in counts {
         for on in On::BOTH {
             scenario.add(format!("{count} rows"), commit_name(on), move |ground| async move {
                 commit(&ground, on, count).await

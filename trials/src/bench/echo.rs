@@ -186,6 +186,14 @@ pub(crate) struct Echo {
 pub(crate) struct Place(String);
 
 impl Place {
+    pub(crate) fn at(url: String) -> Self {
+        Self(url)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.0.clone()
+    }
+
     pub(crate) async fn connect(&self) -> Bearer {
         let (stream, connection) = WINDOWS;
         let endpoint = Endpoint::from_shared(self.0.clone()).expect("a URL").tcp_nodelay(true);

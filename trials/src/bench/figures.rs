@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::ground::Ground;
 use super::machine::{self, Machine, Used};
 
+/// Processor time of hub and database, or of a peer.
+pub(crate) const SERVING: &str = "serving µs/op";
+
 /// Figures of one measurement, by name; each name says its unit.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Figures(pub(crate) BTreeMap<String, f64>);
@@ -30,12 +33,15 @@ impl Figures {
         }
     }
 
-    /// Processor time, microseconds for each operation.
+    /// Processor time, microseconds for each operation: of each process, and of all that serve together.
     pub(crate) fn used(&mut self, before: &Used, after: &Used, ops: f64) {
+        let mut serving = 0.0;
         for (name, after) in after {
-            let used = after - before.get(name).copied().unwrap_or_default();
-            self.set(&format!("{name} µs/op"), used / ops.max(1.0));
+            let used = (after - before.get(name).copied().unwrap_or_default()) / ops.max(1.0);
+            serving += if *name == "load" { 0.0 } else { used };
+            self.set(&format!("{name} µs/op"), used);
         }
+        self.set(SERVING, serving);
     }
 }
 
@@ -73,16 +79,72 @@ impl Series {
     }
 }
 
+/// One figure of a case on a system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) case: String,
+    pub(crate) system: String,
+    pub(crate) figure: String,
+}
+
+/// What a ratio is to be.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Target {
+    pub(crate) fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+        }
+    }
+}
+
 /// What is set beside what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Compared {
     pub(crate) scenario: String,
+    pub(crate) ours: Place,
+    /// Their sum; of a case of their own, where it is not the same.
+    pub(crate) others: Vec<Place>,
+    pub(crate) target: Option<Target>,
+}
+
+impl Compared {
+    pub(crate) fn at_least(&mut self, ratio: f64) -> &mut Self {
+        self.target = Some(Target::AtLeast(ratio));
+        self
+    }
+
+    pub(crate) fn at_most(&mut self, ratio: f64) -> &mut Self {
+        self.target = Some(Target::AtMost(ratio));
+        self
+    }
+
+    /// The same figure of one more is added to what ours is held against.
+    pub(crate) fn and(&mut self, case: &str, system: &str) -> &mut Self {
+        let place = Place { case: case.to_owned(), system: system.to_owned(), ..self.ours.clone() };
+        self.others.push(place);
+        self
+    }
+
+    /// Another figure of what ours is held against.
+    pub(crate) fn by(&mut self, figure: &str) -> &mut Self {
+        self.others.iter_mut().for_each(|other| figure.clone_into(&mut other.figure));
+        self
+    }
+}
+
+/// A case that gave no figures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Missing {
+    pub(crate) scenario: String,
     pub(crate) case: String,
-    pub(crate) figure: String,
-    pub(crate) ours: String,
-    pub(crate) other: String,
-    /// Of a case of the other's own, where it is not the same.
-    pub(crate) other_case: Option<String>,
+    pub(crate) system: String,
+    pub(crate) why: String,
 }
 
 /// What made the figures of a scenario.
@@ -113,6 +175,8 @@ pub(crate) struct Results {
     pub(crate) scenarios: Vec<Heading>,
     pub(crate) series: Vec<Series>,
     pub(crate) compared: Vec<Compared>,
+    #[serde(default)]
+    pub(crate) missing: Vec<Missing>,
 }
 
 impl Made {
@@ -141,6 +205,43 @@ impl Results {
         self.scenarios.retain(|heading| heading.name != scenario);
         self.series.retain(|series| series.scenario != scenario);
         self.compared.retain(|compared| compared.scenario != scenario);
+        self.missing.retain(|missing| missing.scenario != scenario);
+    }
+
+    /// Heads a scenario anew, with what it compares; its figures stay.
+    pub(crate) fn head(&mut self, heading: Heading, compared: Vec<Compared>) {
+        let name = &heading.name;
+        self.compared.retain(|compared| compared.scenario != *name);
+        self.missing.retain(|missing| missing.scenario != *name);
+        self.compared.extend(compared);
+        match self.scenarios.iter_mut().find(|it| it.name == *name) {
+            Some(it) => *it = heading,
+            None => self.scenarios.push(heading),
+        }
+    }
+
+    /// Rounds that a case has been measured.
+    pub(crate) fn rounds(&self, scenario: &str, case: &str, system: &str) -> usize {
+        self.series(scenario, case, system).map_or(0, |series| series.rounds.len())
+    }
+
+    /// Notes once that a case gave no figures.
+    pub(crate) fn lacks(&mut self, scenario: &str, case: &str, system: &str, why: String) {
+        let is_it = |it: &Missing| {
+            (&*it.scenario, &*it.case, &*it.system) == (scenario, case, system) && it.why == why
+        };
+        if !self.missing.iter().any(is_it) {
+            let [scenario, case, system] = [scenario, case, system].map(str::to_owned);
+            self.missing.push(Missing { scenario, case, system, why });
+        }
+    }
+
+    /// The middle of a figure; of a case of the scenario, or else of any that has it.
+    pub(crate) fn middle(&self, scenario: &str, place: &Place) -> Option<f64> {
+        let middle = |s: &Series| s.spread(&place.figure).map(|s| s.median);
+        let own = self.series(scenario, &place.case, &place.system).and_then(middle);
+        let is_it = |s: &&Series| s.system == place.system && s.case == place.case;
+        own.or_else(|| self.series.iter().filter(is_it).find_map(middle))
     }
 
     pub(crate) fn add(&mut self, scenario: &str, case: &str, system: &str, figures: Figures) {
@@ -162,7 +263,11 @@ impl Results {
     pub(crate) fn write(&self, file: &Path) {
         let folder = file.parent().unwrap_or(Path::new("."));
         let text = serde_json::to_string_pretty(self).expect("figures are JSON");
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(file, text + "\n"));
+        // Put in place whole: whoever ends the run in the middle keeps what was there.
+        let beside = file.with_extension("new");
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&beside, text + "\n"))
+            .and_then(|()| std::fs::rename(&beside, file));
         written.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }
 

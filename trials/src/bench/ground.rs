@@ -1,5 +1,6 @@
 //! What scenarios stand on: a Postgres server of the suite's own, hubs with nodes, sizes.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,11 +18,17 @@ use crate::member::{Member, Talk};
 use crate::process::{Folder, Postgres};
 
 /// The tenant that every hub has.
-const TENANT: &str = "default";
+pub(crate) const TENANT: &str = "default";
 /// Nodes that join side by side.
 const JOINING_MAX: usize = 8;
 /// Times that each case is measured.
 const ROUNDS: usize = 5;
+/// Writes a second in the open loop.
+const WRITES_PER_SECOND: u64 = 100;
+/// The type of nodes that join without one.
+const NODE_TYPE: &str = "agent";
+/// The type of nodes whose view [`Under::narrow`] makes narrow.
+const NARROW_TYPE: &str = "edge";
 /// What the server is set to beyond its defaults. What makes commits durable stays on.
 const POSTGRES_SETTINGS: [(&str, &str); 3] =
     [("shared_buffers", "512MB"), ("max_wal_size", "8GB"), ("max_connections", "400")];
@@ -33,14 +40,16 @@ pub(crate) struct Settings {
     pub(crate) times: Times,
     pub(crate) is_small: bool,
     pub(crate) is_full: bool,
+    /// Folder of the texts that are compressed; this tree's documents without one.
+    pub(crate) texts: Option<PathBuf>,
 }
 
 impl Settings {
     pub(crate) fn new(is_small: bool, is_full: bool) -> Self {
-        let (warm_up, measure) = if is_small { (50, 200) } else { (1_000, 5_000) };
-        let times =
-            Times { warm_up: Duration::from_millis(warm_up), measure: Duration::from_millis(measure) };
-        Self { rounds: if is_small { 1 } else { ROUNDS }, times, is_small, is_full }
+        let (warm_up, measure) = if is_small { (20, 100) } else { (1_000, 3_000) };
+        let [warm_up, measure] = [warm_up, measure].map(Duration::from_millis);
+        let times = Times { warm_up, measure, per_second: WRITES_PER_SECOND };
+        Self { rounds: if is_small { 1 } else { ROUNDS }, times, is_small, is_full, texts: None }
     }
 
     /// A size: when it is only a trial, as a rule, and at its largest.
@@ -176,6 +185,19 @@ impl Under {
         }
     }
 
+    /// Bytes that its store takes.
+    pub(crate) async fn stored(&self, ground: &Ground) -> f64 {
+        if let (Some(name), Some(server)) = (&self.database, &ground.postgres) {
+            let mut connection = connect(&server.server.url).await;
+            let size = sqlx::query_scalar("select pg_database_size($1)").bind(name);
+            let bytes: i64 = size.fetch_one(&mut connection).await.expect("a size");
+            return bytes as f64;
+        }
+        let files = std::fs::read_dir(self.folder.path().join("hub")).expect("the hub's folder").flatten();
+        let sizes = files.filter_map(|file| file.metadata().ok());
+        sizes.map(|found| found.len() as f64).sum()
+    }
+
     /// A number that nobody had before.
     pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
@@ -203,17 +225,27 @@ impl Under {
     }
 
     async fn members_of(&self, tenant: &str, name: &str, count: usize) -> Vec<Member> {
+        self.joined(tenant, NODE_TYPE, name, count).await
+    }
+
+    async fn joined(&self, tenant: &str, node_type: &str, name: &str, count: usize) -> Vec<Member> {
+        let token = JoinToken::parse(&self.token(tenant, count)).expect("the hub's token reads");
+        let keys = self.folder.at(tenant);
+        joined(&self.hub.url(), &token, &keys, node_type, name, count).await
+    }
+
+    /// A token for so many nodes.
+    pub(crate) fn token(&self, tenant: &str, count: usize) -> String {
         let uses = count.to_string();
         let made = self.hub.admin(&["token", "create", "--tenant", tenant, "--uses", &uses]).json();
-        let token =
-            JoinToken::parse(made["token"].as_str().expect("a token")).expect("the hub's token reads");
-        let url = self.hub.url();
-        let join = |n: usize| {
-            let (name, token, url) = (format!("{name}-{n}"), token.clone(), url.clone());
-            let key = self.folder.at(&format!("{tenant}-{name}.pem"));
-            async move { Member::join(&url, &token, name, &key).await }
-        };
-        stream::iter(0..count).map(join).buffered(JOINING_MAX).collect().await
+        made["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// New nodes that see one kind alone.
+    pub(crate) async fn narrow(&self, kind: &str, name: &str, count: usize) -> Vec<Member> {
+        let set = self.hub.admin(&["node-type", "set", NARROW_TYPE, "--kind", kind, "--tenant", TENANT]);
+        assert_eq!(set.code, 0, "{set:?}");
+        self.joined(TENANT, NARROW_TYPE, name, count).await
     }
 
     /// New nodes that write, each with its session and its stream.
@@ -236,6 +268,22 @@ impl Under {
         };
         stream::iter(members).map(open).buffered(JOINING_MAX).collect().await
     }
+}
+
+/// New nodes, `NAME-0` and on, each on a connection of its own, with their keys in files that begin so.
+pub(crate) async fn joined(
+    url: &str,
+    token: &JoinToken,
+    keys: &str,
+    node_type: &str,
+    name: &str,
+    count: usize,
+) -> Vec<Member> {
+    let join = |n: usize| {
+        let (name, key) = (format!("{name}-{n}"), format!("{keys}-{name}-{n}.pem"));
+        async move { Member::join_as(node_type, url, token, name, &key).await }
+    };
+    stream::iter(0..count).map(join).buffered(JOINING_MAX).collect().await
 }
 
 /// A hello of a node that takes so many bytes of changes, from a cursor on.

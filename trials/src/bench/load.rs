@@ -26,6 +26,8 @@ pub(crate) struct Times {
     pub(crate) warm_up: Duration,
     /// What counts.
     pub(crate) measure: Duration,
+    /// Writes a second of an open loop.
+    pub(crate) per_second: u64,
 }
 
 /// Latencies, nanoseconds.
@@ -65,14 +67,14 @@ struct Tally {
     counted: BTreeMap<&'static str, f64>,
 }
 
-async fn run<C: Client>(mut client: C, from: Instant, until: Instant) -> Tally {
+async fn run<C: Client>(mut client: C, from: Instant, until: Instant) -> (Tally, C) {
     let mut tally = Tally { ops: 0, latency: histogram(), counted: BTreeMap::new() };
     loop {
         let done = client.step().await;
         let now = Instant::now();
         if now >= until {
             tally.counted = client.counted();
-            return tally;
+            return (tally, client);
         }
         if now >= from {
             tally.ops += done.ops;
@@ -83,6 +85,15 @@ async fn run<C: Client>(mut client: C, from: Instant, until: Instant) -> Tally {
 
 /// Runs the clients side by side: operations a second, latencies, processor time of those watched.
 pub(crate) async fn closed<C: Client>(clients: Vec<C>, times: &Times, watched: &Watched) -> Figures {
+    closed_again(clients, times, watched).await.0
+}
+
+/// As [`closed`], and gives the clients back.
+pub(crate) async fn closed_again<C: Client>(
+    clients: Vec<C>,
+    times: &Times,
+    watched: &Watched,
+) -> (Figures, Vec<C>) {
     let from = Instant::now() + times.warm_up;
     let until = from + times.measure;
     let mut running = JoinSet::new();
@@ -94,8 +105,10 @@ pub(crate) async fn closed<C: Client>(clients: Vec<C>, times: &Times, watched: &
     tokio::time::sleep_until(until.into()).await;
     let used = watched.used();
     let (mut ops, mut latency, mut counted) = (0, histogram(), BTreeMap::<&str, f64>::new());
-    while let Some(tally) = running.join_next().await {
-        let tally = tally.unwrap_or_else(|e| panic!("a client of the load failed: {e}"));
+    let mut clients = Vec::new();
+    while let Some(ran) = running.join_next().await {
+        let (tally, client) = ran.unwrap_or_else(|e| panic!("a client of the load failed: {e}"));
+        clients.push(client);
         ops += tally.ops;
         latency.add(&tally.latency).expect("the same digits");
         tally.counted.into_iter().for_each(|(name, value)| *counted.entry(name).or_default() += value);
@@ -105,16 +118,15 @@ pub(crate) async fn closed<C: Client>(clients: Vec<C>, times: &Times, watched: &
     figures.latencies(&latency);
     figures.used(&before, &used, ops as f64);
     counted.into_iter().for_each(|(name, value)| figures.set(name, value));
-    figures
+    (figures, clients)
 }
 
-/// Calls `write` at its times, so many a second; gives when each was due. What `write` takes does not move the others.
+/// Calls `write` at its times; gives when each was due. What `write` takes does not move the others.
 pub(crate) async fn open<F: Future<Output = ()>>(
-    per_second: u64,
     times: &Times,
     mut write: impl FnMut(u64) -> F,
 ) -> Vec<Instant> {
-    let gap = Duration::from_secs(1) / u32::try_from(per_second.max(1)).unwrap_or(u32::MAX);
+    let gap = Duration::from_secs(1) / u32::try_from(times.per_second.max(1)).unwrap_or(u32::MAX);
     let (begin, all) = (Instant::now(), times.warm_up + times.measure);
     let mut due = Vec::new();
     for n in 0_u32.. {
@@ -159,7 +171,7 @@ mod tests {
     #[test]
     fn a_stall_counts_for_every_write_that_was_due_meanwhile() {
         let begin = Instant::now();
-        let times = Times { warm_up: Duration::ZERO, measure: Duration::from_secs(1) };
+        let times = Times { warm_up: Duration::ZERO, measure: Duration::from_secs(1), per_second: 10 };
         let due: Vec<Instant> = (0..10).map(|n| begin + Duration::from_millis(100) * n).collect();
         let at_once = vec![(7, begin + Duration::from_secs(1)), (16, begin + Duration::from_secs(1))];
         let latency = receipts(&due, 7, &times, &[at_once]);

@@ -4,19 +4,28 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::figures::{Made, Results, Series, Spread};
+use super::figures::{Compared, Made, Place, Results, SERVING, Series, Spread, Target};
+use super::plot::{self, Bar, Line};
+use super::scale;
 
 /// The order of figures in a table; others follow.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 16] = [
     "ops/s",
+    "deliveries/s",
     "records/s",
     "ms",
+    "KiB each",
+    "MiB at last",
+    "ns/op",
+    "bytes each",
+    "bytes on the wire each",
     "p50 ms",
     "p99 ms",
     "p99.9 ms",
     "server µs/op",
     "database µs/op",
     "load µs/op",
+    SERVING,
 ];
 
 /// A number with about three digits that matter.
@@ -57,55 +66,108 @@ fn table(text: &mut String, all: &[&Series]) {
     }
 }
 
-/// One line for each comparison: scenario, ours, peer or ceiling, ratio.
+/// The heads of the last table.
+const HEADS: &str = "| scenario | ours | peer or ceiling | ratio | target |\n|---|---|---|---|---|\n";
+
+/// What a comparison was, and how it came out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio {
+    ours: f64,
+    other: f64,
+}
+
+fn ratio(results: &Results, compared: &Compared) -> Option<Ratio> {
+    let ours = results.middle(&compared.scenario, &compared.ours)?;
+    let others = compared.others.iter().map(|other| results.middle(&compared.scenario, other));
+    Some(Ratio { ours, other: others.sum::<Option<f64>>()? })
+}
+
+fn named(place: &Place, beside: &Place) -> String {
+    let case = if place.case == beside.case { String::new() } else { format!(", {}", place.case) };
+    let figure = if place.figure == beside.figure { String::new() } else { format!(", {}", place.figure) };
+    format!("{}{case}{figure}", place.system)
+}
+
+/// Under slower flushes the lead is to be greater than without them.
+fn to_reach(results: &Results, compared: &Compared) -> Option<Target> {
+    let Some((before, _)) = compared.scenario.split_once(", flushes of ") else { return compared.target };
+    let is_same = |it: &&Compared| {
+        let names = |place: &Place| (place.case.clone(), place.system.clone(), place.figure.clone());
+        it.scenario == before
+            && names(&it.ours) == names(&compared.ours)
+            && it.others.iter().map(names).eq(compared.others.iter().map(names))
+    };
+    let Ratio { ours, other } = ratio(results, results.compared.iter().find(is_same)?)?;
+    Some(Target::AtLeast(ours / other))
+}
+
+fn told(target: Option<Target>, ratio: f64) -> String {
+    let (word, bound) = match target {
+        None => return "–".to_owned(),
+        Some(Target::AtLeast(bound)) => ("at least", bound),
+        Some(Target::AtMost(bound)) => ("at most", bound),
+    };
+    let is_met = target.is_some_and(|target| target.is_met(ratio));
+    let short = (ratio - bound).abs() / bound * 100.0;
+    let came = if is_met { "met".to_owned() } else { format!("**missed by {short:.0} %**") };
+    format!("{word} {bound:.2}: {came}")
+}
+
+/// One line for each comparison: scenario, ours, peer or ceiling, ratio, target.
 pub(crate) fn last_lines(results: &Results) -> String {
-    let mut text = "| scenario | ours | peer or ceiling | ratio |\n|---|---|---|---|\n".to_owned();
+    let mut text = HEADS.to_owned();
     for compared in &results.compared {
-        let case = compared.other_case.as_ref().unwrap_or(&compared.case);
-        let of = |case: &str, system: &str| {
-            let middle = |s: &Series| s.spread(&compared.figure).map(|s| s.median);
-            let mut all = results.series.iter().filter(|s| s.system == system && s.case == case);
-            // A ceiling may have been measured in a scenario of its own.
-            let own = results.series(&compared.scenario, case, system).and_then(middle);
-            own.or_else(|| all.find_map(middle))
-        };
-        let (Some(ours), Some(other)) = (of(&compared.case, &compared.ours), of(case, &compared.other))
-        else {
-            continue;
-        };
+        let Some(Ratio { ours, other }) = ratio(results, compared) else { continue };
+        let place = &compared.ours;
+        let others: Vec<String> = compared.others.iter().map(|other| named(other, place)).collect();
         let _ = writeln!(
             text,
-            "| {}, {}: {} | {}: {} | {}{}: {} | {:.2} |",
+            "| {}, {}: {} | {}: {} | {}: {} | {:.2} | {} |",
             compared.scenario,
-            compared.case,
-            compared.figure,
-            compared.ours,
+            place.case,
+            place.figure,
+            place.system,
             number(ours),
-            compared.other,
-            compared.other_case.as_ref().map(|case| format!(", {case}")).unwrap_or_default(),
+            others.join(" + "),
             number(other),
-            ours / other
+            ours / other,
+            told(to_reach(results, compared), ours / other),
         );
     }
     text
 }
 
-/// The longest bar.
-const BAR_CHARS: f64 = 40.0;
-
-/// Bars of the first column's medians, the longest of which is the most.
-fn bars(text: &mut String, all: &[&Series]) {
-    let Some(name) = columns(all).into_iter().next() else { return };
-    let middle = |series: &Series| series.spread(&name).map_or(0.0, |spread| spread.median);
-    let most = all.iter().map(|series| middle(series)).fold(0.0, f64::max);
-    let width = all.iter().map(|s| s.case.chars().count() + s.system.chars().count() + 2).max().unwrap_or(0);
-    let _ = writeln!(text, "\n```\n{name}");
+/// A scenario's cases by number of records, where they differ in nothing else.
+fn curve(all: &[&Series]) -> Option<Vec<Line>> {
+    let mut lines: Vec<Line> = Vec::new();
     for series in all {
-        let label = format!("{}, {}", series.case, series.system);
-        let bar = "█".repeat((middle(series) / most.max(f64::MIN_POSITIVE) * BAR_CHARS).round() as usize);
-        let _ = writeln!(text, "{label:<width$} {bar} {}", number(middle(series)));
+        let records: f64 = series.case.strip_suffix(" records")?.parse().ok()?;
+        let point = (records, series.spread(SERVING)?.median);
+        match lines.iter_mut().find(|(name, _)| *name == series.system) {
+            Some((_, points)) => points.push(point),
+            None => lines.push((series.system.clone(), vec![point])),
+        }
     }
-    let _ = writeln!(text, "```");
+    Some(lines).filter(|lines| lines.iter().any(|(_, points)| points.len() > 1))
+}
+
+/// The plot of a scenario: its first column, or how it grows.
+fn plotted(name: &str, all: &[&Series]) -> Option<String> {
+    if let Some(lines) = curve(all) {
+        return Some(plot::lines(&format!("{name}: {SERVING}"), "records stored", &lines));
+    }
+    let figure = columns(all).into_iter().next()?;
+    let mut systems: Vec<&str> = Vec::new();
+    let mut bars = Vec::new();
+    for series in all {
+        let Some(spread) = series.spread(&figure) else { continue };
+        if !systems.contains(&&*series.system) {
+            systems.push(&series.system);
+        }
+        let group = systems.iter().position(|it| *it == series.system).unwrap_or_default();
+        bars.push(Bar { label: format!("{}, {}", series.case, series.system), group, spread });
+    }
+    Some(plot::bars(&format!("{name}: {figure}"), &bars))
 }
 
 const ABOUT: &str = "# Performance\n\nWritten by `make bench` and `make bench-peers`, not by hand. Hub, database, peers and \
@@ -113,10 +175,10 @@ const ABOUT: &str = "# Performance\n\nWritten by `make bench` and `make bench-pe
     durable when it is answered, with versions, log, commits with their chain, sums of the records and the schema check; \
     one tenant, plaintext, no author signatures, unless a line says otherwise. Each figure is the median of the rounds, \
     with the least and the most; every round measures all cases of a scenario in turn. Compare ratios, not figures of \
-    different runs.\n\nIn a closed loop a latency is what a client waited that waits for its answer before it goes on. \
+    different runs. Nodes sign nothing but their access tokens.\n\nIn a closed loop a latency is what a client waited that waits for its answer before it goes on. \
     In the open loop (write-to-receipt) it counts from the moment at which the write was due, so that a stall counts for \
     every write that it held up. `µs/op` is processor time for each operation: of the hub or the peer (server), of all \
-    processes of the database, of the load generator.\n";
+    processes of the database, of the load generator; `serving` is all but the load.\n";
 
 fn made_by(made: &Made) -> String {
     let machine = &made.machine;
@@ -144,19 +206,123 @@ fn made_by(made: &Made) -> String {
     )
 }
 
-fn document(results: &Results) -> String {
-    let mut text = ABOUT.to_owned();
-    let _ = writeln!(text, "\n## Beside ceilings and peers\n\n{}", last_lines(results).trim_end());
-    for heading in &results.scenarios {
-        let all: Vec<&Series> = results.series.iter().filter(|s| s.scenario == heading.name).collect();
-        let _ = writeln!(text, "\n## {}\n\n{}\n\n{}\n", heading.name, heading.about, made_by(&heading.made));
-        table(&mut text, &all);
-        bars(&mut text, &all);
+/// What gave no figures.
+fn missing(text: &mut String, results: &Results) {
+    if results.missing.is_empty() {
+        return;
     }
-    text
+    let _ = writeln!(text, "\n## Not measured\n\n| scenario | case | system | why |\n|---|---|---|---|");
+    for it in &results.missing {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            it.scenario,
+            it.case,
+            it.system,
+            it.why.replace('|', "/")
+        );
+    }
 }
 
-/// Writes the document.
-pub(crate) fn write(results: &Results, file: &Path) {
-    std::fs::write(file, document(results)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+/// The name of a scenario's plot.
+fn file_name(scenario: &str) -> String {
+    let kept = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    format!("{}.svg", scenario.chars().map(kept).collect::<String>())
+}
+
+/// The document, and its plots by the names of their files.
+fn document(results: &Results, folder: &str) -> (String, Vec<(String, String)>) {
+    let (mut text, mut plots) = (ABOUT.to_owned(), Vec::new());
+    let _ = writeln!(text, "\n## Beside ceilings and peers\n\n{}", last_lines(results).trim_end());
+    missing(&mut text, results);
+    for heading in &results.scenarios {
+        let name = &heading.name;
+        let all: Vec<&Series> = results.series.iter().filter(|s| s.scenario == *name).collect();
+        let _ = writeln!(text, "\n## {name}\n\n{}\n\n{}\n", heading.about, made_by(&heading.made));
+        table(&mut text, &all);
+        if let Some(plot) = plotted(name, &all) {
+            let file = file_name(name);
+            let _ = writeln!(text, "\n![{name}]({folder}/{file})");
+            plots.push((file, plot));
+        }
+    }
+    (text, plots)
+}
+
+/// Writes the document, its plots into a folder beside it, and what follows for other sizes into `scale`, which has a place
+/// for it.
+pub(crate) fn write(results: &Results, file: &Path, scale: Option<&Path>) {
+    let plots = file.with_extension("");
+    let folder = plots.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (text, all) = document(results, &folder);
+    let put = |file: &Path, text: &str| {
+        std::fs::write(file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    };
+    std::fs::create_dir_all(&plots).unwrap_or_else(|e| panic!("{}: {e}", plots.display()));
+    put(file, &text);
+    all.iter().for_each(|(name, svg)| put(&plots.join(name), svg));
+    if let Some(file) = scale {
+        let before = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        put(file, &scale::rendered(&before, results));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::figures::Figures;
+
+    fn measured(all: &[(&str, &str, f64)]) -> Results {
+        let mut results = Results::default();
+        for (scenario, system, value) in all {
+            results.add(scenario, "case", system, Figures::default().with("ops/s", *value));
+        }
+        results
+    }
+
+    fn compared(scenario: &str, target: Option<Target>) -> Compared {
+        let place = |system: &str| Place {
+            case: "case".to_owned(),
+            system: system.to_owned(),
+            figure: "ops/s".to_owned(),
+        };
+        Compared { scenario: scenario.to_owned(), ours: place("ours"), others: vec![place("other")], target }
+    }
+
+    #[test]
+    fn what_falls_short_is_told_with_by_how_much() {
+        let mut results = measured(&[("push", "ours", 60.0), ("push", "other", 100.0)]);
+        results.compared = vec![
+            compared("push", Some(Target::AtLeast(0.8))),
+            compared("push", Some(Target::AtMost(0.8))),
+            compared("push", None),
+        ];
+        let told = last_lines(&results);
+        assert!(told.contains("| 0.60 | at least 0.80: **missed by 25 %** |"), "{told}");
+        assert!(told.contains("| 0.60 | at most 0.80: met |"), "{told}");
+        assert!(told.contains("| 0.60 | – |"), "{told}");
+    }
+
+    #[test]
+    fn under_slower_flushes_the_lead_is_to_be_greater_than_without() {
+        let slow = "push, flushes of 3 ms more";
+        let mut results = measured(&[
+            ("push", "ours", 90.0),
+            ("push", "other", 100.0),
+            (slow, "ours", 80.0),
+            (slow, "other", 20.0),
+        ]);
+        results.compared = vec![compared("push", None), compared(slow, None)];
+        assert!(last_lines(&results).contains("| 4.00 | at least 0.90: met |"), "{}", last_lines(&results));
+    }
+
+    #[test]
+    fn what_is_held_against_several_is_held_against_their_sum() {
+        let mut results = measured(&[("push", "ours", 30.0), ("push", "other", 10.0), ("push", "more", 5.0)]);
+        let mut sum = compared("push", None);
+        sum.and("case", "more").at_most(1.5);
+        results.compared = vec![sum];
+        let told = last_lines(&results);
+        assert!(told.contains("| other + more: 15.0 | 2.00 | at most 1.50: **missed by 33 %** |"), "{told}");
+    }
 }

@@ -2,12 +2,21 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::figures::{Compared, Figures, Heading, Made, Results};
+use futures::FutureExt as _;
+
+use super::figures::{Compared, Figures, Heading, Made, Place, Results};
 use super::ground::{Ground, Settings};
-use super::{catch_up, ceiling, fan_out, idle, long, push};
+use super::{
+    catch_up, ceiling, compression, crowded, fan_out, idle, long, micro, narrow, push, slow_link, wire,
+};
+
+/// Longest time that one measurement may take: more than the longest has to.
+const MEASURING_MAX: Duration = Duration::from_mins(25);
 
 type Measuring = Pin<Box<dyn Future<Output = Option<Figures>>>>;
 
@@ -52,11 +61,12 @@ pub(crate) struct Scenario {
     pub(crate) about: &'static str,
     pub(crate) trials: Vec<Trial>,
     compared: Vec<Compared>,
+    rounds_max: usize,
 }
 
 impl Scenario {
     pub(crate) fn new(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, trials: Vec::new(), compared: Vec::new() }
+        Self { name, about, trials: Vec::new(), compared: Vec::new(), rounds_max: usize::MAX }
     }
 
     /// One more case on a system; as [`Trial::new`].
@@ -79,35 +89,84 @@ impl Scenario {
         ours: &str,
         other: &str,
         other_case: Option<&str>,
-    ) {
-        let [scenario, case, figure] = [self.name, case, figure].map(str::to_owned);
-        let (ours, other, other_case) = (ours.to_owned(), other.to_owned(), other_case.map(str::to_owned));
-        self.compared.push(Compared { scenario, case, figure, ours, other, other_case });
+    ) -> &mut Compared {
+        let place = |case: &str, system: &str| Place {
+            case: case.to_owned(),
+            system: system.to_owned(),
+            figure: figure.to_owned(),
+        };
+        let (ours, others) = (place(case, ours), vec![place(other_case.unwrap_or(case), other)]);
+        self.compared.push(Compared { scenario: self.name.to_owned(), ours, others, target: None });
+        self.compared.last_mut().expect("it was put there")
     }
 
-    /// Measures every case in every round, each round beginning with another one.
-    pub(crate) async fn run(self, ground: &Arc<Ground>, made: &Made, results: &mut Results) {
+    /// It takes long: no more rounds than these.
+    pub(crate) fn rounds_at_most(&mut self, rounds: usize) {
+        self.rounds_max = rounds;
+    }
+
+    /// Measures every case in every round, each round beginning with another one. What fails is told, and the others go
+    /// on; `keep` is called after each measurement. With `resume`, rounds that are in the results stay.
+    pub(crate) async fn run(
+        self,
+        ground: &Arc<Ground>,
+        made: &Made,
+        results: &mut Results,
+        resume: bool,
+        keep: impl Fn(&Results),
+    ) {
         let name = made.name_of(self.name);
-        results.forget(&name);
+        if !resume {
+            results.forget(&name);
+        }
         println!("\n== {name}");
-        let count = self.trials.len().max(1);
-        for round in 0..ground.settings.rounds {
+        let rounds = ground.settings.rounds.min(self.rounds_max);
+        let compared = self.compared.iter().cloned();
+        let compared = compared.map(|compared| Compared { scenario: name.clone(), ..compared }).collect();
+        let made = Made { rounds, ..made.clone() };
+        results.head(Heading { name: name.clone(), about: self.about.to_owned(), made }, compared);
+        let (began, count) = (Instant::now(), self.trials.len().max(1));
+        for round in 0..rounds {
             for n in 0..self.trials.len() {
-                let Some(trial) = self.trials.get((n + round) % count) else { continue };
-                let what = format!("{} | {}", trial.case, trial.system);
-                match (trial.measure)(Arc::clone(ground)).await {
-                    Some(figures) => {
-                        println!("{}/{} {what} | {}", round + 1, ground.settings.rounds, shown(&figures));
-                        results.add(&name, &trial.case, trial.system, figures);
-                    }
-                    None => println!("SKIPPED: {what}: this machine lacks what it needs"),
+                let Some(Trial { case, system, measure }) = self.trials.get((n + round) % count) else {
+                    continue;
+                };
+                if results.rounds(&name, case, system) > round {
+                    continue;
                 }
+                let what = format!("{case} | {system}");
+                match tried(measure(Arc::clone(ground))).await {
+                    Ok(Some(figures)) => {
+                        println!("{}/{rounds} {what} | {}", round + 1, shown(&figures));
+                        results.add(&name, case, system, figures);
+                    }
+                    Ok(None) => {
+                        println!("SKIPPED: {what}: this machine lacks what it needs");
+                        results.lacks(&name, case, system, "this machine lacks what it needs".to_owned());
+                    }
+                    Err(why) => {
+                        println!("FAILED: {what}: {why}");
+                        results.lacks(&name, case, system, why);
+                    }
+                }
+                keep(results);
             }
         }
-        let heading = Heading { name: name.clone(), about: self.about.to_owned(), made: made.clone() };
-        results.scenarios.push(heading);
-        let compared = self.compared.into_iter();
-        results.compared.extend(compared.map(|compared| Compared { scenario: name.clone(), ..compared }));
+        println!("   {name}: {:.0} s", began.elapsed().as_secs_f64());
+    }
+}
+
+/// What a measurement gave, or why it did not end.
+async fn tried(measuring: Measuring) -> Result<Option<Figures>, String> {
+    match tokio::time::timeout(MEASURING_MAX, AssertUnwindSafe(measuring).catch_unwind()).await {
+        Err(_) => Err(format!("it did not end within {} s", MEASURING_MAX.as_secs())),
+        Ok(Ok(figures)) => Ok(figures),
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            let first = text.as_deref().and_then(|text| text.lines().next()).unwrap_or("a panic");
+            Err(first.to_owned())
+        }
     }
 }
 
@@ -116,21 +175,32 @@ fn shown(figures: &Figures) -> String {
     figures.collect::<Vec<_>>().join(", ")
 }
 
-/// Every scenario without peers.
+/// Every scenario without peers, the long ones last.
 pub(crate) fn all(settings: &Settings) -> Vec<Scenario> {
-    let is_small = settings.is_small;
-    vec![
-        ceiling::scenario(is_small),
-        push::session_scenario(is_small),
-        push::unary_scenario(is_small),
-        push::lone_scenario(),
+    let mut all = vec![
+        push::session_scenario(settings),
+        push::unary_scenario(settings),
+        push::lone_scenario(settings),
         fan_out::receipt_scenario(settings),
         fan_out::peak_scenario(settings),
+        narrow::scenario(settings),
         catch_up::whole_scenario(settings),
         catch_up::changed_scenario(settings),
         idle::idle_scenario(settings),
         idle::storm_scenario(settings),
         long::growth_scenario(settings),
+        ceiling::scenario(settings),
+        push::mixes_scenario(settings),
+        micro::scenario(settings),
+        compression::scenario(settings),
+        wire::scenario(settings),
+        slow_link::scenario(settings),
+        crowded::receipt_scenario(settings),
+        crowded::idle_scenario(settings),
         long::steady_scenario(settings),
-    ]
+    ];
+    if settings.is_full {
+        all.push(long::largest_scenario(settings));
+    }
+    all
 }

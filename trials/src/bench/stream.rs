@@ -64,6 +64,8 @@ pub(crate) struct Stream {
     next_slot: usize,
     rng: Rng,
     text: Arc<str>,
+    /// Where it has some, each write tells another one.
+    texts: Arc<[String]>,
     sent: VecDeque<Sent>,
     /// How many records each writer has laid out for the next one to meet.
     laid: Arc<Vec<AtomicU64>>,
@@ -122,6 +124,7 @@ impl Stream {
                 next_slot: 0,
                 rng,
                 text,
+                texts: Arc::new([]),
                 sent: VecDeque::new(),
                 laid: Arc::clone(&laid),
                 laying: 0,
@@ -131,6 +134,16 @@ impl Stream {
             }
         };
         writers.into_iter().enumerate().map(of).collect()
+    }
+
+    /// From now on it tells these, one after the other.
+    pub(crate) fn tell(&mut self, texts: &Arc<[String]>) {
+        self.texts = Arc::clone(texts);
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let at = usize::try_from(self.n).unwrap_or_default() % self.texts.len().max(1);
+        body(self.n, self.texts.get(at).map_or(&self.text, String::as_str))
     }
 
     /// A push of the next writes.
@@ -201,7 +214,7 @@ impl Stream {
             id: unique.to_vec(),
             dot: Some(v1::Dot { writer: Some(self.writer.clone()), n: self.n }),
             key: Some(v1::Key { kind: self.mix.kind.to_owned(), id }),
-            op: Some(v1::mutation::Op::Put(v1::Put { body: body(self.n, &self.text) })),
+            op: Some(v1::mutation::Op::Put(v1::Put { body: self.body() })),
             base: Some(base),
             time: Some(self.time),
             written_ms,
