@@ -9,6 +9,7 @@ use semantics::reason::Reason;
 
 mod access;
 pub mod ca;
+mod checked;
 mod exchange;
 mod facts;
 mod files;

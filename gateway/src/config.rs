@@ -9,11 +9,13 @@ use serde::Deserialize;
 
 mod check;
 mod file;
+mod quotas;
 mod resolver;
 
 pub(crate) use self::check::data_folder;
 pub use self::check::variables;
 pub use self::file::secret;
+pub use self::quotas::{MUTATIONS_PER_S_MAX, NODE_MUTATIONS_PER_S, Quotas, TENANT_MUTATIONS_PER_S};
 pub use self::resolver::{
     RESOLVER_PER_MINUTE, RESOLVER_PER_MINUTE_MAX, RESOLVER_TIMEOUT_MS, RESOLVER_TIMEOUT_MS_BOUNDS, ResolverAt,
 };
@@ -25,7 +27,7 @@ pub const OPERATOR_LISTEN: &str = "127.0.0.1:7421";
 /// The data folder, when nothing else is said.
 pub const DATA: &str = "./hubward-data";
 /// The keys of a settings file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 15] = [
     "data",
     "database_url",
     "database_url_file",
@@ -34,11 +36,13 @@ pub const KEYS: [&str; 13] = [
     "hostnames",
     "listen",
     "metrics_tenant_labels",
+    "node_mutations_per_s",
     "operator_listen",
     "resolver",
     "resolver_ca_file",
     "resolver_per_minute",
     "resolver_timeout_ms",
+    "tenant_mutations_per_s",
 ];
 /// Longest time between saying "not ready" and the drain, seconds.
 pub const DRAIN_LEAD_S_MAX: u64 = 300;
@@ -67,6 +71,10 @@ pub struct Given {
     /// nodes out.
     #[arg(long, env = "HUBWARD_METRICS_TENANT_LABELS", value_name = "true|false")]
     pub metrics_tenant_labels: Option<bool>,
+    /// Most mutations a second that one node may push, 1 to 1000000 [default: 50000]; twice as many at once after a
+    /// pause.
+    #[arg(long, env = "HUBWARD_NODE_MUTATIONS_PER_S", value_name = "NUMBER")]
+    pub node_mutations_per_s: Option<u32>,
     /// Where operators connect [default: 127.0.0.1:7421].
     #[arg(long, env = "HUBWARD_OPERATOR_LISTEN")]
     pub operator_listen: Option<String>,
@@ -83,6 +91,10 @@ pub struct Given {
     /// Milliseconds that an answer of the resolver is waited for, 10 to 60000 [default: 2000].
     #[arg(long, env = "HUBWARD_RESOLVER_TIMEOUT_MS", value_name = "MILLISECONDS")]
     pub resolver_timeout_ms: Option<u64>,
+    /// Most mutations a second that all nodes of one tenant may push on this gateway, 1 to 1000000 [default: 100000];
+    /// twice as many at once after a pause.
+    #[arg(long, env = "HUBWARD_TENANT_MUTATIONS_PER_S", value_name = "NUMBER")]
+    pub tenant_mutations_per_s: Option<u32>,
     /// Names or addresses under which spokes reach this hub, besides those it listens on.
     #[arg(long = "hostname", env = "HUBWARD_HOSTNAMES", value_delimiter = ',')]
     pub hostnames: Vec<String>,
@@ -110,6 +122,8 @@ pub struct Config {
     pub drain_lead: Duration,
     /// Whether /metrics names tenants.
     pub metrics_tenant_labels: bool,
+    /// How much may be pushed.
+    pub quotas: Quotas,
     /// The program that conflicts are put to.
     pub resolver: Option<ResolverAt>,
 }
@@ -160,6 +174,7 @@ impl Given {
             drain_lead_s: self.drain_lead_s.or(other.drain_lead_s),
             listen: self.listen.or(other.listen),
             metrics_tenant_labels: self.metrics_tenant_labels.or(other.metrics_tenant_labels),
+            node_mutations_per_s: self.node_mutations_per_s.or(other.node_mutations_per_s),
             operator_listen: self.operator_listen.or(other.operator_listen),
             // A variable that is set and empty says nothing.
             resolver: self.resolver.filter(|url| !url.is_empty()).or(other.resolver),
@@ -169,6 +184,7 @@ impl Given {
                 .or(other.resolver_ca_file),
             resolver_per_minute: self.resolver_per_minute.or(other.resolver_per_minute),
             resolver_timeout_ms: self.resolver_timeout_ms.or(other.resolver_timeout_ms),
+            tenant_mutations_per_s: self.tenant_mutations_per_s.or(other.tenant_mutations_per_s),
             hostnames: if said.is_empty() { other.hostnames } else { said },
             data: self.data.or(other.data),
         }
@@ -179,7 +195,7 @@ impl Given {
     /// # Errors
     /// MALFORMED, naming the setting.
     pub fn check(self) -> Result<Config, Refusal> {
-        let resolver = self.resolver_at()?;
+        let (resolver, quotas) = (self.resolver_at()?, self.quotas()?);
         let database_url = match (self.database_url, self.database_url_file) {
             (Some(_), Some(_)) => {
                 return Err(malformed("database_url and database_url_file are both given: give one of them"));
@@ -227,6 +243,7 @@ impl Given {
             data,
             drain_lead,
             metrics_tenant_labels,
+            quotas,
             resolver,
         })
     }

@@ -36,6 +36,7 @@ pub mod policies;
 pub mod presence;
 pub mod push;
 pub mod query;
+mod queue;
 pub mod readers;
 pub mod reconcile;
 pub mod recovery;
@@ -47,12 +48,13 @@ pub mod session;
 pub mod settle;
 pub mod settled;
 pub mod stretch;
+mod sums;
 pub mod topology;
 pub mod work;
 
 pub use self::admission::{Admission, Open};
 use self::asks::Asks;
-use self::committer::{Committer, Means};
+use self::committer::{Committer, Means, Queued};
 use self::docket::Docket;
 use self::error::HubError;
 use self::feed::Feed;
@@ -63,6 +65,7 @@ use self::recovery::Marks;
 use self::resolver::Resolver;
 use self::seal::SealKey;
 use self::stretch::Stretches;
+use self::sums::Sums;
 use self::work::{Answer, Work};
 use crate::ambient::{Clock, Entropy};
 use crate::store::{Space, Store};
@@ -137,6 +140,7 @@ pub struct Tenant {
     /// Its live feed.
     pub feed: Feed,
     seal: SealKey,
+    sums: Sums,
     marks: Mutex<Option<Marks>>,
 }
 
@@ -146,6 +150,22 @@ impl Tenant {
     }
     fn set_marks(&self, marks: Marks) {
         *self.marks.lock().unwrap_or_else(PoisonError::into_inner) = Some(marks);
+    }
+}
+
+/// Work that waits for its tenant's committer.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    tenant: Arc<Tenant>,
+    means: Means,
+    queued: Queued,
+}
+
+impl Entered {
+    /// Waits for the answer.
+    pub(crate) async fn answer(self) -> Result<Answer, HubError> {
+        let Self { tenant, means, queued } = self;
+        tenant.committer.answered(&means, &tenant.feed, queued).await
     }
 }
 
@@ -247,8 +267,8 @@ impl Hub {
         let fresh = || {
             let committer = Committer::new(id.clone(), self.bounds.queue_max);
             let feed = Feed::new(self.bounds.ring_batches_max);
-            let (seal, marks) = (SealKey::default(), Mutex::default());
-            Arc::new(Tenant { id: id.clone(), committer, feed, seal, marks })
+            let (seal, sums, marks) = (SealKey::default(), Sums::default(), Mutex::default());
+            Arc::new(Tenant { id: id.clone(), committer, feed, seal, sums, marks })
         };
         Arc::clone(tenants.entry(id.clone()).or_insert_with(fresh))
     }
@@ -263,6 +283,11 @@ impl Hub {
     }
 
     pub(crate) async fn submit(&self, tenant: &TenantId, work: Work) -> Result<Answer, HubError> {
+        self.enter(&self.tenant(tenant), work)?.answer().await
+    }
+
+    /// Puts work behind what waits for a tenant's committer: what is entered first is decided first.
+    pub(crate) fn enter(&self, tenant: &Arc<Tenant>, work: Work) -> Result<Entered, HubError> {
         let means = Means {
             store: Arc::clone(&self.parts.store),
             clock: Arc::clone(&self.parts.clock),
@@ -270,8 +295,8 @@ impl Hub {
             version_writers_kept: self.bounds.version_writers_kept,
             docket: Arc::clone(&self.docket),
         };
-        let tenant = self.tenant(tenant);
-        tenant.committer.submit(&means, &tenant.feed, work).await
+        let queued = tenant.committer.enqueue(work)?;
+        Ok(Entered { tenant: Arc::clone(tenant), means, queued })
     }
 
     /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring; where that
@@ -282,6 +307,7 @@ impl Hub {
     /// Store errors.
     pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
         let tenant = self.tenant(id);
+        tenant.sums.forget_old(self.clock().now_ms());
         let before = tenant.feed.end();
         let head = self.store().head(id).await?;
         tenant.feed.renew(head);

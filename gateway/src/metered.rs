@@ -62,8 +62,8 @@ impl TenantIo for MeteredIo<'_> {
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
         self.inner.commits(numbers).await
     }
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
-        let measure = Measure::of(&append);
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        let measure = Measure::of(append);
         let appended = self.inner.append(append).await;
         measure.done(self.metrics, &self.tenant, &appended);
         appended
@@ -90,8 +90,8 @@ impl Store for Metered {
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
         self.inner.load(tenant, wanted).await
     }
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
-        let measure = Measure::of(&append);
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
+        let measure = Measure::of(append);
         let appended = self.inner.append(tenant, append).await;
         measure.done(&self.metrics, tenant, &appended);
         appended

@@ -27,6 +27,7 @@ mod owner;
 pub mod paging;
 mod policies;
 mod precedents;
+pub mod pushes;
 pub mod queue;
 mod recovery;
 pub mod resolver;

@@ -102,6 +102,25 @@ pub struct LogRow {
     pub rule_version: Revision,
 }
 
+impl LogRow {
+    /// As readers are sent it, who are sent the record alone.
+    #[must_use]
+    pub fn without_mutation(&self) -> Self {
+        Self {
+            revision: self.revision,
+            previous: self.previous,
+            commit: self.commit,
+            cell: self.cell.clone(),
+            departed: self.departed.clone(),
+            dot: self.dot,
+            mutation: None,
+            record: self.record.clone(),
+            outcome: self.outcome,
+            rule_version: self.rule_version,
+        }
+    }
+}
+
 /// How a row came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOutcome {
@@ -356,7 +375,7 @@ pub trait TenantIo: Send {
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError>;
     /// Appends (`exclusive_reads_and_appends`). Inside an exclusive section this also ends the section
     /// (`exclusive_is_released_by_its_append`).
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError>;
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
 }
 
 /// The store. See the module for its contract.
@@ -384,7 +403,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Reads at one moment; what is absent is left out (`load_finds_what_is_there_and_leaves_out_the_rest`).
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError>;
     /// Appends at the expected commit number alone (`an_append_at_an_old_commit_number_writes_nothing`).
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError>;
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError>;
     /// Takes the tenant's head for one read-decide-append; dropping it gives up (`exclusive_is_released_on_drop`).
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError>;
     /// A page of the log, with where each of its records is now (`a_log_page_tells_where_each_record_is_now`).

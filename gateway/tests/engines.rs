@@ -154,7 +154,7 @@ async fn speed(name: &str, engine: &Engine) {
             let (append, after) = draft.build();
             #[allow(clippy::disallowed_methods, reason = "a measurement")]
             let start = std::time::Instant::now();
-            store.append(&log.tenant, append).await.unwrap();
+            store.append(&log.tenant, &append).await.unwrap();
             took += start.elapsed();
             log = after;
         }
@@ -193,7 +193,7 @@ async fn a_store_goes_on_after_its_connections_are_cut() {
     assert!(ended > 0);
     let (append, after) = log.draft().put(&note("b"), b"1").build();
     for _ in 0..10 {
-        match store.append(&log.tenant, append.clone()).await {
+        match store.append(&log.tenant, &append).await {
             Ok(_) => break,
             Err(StoreError::Unknown(_) | StoreError::Unavailable(_)) => {}
             Err(error) => panic!("{error}"),

@@ -9,8 +9,10 @@ use serde_json::{Map, Number, Value};
 use crate::envelope::BODY_BYTES_MAX;
 use crate::reason::{Reason, Refusal};
 
+mod quick;
 mod strict;
 
+pub use quick::is_plainly_canonical;
 pub use strict::{from_json, object_from_json};
 
 /// Deepest nesting of arrays and objects; a scalar has depth 0, `{}` has depth 1.

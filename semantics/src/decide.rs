@@ -8,6 +8,7 @@ mod ordered;
 mod parse;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
@@ -22,15 +23,29 @@ use crate::version::VERSION_WRITERS_MAX;
 use base::Standing;
 
 pub use ancestor::{ANCESTOR_ROWS_MAX, Row, ancestor};
+pub use guard::collapses;
 pub use parse::parse;
 
-/// A mutation with its body or patch parsed once (key id 0), so that nothing parses it again.
+/// A mutation whose body or patch was checked, and is parsed at most once (key id 0).
 #[derive(Debug, Clone)]
 pub struct Parsed {
     /// The mutation.
     pub mutation: Mutation,
+    fields: OnceLock<Map<String, Value>>,
+}
+
+impl Parsed {
     /// Body of a put or `set` of a patch, when in clear and an object; empty otherwise.
-    pub fields: Map<String, Value>,
+    #[must_use]
+    pub fn fields(&self) -> &Map<String, Value> {
+        self.fields.get_or_init(|| match &self.mutation.op {
+            Op::Put { body } | Op::Patch { set: body, .. } if self.mutation.key_id == KEY_ID_CLEAR => {
+                // It was checked.
+                serde_json::from_slice(body).unwrap_or_default()
+            }
+            Op::Put { .. } | Op::Patch { .. } | Op::Delete => Map::new(),
+        })
+    }
 }
 
 /// What surrounds a decision.
@@ -177,11 +192,11 @@ fn decide_present(
 
 /// Where nothing clashes, what is put may yet be a state that does not hold.
 fn with_disproved(clashes: Vec<Clash>, current: &Record, parsed: &Parsed, rule: &Rule) -> Vec<Clash> {
-    let is_asked = rule.policy == Policy::ByType && clashes.is_empty();
-    match clash::disproved(current, parsed).filter(|_| is_asked) {
-        Some(clash) => vec![clash],
-        None => clashes,
+    // Asked first: it reads both bodies.
+    if rule.policy != Policy::ByType || !clashes.is_empty() {
+        return clashes;
     }
+    clash::disproved(current, parsed).into_iter().collect()
 }
 
 fn concurrent(record: Record, clashes: Vec<Clash>, context: &Context) -> Result<Decision, Refusal> {

@@ -51,7 +51,7 @@ pub fn mutation_digest(mutation: &Mutation) -> Digest {
 #[must_use]
 pub fn record_digest(record: &Record) -> Digest {
     let body = match &record.content {
-        Content::Live(body) => Some(body.as_slice()),
+        Content::Live(body) => Some(body.as_ref()),
         Content::Deleted => None,
     };
     FieldHasher::new("hubward/record/1")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{HybridTime, Stamp};
@@ -63,12 +64,12 @@ pub enum Op {
     /// Sets the whole body (key id 0: canonical JSON object).
     Put {
         /// The body.
-        body: Vec<u8>,
+        body: Bytes,
     },
     /// Sets and removes top-level fields of a fields kind. At least one of both is not empty.
     Patch {
         /// Canonical JSON object of the fields to set.
-        set: Vec<u8>,
+        set: Bytes,
         /// Fields to remove, sorted, none of them in `set`.
         remove: Vec<String>,
     },
@@ -142,7 +143,7 @@ pub struct FieldStamp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// The body.
-    Live(Vec<u8>),
+    Live(Bytes),
     /// A tombstone.
     Deleted,
 }

@@ -118,9 +118,11 @@ impl ExportLine {
 
     fn content(&self) -> Result<Content, Refusal> {
         match (&self.body, &self.body_hex, self.deleted) {
-            (Some(body), None, false) => canonical::object_to_canonical(body).map(Content::Live),
+            (Some(body), None, false) => {
+                canonical::object_to_canonical(body).map(|body| Content::Live(body.into()))
+            }
             (None, Some(text), false) => hex::decode(text)
-                .map(Content::Live)
+                .map(|body| Content::Live(body.into()))
                 .map_err(|e| Refusal::new(Reason::Malformed, format!("body_hex: {e}"))),
             (None, None, true) => Ok(Content::Deleted),
             _ => Err(Refusal::new(Reason::Malformed, "exactly one of body, body_hex and deleted is needed")),

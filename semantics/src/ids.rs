@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// Longest kind, tenant and domain name, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -51,19 +52,20 @@ pub enum IdError {
     },
 }
 
+// Names are cloned with everything that has one: a short one lies in place, of a long one there is one that is counted.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $ok:expr, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks the bounds and the alphabet.
             ///
             /// # Errors
             /// [`IdError`] says which rule the text breaks.
-            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+            pub fn new(text: impl Into<SmolStr>) -> Result<Self, IdError> {
                 let text = text.into();
                 if text.is_empty() {
                     return Err(IdError::Empty { what: $what });
@@ -96,7 +98,7 @@ macro_rules! name_type {
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.into()
             }
         }
         impl FromStr for $name {
@@ -143,7 +145,7 @@ name_type!(
 impl From<Digest> for RecordId {
     /// The digest in hexadecimal.
     fn from(digest: Digest) -> Self {
-        Self(digest.to_string())
+        Self(digest.to_string().into())
     }
 }
 
@@ -151,7 +153,7 @@ impl Domain {
     /// The domain of a node that names none.
     #[must_use]
     pub fn default_domain() -> Self {
-        Self("default".to_owned())
+        Self(SmolStr::new_static("default"))
     }
 }
 

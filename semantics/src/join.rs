@@ -37,7 +37,7 @@ impl Delta {
                 let detail = format!("kind {} takes whole bodies only", mutation.key.kind);
                 return Err(Refusal::new(Reason::PatchUnsupported, detail));
             }
-            Op::Patch { remove, .. } if parsed.fields.is_empty() && remove.is_empty() => {
+            Op::Patch { remove, .. } if parsed.fields().is_empty() && remove.is_empty() => {
                 return Err(Refusal::new(Reason::Malformed, "the patch sets and removes nothing"));
             }
             Op::Put { .. } | Op::Patch { .. } if is_fields && mutation.key_id != KEY_ID_CLEAR => {

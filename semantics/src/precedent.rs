@@ -148,6 +148,12 @@ impl Signature {
         })
     }
 
+    /// Whether one of the sides has collapsed, so that whoever decided had that before them.
+    #[must_use]
+    pub fn is_of_a_collapse(&self) -> bool {
+        [self.earlier, self.later].iter().any(|side| side.sort == Sort::Collapsed)
+    }
+
     /// Id of the precedent with this signature: SHA-256 of its parts, in hexadecimal.
     #[must_use]
     pub fn id(&self) -> RecordId {

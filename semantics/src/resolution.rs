@@ -336,7 +336,7 @@ pub fn change(
     }
     let clear = |op: Op| Ok(Some((op, KEY_ID_CLEAR)));
     match (&current.content, wanted) {
-        (_, Wanted::Sealed { key_id, body }) => Ok(Some((Op::Put { body: body.clone() }, *key_id))),
+        (_, Wanted::Sealed { key_id, body }) => Ok(Some((Op::Put { body: body.clone().into() }, *key_id))),
         (_, Wanted::Nothing) if path.is_empty() => clear(Op::Delete),
         (_, Wanted::Value(value)) if path.is_empty() => {
             let Value::Object(body) = value else {
@@ -344,7 +344,7 @@ pub fn change(
             };
             match current.body() {
                 Some(now) if rule.policy == Policy::Fields => clear(patch_between(&object(now)?, body)?),
-                Some(_) | None => clear(Op::Put { body: object_to_canonical(body)? }),
+                Some(_) | None => clear(Op::Put { body: object_to_canonical(body)?.into() }),
             }
         }
         (Content::Deleted, _) => {
@@ -363,7 +363,7 @@ fn patch_between(now: &Map<String, Value>, then: &Map<String, Value>) -> Result<
     let set: Map<String, Value> = set.map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut remove: Vec<String> = now.keys().filter(|name| !then.contains_key(*name)).cloned().collect();
     remove.sort();
-    Ok(Op::Patch { set: object_to_canonical(&set)?, remove })
+    Ok(Op::Patch { set: object_to_canonical(&set)?.into(), remove })
 }
 
 /// What marks a change of the hub's own.

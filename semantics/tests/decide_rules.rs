@@ -70,7 +70,7 @@ fn a_put_on_an_unknown_base_leaps_over_a_bounded_number_of_incarnations() {
 
 #[test]
 fn sealed_bodies_are_opaque_and_never_merged_by_field() {
-    let mut mutation = Author::new(1).write(None, Op::Put { body: vec![0xff, 0x00] }, NOW_MS);
+    let mut mutation = Author::new(1).write(None, Op::Put { body: vec![0xff, 0x00].into() }, NOW_MS);
     mutation.key_id = 7;
     let mut hub = Hub::new(Policy::LastWriter);
     assert!(matches!(hub.take(&mutation), Decision::Applied(_)));

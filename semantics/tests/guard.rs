@@ -5,12 +5,12 @@ mod support;
 
 use semantics::canonical::to_canonical;
 use semantics::conflict::{Clash, Side, fold};
-use semantics::decide::{Context, Decision, decide};
+use semantics::decide::{Context, Decision, collapses, decide};
 use semantics::envelope::{Mutation, Op, Record};
 use semantics::ids::{Kind, Revision, Writer};
 use semantics::kind::Policy;
 use serde_json::json;
-use support::{Author, ORDERED, context, parsed, rule};
+use support::{Author, ORDERED, context, parsed, placement, rule};
 
 const HEALTHY: u8 = 5;
 const COLLAPSED: u8 = 1;
@@ -18,7 +18,7 @@ const COLLAPSED: u8 = 1;
 fn state(depth: u8, mark: &str) -> Op {
     let metrics = json!({"parameter_values": {"D": depth, "C": 0.9, "R": 0.9}});
     let document = json!({"identity_snapshot": {"stability_metrics": metrics}, "mark": mark});
-    Op::Put { body: to_canonical(&document).unwrap() }
+    Op::Put { body: to_canonical(&document).unwrap().into() }
 }
 
 fn write(author: &mut Author, view: Option<&Record>, op: Op, now_ms: u64) -> Mutation {
@@ -38,9 +38,11 @@ fn a_collapsed_state_does_not_overwrite_a_healthy_one() {
     for policy in ORDERED {
         let (mut ada, mut bob) = (Author::new(1), Author::new(2));
         let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), policy);
-        let first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+        let mut first = write(&mut ada, Some(&healthy), state(COLLAPSED, "b"), 2_000);
+        first.placement = Some(placement("elsewhere"));
         let (kept, decision) = take(Some(&healthy), &first, policy);
         assert_eq!((kept.body(), kept.stamp), (healthy.body(), healthy.stamp), "{policy:?}");
+        assert_eq!(kept.placement, healthy.placement, "nor does it move");
         assert!(kept.version.contains(first.dot));
         let clashes = decision.clashes().to_vec();
         assert_eq!((clashes.len(), clashes[0].is_collapse), (1, true));
@@ -99,10 +101,60 @@ fn a_collapse_that_is_kept_out_is_told_by_its_conflict() {
 }
 
 #[test]
+fn what_cannot_be_read_does_not_overwrite_a_healthy_one() {
+    let measured = |value: serde_json::Value| {
+        let part = |value: serde_json::Value| json!({"value": value});
+        let components = json!({
+            "recursive_depth": part(value), "contextual_retention": part(json!(0.9)),
+            "relational_coherence": part(json!(0.9)),
+        });
+        Op::Put {
+            body: to_canonical(&json!({"stability_measurement": {"components": components}})).unwrap().into(),
+        }
+    };
+    let stated = |value: serde_json::Value| {
+        let metrics = json!({"parameter_values": {"D": value, "C": 0.9, "R": 0.9}});
+        Op::Put {
+            body: to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap().into(),
+        }
+    };
+    for policy in ORDERED {
+        for (healthy, broken) in [
+            (stated(json!(5)), stated(json!(0))),
+            (stated(json!(5)), stated(json!("1"))),
+            (measured(json!(5)), measured(json!(0))),
+        ] {
+            let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+            let (healthy, _) = take(None, &write(&mut ada, None, healthy, 1_000), policy);
+            let write = write(&mut bob, Some(&healthy), broken, 2_000);
+            let (kept, decision) = take(Some(&healthy), &write, policy);
+            assert_eq!(kept.body(), healthy.body(), "{policy:?}");
+            assert_eq!(decision.clashes()[0].loser, write.stamp());
+            assert!(!decision.clashes()[0].is_collapse, "nobody can tell");
+        }
+    }
+}
+
+#[test]
+fn what_a_rule_puts_together_is_looked_at_once_more() {
+    let (mut ada, mut bob) = (Author::new(1), Author::new(2));
+    let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
+    let (fallen, _) = take(None, &write(&mut bob, None, state(COLLAPSED, "b"), 1_000), Policy::Branch);
+    assert!(collapses(&healthy, &fallen));
+    assert!(!collapses(&fallen, &fallen) && !collapses(&fallen, &healthy) && !collapses(&healthy, &healthy));
+    let other = |record: &Record| {
+        let mut record = record.clone();
+        record.key.kind = Kind::new("note").unwrap();
+        record
+    };
+    assert!(!collapses(&other(&healthy), &other(&fallen)), "no identity");
+}
+
+#[test]
 fn what_says_no_score_is_settled_as_any_other_body() {
     let mut ada = Author::new(1);
     let (healthy, _) = take(None, &write(&mut ada, None, state(HEALTHY, "a"), 1_000), Policy::Branch);
-    let silent = write(&mut ada, Some(&healthy), Op::Put { body: b"{}".to_vec() }, 2_000);
+    let silent = write(&mut ada, Some(&healthy), Op::Put { body: b"{}".to_vec().into() }, 2_000);
     assert!(matches!(take(Some(&healthy), &silent, Policy::Branch).1, Decision::Applied(_)));
     let delete = write(&mut ada, Some(&healthy), Op::Delete, 3_000);
     assert!(take(Some(&healthy), &delete, Policy::Branch).0.is_deleted());
@@ -134,16 +186,16 @@ fn what_would_collapse_put_together_is_kept_apart() {
         to_canonical(&json!({"identity_snapshot": {"stability_metrics": metrics}})).unwrap()
     };
     let (mut ada, mut bob) = (Author::new(1), Author::new(2));
-    let base = write(&mut ada, None, Op::Put { body: state(0.9, 0.9) }, 1_000);
+    let base = write(&mut ada, None, Op::Put { body: state(0.9, 0.9).into() }, 1_000);
     let (stands, _) = take(None, &base, Policy::ThreeWay);
-    let one = write(&mut ada, Some(&stands), Op::Put { body: state(0.4, 0.9) }, 2_000);
-    let two = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.4) }, 3_000);
+    let one = write(&mut ada, Some(&stands), Op::Put { body: state(0.4, 0.9).into() }, 2_000);
+    let two = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.4).into() }, 3_000);
     let (now, _) = take(Some(&stands), &one, Policy::ThreeWay);
     let around = Context { ancestor: stands.body().map(<[u8]>::to_vec), ..context() };
     let decision = decide(Some(&now), &parsed(&two), &rule(Policy::ThreeWay), &around);
     assert_eq!(decision.record().unwrap().body(), Some(state(0.9, 0.4).as_slice()), "the later one whole");
     assert_eq!(decision.clashes().len(), 1);
-    let milder = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.8) }, 4_000);
+    let milder = write(&mut bob, Some(&stands), Op::Put { body: state(0.9, 0.8).into() }, 4_000);
     let decision = decide(Some(&now), &parsed(&milder), &rule(Policy::ThreeWay), &around);
     assert_eq!(decision.record().unwrap().body(), Some(state(0.4, 0.8).as_slice()));
     assert_eq!(decision.clashes(), []);

@@ -8,7 +8,8 @@ mod support;
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use semantics::decide::{Decision, Parsed, decide};
-use semantics::envelope::{Op, Record};
+use semantics::envelope::{Base, Op, Record};
+use semantics::ids::Incarnation;
 use semantics::join::{Delta, create, join, join_records};
 use semantics::kind::{Policy, Rule};
 use support::{Author, POLICIES, context, parsed, patch, placement, put, rule};
@@ -146,10 +147,19 @@ fn histories(steps_max: usize) -> impl Strategy<Value = (Rule, Vec<Parsed>)> {
         .prop_filter("nothing was written", |(_, written)| !written.is_empty())
 }
 
-/// The first mutation, which creates, and those of the others that `picked` names, in that order.
+/// Whether it may be the first to arrive: who wrote it saw no such record.
+fn creates(parsed: &Parsed) -> bool {
+    let mutation = &parsed.mutation;
+    mutation.base == Base::default() && mutation.incarnation == Incarnation::ZERO && mutation.op != Op::Delete
+}
+
+/// What `picked` names, in that order, behind the first of them that creates; if none does, behind the one that came
+/// before all.
 fn fold(rule: &Rule, written: &[Parsed], picked: impl IntoIterator<Item = usize>) -> Record {
-    let seed = add(None, &written[0], rule);
-    picked.into_iter().fold(seed, |record, at| add(Some(&record), &written[at % written.len()], rule))
+    let picked: Vec<&Parsed> = picked.into_iter().map(|at| &written[at % written.len()]).collect();
+    let first = picked.iter().copied().find(|parsed| creates(parsed)).unwrap_or(&written[0]);
+    let seed = add(None, first, rule);
+    picked.into_iter().fold(seed, |record, parsed| add(Some(&record), parsed, rule))
 }
 
 fn permutations(of: usize) -> Vec<Vec<usize>> {
@@ -311,7 +321,7 @@ fn assert_stands(record: &Record, parsed: &Parsed) {
         return;
     };
     let body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).unwrap();
-    for (name, value) in &parsed.fields {
+    for (name, value) in parsed.fields() {
         assert_eq!(body.get(name), Some(value));
     }
     if let Op::Patch { remove, .. } = &parsed.mutation.op {

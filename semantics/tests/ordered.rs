@@ -283,7 +283,7 @@ proptest! {
         for (at, mutation) in log.iter().enumerate() {
             let stands = hub.view().is_some_and(|record| record.stamp == mutation.stamp());
             let Op::Put { body } = &mutation.op else { unreachable!() };
-            let same = hub.body().is_some_and(|stands| stands.as_bytes() == body.as_slice());
+            let same = hub.body().is_some_and(|stands| stands.as_bytes() == body.as_ref());
             let seen = log[at + 1..].iter().any(|later| later.base.version.contains(mutation.dot));
             let equal = log[..at].iter().chain(&log[at + 1..]).any(|other| other.op == mutation.op);
             let kept = hub.conflicts.values().any(|(_, conflict)| {

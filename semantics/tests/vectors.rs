@@ -100,7 +100,7 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
         dot: dot(0xa1, 1, 1),
         group: None,
         key: key("note", "n1"),
-        op: Op::Put { body: br#"{"text":"hi"}"#.to_vec() },
+        op: Op::Put { body: br#"{"text":"hi"}"#.to_vec().into() },
         placement: None,
         incarnation: Incarnation(0),
         base: Base::default(),
@@ -117,7 +117,7 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
         group: Some(GroupPlace { id: GroupId([0x61; 16]), index: 1, size: 3 }),
         key: key("entity", "Fern \u{1f33f}\u{0}"),
         op: Op::Patch {
-            set: br#"{"light":"shade","water":2}"#.to_vec(),
+            set: br#"{"light":"shade","water":2}"#.to_vec().into(),
             remove: vec!["a".into(), "bc".into()],
         },
         placement: Some(placement("garden", Some("anna"))),
@@ -133,12 +133,12 @@ fn mutations() -> Vec<(&'static str, Mutation)> {
         ..put.clone()
     };
     let empty_patch = Mutation {
-        op: Op::Patch { set: b"{}".to_vec(), remove: vec![String::new()] },
+        op: Op::Patch { set: b"{}".to_vec().into(), remove: vec![String::new()] },
         placement: Some(placement("default", None)),
         ..put.clone()
     };
     let delete = Mutation { op: Op::Delete, dot: dot(0xa1, u32::MAX, u64::MAX), ..put.clone() };
-    let sealed = Mutation { op: Op::Put { body: vec![0, 255, 128] }, key_id: 9, ..put.clone() };
+    let sealed = Mutation { op: Op::Put { body: vec![0, 255, 128].into() }, key_id: 9, ..put.clone() };
     vec![
         ("put", put),
         ("patch in a group, with placement, subject, base and own dot; signature not hashed", patch),
@@ -188,7 +188,7 @@ fn plain_record() -> Record {
         author: node(0xa1),
         key_id: KEY_ID_CLEAR,
         salt: Salt([0x51; 16]),
-        content: Content::Live(br#"{"text":"hi"}"#.to_vec()),
+        content: Content::Live(br#"{"text":"hi"}"#.to_vec().into()),
         fields: BTreeMap::new(),
         inputs: BTreeMap::new(),
     }
@@ -208,7 +208,7 @@ fn merged_record() -> Record {
         version: Version::from_iter([first.dot, second.dot, third.dot]),
         stamp: third,
         salt: merged_salt(inputs.values().copied()),
-        content: Content::Live(br#"{"height":0.25,"light":"shade","water":2}"#.to_vec()),
+        content: Content::Live(br#"{"height":0.25,"light":"shade","water":2}"#.to_vec().into()),
         fields: BTreeMap::from([
             ("height".to_owned(), FieldStamp { stamp: first, removed: false }),
             ("light".to_owned(), FieldStamp { stamp: second, removed: false }),
@@ -222,7 +222,7 @@ fn merged_record() -> Record {
 
 fn records() -> Vec<(&'static str, Record)> {
     let tombstone = Record { content: Content::Deleted, incarnation: Incarnation(1), ..plain_record() };
-    let sealed = Record { content: Content::Live(vec![0, 255, 128]), key_id: 9, ..plain_record() };
+    let sealed = Record { content: Content::Live(vec![0, 255, 128].into()), key_id: 9, ..plain_record() };
     let other = Record { key: key("note", "n2"), ..plain_record() };
     vec![
         ("last writer", plain_record()),

@@ -75,7 +75,9 @@ impl Engine {
             }
             Step::PrepareRemnants => Event::RemnantsReady(replica.next_remnants().await?),
             Step::RemnantsTaken { page } => Event::RemnantsReady(replica.remnants_taken(page).await?),
-            Step::PreparePush => Event::PushReady(replica.next_push(now_ms).await?),
+            Step::PreparePush { items_max } => {
+                Event::PushReady(replica.next_push_of(now_ms, items_max).await?)
+            }
             Step::Settle(results) => match replica.settle(&results, now_ms).await? {
                 Some(settled) => Event::Settled(settled),
                 None => Event::EpochNeeded,

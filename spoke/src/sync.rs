@@ -11,6 +11,7 @@ mod config;
 mod endpoints;
 mod ends;
 mod message;
+mod pace;
 
 use semantics::cursor::Cursor;
 use semantics::endpoint::Endpoints;
@@ -20,6 +21,7 @@ use semantics::session::{ClientMessage, Hello, Reconcile, ServerMessage, Summed}
 use self::backoff::Backoff;
 pub use self::config::Config;
 pub use self::message::{Action, Applied, Counts, Event, Settled, Step, Timer, is_cut, page_bytes};
+use self::pace::Pace;
 
 /// What the machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,7 @@ pub struct Sync {
     pinged: Option<(u64, u64)>,
     phase: Phase,
     push: PushState,
+    pace: Pace,
     /// The greeting for the connection that is being opened.
     hello: Option<Hello>,
     /// Whether the outbox may hold something that was not yet looked at.
@@ -138,6 +141,7 @@ impl Sync {
             pinged: None,
             phase: Phase::Idle,
             push: PushState::Idle,
+            pace: Pace::new(),
             hello: None,
             outbox_dirty: true,
             consumed_bytes: 0,
@@ -251,6 +255,7 @@ impl Sync {
         self.phase = Phase::Connecting;
         self.tried_ms = self.now_ms;
         self.push = PushState::Idle;
+        self.pace = Pace::new();
         self.outbox_dirty = true;
         self.consumed_bytes = 0;
         self.ack = None;
@@ -316,6 +321,7 @@ impl Sync {
                     return actions;
                 };
                 self.push = PushState::InFlight;
+                self.pace.sent(push.items.len());
                 vec![
                     Action::Send(ClientMessage::Push(push)),
                     Action::SetTimer { timer: Timer::Answer, after_ms: self.config.answer_ms },
@@ -371,7 +377,8 @@ impl Sync {
         }
         self.push = PushState::Preparing;
         self.outbox_dirty = false;
-        vec![Action::Step(Step::PreparePush)]
+        self.pace.begun(self.now_ms);
+        vec![Action::Step(Step::PreparePush { items_max: self.pace.items() })]
     }
 
     fn settled(&mut self, settled: Settled) -> Vec<Action> {
@@ -381,6 +388,7 @@ impl Sync {
         self.stalls = if settled.answered == 0 { self.stalls.saturating_add(1) } else { 0 };
         if settled.answered > 0 {
             self.backoff.moved();
+            self.pace.settled(self.now_ms);
         }
         if self.push != PushState::InFlight {
             return self.push_if_idle();

@@ -102,9 +102,9 @@ async fn a_put_on_a_fields_kind_travels_as_the_patch_of_its_base_and_a_patch_on_
     replica.write(put("note", "n", json!({"a": 1})), NOW).await.unwrap();
     replica.patch(key("note", "n"), object(json!({"b": 2})), vec![], NOW).await.unwrap();
     let entries = replica.outbox(None, 10).await.unwrap();
-    let patch = Op::Patch { set: br#"{"c":3}"#.to_vec(), remove: vec!["b".into()] };
+    let patch = Op::Patch { set: br#"{"c":3}"#.to_vec().into(), remove: vec!["b".into()] };
     assert_eq!(entries[1].mutation.op, patch);
-    assert_eq!(entries[3].mutation.op, Op::Put { body: br#"{"a":1,"b":2}"#.to_vec() });
+    assert_eq!(entries[3].mutation.op, Op::Put { body: br#"{"a":1,"b":2}"#.to_vec().into() });
 }
 
 #[tokio::test]

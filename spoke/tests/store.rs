@@ -51,7 +51,7 @@ fn record(key: Key, body: Option<&str>) -> Record {
         author: NODE,
         key_id: 0,
         salt: Salt([3; 16]),
-        content: body.map_or(Content::Deleted, |body| Content::Live(body.as_bytes().to_vec())),
+        content: body.map_or(Content::Deleted, |body| Content::Live(body.as_bytes().to_vec().into())),
         fields: Default::default(),
         inputs: [(stamp, Salt([4; 16]))].into(),
     }
@@ -72,7 +72,7 @@ fn entry(order: u64, key: Key, state: EntryState) -> Entry {
         dot: Dot { writer: WRITER, n: order },
         group: None,
         key,
-        op: Op::Put { body: b"{}".to_vec() },
+        op: Op::Put { body: b"{}".to_vec().into() },
         placement: None,
         incarnation: Incarnation(0),
         base: Base::default(),

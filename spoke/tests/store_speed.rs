@@ -42,7 +42,7 @@ fn change(n: u64) -> Change {
         author: NodeId([1; 16]),
         key_id: 0,
         salt: Salt([3; 16]),
-        content: Content::Live(json!({"text": "x".repeat(500)}).to_string().into_bytes()),
+        content: Content::Live(json!({"text": "x".repeat(500)}).to_string().into_bytes().into()),
         fields: Default::default(),
         inputs: Default::default(),
     };

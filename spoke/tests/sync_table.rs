@@ -163,7 +163,7 @@ fn a_session_opens_greets_and_looks_for_something_to_push() {
             Action::Probe { endpoint: 0 },
             Action::Probe { endpoint: 1 },
             Action::SetTimer { timer: Timer::Measure, .. },
-            Action::Step(Step::PreparePush)
+            Action::Step(loops::PUSH)
         ]
     ));
 }
@@ -200,15 +200,15 @@ fn the_outbox_is_drained_by_level_with_one_push_in_flight() {
     let mut sync = live();
     // A write while the replica prepares is not forgotten.
     assert_eq!(sync.on(Event::OutboxChanged, 0), []);
-    assert_eq!(sync.on(Event::PushReady(None), 0), [Action::Step(Step::PreparePush)]);
+    assert_eq!(sync.on(Event::PushReady(None), 0), [Action::Step(loops::PUSH)]);
     let actions = sync.on(Event::PushReady(Some(push())), 0);
     assert_eq!(actions[0], Action::Send(ClientMessage::Push(push())));
     assert_eq!(sync.on(Event::OutboxChanged, 0), []);
     let actions = sync.on(Event::Received(ServerMessage::Results(results())), 0);
     assert_eq!(actions, [Action::Step(Step::Settle(results()))]);
-    assert_eq!(sync.on(settled(1, None), 0), [Action::Step(Step::PreparePush)]);
+    assert_eq!(sync.on(settled(1, None), 0), [Action::Step(loops::PUSH)]);
     assert_eq!(sync.on(Event::PushReady(None), 0), []);
-    assert_eq!(sync.on(Event::OutboxChanged, 0), [Action::Step(Step::PreparePush)]);
+    assert_eq!(sync.on(Event::OutboxChanged, 0), [Action::Step(loops::PUSH)]);
 }
 
 #[test]
@@ -218,10 +218,10 @@ fn a_waiting_stream_goes_on_by_time_or_for_a_withdrawal_but_not_for_a_write() {
     let wait = Action::SetTimer { timer: Timer::Push, after_ms: 700 };
     assert_eq!(sync.on(settled(0, Some(700)), 0), std::slice::from_ref(&wait));
     assert_eq!(sync.on(Event::OutboxChanged, 0), []);
-    assert_eq!(sync.on(Event::TimerFired(Timer::Push), 700), [Action::Step(Step::PreparePush)]);
+    assert_eq!(sync.on(Event::TimerFired(Timer::Push), 700), [Action::Step(loops::PUSH)]);
     sync.on(Event::PushReady(Some(push())), 0);
     assert_eq!(sync.on(settled(3, Some(700)), 0), [wait]);
-    assert_eq!(sync.on(Event::WithdrawAsked, 0), [Action::Step(Step::PreparePush)]);
+    assert_eq!(sync.on(Event::WithdrawAsked, 0), [Action::Step(loops::PUSH)]);
     // The timer of a wait that is over does nothing.
     assert_eq!(sync.on(Event::TimerFired(Timer::Push), 700), []);
 }

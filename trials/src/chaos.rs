@@ -208,6 +208,15 @@ impl Fleet {
         faults.into_iter().for_each(|fault| self.suffer(fault, rng));
     }
 
+    /// Starts every gateway anew with more environment variables.
+    pub(crate) fn set(&mut self, variables: &[(&str, &str)]) {
+        for hub in &mut self.hubs {
+            variables.iter().for_each(|(name, value)| hub.set(name, value));
+            let _ = hub.terminate();
+            hub.restart();
+        }
+    }
+
     /// While no gateway is there.
     pub(crate) fn without_hubs(&mut self, act: impl FnOnce()) {
         self.hubs.iter_mut().for_each(Hub::kill);

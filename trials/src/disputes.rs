@@ -7,53 +7,79 @@
     reason = "harness of tests: a panic is how a test fails"
 )]
 
-use std::collections::BTreeMap;
+mod read;
+mod ruler;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::chaos::{Database, Fleet, Raise};
 use crate::fleet::{Hub, Spoke};
-use crate::history::disputes::{Deed, Disputed, Dot, Row, Settled, Stage, Verdict, judge};
-use crate::process::Folder;
+use crate::history::disputes::{Deed, Verdict, judge};
+use crate::history::rules::{self, Order, Ruled};
+use crate::process::{Folder, until};
 use crate::settle::settle;
 use crate::sim::rng::Rng;
+use read::read;
+use ruler::Ruler;
 
-/// The kind of what is disputed: both sides are kept, and nothing settles itself.
+/// The kind that people settle: both sides are kept, and nothing settles itself.
 pub const KIND: &str = "dispute";
-/// Records that all write.
-const RECORDS: u64 = 3;
+/// The kind of which precedents settle what is like.
+const HABIT: &str = "habit";
+/// The kind whose states vote.
+const VOTE: &str = "vote";
+/// The kind that a program of the user's is asked about.
+const ASKED: &str = "asked";
+/// The kind that one node writes, or all.
+pub const RULED: &str = "ruled";
+/// Each with its policy.
+const KINDS: [(&str, &str); 5] =
+    [(KIND, "branch"), (HABIT, "branch"), (VOTE, "consensus"), (ASKED, "resolver"), (RULED, "last_writer")];
+/// What a client writes, in turn; the number is that of the record.
+const TURNS: [(&str, u64); 8] =
+    [(KIND, 0), (VOTE, 0), (KIND, 1), (HABIT, 0), (KIND, 2), (ASKED, 0), (KIND, 0), (RULED, 0)];
+/// The record that is written when all is calm.
+const CALM: &str = "calm";
 /// After so many writes a client looks into the inbox.
 const LOOK_EVERY: u64 = 2;
 /// How often each looks into it once all is calm.
 const CALM_LOOKS: usize = 4;
+/// Depths that a state may have.
+const DEPTHS: u64 = 6;
+/// Lengths that a text may have.
+const TEXTS: u64 = 23;
 
-/// Declares the kind.
+/// Declares the kinds.
 ///
 /// # Panics
 /// When the hub refuses.
 pub fn declare(folder: &Folder, hub: &Hub) {
-    let file = folder.at("dispute.json");
-    let declared = json!({"name": KIND, "policy": "branch", "schema": {"type": "object"}});
-    std::fs::write(&file, declared.to_string()).expect("a file is written");
-    let ran = hub.admin(&["kind", "apply", "--tenant", "default", &file]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    for (kind, policy) in KINDS {
+        let file = folder.at(&format!("{kind}.json"));
+        let declared = json!({"name": kind, "policy": policy, "schema": {"type": "object"}});
+        std::fs::write(&file, declared.to_string()).expect("a file is written");
+        let ran = hub.admin(&["kind", "apply", "--tenant", "default", &file]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
 }
 
 /// A client, and what it was told is done.
 #[derive(Debug)]
 pub struct Contender<'a> {
     spoke: &'a Spoke,
+    place: u64,
     writes: u64,
     settlements: u64,
     deeds: Vec<Deed>,
 }
 
 impl<'a> Contender<'a> {
-    /// At this spoke.
+    /// At this spoke, which is so many-th.
     #[must_use]
-    pub const fn new(spoke: &'a Spoke) -> Self {
-        Self { spoke, writes: 0, settlements: 0, deeds: Vec::new() }
+    pub const fn new(spoke: &'a Spoke, place: u64) -> Self {
+        Self { spoke, place, writes: 0, settlements: 0, deeds: Vec::new() }
     }
 
     /// What it was told is done.
@@ -63,18 +89,29 @@ impl<'a> Contender<'a> {
     }
 
     fn step(&mut self) {
-        let record = format!("d{}", self.writes % RECORDS);
-        self.write(&record);
+        let turn = usize::try_from(self.writes).unwrap_or_default() % TURNS.len();
+        let (kind, record) = TURNS.get(turn).copied().unwrap_or((KIND, 0));
+        self.write(kind, &format!("d{record}"));
         if self.writes.is_multiple_of(LOOK_EVERY) {
             self.settle_one();
         }
     }
 
     /// Writes a record whole.
-    pub fn write(&mut self, record: &str) {
+    pub fn write(&mut self, kind: &str, record: &str) {
         self.writes += 1;
-        let body = json!({"by": self.spoke.name, "n": self.writes}).to_string();
-        if self.spoke.run(&["put", KIND, record, &body]).code == 0 {
+        let mut body = json!({"by": self.spoke.name, "n": self.writes});
+        // No two clients go through them alike.
+        let turn = self.writes * 5 + self.place;
+        if kind == VOTE {
+            let values = json!({"D": 1 + turn % DEPTHS, "C": 0.9, "R": 0.9});
+            body["identity_snapshot"] = json!({"stability_metrics": {"parameter_values": values}});
+        }
+        if kind == ASKED {
+            body["text"] = (0..=turn % TEXTS).map(|_| '-').collect::<String>().into();
+        }
+        let body = body.to_string();
+        if self.spoke.run(&["put", kind, record, &body]).code == 0 {
             self.deeds.push(Deed::Wrote(body));
         }
     }
@@ -122,13 +159,15 @@ fn answer<T>(code: &i32, read: impl FnOnce() -> Option<T>) -> Option<T> {
 /// # Panics
 /// When a process does not come back, or replicas do not agree in the end.
 #[must_use]
-pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
+pub fn run(database: Database, rounds: usize, seed: u64) -> Option<(Verdict, Ruled)> {
     let folder = Folder::new("disputes");
     let mut fleet = Fleet::start(&folder, database)?;
     declare(&folder, fleet.hub());
+    let mut ruler = Ruler::start(&mut fleet);
     let spokes = fleet.clients();
     spokes.iter().for_each(|spoke| drop(spoke.ok(&["sync"])));
-    let mut contenders: Vec<Contender<'_>> = spokes.iter().map(Contender::new).collect();
+    let mut contenders: Vec<Contender<'_>> =
+        (0..).zip(&spokes).map(|(place, spoke)| Contender::new(spoke, place)).collect();
     let is_over = AtomicBool::new(false);
     let mut rng = Rng::new(seed);
     std::thread::scope(|scope| {
@@ -142,99 +181,74 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<Verdict> {
                 }
             });
         }
-        (1..=rounds).for_each(|round| fleet.round(round, &mut rng));
+        for round in 1..=rounds {
+            fleet.round(round, &mut rng);
+            ruler.turn(fleet.hub());
+        }
     });
-    // Whatever the faults came to: nobody has seen what the others write now.
-    fleet.without_hubs(|| contenders.iter_mut().for_each(|contender| contender.write("d0")));
+    calm(&mut fleet, &mut ruler, &mut contenders);
+    let deeds: Vec<Deed> = contenders.into_iter().flat_map(Contender::into_deeds).collect();
+    let reader = Spoke::join(&folder, fleet.hub(), "reader");
+    reader.ok(&["sync"]);
+    Some(judged(&deeds, ruler.orders(), &reader, fleet.hub()))
+}
+
+/// What clients and an operator were told, held against the log.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn judged(deeds: &[Deed], orders: &[Order], reader: &Spoke, hub: &Hub) -> (Verdict, Ruled) {
+    let disputed: Vec<_> = [KIND, HABIT, VOTE, ASKED].iter().flat_map(|kind| read(reader, kind)).collect();
+    let ruled = read(reader, RULED);
+    let rules = read::rules(hub, &disputed);
+    (judge(deeds, &disputed, &ruled), rules::judge(&rules, orders, &disputed, &ruled))
+}
+
+/// Whatever the faults came to: everybody writes once more what nobody else has seen, each rule has something to
+/// settle, and everything arrives everywhere.
+fn calm(fleet: &mut Fleet, ruler: &mut Ruler, contenders: &mut [Contender<'_>]) {
+    let spokes = fleet.clients();
+    ruler.let_all_write(fleet.hub());
+    spokes.iter().for_each(send_what_is_aside);
+    // First what both sides are made on, then a conflict that is decided, then one that is like it.
+    for sides in [1, 2, 2] {
+        agree(&spokes);
+        fleet.without_hubs(|| {
+            contenders.iter_mut().for_each(|contender| contender.write(KIND, "d0"));
+            for contender in contenders.iter_mut().take(sides) {
+                [HABIT, VOTE, ASKED].iter().for_each(|kind| contender.write(kind, CALM));
+            }
+        });
+        agree(&spokes);
+        ruler.decide(fleet.hub());
+        ruler.wait_for_answers(fleet.hub());
+    }
+    ruler.end();
+    agree(&spokes);
     let _ = settle(fleet.hub(), &spokes);
     for _ in 0..CALM_LOOKS {
         contenders.iter_mut().for_each(Contender::settle_one);
     }
     let _ = settle(fleet.hub(), &spokes);
-    let deeds: Vec<Deed> = contenders.into_iter().flat_map(Contender::into_deeds).collect();
-    Some(judge(&deeds, &read(&folder, fleet.hub())))
 }
 
-/// Every disputed record, as a new spoke sees it.
-///
-/// # Panics
-/// When it cannot be read.
-#[must_use]
-pub fn read(folder: &Folder, hub: &Hub) -> Vec<Disputed> {
-    let reader = Spoke::join(folder, hub, "reader");
-    reader.ok(&["sync"]);
-    let mut found: BTreeMap<String, Disputed> = BTreeMap::new();
-    for record in items(&reader.ok(&["ls", KIND]).json(), "records") {
-        let id = text(record, "id");
-        let rows = rows(&reader, KIND, &id, row);
-        found.insert(id, Disputed { rows, conflicts: BTreeMap::new() });
-    }
-    for conflict in items(&reader.ok(&["conflicts", "list", "--all", "--kind", KIND]).json(), "conflicts") {
-        let (id, record) = (text(conflict, "id"), text(conflict, "record"));
-        let stages = rows(&reader, "conflict", &id, stage);
-        found.entry(record).or_default().conflicts.insert(id, stages);
-    }
-    found.into_values().collect()
+/// Sends once more what was refused because somebody else was the primary.
+fn send_what_is_aside(spoke: &Spoke) {
+    until("what was set aside is sent", || {
+        let _ = spoke.run(&["outbox", "retry", "--all"]);
+        let is_sent = spoke.run(&["sync"]).code == 0;
+        let entries = spoke.ok(&["status"]).json()["outbox"]["entries"].as_u64();
+        (is_sent && entries == Some(0)).then_some(())
+    });
 }
 
-/// The rows of a record in the order of the log.
-fn rows<T>(reader: &Spoke, kind: &str, id: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
-    let history = reader.ok(&["history", kind, id]).json();
-    items(&history, "rows").iter().rev().map(read).collect()
-}
-
-fn items<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer[name].as_array().map_or_else(|| panic!("{answer}"), Vec::as_slice)
-}
-
-fn text(of: &Value, name: &str) -> String {
-    of[name].as_str().unwrap_or_else(|| panic!("{of}")).to_owned()
-}
-
-fn number(of: &Value) -> u64 {
-    of.as_u64().unwrap_or_else(|| panic!("{of} is no number"))
-}
-
-/// As commands print it: the writer, a colon, the number.
-fn dot(text: &str) -> Dot {
-    let (writer, n) = text.rsplit_once(':').unwrap_or_else(|| panic!("{text}"));
-    (writer.to_owned(), n.parse().unwrap_or_else(|_| panic!("{text}")))
-}
-
-fn row(row: &Value) -> Row {
-    let version = row["base"]["version"].as_array().into_iter().flatten();
-    let own = row["base"]["own"].as_str();
-    let seen = version.filter_map(Value::as_str).chain(own).map(dot);
-    Row {
-        revision: number(&row["revision"]),
-        dot: row["dot"].as_str().filter(|_| row["mutation"].is_string()).map(dot),
-        seen: seen.fold(BTreeMap::new(), |mut seen, (writer, n)| {
-            let before = seen.entry(writer).or_default();
-            *before = n.max(*before);
-            seen
-        }),
-        says: row["body"].to_string(),
-        wrote: row["wrote"].to_string(),
-    }
-}
-
-fn stage(row: &Value) -> Stage {
-    let body = &row["body"];
-    let side = |side: &Value| {
-        let dot = &side["stamp"]["dot"];
-        let writer = &dot["writer"];
-        (format!("{}.{}", text(writer, "node"), number(&writer["epoch"])), number(&dot["n"]))
-    };
-    let resolution = Some(&body["resolution"]).filter(|resolution| resolution.is_object());
-    Stage {
-        revision: number(&row["revision"]),
-        open: body["open"] == true,
-        sides: items(body, "losers").iter().chain([&body["primary"]]).map(side).collect(),
-        dropped: usize::try_from(number(&body["dropped"])).unwrap_or(usize::MAX),
-        settled: resolution.map(|resolution| Settled {
-            standing: number(&resolution["account"]["revision"]),
-            before: number(&resolution["before"]),
-            undone: resolution["undone"]["revision"].as_u64(),
-        }),
-    }
+/// Waits until all hold the same: rules settle what they speak about while the spokes sync.
+fn agree(spokes: &[Spoke]) {
+    until("the spokes hold the same", || {
+        let is_sent = spokes.iter().chain(spokes).all(|spoke| spoke.run(&["sync"]).code == 0);
+        let mut digests = spokes.iter().map(Spoke::digest);
+        let first = digests.next();
+        (is_sent && digests.all(|digest| Some(digest) == first)).then_some(())
+    });
 }

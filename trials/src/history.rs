@@ -9,6 +9,7 @@
 pub mod disputes;
 mod log;
 mod reads;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 

@@ -291,7 +291,7 @@ async fn damage(spoke: &Spoke, other: &str, gone: &str) {
     let mut txn = store.begin(Mode::Write).await.expect("a transaction");
     let mut row =
         txn.confirmed_get(&[key(other)]).await.expect("a read").remove(&key(other)).expect("the record");
-    row.record.content = Content::Live(br#"{"text":"what nobody wrote"}"#.to_vec());
+    row.record.content = Content::Live(br#"{"text":"what nobody wrote"}"#.to_vec().into());
     txn.confirmed_put(&[row]).await.expect("a write");
     txn.confirmed_delete(&[key(gone)]).await.expect("a delete");
     txn.commit().await.expect("a commit");

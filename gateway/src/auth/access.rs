@@ -68,14 +68,16 @@ pub(super) fn kid_of(token: &str) -> Result<String, HubError> {
     }
 }
 
-/// Checks a token against the key it names. Gives who shows it and until when it is valid, milliseconds since
-/// 1970-01-01 UTC.
+/// `iat`, `nbf` and `exp` of a token, seconds since 1970-01-01 UTC.
+pub(super) type AccessTimes = (u64, u64, u64);
+
+/// Checks a token against the key it names. Gives who shows it, and its times.
 pub(super) fn check(
     token: &str,
     key: &DecodingKey,
     issuer: &str,
     now_ms: u64,
-) -> Result<(Principal, u64), HubError> {
+) -> Result<(Principal, AccessTimes), HubError> {
     let mut validation = validation();
     validation.set_audience(&[ACCESS_AUDIENCE]);
     validation.set_issuer(&[issuer]);
@@ -83,13 +85,13 @@ pub(super) fn check(
     let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &validation)
         .map_err(|e| refused(format!("the access token: {e}")))?
         .claims;
-    check_times((claims.iat, claims.nbf, claims.exp), now_ms)?;
-    let principal = Principal { tenant: claims.tenant, node: claims.sub };
-    Ok((principal, claims.exp.saturating_mul(1_000)))
+    let times = (claims.iat, claims.nbf, claims.exp);
+    check_times(times, now_ms)?;
+    Ok((Principal { tenant: claims.tenant, node: claims.sub }, times))
 }
 
-/// Whether a token with these `iat`, `nbf` and `exp` is good now, and was given for no longer than tokens are.
-pub(super) fn check_times((iat, nbf, exp): (u64, u64, u64), now_ms: u64) -> Result<(), HubError> {
+/// Whether a token with these times is good now, and was given for no longer than tokens are.
+pub(super) fn check_times((iat, nbf, exp): AccessTimes, now_ms: u64) -> Result<(), HubError> {
     let now_s = now_ms / 1_000;
     if exp.saturating_add(LEEWAY_S) <= now_s {
         return Err(refused("the access token has expired"));

@@ -36,6 +36,13 @@ pub(super) struct Accepted {
     pub(super) until_ms: Option<u64>,
 }
 
+impl Accepted {
+    /// Whether its tokens are taken now.
+    pub(super) fn is_taken(&self, now_ms: u64) -> bool {
+        self.until_ms.is_none_or(|until_ms| until_ms > now_ms)
+    }
+}
+
 /// What a key's row says: its public half while it has one, and the time.
 fn read_key(value: &[u8]) -> Option<(Option<&[u8]>, Option<u64>)> {
     let time = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));

@@ -9,6 +9,7 @@ use jsonwebtoken::DecodingKey;
 use semantics::reason::Reason;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::checked::{Checked, CheckedTokens};
 use super::facts::{Accepted, Known};
 use super::keys::TokenKey;
 use super::operators::{Credential, Operator};
@@ -88,6 +89,7 @@ pub struct Verifier {
     hub: Arc<Hub>,
     issuer: String,
     known: ArcSwap<Known>,
+    checked: CheckedTokens,
     read_ms: AtomicU64,
     reading: Mutex<()>,
     /// How many looks have begun, and which of them was the last that is done.
@@ -105,7 +107,8 @@ impl Verifier {
         let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
         let (reading, turn) = (Mutex::new(()), Mutex::new(()));
         let waiting = Semaphore::new(UNKNOWN_KEYS_WAITING_MAX);
-        Ok(Self { hub, issuer, known, read_ms, reading, begun, done, waiting, turn })
+        let checked = CheckedTokens::default();
+        Ok(Self { hub, issuer, known, checked, read_ms, reading, begun, done, waiting, turn })
     }
 
     /// Who calls `path` with this `authorization`.
@@ -130,6 +133,9 @@ impl Verifier {
         let token = authorization.and_then(bearer).ok_or_else(|| refused("no bearer token"))?;
         if token.starts_with(secret::OPERATOR_PREFIX) {
             self.operator(token).await
+        } else if let Some(checked) = self.checked.find(token, &self.known.load(), self.hub.clock().now_ms())
+        {
+            Ok(node(checked))
         } else if !services::is_one(token) {
             self.node(token).await
         } else if path == ISSUE {
@@ -158,7 +164,7 @@ impl Verifier {
     }
 
     async fn service(&self, token: &str) -> Result<Caller, HubError> {
-        let (key, now_ms) = self.accepted(token).await?;
+        let (_, key, now_ms) = self.accepted(token).await?;
         let claims = services::check(token, &key, &self.issuer, now_ms)?;
         // What another gateway has revoked is not taken from what was read long ago.
         self.refresh().await?;
@@ -186,13 +192,15 @@ impl Verifier {
     }
 
     async fn node(&self, token: &str) -> Result<Caller, HubError> {
-        let (key, now_ms) = self.accepted(token).await?;
-        let (principal, expires_ms) = access::check(token, &key, &self.issuer, now_ms)?;
-        Ok(Caller::Node { principal, expires_ms })
+        let (kid, key, now_ms) = self.accepted(token).await?;
+        let (principal, times) = access::check(token, &key, &self.issuer, now_ms)?;
+        let checked = Checked { kid, principal, times };
+        self.checked.keep(token, checked.clone());
+        Ok(node(checked))
     }
 
-    /// The key that a token names, and the time it was looked at.
-    async fn accepted(&self, token: &str) -> Result<(DecodingKey, u64), HubError> {
+    /// The key that a token names, with its name, and the time it was looked at.
+    async fn accepted(&self, token: &str) -> Result<(String, DecodingKey, u64), HubError> {
         let kid = access::kid_of(token)?;
         let mut key = self.key(&kid);
         if key.is_none() {
@@ -201,10 +209,10 @@ impl Verifier {
         }
         let key = key.ok_or_else(|| refused("the access token is signed with an unknown key"))?;
         let now_ms = self.hub.clock().now_ms();
-        if key.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+        if !key.is_taken(now_ms) {
             return Err(refused("the access token is signed with a key that was rotated long ago"));
         }
-        Ok((key.key, now_ms))
+        Ok((kid, key.key, now_ms))
     }
 
     fn key(&self, kid: &str) -> Option<Accepted> {
@@ -269,6 +277,10 @@ impl Verifier {
         self.done.store(begun, Ordering::Release);
         Ok(())
     }
+}
+
+fn node(Checked { principal, times: (.., exp_s), .. }: Checked) -> Caller {
+    Caller::Node { principal, expires_ms: exp_s.saturating_mul(1_000) }
 }
 
 /// The same for everything that is not allowed, so that it tells nothing of what there is.

@@ -136,6 +136,11 @@ fn settings(
             json!(all.metrics_tenant_labels.unwrap_or(true)),
             in_file.metrics_tenant_labels.is_some(),
         ),
+        (
+            "node_mutations_per_s",
+            json!(all.node_mutations_per_s.unwrap_or(config::NODE_MUTATIONS_PER_S)),
+            in_file.node_mutations_per_s.is_some(),
+        ),
         ("operator_listen", json!(operator_listen), in_file.operator_listen.is_some()),
         ("resolver", json!(resolver), in_file.resolver.is_some()),
         ("resolver_ca_file", json!(all.resolver_ca_file), in_file.resolver_ca_file.is_some()),
@@ -148,6 +153,11 @@ fn settings(
             "resolver_timeout_ms",
             json!(all.resolver_timeout_ms.unwrap_or(config::RESOLVER_TIMEOUT_MS)),
             in_file.resolver_timeout_ms.is_some(),
+        ),
+        (
+            "tenant_mutations_per_s",
+            json!(all.tenant_mutations_per_s.unwrap_or(config::TENANT_MUTATIONS_PER_S)),
+            in_file.tenant_mutations_per_s.is_some(),
         ),
     ];
     let row = |(key, value, is_in_file): (&str, serde_json::Value, bool)| {

@@ -52,7 +52,11 @@ impl Given {
 fn needed(key: &str) -> &'static str {
     match key {
         "dev" | "metrics_tenant_labels" => "true or false",
-        "drain_lead_s" | "resolver_per_minute" | "resolver_timeout_ms" => "a whole number, 0 or more",
+        "drain_lead_s"
+        | "node_mutations_per_s"
+        | "resolver_per_minute"
+        | "resolver_timeout_ms"
+        | "tenant_mutations_per_s" => "a whole number, 0 or more",
         "hostnames" => "a list of texts in quotes",
         _ => "a text in quotes",
     }

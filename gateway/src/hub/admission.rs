@@ -45,11 +45,6 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// What one node may push.
-pub const NODE_RATE: Rate = Rate { per_s: 20_000, burst: 40_000 };
-/// What all nodes of one tenant may push on one gateway.
-pub const TENANT_RATE: Rate = Rate { per_s: 60_000, burst: 120_000 };
-
 /// Thousandths of mutations, so that slow rates fill too.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {

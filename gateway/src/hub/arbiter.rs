@@ -7,6 +7,7 @@
 //! - `who_took_a_resolution_back_is_not_overruled`: a conflict that was once settled is a person's.
 //! - `states_of_a_consensus_kind_vote`: the heaviest is made to stand, the weights are the reason; a tie, and a side that
 //!   nobody can read, wait for a person.
+//! - `no_rule_lets_a_collapsed_state_stand_over_a_healthy_one`: see [`semantics::decide::collapses`].
 //! - A conflict of a kind with the policy `resolver` is handed on to be asked about, where there is somebody to ask: see
 //!   [`super::resolver`].
 //! - A rule that its conflict refuses (the record is gone, its schema would not hold) leaves it to a person. An error of

@@ -1,21 +1,20 @@
 //! One committer per tenant and gateway: drains what waits, decides it against what is known, appends it, and
-//! answers. Whoever finds the committer free leads and commits for all who wait behind it.
+//! answers. Whoever finds the committer free leads and commits for all who wait behind it, until its own work is done.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
-use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::docket::Docket;
 use super::error::HubError;
 use super::feed::Feed;
 use super::heavy;
 use super::known::{Known, Missing};
-use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX};
 use super::plan::{Plan, plan};
+use super::queue::{Place, Queue, Waiting};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
 use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, TenantIo, Wanted};
@@ -30,45 +29,16 @@ const READ_ROUNDS_MAX: usize = 120;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
-struct Waiting {
-    work: Work,
-    bytes: usize,
-    answer: oneshot::Sender<Result<Answer, HubError>>,
-}
-
-impl std::fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("work", &self.work).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    bytes: usize,
-}
-
-impl Queue {
-    fn has_room(&self, bytes: usize, queue_max: usize) -> bool {
-        let is_within = self.waiting.len() < queue_max && self.bytes.saturating_add(bytes) <= QUEUE_BYTES_MAX;
-        is_within || self.waiting.is_empty()
-    }
-
-    /// Drops what nobody waits for any more.
-    fn let_go(&mut self) {
-        self.waiting.retain(|waiting| !waiting.answer.is_closed());
-        self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).sum();
-    }
-}
+/// What stands in the queue is answered there.
+pub(super) type Queued = Place;
 
 /// A tenant's committer on this gateway.
 #[derive(Debug)]
 pub struct Committer {
     tenant: TenantId,
-    /// Most work that waits.
-    queue_max: usize,
-    queue: Mutex<Queue>,
-    known: AsyncMutex<Option<Known>>,
+    queue: Arc<Queue>,
+    /// With whoever leads while it does.
+    known: Mutex<Option<Known>>,
 }
 
 /// What the committer works with.
@@ -90,7 +60,7 @@ impl Committer {
     /// A committer that knows nothing yet; at most so much work waits for it.
     #[must_use]
     pub fn new(tenant: TenantId, queue_max: usize) -> Self {
-        Self { tenant, queue_max, queue: Mutex::default(), known: AsyncMutex::new(None) }
+        Self { tenant, queue: Arc::new(Queue::new(queue_max)), known: Mutex::default() }
     }
 
     /// Has work done, together with whatever else waits.
@@ -99,65 +69,40 @@ impl Committer {
     /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
     /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
     pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
-        let mut answer = self.enqueue(work)?;
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut answer => {
-                    let gone = || HubError::transient(Reason::Overloaded, "the commit was given up", 50);
-                    return answered.unwrap_or_else(|_| Err(gone()));
-                }
-                mut known = self.known.lock() => {
-                    let batch = self.drain();
-                    if !batch.is_empty() {
-                        self.lead(means, feed, &mut known, batch).await;
-                    }
-                }
-            }
-        }
+        let queued = self.enqueue(work)?;
+        self.answered(means, feed, queued).await
     }
 
-    fn enqueue(&self, work: Work) -> Result<oneshot::Receiver<Result<Answer, HubError>>, HubError> {
-        let (sender, receiver) = oneshot::channel();
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = work.bytes();
-        if !queue.has_room(bytes, self.queue_max) {
-            // Nobody leads for callers that are gone: were all of them, the queue would stay full for good.
-            queue.let_go();
-        }
-        if !queue.has_room(bytes, self.queue_max) {
-            return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
-        }
-        queue.bytes += bytes;
-        queue.waiting.push_back(Waiting { work, bytes, answer: sender });
-        Ok(receiver)
+    /// Puts work at the end of the queue, behind what came before. What stands there is waited for without a pause: it may
+    /// be its turn to lead.
+    ///
+    /// # Errors
+    /// OVERLOADED when it is full.
+    pub(super) fn enqueue(&self, work: Work) -> Result<Queued, HubError> {
+        Queue::enqueue(&self.queue, work)
     }
 
-    /// Takes a batch: pushes together up to the bound, anything else alone, because it changes the rules that
-    /// others are decided by.
-    fn drain(&self) -> Vec<Waiting> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch: Vec<Waiting> = Vec::new();
-        let mut mutations = 0;
-        while let Some(next) = queue.waiting.front() {
-            let size = match &next.work {
-                Work::Push(push) => push.items.len(),
-                _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
-                _ => break,
-            };
-            if !batch.is_empty() && mutations + size > COMMIT_MUTATIONS_MAX {
-                break;
+    /// Waits until what stands in the queue is done, and does it when nobody else does.
+    pub(super) async fn answered(
+        &self,
+        means: &Means,
+        feed: &Feed,
+        mut queued: Queued,
+    ) -> Result<Answer, HubError> {
+        if let Some(lead) = queued.turn().await {
+            while !queued.is_answered() {
+                let batch = self.queue.drain();
+                let mut known = self.known().take();
+                self.lead(means, feed, &mut known, batch).await;
+                *self.known() = known;
             }
-            mutations += size;
-            if let Some(next) = queue.waiting.pop_front() {
-                queue.bytes -= next.bytes;
-                batch.push(next);
-            }
-            if mutations >= COMMIT_MUTATIONS_MAX {
-                break;
-            }
+            drop(lead);
         }
-        batch
+        queued.answer().await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn lead(&self, means: &Means, feed: &Feed, known: &mut Option<Known>, batch: Vec<Waiting>) {
@@ -235,7 +180,7 @@ impl Committer {
             let append = *append;
             let commit = append.commit.number.0;
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
-            let appended = io.append(append.clone()).await;
+            let appended = io.append(&append).await;
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
             match appended {
                 Ok(Appended::Yes) => {}

@@ -3,6 +3,7 @@
 //! - A conflict waits once, whatever happens to it meanwhile; it is judged as it stands then.
 //! - At most [`CASES_MAX`] wait for each tenant; past that the tenant's whole inbox is looked through instead, so that
 //!   none is forgotten.
+//! - `a_rule_that_is_set_speaks_of_what_is_open`: a commit that sets a policy or declares a kind has the inbox looked through.
 //! - What waits is lost with the gateway: a gateway that looks after a tenant for the first time looks through its
 //!   inbox.
 
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use semantics::conflict::Conflict;
-use semantics::ids::{RecordId, TenantId};
+use semantics::ids::{Kind, RecordId, TenantId};
 use semantics::kind;
 use tokio::sync::Notify;
 
@@ -38,13 +39,17 @@ pub struct Docket {
 }
 
 impl Docket {
-    /// Takes the conflicts that a commit opened, and nobody has settled before.
+    /// Takes the conflicts that a commit opened, and nobody has settled before; the whole inbox where it set a rule.
     pub(super) fn note(
         &self,
         tenant: &TenantId,
         append: &Append,
         current: &BTreeMap<semantics::ids::Key, Current>,
     ) {
+        let is_rule = |kind: &Kind| matches!(kind.as_str(), kind::POLICY | kind::KIND);
+        if append.rows.iter().any(|row| is_rule(&row.record.key.kind)) {
+            self.add(tenant, Cases::All);
+        }
         let conflicts = append.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind));
         let is_new = |conflict: Conflict| conflict.open && conflict.resolution.is_none();
         let new = conflicts.filter(|row| control_body(current.get(&row.record.key)).is_some_and(is_new));

@@ -11,8 +11,11 @@ use semantics::kind;
 use semantics::view::View;
 use tokio::sync::watch;
 
+mod nodes;
 mod rows;
 
+pub use self::nodes::NodeChanges;
+use self::nodes::Nodes;
 pub use self::rows::{Part, Rows, Since};
 use super::limits::{RING_BATCHES_MAX, RING_BYTES_MAX, RING_PARTS_BYTES_MAX};
 use crate::store::{Append, LogEntry};
@@ -77,6 +80,7 @@ struct Ring {
 pub struct Feed {
     ring: Mutex<Ring>,
     moved: watch::Sender<CommitNumber>,
+    nodes: Arc<Nodes>,
     /// What the parts of the ring's batches take, bytes.
     parts_bytes: Arc<AtomicUsize>,
     /// Most batches in the ring.
@@ -105,7 +109,8 @@ impl Feed {
     #[must_use]
     pub fn new(batches_max: usize) -> Self {
         let moved = watch::Sender::new(CommitNumber::ZERO);
-        Self { ring: Mutex::default(), moved, parts_bytes: Arc::default(), batches_max }
+        let nodes = Arc::default();
+        Self { ring: Mutex::default(), moved, nodes, parts_bytes: Arc::default(), batches_max }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -119,7 +124,10 @@ impl Feed {
         let entries = append
             .rows
             .iter()
-            .map(|row| LogEntry { row: row.clone(), now: pointers.get(&row.record.key).copied().cloned() })
+            .map(|row| LogEntry {
+                row: row.without_mutation(),
+                now: pointers.get(&row.record.key).copied().cloned(),
+            })
             .collect();
         let from = Before {
             commit: append.expected,
@@ -141,6 +149,9 @@ impl Feed {
         if ring.end.map(|end| Before::of(&end)) != Some(batch.from) {
             ring.batches.clear();
             ring.bytes = 0;
+            self.nodes.note_all();
+        } else if !batch.nodes.is_empty() {
+            self.nodes.note(&batch.nodes);
         }
         ring.end = Some(batch.head);
         ring.bytes += batch.rows.bytes();
@@ -164,6 +175,7 @@ impl Feed {
         }
         *ring = Ring { end: Some(head), ..Ring::default() };
         drop(ring);
+        self.nodes.note_all();
         self.note_moved(head.commit);
     }
 
@@ -175,6 +187,7 @@ impl Feed {
         }
         *ring = Ring::default();
         drop(ring);
+        self.nodes.note_all();
         self.moved.send_replace(CommitNumber::ZERO);
     }
 
@@ -187,6 +200,7 @@ impl Feed {
         }
         *ring = Ring::default();
         drop(ring);
+        self.nodes.note_all();
         self.moved.send_replace(CommitNumber::ZERO);
     }
 
@@ -214,6 +228,12 @@ impl Feed {
         });
     }
 
+    /// Tells a node when its registration or view may have changed.
+    #[must_use]
+    pub fn changes_of(&self, node: Option<RecordId>) -> NodeChanges {
+        NodeChanges::new(&self.nodes, node)
+    }
+
     /// Tells when the log moves.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<CommitNumber> {
@@ -223,7 +243,10 @@ impl Feed {
     /// Where the ring ends; an empty one is made to end at `head`.
     #[must_use]
     pub fn end_or(&self, head: Head) -> Head {
-        *self.lock().end.get_or_insert(head)
+        *self.lock().end.get_or_insert_with(|| {
+            self.nodes.note_all();
+            head
+        })
     }
 
     /// Where the ring ends, if it holds anything.

@@ -2,11 +2,12 @@
 //!
 //! - `what_weighs_or_judges_is_asked_as_if_the_policy_were_set`: `consensus` and `by_type` say whom they would let stand, by
 //!   the nodes' health as it is now; where they would leave it to a person the later side stands and waits.
-//! - A conflict that came up under another policy has no type, so `by_type` leaves it to a person.
+//! - `by_type` goes by how the sides came apart as it was found, or where another policy was in force, as their own writes
+//!   tell it.
 
 use semantics::ids::TenantId;
 use semantics::kind::Policy;
-use semantics::preview::{Preview, preview};
+use semantics::preview::{Preview, cause, preview};
 
 use super::Hub;
 use super::error::HubError;
@@ -27,7 +28,10 @@ impl Hub {
             preview(&disputed.conflict, policy, &disputed.kind.rule, |revision| disputed.row(revision));
         let verdict = match policy {
             Policy::Consensus => self.by_vote(tenant, disputed).await,
-            Policy::ByType => self.ruled(tenant, disputed).await,
+            Policy::ByType => {
+                let cause = cause(&disputed.conflict, |revision| disputed.row(revision));
+                self.ruled(tenant, disputed, cause).await
+            }
             _ => Ok(None),
         };
         match verdict {

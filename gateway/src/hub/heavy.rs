@@ -14,6 +14,8 @@ use super::work::{Act, Item, Work};
 
 /// Past so many looks of schemas at values a commit is planned beside the threads that serve: about a millisecond.
 const LOOKS_BESIDE: u64 = 64 * 1024;
+/// What taking a mutation into a commit costs beside its schema, in looks.
+const LOOKS_PER_MUTATION: u64 = 256;
 
 /// Does it, in the same place of the order. What is heavy runs while another thread takes over what this one served. A
 /// runtime of one thread has no other, and whoever replays its order (the simulator) must not get one: there it is done
@@ -34,7 +36,7 @@ pub(super) fn check(declaration: &Declaration) -> Result<(), Refusal> {
     run(schema::patterns(&declaration.schema) > 0, || declaration.check())
 }
 
-/// Whether checking what these works make by the schemas of their kinds may take long. What is not read yet counts for
+/// Whether planning these works, and checking what they make by the schemas of their kinds, may take long. What is not read yet counts for
 /// nothing: the plan ends there and is made again when it is.
 pub(super) fn is_heavy(known: &Known, works: &[Work]) -> bool {
     looks(known, works) > LOOKS_BESIDE
@@ -83,12 +85,13 @@ impl<'a> Records<'a> {
     /// What is checked is the whole record, of which a change may be a small part: as it stands, with what the changes
     /// before this one in the same commit brought.
     fn change(&mut self, key: &'a Key, brings: usize) {
-        let Some(kind) = self.known.kind(&key.kind) else { return };
+        self.looks = self.looks.saturating_add(LOOKS_PER_MUTATION);
+        let Some(kind) = self.known.kind(&key.kind).filter(|kind| kind.looks(1) > 0) else { return };
         let standing =
             || self.known.current(key).and_then(|current| current.record.body()).map_or(0, <[u8]>::len);
         let bytes = self.bytes.entry(key).or_insert_with(standing);
         *bytes = bytes.saturating_add(brings);
-        let looks = kind.schema.looks(u64::try_from(*bytes).unwrap_or(u64::MAX));
+        let looks = kind.looks(u64::try_from(*bytes).unwrap_or(u64::MAX));
         self.looks = self.looks.saturating_add(looks);
     }
 }
@@ -176,8 +179,8 @@ mod tests {
     }
 
     /// Of a kind whose schema looks once at each value.
-    fn entity(id: &str) -> Key {
-        Key { kind: Kind::new("entity").unwrap(), id: RecordId::new(id).unwrap() }
+    fn moment(id: &str) -> Key {
+        Key { kind: Kind::new("moment").unwrap(), id: RecordId::new(id).unwrap() }
     }
 
     fn item(key: Key, op: Op) -> Item {
@@ -212,11 +215,11 @@ mod tests {
 
     fn put(key: Key) -> Item {
         let body = serde_json::to_vec(&json!({"text": "x".repeat(2_000)})).unwrap();
-        item(key, Op::Put { body })
+        item(key, Op::Put { body: body.into() })
     }
 
     fn patch(key: Key) -> Item {
-        item(key, Op::Patch { set: br#"{"a":1}"#.to_vec(), remove: Vec::new() })
+        item(key, Op::Patch { set: br#"{"a":1}"#.to_vec().into(), remove: Vec::new() })
     }
 
     fn settle(subject: Key, text: &str) -> Work {
@@ -242,21 +245,21 @@ mod tests {
     #[test]
     fn what_a_record_gains_within_a_commit_counts_for_each_later_change_of_it() {
         let known = Known::at(Head::empty(LogId([0; 16])));
-        let patches = |key: &str| (0..40).map(|_| patch(entity(key))).collect::<Vec<Item>>();
-        let of = |first: &str, then: &str| push([vec![put(entity(first))], patches(then)].concat());
+        let patches = |key: &str| (0..40).map(|_| patch(moment(key))).collect::<Vec<Item>>();
+        let of = |first: &str, then: &str| push([vec![put(moment(first))], patches(then)].concat());
         assert!(!is_heavy(&known, &[of("a", "b")]), "small changes of another record");
         assert!(is_heavy(&known, &[of("a", "a")]), "each checks the whole record");
-        let apart = [push(vec![put(entity("a"))]), push(patches("a"))];
+        let apart = [push(vec![put(moment("a"))]), push(patches("a"))];
         assert!(is_heavy(&known, &apart), "also in different pushes");
     }
 
     #[test]
     fn settling_a_conflict_counts_what_is_to_stand() {
         let known = Known::at(Head::empty(LogId([0; 16])));
-        assert!(is_heavy(&known, &[settle(entity("a"), &"x".repeat(70_000))]));
-        assert!(!is_heavy(&known, &[settle(entity("a"), "x")]));
-        let settles = (0..40).map(|_| settle(entity("a"), "x"));
-        let after = [push(vec![put(entity("a"))])].into_iter().chain(settles).collect::<Vec<Work>>();
+        assert!(is_heavy(&known, &[settle(moment("a"), &"x".repeat(70_000))]));
+        assert!(!is_heavy(&known, &[settle(moment("a"), "x")]));
+        let settles = (0..40).map(|_| settle(moment("a"), "x"));
+        let after = [push(vec![put(moment("a"))])].into_iter().chain(settles).collect::<Vec<Work>>();
         assert!(is_heavy(&known, &after), "and the record it stands in");
     }
 }

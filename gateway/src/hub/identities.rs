@@ -257,7 +257,7 @@ impl Frame {
         let has_collapsed = document(Some(body)).is_some_and(|state| is_collapsed(&state));
         let author = last.author;
         let name = self.nodes.get(&author).map_or_else(|| author.to_string(), |known| known.name.clone());
-        let stands = row.record.body() == Some(body);
+        let stands = row.record.body() == Some(body.as_ref());
         (has_collapsed && !stands).then_some(KeptOut { revision: row.revision, author, name })
     }
 

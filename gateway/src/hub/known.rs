@@ -2,103 +2,30 @@
 //! unmoved proves all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use semantics::builtin;
 use semantics::commit::Head;
 use semantics::conflict::Conflict;
-use semantics::decide::Parsed;
-use semantics::envelope::{Cell, Content, KEY_ID_CLEAR, Op, Record};
-use semantics::fault::Fault;
+use semantics::envelope::Cell;
 use semantics::ids::{CommitNumber, Domain, Dot, Key, Kind, NodeId, RecordId, Revision, Writer};
-use semantics::kind::{self, Declaration, Policy, PolicySet, Rule};
+use semantics::kind;
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
-use semantics::reason::Refusal;
-use semantics::schema::CompiledSchema;
 use semantics::topology::{self, Topology};
 use semantics::version::{VERSION_WRITERS_KEPT, Version};
 use semantics::view::View;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::heavy;
 use super::limits::{
     CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
 };
 use super::work::{Item, PrecedentWork, SettleWork, Work};
 use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
-/// A kind, ready to be applied.
-#[derive(Debug)]
-pub struct CompiledKind {
-    /// Its declaration.
-    pub declaration: Declaration,
-    /// Its rule.
-    pub rule: Rule,
-    /// Its schema.
-    pub schema: CompiledSchema,
-}
+mod compiled;
 
-impl CompiledKind {
-    fn new(declaration: Declaration, version: Revision) -> Result<Self, Refusal> {
-        let schema = heavy::compile(&declaration)?;
-        Ok(Self { rule: declaration.rule(version), declaration, schema })
-    }
-
-    /// A kind as it stands: as its control record declares it, else as it is built in, with the policy that was set
-    /// for it.
-    #[must_use]
-    pub fn standing(kind: &Kind, declared: Option<&Current>, set: Option<&Current>) -> Option<Arc<Self>> {
-        let declaration: Option<Declaration> = control_body(declared);
-        let policy: Option<PolicySet> = control_body(set);
-        if declaration.is_none() && policy.is_none() {
-            return builtin_kind(kind);
-        }
-        let live = [declared.filter(|_| declaration.is_some()), set.filter(|_| policy.is_some())];
-        let version = live.into_iter().flatten().map(|current| current.pointer.revision).max();
-        let declaration = declaration.or_else(|| builtin::builtin(kind).cloned())?;
-        let policy = policy.filter(|_| !Fault::PolicySetIgnored.is_planted());
-        Self::new(declaration.with(policy.as_ref()), version.unwrap_or_default()).ok().map(Arc::new)
-    }
-
-    /// Checks what a mutation makes of a record, whatever the mutation says.
-    ///
-    /// # Errors
-    /// `SCHEMA_VIOLATION` with the path.
-    pub fn check(&self, parsed: &Parsed, record: &Record) -> Result<(), Refusal> {
-        let Content::Live(body) = &record.content else { return Ok(()) };
-        let is_free = self.declaration.schema == Value::Bool(true) && self.declaration.id_of.is_empty();
-        if record.key_id != KEY_ID_CLEAR || is_free {
-            return Ok(());
-        }
-        let id = &record.key.id;
-        if let Op::Put { body: put } = &parsed.mutation.op
-            && self.rule.policy != Policy::Fields
-        {
-            self.fits(id, parsed.fields.clone())?;
-            // What else may stand was checked when it was put, but for what is merged of several.
-            if put == body || !self.rule.policy.is_ordered() {
-                return Ok(());
-            }
-        }
-        self.fits(id, semantics::canonical::parse_object(body)?)
-    }
-
-    fn fits(&self, id: &RecordId, body: Map<String, Value>) -> Result<(), Refusal> {
-        self.declaration.check_id(id, &body)?;
-        self.schema.check(&Value::Object(body))
-    }
-}
-
-fn builtin_kind(kind: &Kind) -> Option<Arc<CompiledKind>> {
-    static COMPILED: OnceLock<BTreeMap<Kind, Arc<CompiledKind>>> = OnceLock::new();
-    let compile = |declaration: &Declaration| {
-        let compiled = CompiledKind::new(declaration.clone(), Revision::ZERO).ok()?;
-        Some((declaration.name.clone(), Arc::new(compiled)))
-    };
-    COMPILED.get_or_init(|| builtin::all().iter().filter_map(compile).collect()).get(kind).cloned()
-}
+pub use self::compiled::CompiledKind;
+use self::compiled::builtin_kind;
 
 /// Whether a registered node may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +119,8 @@ pub struct Known {
     states: BTreeMap<Revision, Option<(Key, Version)>>,
     rows: BTreeMap<Revision, Option<LogRow>>,
     kinds: BTreeMap<Kind, Arc<CompiledKind>>,
+    nodes: BTreeMap<NodeId, Arc<NodeBody>>,
+    views: BTreeMap<NodeId, Arc<View>>,
 }
 
 /// The control record of a node.
@@ -218,6 +147,21 @@ pub fn control_body<T: serde::de::DeserializeOwned>(current: Option<&Current>) -
     serde_json::from_slice(current?.record.body()?).ok()
 }
 
+/// The node that a control record is about.
+fn named(key: &Key) -> Option<NodeId> {
+    let node: NodeId = key.id.as_str().parse().ok()?;
+    // Of two spellings of an id one names the record.
+    (node.to_string() == key.id.as_str()).then_some(node)
+}
+
+fn keep<T>(of: &mut BTreeMap<NodeId, Arc<T>>, learned: Option<(NodeId, Option<T>)>) {
+    match learned {
+        Some((node, Some(body))) => drop(of.insert(node, Arc::new(body))),
+        Some((node, None)) => drop(of.remove(&node)),
+        None => {}
+    }
+}
+
 impl Known {
     /// Nothing but the head.
     #[must_use]
@@ -234,6 +178,8 @@ impl Known {
             states: BTreeMap::new(),
             rows: BTreeMap::new(),
             kinds: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            views: BTreeMap::new(),
         }
     }
 
@@ -274,13 +220,13 @@ impl Known {
     }
     /// A node's registration.
     #[must_use]
-    pub fn node(&self, node: NodeId) -> Option<NodeBody> {
-        control_body(self.current(&node_key(node)?))
+    pub fn node(&self, node: NodeId) -> Option<Arc<NodeBody>> {
+        self.nodes.get(&node).cloned()
     }
     /// A node's view; a node without one sees nothing.
     #[must_use]
-    pub fn view(&self, node: NodeId) -> View {
-        view_key(node).and_then(|key| control_body(self.current(&key))).unwrap_or_default()
+    pub fn view(&self, node: NodeId) -> Arc<View> {
+        self.views.get(&node).cloned().unwrap_or_default()
     }
     /// A kind that records can be pushed of.
     #[must_use]
@@ -307,7 +253,7 @@ impl Known {
         for key in &wanted.keys {
             let found = current.remove(key);
             self.remember(key.clone(), found);
-            self.learn_kind(key);
+            self.learn(key);
         }
         for writer in &wanted.writers {
             self.writers.insert(*writer, writers.remove(writer));
@@ -326,7 +272,7 @@ impl Known {
         self.head = append.head;
         for (key, found) in current {
             self.remember(key.clone(), Some(found));
-            self.learn_kind(&key);
+            self.learn(&key);
         }
         self.writers.extend(append.writers.into_iter().map(|row| (row.writer, Some(row))));
         self.cells.extend(append.cells.into_iter().map(|row| (row.cell, row.hash)));
@@ -339,6 +285,8 @@ impl Known {
         if self.current.len() > CACHE_RECORDS_MAX || self.bytes > CACHE_BYTES_MAX {
             self.current.clear();
             self.kinds.clear();
+            self.nodes.clear();
+            self.views.clear();
             self.bytes = 0;
         }
         if self.writers.len() > CACHE_WRITERS_MAX {
@@ -363,9 +311,25 @@ impl Known {
         }
     }
 
+    /// Takes what decisions ask again and again out of a control record that was read or changed.
+    fn learn(&mut self, key: &Key) {
+        match key.kind.as_str() {
+            kind::KIND | kind::POLICY => self.learn_kind(key),
+            kind::NODE => {
+                let learned = named(key).map(|node| (node, control_body(self.current(key))));
+                keep(&mut self.nodes, learned);
+            }
+            kind::VIEW => {
+                let learned = named(key).map(|node| (node, control_body(self.current(key))));
+                keep(&mut self.views, learned);
+            }
+            _ => {}
+        }
+    }
+
     /// Puts a kind together anew after its declaration, or the policy set for it, was read or changed.
     fn learn_kind(&mut self, key: &Key) {
-        let Some(name) = Kind::new(key.id.as_str()).ok().filter(|_| kind::is_declaration(&key.kind)) else {
+        let Some(name) = Kind::new(key.id.as_str()).ok() else {
             return;
         };
         let found = |kind| control_key(kind, name.as_str()).and_then(|key| self.current(&key));
@@ -406,6 +370,7 @@ impl Known {
         self.want_key(view_key(push.writer.node), missing);
         self.want_topology(missing);
         let consumed = self.writer(&push.writer);
+        let mut last_kind = None;
         for item in &push.items {
             let dot = Dot { writer: push.writer, n: item.n() };
             if let Some(row) = consumed.filter(|row| dot.n <= row.last_n && dot.n > row.confirmed_n) {
@@ -420,6 +385,9 @@ impl Known {
             if !kind::is_pushable(&key.kind) {
                 continue;
             }
+            if last_kind.replace(&key.kind) != Some(&key.kind) {
+                self.want_rules(&key.kind, missing);
+            }
             self.want_record(key, missing);
         }
     }
@@ -431,18 +399,28 @@ impl Known {
             self.want_topology(missing);
         }
         self.want_key(control_key(kind::CONFLICT, settle.conflict.as_str()), missing);
+        self.want_rules(&settle.subject.kind, missing);
         self.want_record(&settle.subject, missing);
         let precedent = settle.precedent.as_ref().map(PrecedentWork::id);
         self.want_key(precedent.and_then(|id| control_key(kind::PRECEDENT, id.as_str())), missing);
     }
 
-    /// A record, what its kind says, and what is open about it.
+    /// What a kind says.
+    fn want_rules(&self, kind: &Kind, missing: &mut Missing) {
+        self.want_key(control_key(kind::KIND, kind.as_str()), missing);
+        self.want_key(control_key(kind::POLICY, kind.as_str()), missing);
+    }
+
+    /// A record, and what is open about it.
     fn want_record(&self, key: &Key, missing: &mut Missing) {
-        self.want_key(control_key(kind::KIND, key.kind.as_str()), missing);
-        self.want_key(control_key(kind::POLICY, key.kind.as_str()), missing);
-        self.want_key(Some(key.clone()), missing);
-        for open in self.current(key).map(|current| current.pointer.open.as_slice()).unwrap_or_default() {
-            self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
+        match self.current.get(key) {
+            None => drop(missing.wanted.keys.insert(key.clone())),
+            Some(None) => {}
+            Some(Some(current)) => {
+                for open in &current.pointer.open {
+                    self.want_key(control_key(kind::CONFLICT, open.id.as_str()), missing);
+                }
+            }
         }
     }
 

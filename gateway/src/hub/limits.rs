@@ -54,8 +54,12 @@ pub const LEASE_TOTAL_MS_MAX: u64 = 3_600_000;
 pub const LEASES_PER_NODE_MAX: u8 = 16;
 /// A live reader to whom nothing is sent is told where the log stands this often, milliseconds.
 pub const PROGRESS_MS: u64 = 5_000;
-/// A live reader gets a digest to compare with this often, milliseconds.
+/// A live reader gets a digest to compare with this often, milliseconds: all of them at the same times.
 pub const DIGEST_MS: u64 = 10_000;
+/// The cells of a tenant are read for live readers' digests this often at most, milliseconds.
+pub const SUM_EVERY_MS: u64 = 100;
+/// And are kept for those who still ask for so long, milliseconds.
+pub const SUM_KEPT_MS: u64 = 2_000;
 /// Another gateway's commits are looked for this often, milliseconds.
 pub const POLL_MS: u64 = 200;
 

@@ -63,10 +63,11 @@ impl Hub {
             return Ok(None);
         }
         let over = Some(stands.pointer.revision);
-        Ok(self.ruled(tenant, disputed).await?.map(|verdict| Verdict { over, ..verdict }))
+        let ruled = self.ruled(tenant, disputed, disputed.conflict.cause).await?;
+        Ok(ruled.map(|verdict| Verdict { over, ..verdict }))
     }
 
-    /// What the matrix says of a conflict's sides, whatever stands.
+    /// What the matrix says of a conflict's sides that came apart so, whatever stands.
     ///
     /// # Errors
     /// Store errors.
@@ -74,9 +75,10 @@ impl Hub {
         &self,
         tenant: &TenantId,
         disputed: &Disputed,
+        cause: Option<Cause>,
     ) -> Result<Option<Verdict>, HubError> {
         let conflict = &disputed.conflict;
-        let Some(cause) = conflict.cause.filter(|_| conflict.path.is_empty() && conflict.dropped == 0) else {
+        let Some(cause) = cause.filter(|_| conflict.path.is_empty() && conflict.dropped == 0) else {
             return Ok(None);
         };
         let bodies = disputed.bodies();

@@ -70,6 +70,8 @@ struct Draft<'a> {
     known: &'a Known,
     head: Head,
     rows: Vec<LogRow>,
+    /// Of each row's record.
+    digests: Vec<Digest>,
     current: BTreeMap<Key, Current>,
     writers: BTreeMap<Writer, WriterRow>,
     moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
@@ -101,6 +103,7 @@ impl<'a> Draft<'a> {
             known,
             head: Head { commit: known.head.commit.next(), time_ms, ..known.head },
             rows: Vec::new(),
+            digests: Vec::new(),
             current: BTreeMap::new(),
             writers: BTreeMap::new(),
             moves: BTreeMap::new(),
@@ -163,7 +166,7 @@ impl<'a> Draft<'a> {
             .as_ref()
             .map(|body| semantics::canonical::to_canonical(&serde_json::Value::Object(body.clone())));
         let content = match body.transpose()? {
-            Some(body) => Content::Live(body),
+            Some(body) => Content::Live(body.into()),
             None => Content::Deleted,
         };
         let facet = kind::is_declaration(&work.key.kind).then(|| Facet::new(work.key.id.as_str()).ok());
@@ -244,6 +247,7 @@ impl<'a> Draft<'a> {
             open: old.as_ref().map(|old| old.open.clone()).unwrap_or_default(),
         };
         self.bytes += new.record.weight();
+        self.digests.push(digest);
         self.rows.push(LogRow {
             revision,
             previous: old.map(|old| old.revision).unwrap_or_default(),
@@ -282,7 +286,7 @@ impl<'a> Draft<'a> {
             time_ms: self.head.time_ms,
             horizon: self.head.horizon,
             mutations_root: digest::merkle_root(&self.outcomes.iter().map(|o| o.digest).collect::<Vec<_>>()),
-            records_root: self.records_root(),
+            records_root: digest::merkle_root(&self.digests),
             cells_root: digest::merkle_root(
                 &cells.iter().map(|row| digest::cell_digest(&row.cell, &row.hash)).collect::<Vec<_>>(),
             ),
@@ -311,11 +315,6 @@ impl<'a> Draft<'a> {
             holds: self.holds.into_iter().collect(),
         };
         Ok(Plan { append: Some(Box::new(append)), current: self.current, answers })
-    }
-
-    fn records_root(&self) -> Digest {
-        let digests: Vec<Digest> = self.rows.iter().map(|row| digest::record_digest(&row.record)).collect();
-        digest::merkle_root(&digests)
     }
 
     fn cells(&self) -> Result<Vec<CellRow>, Box<Missing>> {

@@ -11,7 +11,7 @@ use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, Results, UNANSWERED_MAX
 
 use super::error::HubError;
 use super::work::{Answer, Item, PushWork, Work};
-use super::{Hub, Principal};
+use super::{Entered, Hub, Principal};
 
 impl Hub {
     /// Takes part of a writer's stream. Answers when the outcomes are durable: one for each element up to where
@@ -34,26 +34,56 @@ impl Hub {
         push: Push,
         away: Option<Away>,
     ) -> Result<Results, HubError> {
+        self.begin_push(who, push, away).await?.results().await
+    }
+
+    /// Checks a push and enters it at the committer's, behind those that were begun before.
+    ///
+    /// # Errors
+    /// As [`Hub::push`], but for what the commit says.
+    pub(super) async fn begin_push(
+        &self,
+        who: &Principal,
+        push: Push,
+        away: Option<Away>,
+    ) -> Result<Begun, HubError> {
         if push.writer.node != who.node {
             return Err(HubError::new(Reason::PermissionDenied, "a node pushes its own stream only"));
         }
         let writer = push.writer;
-        let first_n = push.items.first().map_or(1, item_n);
         if let Some(retry_after_ms) =
             self.parts().admission.admit(who, push.items.len(), self.clock().now_ms())
         {
-            let detail = "the quota of this node is used up".to_owned();
-            let waits = Transient { n: first_n, reason: Reason::QuotaExceeded, detail, retry_after_ms };
-            return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
+            let (n, detail) = (first_n(&push), "the quota of this node is used up".to_owned());
+            let waits = Transient { n, reason: Reason::QuotaExceeded, detail, retry_after_ms };
+            return Ok(Begun { writer, waits: Some(waits), entered: None });
         }
         let (push, waits) = self.part_with_causes(who, push).await?;
-        if push.items.is_empty()
-            && let Some(waits) = waits
-        {
-            return Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) });
+        if push.items.is_empty() && waits.is_some() {
+            return Ok(Begun { writer, waits, entered: None });
         }
         let work = PushWork { writer, confirmed_n: push.confirmed_n, away, items: items(push)? };
-        match self.submit(&who.tenant, Work::Push(work)).await? {
+        let entered = Some(self.enter(&self.tenant(&who.tenant), Work::Push(work))?);
+        Ok(Begun { writer, waits, entered })
+    }
+}
+
+/// A push on its way.
+#[derive(Debug)]
+pub(super) struct Begun {
+    writer: Writer,
+    /// From where on it waits anyway.
+    waits: Option<Transient>,
+    /// What the committer has of it.
+    entered: Option<Entered>,
+}
+
+impl Begun {
+    /// Waits until the outcomes are durable.
+    pub(super) async fn results(self) -> Result<Results, HubError> {
+        let Self { writer, waits, entered } = self;
+        let Some(entered) = entered else { return Ok(Results { writer, outcomes: Vec::new(), waits }) };
+        match entered.answer().await? {
             Answer::Push(results) => {
                 let results = results?;
                 Ok(Results { waits: results.waits.or(waits), ..results })
@@ -63,6 +93,11 @@ impl Hub {
             }
         }
     }
+}
+
+/// The counter that a push begins with.
+pub(super) fn first_n(push: &Push) -> u64 {
+    push.items.first().map_or(1, item_n)
 }
 
 fn item_n(item: &PushItem) -> u64 {

@@ -10,9 +10,8 @@ use semantics::fault::Fault;
 use semantics::health::SEEN_WRITE_MS;
 use semantics::ids::{Digest, LogId, RecordId, Revision, Writer};
 use semantics::matrix::Away;
-use semantics::outcome::Transient;
 use semantics::reason::Reason;
-use semantics::session::{ClientMessage, Hello, Push, PushItem, Results, ServerMessage, Summed, Welcome};
+use semantics::session::{ClientMessage, Hello, Push, ServerMessage, Summed, Welcome};
 use semantics::view::View;
 
 use super::catch_up::From;
@@ -21,7 +20,14 @@ use super::feed::{Live, Part};
 use super::hello::Greeted;
 use super::limits::{DIGEST_MS, LIVE_BYTES_MAX, LIVE_SHARES, PROGRESS_MS};
 use super::presence::{Agreed, Present};
+use super::push::first_n;
+use super::sums::Sum;
 use super::{Hub, Principal, Tenant, readers};
+
+mod pushed;
+
+pub use self::pushed::Pushed;
+use self::pushed::check_log;
 
 /// Most credit a spoke may hold, bytes.
 pub const CREDIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -53,15 +59,21 @@ impl Outgoing {
         ServerMessage::Changes(self.part.to_page(self.next))
     }
 
-    /// Where the log stands, and nothing else.
-    fn progress(cursor: Cursor) -> Self {
-        Self::live(Arc::default(), cursor)
-    }
-
     /// A committed batch is a cut.
-    fn live(part: Arc<Part>, cursor: Cursor) -> Self {
-        Self { part, next: Next::Cut(Cut { cursor, view: None, digest: None }) }
+    fn live(part: Arc<Part>, cursor: Cursor, digest: Option<Digest>) -> Self {
+        Self { part, next: Next::Cut(Cut { cursor, view: None, digest }) }
     }
+}
+
+/// What came of a message.
+#[derive(Debug)]
+pub enum Heard {
+    /// It has no answer.
+    Nothing,
+    /// Its answer.
+    Answer(ServerMessage),
+    /// A push, on its way to its commit.
+    Push(Pushed),
 }
 
 /// One session.
@@ -96,6 +108,8 @@ pub struct Session {
     told_ms: u64,
     /// The last digests that it was sent, each with the revision of its cut, the newest first.
     digests: VecDeque<(Revision, Digest)>,
+    /// What it is told next of what the records come to, once it stands there.
+    sum: Option<Arc<Sum>>,
 }
 
 impl Session {
@@ -135,6 +149,7 @@ impl Session {
             seen_written_ms: now_ms,
             told_ms: welcome.hub_time_ms,
             digests: VecDeque::new(),
+            sum: None,
         };
         Ok((session, welcome))
     }
@@ -163,48 +178,66 @@ impl Session {
         self.last_cut
     }
 
+    /// Whether it may be sent changes: without, nothing that the feed tells is for it.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        self.credit_bytes > 0
+    }
+
     /// The tenant it belongs to, to wait on its feed.
     #[must_use]
     pub fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
     }
 
-    /// Takes a message and gives the answer, if it has one.
+    /// Takes a message and gives the answer, if it has one: of a push, when its outcomes are durable.
     ///
     /// # Errors
     /// What ends the session: the caller says goodbye with it.
     pub async fn on(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
+        match self.hear(message).await? {
+            Heard::Nothing => Ok(None),
+            Heard::Answer(answer) => Ok(Some(answer)),
+            Heard::Push(pushed) => {
+                pushed.results().await.map(|results| Some(ServerMessage::Results(results)))
+            }
+        }
+    }
+
+    /// Takes a message, and does not wait for the commit of a push: what is heard first is decided first.
+    ///
+    /// # Errors
+    /// As [`Session::on`].
+    pub async fn hear(&mut self, message: ClientMessage) -> Result<Heard, HubError> {
         let now_ms = self.hub.clock().now_ms();
         let time_ms = if let ClientMessage::Ping { time_ms, .. } = message { time_ms } else { None };
         self.present.heard(now_ms, time_ms);
-        let answer = self.take(message).await?;
+        let heard = self.take(message).await?;
         if is_due(self.seen_written_ms, SEEN_WRITE_MS, now_ms) {
             self.seen_written_ms = now_ms;
             self.flush_seen().await?;
         }
-        Ok(answer)
+        Ok(heard)
     }
 
-    async fn take(&mut self, message: ClientMessage) -> Result<Option<ServerMessage>, HubError> {
+    async fn take(&mut self, message: ClientMessage) -> Result<Heard, HubError> {
         match message {
             ClientMessage::Hello(_) => Err(HubError::new(Reason::Malformed, "a second hello")),
-            ClientMessage::Push(push) => {
-                self.push(push).await.map(|results| Some(ServerMessage::Results(results)))
-            }
+            ClientMessage::Push(push) => self.push(push).await.map(Heard::Push),
             ClientMessage::Credit { bytes } => {
                 self.credit_bytes = self.credit_bytes.saturating_add(bytes).min(CREDIT_BYTES_MAX);
-                Ok(None)
+                Ok(Heard::Nothing)
             }
             ClientMessage::Ack { cursor, answered_n, summed } => {
                 self.ack(cursor, answered_n)?;
                 if let Some(summed) = summed {
                     self.compare(summed);
                 }
-                Ok(None)
+                Ok(Heard::Nothing)
             }
             ClientMessage::Ping { nonce, .. } => {
                 let backed_up = self.hub.marks(&self.who.tenant).await?.backed_up;
-                Ok(Some(ServerMessage::Pong {
+                Ok(Heard::Answer(ServerMessage::Pong {
                     nonce,
                     hub_time_ms: self.time_ms(),
                     backup_watermark: backed_up.map(|held| held.revision),
@@ -212,7 +245,7 @@ impl Session {
             }
             ClientMessage::Remnants(page) => {
                 self.hub.take_remnants(&self.who, &page).await?;
-                Ok(Some(ServerMessage::RemnantsTaken { page: page.page }))
+                Ok(Heard::Answer(ServerMessage::RemnantsTaken { page: page.page }))
             }
         }
     }
@@ -225,40 +258,14 @@ impl Session {
         self.told_ms
     }
 
-    async fn push(&self, push: Push) -> Result<Results, HubError> {
+    async fn push(&self, push: Push) -> Result<Pushed, HubError> {
         let writer = push.writer;
         if writer != self.writer {
             return Err(HubError::new(Reason::Malformed, "the push is of another stream than the session"));
         }
-        let n = match push.items.first() {
-            Some(PushItem::Mutation(mutation)) => mutation.dot.n,
-            Some(PushItem::Withdraw { n, .. }) => *n,
-            None => 1,
-        };
-        match self.hub.push_of(&self.who, push, self.away).await {
-            Ok(results) => {
-                self.check_log()?;
-                Ok(results)
-            }
-            Err(HubError { refusal, retry_after_ms: Some(retry_after_ms) }) => {
-                let waits = Transient { n, reason: refusal.reason, detail: refusal.detail, retry_after_ms };
-                Ok(Results { writer, outcomes: Vec::new(), waits: Some(waits) })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the log is still the one that the spoke was greeted in. Where it became another one under a gateway that
-    /// went on (its database was restored, say), a greeting decides what that means for the spoke: nothing of the new
-    /// log is told in a session of the one before.
-    fn check_log(&self) -> Result<(), HubError> {
-        match self.tenant.feed.end() {
-            Some(end) if end.log_id != self.log_id => {
-                let detail = format!("the log {} became {}: greet again", self.log_id, end.log_id);
-                Err(HubError::new(Reason::Draining, detail))
-            }
-            _ => Ok(()),
-        }
+        let n = first_n(&push);
+        let begun = self.hub.begin_push(&self.who, push, self.away).await;
+        Ok(Pushed { tenant: Arc::clone(&self.tenant), log_id: self.log_id, writer, n, begun })
     }
 
     fn ack(&mut self, cursor: Cursor, answered_n: Option<u64>) -> Result<(), HubError> {
@@ -299,15 +306,16 @@ impl Session {
     /// # Errors
     /// What ends the session: the caller says goodbye with it.
     pub async fn next(&mut self) -> Result<Option<Outgoing>, HubError> {
-        self.check_log()?;
-        if self.credit_bytes == 0 {
+        check_log(&self.tenant, self.log_id)?;
+        if !self.has_credit() {
             return Ok(None);
         }
         for _ in 0..SILENT_BATCHES_MAX {
             let before = match &self.place {
                 Place::CatchUp(from) => {
                     let from = from.clone();
-                    return self.catch_up(&from).await.map(Some);
+                    // Boxed, so that a session that is live keeps no room for it.
+                    return Box::pin(self.catch_up(&from)).await.map(Some);
                 }
                 Place::Live(cursor) => *cursor,
             };
@@ -317,7 +325,10 @@ impl Session {
                     self.place = Place::CatchUp(From::Cursor(before));
                     continue;
                 }
-                Live::UpToDate => return Ok(self.idle(before)),
+                Live::UpToDate => match self.idle(before).await? {
+                    None if matches!(self.place, Place::CatchUp(_)) => continue,
+                    told => return Ok(told),
+                },
             };
             let head = batch.head;
             let cursor = Cursor {
@@ -334,33 +345,69 @@ impl Session {
                 continue;
             }
             self.place = Place::Live(cursor);
-            if part.is_empty() {
+            let digest = self.digest_at(&cursor);
+            if part.is_empty() && digest.is_none() {
                 self.is_progress_due = true;
                 continue;
             }
-            self.sent(part.weight);
-            self.last_cut = Some(cursor);
-            return Ok(Some(Outgoing::live(part, cursor)));
+            return Ok(Some(self.live(part, cursor, digest)));
         }
         Ok(None)
     }
 
-    /// Nothing new: tells where the log stands, or brings a digest, when that is due.
-    fn idle(&mut self, cursor: Cursor) -> Option<Outgoing> {
-        let now_ms = self.hub.clock().now_ms();
-        if self.is_digest_due && is_due(self.digest_ms, DIGEST_MS, now_ms) {
-            self.place = Place::CatchUp(From::Cursor(cursor));
-        }
-        if !self.is_progress_due || !is_due(self.sent_ms, PROGRESS_MS, now_ms) {
-            return None;
-        }
-        self.sent(0);
-        self.is_digest_due = false;
+    fn live(&mut self, part: Arc<Part>, cursor: Cursor, digest: Option<Digest>) -> Outgoing {
+        self.sent(part.weight);
         self.last_cut = Some(cursor);
-        Some(Outgoing::progress(cursor))
+        if let Some(digest) = digest {
+            self.told(cursor.revision, digest);
+        }
+        Outgoing::live(part, cursor, digest)
+    }
+
+    /// What the records come to at a cut, when that is what it is to be told next. Who has gone past where they were
+    /// summed up catches up: a page has its own sum.
+    fn digest_at(&mut self, cursor: &Cursor) -> Option<Digest> {
+        let sum = self.sum.take()?;
+        if sum.is_at(cursor) {
+            self.digest_ms = self.hub.clock().now_ms();
+            self.is_digest_due = false;
+            return sum.of(&self.view);
+        }
+        if sum.is_ahead_of(cursor) {
+            self.sum = Some(sum);
+        } else {
+            self.place = Place::CatchUp(From::Cursor(*cursor));
+        }
+        None
+    }
+
+    /// Remembers what it is told that its records come to.
+    fn told(&mut self, revision: Revision, digest: Digest) {
+        self.is_digest_due = false;
+        self.digests.truncate(DIGESTS_HELD_MAX - 1);
+        self.digests.push_front((revision, digest));
+    }
+
+    /// Nothing new: tells where the log stands, or what the records come to, when that is due.
+    async fn idle(&mut self, cursor: Cursor) -> Result<Option<Outgoing>, HubError> {
+        let now_ms = self.hub.clock().now_ms();
+        if self.is_digest_due && self.sum.is_none() && now_ms / DIGEST_MS != self.digest_ms / DIGEST_MS {
+            self.sum = Box::pin(self.hub.sum(&self.tenant, &cursor)).await?;
+        }
+        let digest = self.digest_at(&cursor);
+        let is_progress_due = self.is_progress_due && is_due(self.sent_ms, PROGRESS_MS, now_ms);
+        if digest.is_none() && !is_progress_due {
+            return Ok(None);
+        }
+        let is_digest_due = self.is_digest_due;
+        let told = self.live(Arc::default(), cursor, digest);
+        // What brings no change makes no digest due.
+        self.is_digest_due = is_digest_due;
+        Ok(Some(told))
     }
 
     async fn catch_up(&mut self, from: &From) -> Result<Outgoing, HubError> {
+        self.sum = None;
         let caught = self.hub.pull(&self.who, from).await?;
         self.sent(caught.part.weight);
         self.view = caught.view;
@@ -371,8 +418,7 @@ impl Session {
                 self.last_cut = Some(cut.cursor);
                 self.is_digest_due = false;
                 if let Some(digest) = cut.digest {
-                    self.digests.truncate(DIGESTS_HELD_MAX - 1);
-                    self.digests.push_front((cut.cursor.revision, digest));
+                    self.told(cut.cursor.revision, digest);
                 }
                 self.tenant.feed.note_moved(cut.cursor.commit);
                 let joined = self.joined(cut.cursor);

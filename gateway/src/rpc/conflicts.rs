@@ -20,7 +20,7 @@ use crate::hub::known::control_body;
 use crate::hub::work::{Settled, Settler};
 use crate::hub::{Hub, Principal};
 
-pub(super) use told::settlements;
+pub(super) use told::{last_settlement, settlements};
 
 /// A page of a tenant's conflicts. What filters take away leaves the page shorter.
 pub(super) async fn list(

@@ -3,31 +3,34 @@
 //!
 //! - `history_says_against_what_a_row_was_written_and_why_it_is_as_it_is`.
 //! - `the_policy_of_a_row_is_the_one_that_applied_then`.
-
-use std::collections::BTreeMap;
+//! - `a_row_names_its_conflict_among_as_many_as_a_commit_may_have`.
+//! - `a_row_tells_how_its_conflict_was_settled_where_nothing_was_written`.
 
 use proto::v1;
 use semantics::builtin::builtin;
 use semantics::conflict::Conflict;
-use semantics::ids::{CommitNumber, Dot, Key, Kind, Revision, TenantId};
+use semantics::envelope::Mutation;
+use semantics::ids::{CommitNumber, Dot, Key, Kind, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
 use semantics::reason::Reason;
 use semantics::version::Version;
 use semantics::view::View;
 use serde::de::DeserializeOwned;
 
-use super::conflicts::settlements;
+use super::conflicts::{last_settlement, settlements};
 use crate::hub::Hub;
 use crate::hub::error::HubError;
-use crate::hub::known::control_key;
+use crate::hub::known::{control_body, control_key};
 use crate::store::{LogRow, RowOutcome};
 
 /// Most dots that a row names of what its author had not seen.
 const UNSEEN_MAX: usize = 64;
 /// Most rows of a kind's rules that are looked through.
 const RULES_MAX: usize = 64;
-/// Most conflicts of one commit that are looked through.
-const CONFLICTS_MAX: u64 = 64;
+/// Rows of a commit's end that are read at once.
+const CONFLICTS_AT_ONCE: u64 = 64;
+/// Most of them that are read for one row: a conflict of every mutation that a commit takes, and four times that.
+const CONFLICTS_MAX: u64 = 4_096;
 
 /// Rows with what explains them. `view` is what the asker sees; an operator sees all.
 pub(super) async fn explained(
@@ -38,7 +41,7 @@ pub(super) async fn explained(
 ) -> Result<Vec<v1::HistoryRow>, HubError> {
     let Some(kind) = rows.first().map(|row| row.record.key.kind.clone()) else { return Ok(Vec::new()) };
     let rules = Rules::of(hub, tenant, &kind).await?;
-    let mut conflicts = Conflicts { hub, tenant, view, read: BTreeMap::new() };
+    let conflicts = Conflicts { hub, tenant, view };
     let oldest = previous_of(hub, tenant, rows.last()).await?;
     let mut facts = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
@@ -132,39 +135,64 @@ struct Conflicts<'a> {
     hub: &'a Hub,
     tenant: &'a TenantId,
     view: Option<&'a View>,
-    read: BTreeMap<CommitNumber, Vec<LogRow>>,
 }
 
 impl Conflicts<'_> {
-    /// Those of the row's record in the row's commit.
-    async fn of(&mut self, row: &LogRow) -> Result<Vec<v1::RowConflict>, HubError> {
+    /// Those of the row's record in the row's commit, and what became of them.
+    async fn of(&self, row: &LogRow) -> Result<Vec<v1::RowConflict>, HubError> {
         if row.outcome != RowOutcome::Conflicted {
             return Ok(Vec::new());
         }
-        if !self.read.contains_key(&row.commit) {
-            let read = self.at_the_end_of(row).await?;
-            self.read.insert(row.commit, read);
-        }
-        let found = self.read.get(&row.commit).into_iter().flatten();
-        let found = found.filter(|found| self.view.is_none_or(|view| view.contains(&found.cell)));
-        let told = found.filter_map(|found| {
-            let conflict: Conflict = serde_json::from_slice(found.record.body()?).ok()?;
-            (conflict.subject == row.record.key).then(|| v1::RowConflict {
-                id: found.record.key.id.to_string(),
+        let mut told = Vec::new();
+        for (id, conflict) in self.at_the_end_of(row).await? {
+            let stamp = row.mutation.as_ref().map(Mutation::stamp);
+            let now = match control_key(kind::CONFLICT, id.as_str()) {
+                Some(key) => self.hub.record(self.tenant, &key).await?,
+                None => None,
+            };
+            let now: Option<Conflict> = control_body(now.as_ref());
+            told.push(v1::RowConflict {
                 path: conflict.path.clone(),
                 r#type: conflict.type_name().to_owned(),
-            })
-        });
-        Ok(told.collect())
+                stands: Some((&conflict.primary.stamp.dot).into()),
+                kept_out: stamp.is_some_and(|stamp| {
+                    conflict.collapsed == Some(stamp) && conflict.primary.stamp != stamp
+                }),
+                open: now.as_ref().is_some_and(|now| now.open),
+                settlement: now.and_then(|now| last_settlement(&id, &now)),
+                id: id.to_string(),
+            });
+        }
+        Ok(told)
     }
 
-    async fn at_the_end_of(&self, row: &LogRow) -> Result<Vec<LogRow>, HubError> {
+    /// The conflicts about the row's record, read from the commit's end back to what is no conflict.
+    async fn at_the_end_of(&self, row: &LogRow) -> Result<Vec<(RecordId, Conflict)>, HubError> {
         let before = CommitNumber(row.commit.0.saturating_sub(1));
         let commit = self.hub.store().commits_after(self.tenant, before, 1).await?.pop();
         let Some(commit) = commit.filter(|commit| commit.number == row.commit) else { return Ok(Vec::new()) };
-        let first = commit.last.0.saturating_sub(CONFLICTS_MAX).max(row.revision.0);
-        let revisions = (first..commit.last.0).map(|before| Revision(before).next());
-        let rows = self.hub.of_rows(self.tenant, revisions, |row| row).await?;
-        Ok(rows.into_iter().filter(|row| kind::is_conflict(&row.record.key.kind)).collect())
+        let mut found = Vec::new();
+        let (mut last, least) =
+            (commit.last.0, commit.last.0.saturating_sub(CONFLICTS_MAX).max(row.revision.0));
+        while last > least {
+            let first = last.saturating_sub(CONFLICTS_AT_ONCE).max(least);
+            let revisions = (first..last).map(|before| Revision(before).next());
+            let rows = self.hub.of_rows(self.tenant, revisions, |row| row).await?;
+            let all = rows.len();
+            let conflicts = rows.into_iter().filter(|row| kind::is_conflict(&row.record.key.kind));
+            let conflicts: Vec<LogRow> = conflicts.collect();
+            let is_end = conflicts.len() < all;
+            let shown =
+                conflicts.into_iter().filter(|row| self.view.is_none_or(|view| view.contains(&row.cell)));
+            found.extend(shown.filter_map(|about| {
+                let conflict: Conflict = serde_json::from_slice(about.record.body()?).ok()?;
+                (conflict.subject == row.record.key).then(|| (about.record.key.id.clone(), conflict))
+            }));
+            if is_end {
+                break;
+            }
+            last = first;
+        }
+        Ok(found)
     }
 }

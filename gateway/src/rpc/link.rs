@@ -1,32 +1,35 @@
-//! One session on the wire: a task that owns it, reads what the spoke says and sends what the hub has.
+//! One session on the wire: a task that owns it, reads what the spoke says and sends what the hub has. A push that waits
+//! for its commit keeps it from neither.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
 use semantics::access::Event;
-use semantics::ids::{CommitNumber, RecordId};
 use semantics::reason::{Reason, Refusal};
-use semantics::session::{ClientMessage, ServerMessage};
-use tokio::sync::{mpsc, watch};
-use tonic::{Status, Streaming};
+use semantics::session::{ClientMessage, Results, ServerMessage};
+use tonic::Streaming;
 use tracing::info;
 
 use super::keeper::Kept;
+use super::pushes::{Pushes, Size};
 use super::queue::{Last, Sender};
 use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
 use crate::hub::error::HubError;
-use crate::hub::feed::Live;
-use crate::hub::session::{Outgoing, Session};
+use crate::hub::feed::NodeChanges;
+use crate::hub::session::{Heard, Outgoing, Pushed, Session};
 use crate::tls::Call;
 
 /// A session whose messages nobody reads is cut after this, milliseconds: long enough for the largest message on a slow
 /// line.
 pub const UNREAD_MS_MAX: u64 = 120_000;
 /// Time-driven work is looked for this often, milliseconds.
-const TICK_MS: u64 = 250;
+const TICK_MS: u64 = 1_000;
+/// Messages sent before others get a turn, and answers that wait to be sent while more is heard.
+const TURN_MAX: usize = 16;
 
 /// A session and everything it holds.
 #[derive(Debug)]
@@ -40,12 +43,13 @@ pub struct Link {
     pub(super) expires_ms: u64,
     /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
     pub(super) _call: Option<Call>,
-    /// The commit up to which its node's registration was looked at.
-    pub(super) checked: CommitNumber,
-    pub(super) own_id: Option<RecordId>,
+    /// Tells when its node's registration may have changed since before it was greeted.
+    pub(super) changes: NodeChanges,
     pub(super) kept: Kept,
-    /// What was said and waits to be sent; nothing more is heard until it is, and the session can still end.
-    pub(super) answer: Option<v1::SessionResponse>,
+    /// Its pushes that wait for their commits.
+    pub(super) pushes: Pushes,
+    /// What was said and waits to be sent.
+    pub(super) answers: VecDeque<v1::SessionResponse>,
 }
 
 /// For how many ticks no message was taken while there was no room for another.
@@ -93,7 +97,7 @@ impl Link {
             }
         }
         // The last acknowledgement is a convenience: without it the horizon waits for the next session.
-        if let Err(error) = self.session.flush_seen().await {
+        if let Err(error) = Box::pin(self.session.flush_seen()).await {
             info!(%tenant, %writer, %error, "the last acknowledgement was not written");
         }
         drop(self.kept);
@@ -118,106 +122,113 @@ impl Link {
         let mut feed = self.session.tenant().feed.watch();
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let draining = self.gate.draining.clone();
-        let outgoing = self.outgoing.clone();
-        let (mut has_more, mut unread, unread_ms_max) = (true, Unread::default(), self.gate.unread_ms_max);
+        let (gate, outgoing) = (Arc::clone(&self.gate), self.outgoing.clone());
+        // Both are shared with others, or cost: they are waited for once, not anew for each message.
+        tokio::pin! {
+            let draining = gate.draining.cancelled();
+            let closed = outgoing.closed();
+        }
+        let (mut has_more, mut unread) = (true, Unread::default());
         loop {
             let step = tokio::select! {
-                () = draining.cancelled() => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
-                () = outgoing.closed() => Err(End::Gone),
-                message = self.incoming.message(), if self.answer.is_none() => match message {
-                    Ok(Some(message)) => self.hear(message).await.map(|()| true),
+                () = &mut draining => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
+                () = &mut closed => Err(End::Gone),
+                message = self.incoming.message(), if self.hears() => match message {
+                    Ok(Some(message)) => self.hear(message).await,
                     Ok(None) => Err(End::Gone),
                     Err(status) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
                 },
-                permit = outgoing.reserve(), if has_more || self.answer.is_some() => match permit {
-                    Ok(permit) => {
+                pushed = self.pushes.next(), if !self.pushes.is_empty() => match pushed {
+                    Ok((results, watch)) => {
+                        self.answer(results, &watch);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.into()),
+                },
+                permit = outgoing.reserve(), if has_more || !self.answers.is_empty() => match permit {
+                    Ok(_) => {
                         unread = Unread::default();
-                        self.speak(permit, has_more).await
+                        Ok(())
                     }
                     Err(_) => Err(End::Gone),
                 },
-                moved = feed.changed() => match moved {
-                    Ok(()) => self.look(&feed).await.map(|()| true),
-                    Err(_) => Err(End::Gone),
-                },
+                moved = feed.changed(), if self.session.has_credit() => moved.map_err(|_| End::Gone),
+                () = self.changes.come() => self.look().await,
                 _ = tick.tick() => {
-                    let is_unread = unread.is_too_long(outgoing.capacity() > 0, unread_ms_max);
-                    self.tick(is_unread).map(|()| true)
+                    let has_room = outgoing.capacity() > 0;
+                    self.tick(unread.is_too_long(has_room, gate.unread_ms_max))
                 }
             };
-            match step {
+            let spoken = match step {
+                Ok(()) => self.speak().await,
+                Err(end) => Err(end),
+            };
+            match spoken {
                 Ok(more) => has_more = more,
                 Err(end) => return end,
             }
         }
     }
 
+    /// Whether what the spoke says is heard: who takes no answers, or has much unanswered, is not heard further.
+    fn hears(&self) -> bool {
+        self.answers.len() < TURN_MAX && self.pushes.has_room()
+    }
+
     async fn hear(&mut self, message: v1::SessionRequest) -> Result<(), End> {
+        let watch = Stopwatch::start();
         let message =
             ClientMessage::try_from(message).map_err(|error| HubError::from(Refusal::from(error)))?;
-        let is_push = matches!(message, ClientMessage::Push(_));
-        let watch = Stopwatch::start();
-        if is_push {
-            self.gate.metrics.pushes_waiting.inc();
+        let size = match &message {
+            ClientMessage::Push(push) => Size::of(push),
+            _ => Size::default(),
+        };
+        // Boxed, so that a session that is silent does not keep room for what it may come to.
+        match Box::pin(self.session.hear(message)).await? {
+            Heard::Nothing => {}
+            Heard::Answer(answer) => self.answers.push_back(answer.into()),
+            Heard::Push(pushed) => self.commit(size, watch, pushed),
         }
-        let answer = self.session.on(message).await;
-        if is_push {
-            self.gate.metrics.pushes_waiting.dec();
-        }
-        let Some(answer) = answer? else { return Ok(()) };
-        if let ServerMessage::Results(results) = &answer {
-            self.gate.metrics.pushed(results, watch.elapsed());
-        }
-        self.answer = Some(answer.into());
         Ok(())
     }
 
-    /// Sends what was asked for, or else what is new. Whether there may be more that is new.
-    async fn speak(
-        &mut self,
-        permit: mpsc::Permit<'_, Result<v1::SessionResponse, Status>>,
-        has_more: bool,
-    ) -> Result<bool, End> {
-        if let Some(answer) = self.answer.take() {
-            permit.send(Ok(answer));
-            return Ok(has_more);
+    /// Has a push committed in a task of its own, which may do so for others too: it does not wait for this session's
+    /// pages, nor end with it.
+    fn commit(&mut self, size: Size, watch: Stopwatch, pushed: Pushed) {
+        self.gate.metrics.pushes_waiting.inc();
+        let metrics = self.gate.metrics.clone();
+        let work = async move {
+            let results = pushed.results().await;
+            metrics.pushes_waiting.dec();
+            results
+        };
+        let task = self.gate.tasks.spawn(status::within(status::request_id(), work));
+        self.pushes.push(size, watch, task);
+    }
+
+    fn answer(&mut self, results: Results, watch: &Stopwatch) {
+        self.gate.metrics.pushed(&results, watch.elapsed());
+        self.answers.push_back(ServerMessage::Results(results).into());
+    }
+
+    /// Sends what was asked for, and then what is new, while there is room. Whether there may be more.
+    async fn speak(&mut self) -> Result<bool, End> {
+        for _ in 0..TURN_MAX {
+            let Ok(permit) = self.outgoing.try_reserve() else { return Ok(true) };
+            if let Some(answer) = self.answers.pop_front() {
+                permit.send(Ok(Box::new(answer)));
+                continue;
+            }
+            let Some(next) = self.session.next().await? else { return Ok(false) };
+            permit.send(Ok(Box::new(encode(&self.gate, next))));
         }
-        let Some(next) = self.session.next().await? else { return Ok(false) };
-        permit.send(Ok(self.encode(next)));
         Ok(true)
     }
 
-    fn encode(&self, next: Outgoing) -> v1::SessionResponse {
-        let Outgoing { part, next } = next;
-        let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
-        let batch = part.encoded.get_or_init(encode).clone();
-        let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
-        let changes = v1::Changes { batch, next: Some((&next).into()), cost };
-        self.gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
-        v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
-    }
-
-    /// Looks through new commits for one that concerns this node: a revoked node must go even while it grants no
-    /// credit and is sent nothing.
-    async fn look(&mut self, feed: &watch::Receiver<CommitNumber>) -> Result<(), End> {
-        let tenant = Arc::clone(self.session.tenant());
-        loop {
-            let is_concerned = match tenant.feed.after(self.checked, None) {
-                Live::UpToDate => return Ok(()),
-                Live::Batch(batch) => {
-                    self.checked = batch.head.commit;
-                    self.own_id.as_ref().is_none_or(|id| batch.concerns(id))
-                }
-                Live::Gap => {
-                    self.checked = *feed.borrow();
-                    true
-                }
-            };
-            if is_concerned {
-                self.gate.hub.active_node(self.session.who()).await?;
-            }
-        }
+    /// Looks at the node's registration again: a revoked node must go even while it grants no credit and is sent nothing.
+    async fn look(&self) -> Result<(), End> {
+        Box::pin(self.gate.hub.active_node(self.session.who())).await?;
+        Ok(())
     }
 
     fn tick(&self, is_unread: bool) -> Result<(), End> {
@@ -236,9 +247,19 @@ impl Link {
         let refusal = status::public(refusal, &status::request_id());
         let goodbye = v1::SessionResponse::from(ServerMessage::Goodbye(refusal));
         if let Some(last) = self.last.take() {
-            drop(last.send(Ok(goodbye)));
+            drop(last.send(Ok(Box::new(goodbye))));
         }
     }
+}
+
+fn encode(gate: &Gate, next: Outgoing) -> v1::SessionResponse {
+    let Outgoing { part, next } = next;
+    let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
+    let batch = part.encoded.get_or_init(encode).clone();
+    let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
+    let changes = v1::Changes { batch, next: Some((&next).into()), cost };
+    gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
+    v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
 }
 
 #[cfg(test)]

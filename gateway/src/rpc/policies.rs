@@ -15,6 +15,10 @@ use crate::hub::error::HubError;
 const NO_RESOLVER: &str =
     "this gateway has no resolver: conflicts of the kind wait for a person until it is started with one";
 
+/// What who gives identities to the stamp alone is told.
+const NO_GUARD: &str =
+    "under this policy the stamp alone decides: a collapsed state takes the place of a healthy one";
+
 pub(super) async fn list(
     hub: &Hub,
     request: &v1::ListPoliciesRequest,
@@ -44,8 +48,14 @@ pub(super) async fn set(
     let tenant = tenant_id(&request.tenant)?;
     let kind = Kind::new(request.kind).map_err(|e| malformed("kind", &e))?;
     let policy = request.policy.as_deref().map(Policy::from_name).transpose()?;
+    let is_identity = kind.as_str() == semantics::identity::KIND;
     let revision = hub.set_policy(&tenant, by.author(), &kind, policy).await?;
     let asks_nobody = policy == Some(Policy::Resolver) && !hub.has_resolver();
-    let note = if asks_nobody { NO_RESOLVER.to_owned() } else { String::new() };
-    Ok(v1::SetPolicyResponse { revision: revision.0, note })
+    let is_unguarded = is_identity && policy.is_some_and(|policy| !policy.is_ordered());
+    let note = match (asks_nobody, is_unguarded) {
+        (true, _) => NO_RESOLVER,
+        (false, true) => NO_GUARD,
+        (false, false) => "",
+    };
+    Ok(v1::SetPolicyResponse { revision: revision.0, note: note.to_owned() })
 }

@@ -1,5 +1,6 @@
 //! SyncService.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use proto::v1::sync_service_server::SyncService;
 use semantics::access::{Event, Sample};
 use semantics::compare::RangeAsk;
 use semantics::cursor::Next;
-use semantics::ids::{CommitNumber, RecordId};
+use semantics::ids::RecordId;
 use semantics::reason::Reason;
 use semantics::session::{ClientMessage, Hello, Push, Reconcile, ServerMessage};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::link::Link;
+use super::pushes::Pushes;
 use super::queue::{Last, Messages, Sender, queue, queue_with_last};
 use super::{Gate, node_of, status};
 use crate::access::Who;
@@ -127,13 +129,15 @@ impl SyncHandler {
         gate.check_open()?;
         let own_id = RecordId::new(who.node.to_string()).ok();
         let kept = gate.keepers.keep(&who.tenant);
+        // What changes from here on is noticed; what changed before, the greeting finds.
+        let changes = gate.hub.tenant(&who.tenant).feed.changes_of(own_id);
         let (session, welcome) = Session::open(&gate.hub, who, hello).await?;
         let (tenant, writer) = (&session.who().tenant, session.writer());
         let event = Event::SessionOpened { epoch: writer.epoch };
         gate.access.note(tenant, &Who::Node(session.who().node), event);
         info!(%tenant, %writer, request_id = status::request_id(), "session opened");
         let welcome = v1::SessionResponse::from(ServerMessage::Welcome(welcome));
-        if outgoing.send(Ok(welcome)).await.is_err() {
+        if outgoing.send(Ok(Box::new(welcome))).await.is_err() {
             return Err(HubError::internal("a fresh channel is closed"));
         }
         let link = Link {
@@ -144,10 +148,10 @@ impl SyncHandler {
             last,
             expires_ms,
             _call: call,
-            checked: CommitNumber::ZERO,
-            own_id,
+            changes,
             kept,
-            answer: None,
+            pushes: Pushes::default(),
+            answers: VecDeque::new(),
         };
         gate.tasks.spawn(status::within(status::request_id(), link.run()));
         Ok(())
@@ -207,7 +211,7 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
             }
         };
         let next = page.next.clone();
-        permit.send(Ok(v1::PullResponse { changes: Some(page.into()) }));
+        permit.send(Ok(Box::new(v1::PullResponse { changes: Some(page.into()) })));
         match next {
             Next::Resume(resume) => from = PullFrom::Resume(resume),
             Next::Cut(_) => return,

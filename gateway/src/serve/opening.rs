@@ -15,7 +15,7 @@ use super::{Engine, Opened};
 use crate::ambient::{Clock, Entropy, Stopwatch, SystemClock, SystemEntropy};
 use crate::auth::{Transport, Trust};
 use crate::config::{Config, StoreAt};
-use crate::hub::admission::{Limiter, NODE_RATE, TENANT_RATE};
+use crate::hub::admission::Limiter;
 use crate::hub::error::HubError;
 use crate::hub::{Hub, Paging, Parts, Retention};
 use crate::metered::Metered;
@@ -66,7 +66,7 @@ async fn opened(config: &Config) -> Result<Opened, HubError> {
         store,
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        admission: Arc::new(Limiter::new(NODE_RATE, TENANT_RATE)),
+        admission: Arc::new(Limiter::new(config.quotas.node, config.quotas.tenant)),
         retention: Retention::default(),
         paging: Paging::default(),
     });

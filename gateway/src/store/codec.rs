@@ -7,6 +7,7 @@ use semantics::ids::{Domain, Facet, IdError, Key, Kind, RecordId};
 use super::StoreError;
 
 pub(super) mod read;
+pub(super) mod rows;
 pub(super) mod write;
 
 /// One column's value.
@@ -22,10 +23,6 @@ impl Value {
     /// A number that a signed column holds; what is stored never comes near the bound.
     pub(super) fn number(number: u64) -> Self {
         Self::Int(Some(clamped(number)))
-    }
-    /// A flag.
-    pub(super) fn flag(flag: bool) -> Self {
-        Self::Int(Some(i64::from(flag)))
     }
     /// Bytes.
     pub(super) fn bytes(bytes: impl Into<Vec<u8>>) -> Self {

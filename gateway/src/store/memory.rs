@@ -82,7 +82,7 @@ impl Tenant {
         keys.iter().filter_map(|key| self.current(key).map(|current| (key.clone(), current))).collect()
     }
 
-    fn append(&mut self, append: Append) -> Appended {
+    fn append(&mut self, append: &Append) -> Appended {
         let has_moved = if Fault::ComparedByRevision.is_planted() {
             self.head.revision.next() != append.commit.first
         } else {
@@ -92,6 +92,7 @@ impl Tenant {
             return Appended::HeadMoved;
         }
         self.head = append.head;
+        let append = append.clone();
         self.commits.insert(append.commit.number, append.commit);
         self.log.extend(append.rows.into_iter().map(|row| (row.revision, row)));
         self.pointers.extend(append.pointers.into_iter().map(|pointer| (pointer.key.clone(), pointer)));
@@ -189,7 +190,7 @@ impl TenantIo for Exclusive {
     async fn commits(&mut self, numbers: &BTreeSet<CommitNumber>) -> Result<Vec<CommitRow>, StoreError> {
         self.store.with(&self.tenant, |t| pick(&t.commits, numbers).into_values().collect())
     }
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let appended = self.store.with(&self.tenant, |t| t.append(append));
         self.gate = None;
         appended
@@ -238,7 +239,7 @@ impl Store for MemoryStore {
         self.with(tenant, |t| t.load(wanted))
     }
 
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
         let _entered = self.enter(tenant).await?;
         self.with(tenant, |t| t.append(append))
     }

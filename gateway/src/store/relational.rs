@@ -8,7 +8,7 @@ use std::future::Future;
 use semantics::ids::TenantId;
 use sqlx::{Database, Transaction};
 
-use super::codec::write::{AppendRows, Rows};
+use super::codec::write::{AppendRows, Keys};
 use super::codec::{Columns, Value};
 use super::{Appended, StoreError};
 
@@ -56,7 +56,7 @@ pub(super) trait Connection: Send {
         &mut self,
         sql: &PerKey,
         tenant: &TenantId,
-        keys: Rows,
+        keys: Keys,
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
     /// Runs a statement; tells how many rows it changed.
     fn run(

@@ -30,7 +30,7 @@ impl TenantIo for Shared<'_> {
         }
         Ok(found)
     }
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         self.store.append(self.tenant, append).await
     }
 }

@@ -8,7 +8,7 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use gateway::ambient::{Clock, Entropy, SystemClock, SystemEntropy};
 use gateway::auth::KEYS_FOLDER;
-use gateway::config::{Config, StoreAt};
+use gateway::config::{Config, Quotas, StoreAt};
 use gateway::serve::{self, Running};
 use gateway::tls::client::channel;
 use proto::v1;
@@ -83,6 +83,7 @@ impl Hub {
             data: folder.clone(),
             drain_lead: Duration::ZERO,
             metrics_tenant_labels: true,
+            quotas: Quotas::default(),
             resolver: None,
         };
         let opened = serve::open(&config).await.unwrap();

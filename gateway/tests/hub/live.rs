@@ -7,7 +7,9 @@ use gateway::hub::session::{Outgoing, Session};
 use semantics::cursor::{Cut, Next};
 use semantics::session::{ClientMessage, Hello, ServerMessage};
 
+use crate::support::author::put;
 use crate::support::engine::Engine;
+use crate::support::faults::FaultStore;
 use crate::support::reader::{Reader, session};
 use crate::support::rows::note;
 use crate::support::world::World;
@@ -74,10 +76,74 @@ pub async fn live_changes_come_in_order_once(engine: &Engine) {
     assert_eq!(reader.came, written);
     world.clock.advance(DIGEST_MS);
     // The digest is compared where it is applied.
-    live.next().await.unwrap();
     let cut = next_cut(&mut live, &mut reader).await.unwrap();
     assert_eq!(cut.digest, Some(world.hub.digest(&world.tenant, author.who.node).await.unwrap().1));
     world.check().await;
+}
+
+pub async fn readers_that_are_due_together_are_told_by_one_read(engine: &Engine) {
+    let world = World::new(engine).await;
+    let store = Arc::new(FaultStore::new(Arc::clone(&world.store)));
+    let hub = world.hub_on(Arc::<FaultStore>::clone(&store));
+    let mut author = world.author("laptop", "default").await.at(&hub);
+    let mut readers = Vec::new();
+    for n in 0..8 {
+        let other = world.author(&format!("reader-{n}"), ["default", "elsewhere"][n % 2]).await;
+        let reader = Reader::of(&other);
+        let live = session(&hub, &other, &reader).await.unwrap();
+        readers.push((other, reader, live));
+    }
+    for (_, reader, live) in &mut readers {
+        reader.listen(live).await.unwrap();
+    }
+    author.put(&note("a"), "{}").await;
+    for (_, reader, live) in &mut readers {
+        reader.listen(live).await.unwrap();
+    }
+    world.clock.advance(DIGEST_MS);
+    let before = store.log_pages();
+    for (other, reader, live) in &mut readers {
+        let is_theirs = reader.view.cells.iter().any(|cell| cell.domain.as_str() == "default");
+        let cut = next_cut(live, reader).await.unwrap();
+        let digest = hub.digest(&world.tenant, other.who.node).await.unwrap().1;
+        assert_eq!(cut.digest, is_theirs.then_some(digest), "to whom nothing was sent nothing is summed up");
+    }
+    let own = u64::try_from(readers.len()).unwrap();
+    assert_eq!(store.log_pages() - before, 1 + own, "one, and those of this test");
+}
+
+pub async fn a_reader_is_told_the_sum_of_exactly_its_cut(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let elsewhere = author.at(&world.another_hub());
+    let mut reader = Reader::of(&author);
+    let mut live = session(&world.hub, &author, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    author.put(&note("a"), "{}").await;
+    reader.listen(&mut live).await.unwrap();
+    world.clock.advance(DIGEST_MS);
+    let node = author.who.node;
+    let of_head = async || Some(world.hub.digest(&world.tenant, node).await.unwrap().1);
+    // The sum is read while the reader has yet to be sent what another gateway committed.
+    let written = author.write(&note("b"), None, put("{}"));
+    elsewhere.push(&[written]).await.unwrap();
+    assert!(live.next().await.unwrap().is_none());
+    world.hub.poll(&world.tenant).await.unwrap();
+    let cut = next_cut(&mut live, &mut reader).await.unwrap();
+    assert_eq!(cut.digest, of_head().await, "it waits for its cut");
+    world.clock.advance(DIGEST_MS);
+    let written = author.write(&note("c"), None, put("{}"));
+    elsewhere.push(&[written]).await.unwrap();
+    assert!(live.next().await.unwrap().is_none());
+    let written = author.write(&note("d"), None, put("{}"));
+    elsewhere.push(&[written]).await.unwrap();
+    // Both come as one: the reader goes past where it was summed up, and is brought a sum all the same.
+    world.hub.poll(&world.tenant).await.unwrap();
+    let cut = next_cut(&mut live, &mut reader).await.unwrap();
+    assert_eq!(cut.digest, None);
+    let cut = next_cut(&mut live, &mut reader).await.unwrap();
+    assert_eq!(cut.digest, of_head().await);
+    assert_eq!(cut.cursor.revision, world.revision().await);
 }
 
 pub async fn readers_of_one_view_share_a_batch(engine: &Engine) {

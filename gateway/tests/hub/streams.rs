@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
+use gateway::hub::session::{Heard, Pushed, Session};
 use gateway::hub::{Admission, Principal};
-use semantics::envelope::Op;
+use semantics::envelope::{Mutation, Op};
 use semantics::ids::Revision;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
-use semantics::session::UNANSWERED_MAX;
+use semantics::session::{ClientMessage, Push, ServerMessage, UNANSWERED_MAX};
 
-use crate::support::author::{item, outcomes, patch, put, revision, withdrawal};
+use crate::support::author::{Author, item, outcomes, patch, put, revision, withdrawal};
 use crate::support::engine::Engine;
 use crate::support::faults::FaultStore;
+use crate::support::reader::{Reader, session};
 use crate::support::rows::{key, note};
 use crate::support::world::{Settings, World};
 
@@ -184,6 +186,86 @@ pub async fn transient_refusal(engine: &Engine) {
     world.check().await;
 }
 
+/// Says a push in a session, and does not wait for its answer.
+async fn begin(live: &mut Session, author: &Author, mutation: &Mutation) -> Pushed {
+    let (writer, confirmed_n, items) = (author.writer, author.confirmed_n, vec![item(mutation)]);
+    match live.hear(ClientMessage::Push(Push { writer, confirmed_n, items })).await.unwrap() {
+        Heard::Push(pushed) => pushed,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn pushes_of_a_session_are_decided_in_the_order_in_which_they_were_heard(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    let mut live = session(&world.hub, &author, &Reader::of(&author)).await.unwrap();
+    let mut begun = Vec::new();
+    for n in 0..8 {
+        let mutation = author.write(&note(&n.to_string()), None, put("{}"));
+        begun.push(begin(&mut live, &author, &mutation).await);
+    }
+    // Whoever of them is waited for first has all of them committed.
+    let mut before = None;
+    for (pushed, n) in begun.into_iter().rev().zip((0..8).rev()) {
+        let results = pushed.results().await.unwrap();
+        assert_eq!((results.waits.clone(), results.outcomes[0].n), (None, n + 1));
+        let revision = revision(&outcomes(&results)[0]);
+        assert!(before.replace(revision).is_none_or(|later| later > revision));
+    }
+    world.check().await;
+}
+
+pub async fn a_push_behind_one_that_waits_waits_too(engine: &Engine) {
+    let quota = Arc::<Quota>::default();
+    let settings = Settings { admission: Arc::<Quota>::clone(&quota), ..Settings::default() };
+    let world = World::with(engine, settings).await;
+    let mut author = world.author("laptop", "default").await;
+    let mut live = session(&world.hub, &author, &Reader::of(&author)).await.unwrap();
+    let written: Vec<_> = (0..3).map(|n| author.write(&note(&n.to_string()), None, put("{}"))).collect();
+    let before = world.store.head(&world.tenant).await.unwrap();
+    quota.0.store(true, Ordering::SeqCst);
+    let mut begun = vec![begin(&mut live, &author, &written[0]).await];
+    quota.0.store(false, Ordering::SeqCst);
+    for mutation in &written[1..] {
+        begun.push(begin(&mut live, &author, mutation).await);
+    }
+    let mut told = Vec::new();
+    for pushed in begun {
+        let results = pushed.results().await.unwrap();
+        assert!(results.outcomes.is_empty());
+        told.push(results.waits.map(|waits| (waits.reason, waits.n)));
+    }
+    let out_of_order = Some((Reason::OutOfOrder, 1));
+    assert_eq!(told, [Some((Reason::QuotaExceeded, 1)), out_of_order, out_of_order]);
+    assert_eq!(world.store.head(&world.tenant).await.unwrap(), before, "nothing was consumed");
+    assert_eq!(author.settle(&written).await.len(), 3);
+    world.check().await;
+}
+
+pub async fn a_session_goes_on_while_its_push_waits_for_its_commit(engine: &Engine) {
+    let world = World::new(engine).await;
+    let (mut author, mut other) =
+        (world.author("laptop", "default").await, world.author("desk", "default").await);
+    let mut reader = Reader::of(&author);
+    let mut live = session(&world.hub, &author, &reader).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    // Of another gateway, so that it does not commit the push too.
+    let mutation = author.write(&note("mine"), None, put("{}"));
+    let pushed = begin(&mut live, &author, &mutation).await;
+    let elsewhere = other.at(&world.another_hub());
+    let theirs = other.write(&note("theirs"), None, put("{}"));
+    elsewhere.push(&[theirs]).await.unwrap();
+    world.hub.poll(&world.tenant).await.unwrap();
+    reader.listen(&mut live).await.unwrap();
+    assert_eq!(reader.came, [note("theirs")], "changes come");
+    let ping = ClientMessage::Ping { nonce: 7, time_ms: None };
+    assert!(matches!(live.hear(ping).await.unwrap(), Heard::Answer(ServerMessage::Pong { nonce: 7, .. })));
+    assert!(matches!(outcomes(&pushed.results().await.unwrap())[..], [Outcome::Applied { .. }]));
+    reader.listen(&mut live).await.unwrap();
+    assert_eq!(reader.came, [note("theirs"), note("mine")]);
+    world.check().await;
+}
+
 pub async fn withdraw(engine: &Engine) {
     let world = World::new(engine).await;
     let mut author = world.author("laptop", "default").await;
@@ -202,7 +284,7 @@ pub async fn withdraw(engine: &Engine) {
     // It is withdrawn for good: the mutation comes back under another dot, the first one stays consumed.
     assert_eq!(outcomes(&author.push(std::slice::from_ref(&bulk)).await.unwrap()), [Outcome::Withdrawn]);
     let again = author.write(&note("bulk"), None, put("{}"));
-    let again = semantics::envelope::Mutation { id: bulk.id, ..again };
+    let again = Mutation { id: bulk.id, ..again };
     assert!(matches!(author.settle(&[again]).await[..], [Outcome::Applied { .. }]));
     world.check().await;
 }
@@ -276,7 +358,7 @@ pub async fn what_cannot_be_taken_is_refused_and_the_rest_goes_on(engine: &Engin
     ];
     let mut pushed: Vec<_> = cases.iter().map(|(id, op, _)| author.write(id, None, op.clone())).collect();
     let forged = author.write(&note("8"), None, put("{}"));
-    pushed.push(semantics::envelope::Mutation { author: other.who.node, ..forged });
+    pushed.push(Mutation { author: other.who.node, ..forged });
     pushed.push(author.write(&note("good"), None, put("{}")));
     let taken = author.settle(&pushed).await;
     let reasons = cases.iter().map(|(_, _, reason)| *reason).chain([Reason::PermissionDenied]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway::rpc::pushes::PUSHES_MAX;
 use proto::v1;
 use proto::v1::node_service_client::NodeServiceClient;
 use proto::v1::session_request::Message as Say;
@@ -30,6 +31,31 @@ async fn a_push_is_answered_and_reaches_the_other_session() {
     second.say(Say::Ping(v1::Ping { nonce: 7, time_ms: None })).await;
     let Heard::Pong(pong) = second.next().await else { panic!("no pong") };
     assert_eq!(pong.nonce, 7);
+}
+
+#[tokio::test]
+async fn pushes_on_their_way_are_answered_in_order() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let mut talk = node.talk().await;
+    // More than are heard before the first is answered.
+    let count = u64::try_from(3 * PUSHES_MAX).unwrap();
+    for n in 1..=count {
+        talk.say(Say::Push(node.push(vec![node.note(n, &n.to_string())]))).await;
+    }
+    talk.say(Say::Ping(v1::Ping { nonce: 7, time_ms: None })).await;
+    let (mut answered, mut is_pinged) = (Vec::new(), false);
+    while answered.len() < 3 * PUSHES_MAX || !is_pinged {
+        match talk.next().await {
+            Heard::Results(results) => {
+                assert!(results.waits.is_none(), "{results:?}");
+                answered.extend(results.outcomes.iter().map(|result| result.n));
+            }
+            Heard::Pong(_) => is_pinged = true,
+            _ => {}
+        }
+    }
+    assert_eq!(answered, (1..=count).collect::<Vec<_>>());
 }
 
 #[tokio::test]

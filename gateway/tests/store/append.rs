@@ -48,15 +48,14 @@ pub async fn append_moves_the_head_by_compare_and_set(engine: &Engine) {
         let log = Log::create(&*store, &format!("raced{round}")).await;
         let (one, _) = log.draft().put(&note("a"), b"1").put(&note("c"), b"1").hold(1, true).build();
         let (two, _) = log.draft().put(&note("b"), b"2").reject("no").build();
-        let raced =
-            futures::join!(store.append(&log.tenant, one.clone()), other.append(&log.tenant, two.clone()),);
+        let raced = futures::join!(store.append(&log.tenant, &one), other.append(&log.tenant, &two),);
         let winner = match (raced.0.unwrap(), raced.1.unwrap()) {
             (Appended::Yes, Appended::HeadMoved) => one,
             (Appended::HeadMoved, Appended::Yes) => two,
             both => panic!("{both:?}"),
         };
         let alone = Log::create(&*store, &format!("alone{round}")).await;
-        assert_eq!(store.append(&alone.tenant, winner).await.unwrap(), Appended::Yes);
+        assert_eq!(store.append(&alone.tenant, &winner).await.unwrap(), Appended::Yes);
         assert_eq!(snapshot(&*store, &log.tenant).await, snapshot(&*store, &alone.tenant).await);
     }
 }
@@ -72,7 +71,7 @@ pub async fn append_follows_its_chain(engine: &Engine) {
     elsewhere.head.chain = Digest([9; 32]);
     let (stale, _) = elsewhere.draft().put(&note("c"), b"late").hold(1, true).build();
     let before = snapshot(&*store, &log.tenant).await;
-    assert_eq!(store.append(&log.tenant, stale).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &stale).await.unwrap(), Appended::HeadMoved);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
     log.put_each(&*store, &["c"]).await;
 }
@@ -84,11 +83,11 @@ pub async fn an_append_at_an_old_commit_number_writes_nothing(engine: &Engine) {
     let draft = log.draft().put(&note("a"), b"1").reject("no");
     log.append(&*store, draft).await;
     let before = snapshot(&*store, &log.tenant).await;
-    assert_eq!(store.append(&log.tenant, stale).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &stale).await.unwrap(), Appended::HeadMoved);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
     let (mut ahead, _) = log.draft().put(&note("z"), b"1").build();
     ahead.expected = CommitNumber(7);
-    assert_eq!(store.append(&log.tenant, ahead).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &ahead).await.unwrap(), Appended::HeadMoved);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
 }
 
@@ -99,7 +98,7 @@ pub async fn append_refuses_another_log(engine: &Engine) {
     let before = snapshot(&*store, &log.tenant).await;
     let (mut append, _) = log.draft().put(&note("b"), b"1").build();
     append.head.log_id = LogId([8; 16]);
-    assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &append).await.unwrap(), Appended::HeadMoved);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
 }
 
@@ -127,7 +126,7 @@ pub async fn an_append_of_refusals_only_moves_the_head(engine: &Engine) {
     let head = store.head(&log.tenant).await.unwrap();
     assert_eq!((head.commit, head.revision), (CommitNumber(1), Revision::ZERO));
     assert_eq!(store.commits_after(&log.tenant, CommitNumber::ZERO, 9).await.unwrap(), [append.commit]);
-    assert_eq!(store.append(&log.tenant, stale).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &stale).await.unwrap(), Appended::HeadMoved);
 }
 
 pub async fn an_append_replaces_pointers_writers_and_cells(engine: &Engine) {
@@ -204,7 +203,7 @@ pub async fn unknown_means_maybe(engine: &Engine) {
             for _ in 0..20 {
                 log.head = store.head(&log.tenant).await.unwrap();
                 let (append, _) = log.draft().put(&note(&format!("{racer}")), b"x").build();
-                match store.append(&log.tenant, append).await {
+                match store.append(&log.tenant, &append).await {
                     Ok(Appended::Yes) => taken += 1,
                     Ok(Appended::HeadMoved) | Err(StoreError::Contended) => {}
                     Err(error) => panic!("{error}"),

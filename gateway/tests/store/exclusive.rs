@@ -20,11 +20,11 @@ pub async fn exclusive_shuts_out_other_appends(engine: &Engine) {
     let mut section = store.exclusive(&log.tenant).await.unwrap();
     let outside = {
         let tenant = log.tenant.clone();
-        tokio::spawn(async move { other.append(&tenant, theirs).await })
+        tokio::spawn(async move { other.append(&tenant, &theirs).await })
     };
     tokio::time::sleep(A_MOMENT).await;
     assert_eq!(store.head(&log.tenant).await.unwrap().commit, CommitNumber::ZERO);
-    assert_eq!(section.append(mine).await.unwrap(), Appended::Yes);
+    assert_eq!(section.append(&mine).await.unwrap(), Appended::Yes);
     drop(section);
     // It waited, or was told to come again; it did not get in.
     assert!(!matches!(outside.await.unwrap(), Ok(Appended::Yes)));
@@ -40,14 +40,14 @@ pub async fn exclusive_ends_by_itself_when_its_holder_stops(engine: &Engine) {
     let patience = Duration::from_millis(2 * EXCLUSIVE_MS_MAX);
     let appended = timeout(patience, async {
         loop {
-            if let Ok(appended) = other.append(&log.tenant, theirs.clone()).await {
+            if let Ok(appended) = other.append(&log.tenant, &theirs).await {
                 return appended;
             }
         }
     });
     assert_eq!(appended.await.expect("the section must end by itself"), Appended::Yes);
     let before = snapshot(&*store, &log.tenant).await;
-    assert!(!matches!(stopped.append(mine).await, Ok(Appended::Yes)));
+    assert!(!matches!(stopped.append(&mine).await, Ok(Appended::Yes)));
     drop(stopped);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
     drop(timeout(patience, store.exclusive(&log.tenant)).await.expect("free again").unwrap());
@@ -70,7 +70,7 @@ pub async fn exclusive_is_released_by_its_append(engine: &Engine) {
     let mut log = Log::create(&*store, "t").await;
     let (append, after) = log.draft().put(&note("a"), b"1").build();
     let mut section = store.exclusive(&log.tenant).await.unwrap();
-    assert_eq!(section.append(append).await.unwrap(), Appended::Yes);
+    assert_eq!(section.append(&append).await.unwrap(), Appended::Yes);
     log = after;
     let draft = log.draft().put(&note("b"), b"1");
     timeout(Duration::from_millis(EXCLUSIVE_MS_MAX / 2), log.append(&*other, draft)).await.expect("free");
@@ -88,7 +88,7 @@ pub async fn exclusive_reads_and_appends(engine: &Engine) {
     let commits = section.commits(&[CommitNumber(2), CommitNumber(5)].into()).await.unwrap();
     assert_eq!(commits.iter().map(|commit| commit.number).collect::<Vec<_>>(), [CommitNumber(2)]);
     let (append, after) = log.draft().put(&note("c"), b"1").build();
-    assert_eq!(section.append(append).await.unwrap(), Appended::Yes);
+    assert_eq!(section.append(&append).await.unwrap(), Appended::Yes);
     drop(section);
     assert_eq!(store.head(&log.tenant).await.unwrap(), after.head);
 }
@@ -100,7 +100,7 @@ pub async fn an_exclusive_append_at_an_old_commit_number_writes_nothing(engine: 
     log.put_each(&*store, &["a"]).await;
     let before = snapshot(&*store, &log.tenant).await;
     let mut section = store.exclusive(&log.tenant).await.unwrap();
-    assert_eq!(section.append(stale).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(section.append(&stale).await.unwrap(), Appended::HeadMoved);
     drop(section);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
 }

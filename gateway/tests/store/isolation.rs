@@ -51,7 +51,7 @@ pub async fn an_unknown_tenant_is_told_as_such(engine: &Engine) {
     let (append, _) = log.draft().put(&note("a"), b"1").build();
     is_told(store.head(&nobody).await);
     is_told(store.load(&nobody, &wanted(&[])).await);
-    is_told(store.append(&nobody, append).await);
+    is_told(store.append(&nobody, &append).await);
     is_told(store.log_page(&nobody, &everything(Revision::ZERO)).await);
     is_told(store.pointer_page(&nobody, &all_records()).await);
     is_told(store.exclusive(&nobody).await);

@@ -134,7 +134,7 @@ pub async fn a_log_page_brings_all_cells_or_none(engine: &Engine) {
     for (first, last) in [(0, PAGE_CELLS_MAX), (PAGE_CELLS_MAX, PAGE_CELLS_MAX + 1)] {
         let (mut append, after) = log.draft().reject("no").build();
         append.cells = many(first, last);
-        assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::Yes);
+        assert_eq!(store.append(&log.tenant, &append).await.unwrap(), Appended::Yes);
         log = after;
         let page = store.log_page(&log.tenant, &everything(Revision::ZERO)).await.unwrap();
         let expected = if last > PAGE_CELLS_MAX { 0 } else { last };
@@ -215,7 +215,7 @@ pub async fn writers_page(engine: &Engine) {
     closed.answered.clear();
     let mut expected = append.writers.clone();
     expected.reverse();
-    store.append(&log.tenant, append).await.unwrap();
+    store.append(&log.tenant, &append).await.unwrap();
     log = after;
     assert_eq!(store.writers(&log.tenant, None, None, 99).await.unwrap(), expected);
     let mut found = Vec::new();

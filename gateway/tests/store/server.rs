@@ -35,7 +35,7 @@ async fn writes_stop_when_the_settings_no_longer_keep_them() {
         // Every connection of the pool has been told by then, or is told before it writes.
         let refused = async || {
             let (append, _) = log.draft().put(&note("a"), b"lost").build();
-            let appended = store.append(&log.tenant, append).await;
+            let appended = store.append(&log.tenant, &append).await;
             let put = store.plain_put(&log.tenant, Space::Node, b"n", b"lost", 0).await;
             let section = store.exclusive(&log.tenant).await.map(drop);
             [appended.map(drop), put.map(drop), section]
@@ -68,7 +68,7 @@ async fn a_role_whose_commits_may_be_lost_does_not_write() {
         .await;
     let (append, _) = log.draft().put(&note("a"), b"1").build();
     let told = loop {
-        match store.append(&log.tenant, append.clone()).await {
+        match store.append(&log.tenant, &append).await {
             Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => tokio::task::yield_now().await,
             told => break told,
         }
@@ -151,7 +151,7 @@ async fn a_database_of_a_newer_program_is_left_alone() {
 /// One commit more; whether the database has ended it.
 async fn ends(store: &PostgresStore, log: &mut Log) -> bool {
     let (append, after) = log.draft().put(&note("a"), b"1").build();
-    match store.append(&log.tenant, append).await {
+    match store.append(&log.tenant, &append).await {
         Ok(Appended::Yes) => {
             *log = after;
             true
@@ -178,7 +178,7 @@ async fn a_commit_that_does_not_end_is_hanging_and_stops_other_writes_until_it_d
         let put = store.plain_put(&others.tenant, Space::Lease, b"x", b"1", 0);
         let section = async { store.exclusive(&others.tenant).await.map(drop) };
         let refused = [
-            store.append(&others.tenant, append).await.err(),
+            store.append(&others.tenant, &append).await.err(),
             put.await.err(),
             section.await.err(),
             store.check().await.err(),
@@ -197,7 +197,7 @@ async fn a_commit_that_does_not_end_is_hanging_and_stops_other_writes_until_it_d
     }
     // What had no outcome has happened: to ask again finds it.
     let (append, after) = log.draft().put(&note("a"), b"1").build();
-    assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &append).await.unwrap(), Appended::HeadMoved);
     log = after;
     assert_eq!(store.head(&log.tenant).await.unwrap(), log.head);
     assert!(ends(&store, &mut log).await);
@@ -330,6 +330,6 @@ async fn a_promotion_renews_the_logs_unless_a_standby_held_every_commit() {
     assert_eq!((restored.predecessor, restored.chain), (before.log_id, before.chain));
     // Whoever decided against the old log finds that its head is gone.
     let (append, _) = log.draft().put(&note("b"), b"late").build();
-    assert_eq!(store.append(&log.tenant, append).await.unwrap(), Appended::HeadMoved);
+    assert_eq!(store.append(&log.tenant, &append).await.unwrap(), Appended::HeadMoved);
     store.close().await;
 }

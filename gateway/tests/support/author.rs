@@ -184,11 +184,11 @@ pub fn revision(outcome: &Outcome) -> Revision {
 }
 
 pub fn put(body: &str) -> Op {
-    Op::Put { body: body.as_bytes().to_vec() }
+    Op::Put { body: body.as_bytes().to_vec().into() }
 }
 
 pub fn patch(set: &str) -> Op {
-    Op::Patch { set: set.as_bytes().to_vec(), remove: Vec::new() }
+    Op::Patch { set: set.as_bytes().to_vec().into(), remove: Vec::new() }
 }
 
 fn stamps(record: &Record) -> impl Iterator<Item = Stamp> + '_ {

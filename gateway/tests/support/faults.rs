@@ -35,6 +35,7 @@ pub struct FaultStore {
     tries: AtomicU64,
     turns: AtomicU64,
     plain: AtomicU64,
+    log_pages: AtomicU64,
     plain_until: AtomicU64,
     written_before: Mutex<Option<Vec<u8>>>,
 }
@@ -51,10 +52,16 @@ impl FaultStore {
             tries: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             plain: AtomicU64::new(0),
+            log_pages: AtomicU64::new(0),
             plain_until: AtomicU64::new(u64::MAX),
             written_before: Mutex::default(),
         }
     }
+    /// Pages of the log that were read.
+    pub fn log_pages(&self) -> u64 {
+        self.log_pages.load(Ordering::SeqCst)
+    }
+
     /// Times that plain rows were asked for or changed.
     pub fn plain(&self) -> u64 {
         self.plain.load(Ordering::SeqCst)
@@ -131,7 +138,7 @@ impl Store for FaultStore {
         }
         Ok(loaded)
     }
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         while self.stands.load(Ordering::SeqCst) {
@@ -153,6 +160,7 @@ impl Store for FaultStore {
         self.inner.exclusive(tenant).await
     }
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
+        self.log_pages.fetch_add(1, Ordering::SeqCst);
         self.inner.log_page(tenant, query).await
     }
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {

@@ -95,7 +95,7 @@ impl Log {
     /// Appends and steps over it.
     pub async fn append(&mut self, store: &dyn Store, draft: Draft) -> Append {
         let (append, after) = draft.build();
-        assert_eq!(store.append(&self.tenant, append.clone()).await.unwrap(), Appended::Yes);
+        assert_eq!(store.append(&self.tenant, &append).await.unwrap(), Appended::Yes);
         *self = after;
         append
     }
@@ -130,7 +130,7 @@ impl Draft {
     }
 
     pub fn put_in(self, to: &Cell, key: &Key, body: &[u8]) -> Self {
-        self.place(key, to, Content::Live(body.to_vec()))
+        self.place(key, to, Content::Live(body.to_vec().into()))
     }
 
     pub fn delete(self, key: &Key) -> Self {
@@ -281,7 +281,7 @@ fn mutation(record: &Record, id: MutationId, old: Option<&Pointer>) -> Mutation 
         dot: record.stamp.dot,
         group: None,
         key: record.key.clone(),
-        op: record.body().map_or(Op::Delete, |body| Op::Put { body: body.to_vec() }),
+        op: record.body().map_or(Op::Delete, |body| Op::Put { body: body.to_vec().into() }),
         placement: Some(record.placement.clone()),
         incarnation: record.incarnation,
         base: Base { revision: old.map(|old| old.revision).unwrap_or_default(), ..Base::default() },

@@ -55,7 +55,7 @@ impl TryFrom<v1::mutation::Op> for Op {
         match op {
             v1::mutation::Op::Put(put) => {
                 at_most("put.body", put.body.len(), BODY_BYTES_MAX, "bytes")?;
-                Ok(Self::Put { body: put.body })
+                Ok(Self::Put { body: put.body.into() })
             }
             v1::mutation::Op::Patch(patch) => patch_op(patch).at("patch"),
             v1::mutation::Op::Delete(v1::Delete {}) => Ok(Self::Delete),
@@ -72,7 +72,7 @@ fn patch_op(patch: v1::Patch) -> Result<Op, ShapeError> {
     if !patch.remove.is_sorted_by(|a, b| a < b) {
         return Err(ShapeError::invalid("names must ascend bytewise, each once")).at("remove");
     }
-    Ok(Op::Patch { set: patch.set, remove: patch.remove })
+    Ok(Op::Patch { set: patch.set.into(), remove: patch.remove })
 }
 
 /// Checks the name of a top-level field.
@@ -87,8 +87,8 @@ pub(super) fn field_name(name: &str) -> Result<(), ShapeError> {
 impl From<&Op> for v1::mutation::Op {
     fn from(op: &Op) -> Self {
         match op {
-            Op::Put { body } => Self::Put(v1::Put { body: body.clone() }),
-            Op::Patch { set, remove } => Self::Patch(v1::Patch { set: set.clone(), remove: remove.clone() }),
+            Op::Put { body } => Self::Put(v1::Put { body: body.to_vec() }),
+            Op::Patch { set, remove } => Self::Patch(v1::Patch { set: set.to_vec(), remove: remove.clone() }),
             Op::Delete => Self::Delete(v1::Delete {}),
         }
     }

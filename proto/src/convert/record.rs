@@ -60,7 +60,7 @@ impl TryFrom<v1::Record> for Record {
             author: NodeId::from_slice(&record.author).at("author")?,
             key_id: record.key_id,
             salt: Salt::from_slice(&record.salt).at("salt")?,
-            content: record.body.map_or(Content::Deleted, Content::Live),
+            content: record.body.map_or(Content::Deleted, |body| Content::Live(body.into())),
             fields: fields(record.fields)?,
             inputs: inputs(record.inputs)?,
         })

@@ -3,6 +3,7 @@
 //!
 //! - `a_row_says_what_was_written_on_what_and_what_the_hub_made_of_it`.
 //! - `what_is_put_together_says_why`.
+//! - `a_side_says_what_stands_and_what_became_of_its_conflict`.
 
 use std::fmt::Write as _;
 
@@ -24,8 +25,17 @@ pub fn row(row: &v1::HistoryRow) -> Value {
     let inputs =
         record.into_iter().flat_map(|record| &record.inputs).filter_map(|input| input.stamp.as_ref());
     let inputs: Vec<String> = inputs.filter_map(|stamp| stamp.dot.as_ref()).map(dot_text).collect();
-    let conflict =
-        |found: &v1::RowConflict| json!({"id": found.id, "path": found.path, "type": found.r#type});
+    let conflict = |found: &v1::RowConflict| {
+        json!({
+            "id": found.id,
+            "path": found.path,
+            "type": found.r#type,
+            "stands": found.stands.as_ref().map(dot_text),
+            "kept_out": found.kept_out,
+            "open": found.open,
+            "settlement": found.settlement.as_ref().map(settlement),
+        })
+    };
     json!({
         "revision": row.revision,
         "commit": row.commit,
@@ -87,14 +97,37 @@ fn why(row: &v1::HistoryRow) -> Value {
         unseen => format!("its author had not seen {}", unseen.join(", ")),
     };
     let by = if row.policy.is_empty() { "the rule of then" } else { row.policy.as_str() };
-    let conflict = row.conflicts.first().map(|conflict| conflict.id.as_str());
+    let conflict = row.conflicts.first();
     let reason = match (row.outcome.as_str(), conflict) {
         ("merged", _) => format!("{had}: put together by {by}"),
-        ("conflicted", Some(id)) => format!("{had}: by {by} it is a side of conflict {id}"),
+        ("conflicted", Some(conflict)) => format!("{had}: by {by} it is a side of {}", side(row, conflict)),
         ("conflicted", None) => format!("{had}: by {by} it is a side of a conflict"),
         _ => return Value::Null,
     };
+    let conflict = conflict.map(|conflict| conflict.id.as_str());
     json!({"what": row.outcome, "conflict": conflict, "policy": row.policy, "unseen": unseen, "reason": reason})
+}
+
+/// What stands beside a side, and what became of its conflict.
+fn side(row: &v1::HistoryRow, conflict: &v1::RowConflict) -> String {
+    let own = row.mutation.as_ref().and_then(|mutation| mutation.dot.as_ref());
+    let stands = match &conflict.stands {
+        Some(_) if conflict.kept_out => "it has collapsed and is kept out",
+        Some(stands) if Some(stands) == own => "it stood then",
+        Some(_) => "another side stood then",
+        None => "what stood then is not told",
+    };
+    let account = conflict.settlement.as_ref().and_then(|settled| Some((settled, settled.account.as_ref()?)));
+    let became = match account {
+        Some((settled, account)) => {
+            let how = if settled.undo { "taken back" } else { "settled" };
+            let why =
+                if account.reason.is_empty() { String::new() } else { format!(" ({})", account.reason) };
+            format!("{how} by {}{why}", account.name)
+        }
+        None => "nobody has settled it".to_owned(),
+    };
+    format!("conflict {}: {stands}, and {became}", conflict.id)
 }
 
 fn json_or_hex(body: &[u8]) -> Value {
@@ -239,8 +272,34 @@ mod tests {
             conflicts,
             ..merged()
         };
-        let expected = "its author had seen what stood: by by_type it is a side of conflict c1";
-        assert_eq!(reason(&kept_out).as_deref(), Some(expected));
+        let begins = "its author had seen what stood: by by_type it is a side of conflict c1: ";
+        assert!(reason(&kept_out).is_some_and(|reason| reason.starts_with(begins)));
         assert_eq!(reason(&v1::HistoryRow { outcome: "applied".to_owned(), ..merged() }), None);
+    }
+
+    #[test]
+    fn a_side_says_what_stands_and_what_became_of_its_conflict() {
+        let told = |conflict: v1::RowConflict| {
+            let conflict = v1::RowConflict { id: "c1".to_owned(), ..conflict };
+            let row =
+                v1::HistoryRow { outcome: "conflicted".to_owned(), conflicts: vec![conflict], ..merged() };
+            let told = why(&row)["reason"].as_str().unwrap_or_default().to_owned();
+            told.split_once("conflict c1: ").map(|(_, told)| told.to_owned()).unwrap_or_default()
+        };
+        let stands = |n| v1::RowConflict { stands: Some(dot(n)), open: true, ..Default::default() };
+        assert_eq!(told(stands(4)), "it stood then, and nobody has settled it");
+        assert_eq!(told(stands(9)), "another side stood then, and nobody has settled it");
+        let settlement = |undo, reason: &str| {
+            let account = v1::ConflictAccount {
+                name: "acme/ann".to_owned(),
+                reason: reason.to_owned(),
+                ..Default::default()
+            };
+            Some(v1::Settlement { account: Some(account), undo, ..Default::default() })
+        };
+        let kept_out = v1::RowConflict { kept_out: true, settlement: settlement(false, "fine"), ..stands(9) };
+        assert_eq!(told(kept_out), "it has collapsed and is kept out, and settled by acme/ann (fine)");
+        let undone = v1::RowConflict { settlement: settlement(true, ""), ..stands(4) };
+        assert_eq!(told(undone), "it stood then, and taken back by acme/ann");
     }
 }

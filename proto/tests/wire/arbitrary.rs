@@ -52,9 +52,9 @@ fn placement() -> impl Strategy<Value = Placement> {
 fn op() -> impl Strategy<Value = Op> {
     let bytes = || vec(any::<u8>(), 0..100);
     prop_oneof![
-        bytes().prop_map(|body| Op::Put { body }),
+        bytes().prop_map(|body| Op::Put { body: body.into() }),
         (bytes(), btree_set(text(), 0..4))
-            .prop_map(|(set, remove)| Op::Patch { set, remove: remove.into_iter().collect() }),
+            .prop_map(|(set, remove)| Op::Patch { set: set.into(), remove: remove.into_iter().collect() }),
         Just(Op::Delete),
     ]
 }
@@ -120,7 +120,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         author: NodeId(state.2),
         key_id: state.3,
         salt: Salt(state.4),
-        content: content.map_or(Content::Deleted, Content::Live),
+        content: content.map_or(Content::Deleted, |body| Content::Live(body.into())),
         fields,
         inputs,
     })

@@ -39,7 +39,7 @@ pub(crate) fn put() -> Mutation {
         dot: dot(9),
         group: Some(GroupPlace { id: GroupId([2; 16]), index: 1, size: 2 }),
         key: key(),
-        op: Op::Put { body: br#"{"a":1}"#.to_vec() },
+        op: Op::Put { body: br#"{"a":1}"#.to_vec().into() },
         placement: Some(placement()),
         incarnation: Incarnation(4),
         base: Base { version: Version::of(dot(8)), revision: Revision(77), own: Some(dot(8)) },
@@ -53,7 +53,7 @@ pub(crate) fn put() -> Mutation {
 }
 
 pub(crate) fn patch() -> Mutation {
-    let op = Op::Patch { set: br#"{"b":2}"#.to_vec(), remove: vec!["a".to_owned(), "c".to_owned()] };
+    let op = Op::Patch { set: br#"{"b":2}"#.to_vec().into(), remove: vec!["a".to_owned(), "c".to_owned()] };
     Mutation { op, group: None, placement: None, signature: None, ..put() }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn record() -> Record {
         author: NodeId([7; 16]),
         key_id: 0,
         salt: Salt([4; 16]),
-        content: Content::Live(b"{}".to_vec()),
+        content: Content::Live(b"{}".to_vec().into()),
         fields: BTreeMap::from([("a".to_owned(), field(8, true)), ("b".to_owned(), field(9, false))]),
         inputs: BTreeMap::from([(stamp(8), Salt([5; 16])), (stamp(9), Salt([6; 16]))]),
     }

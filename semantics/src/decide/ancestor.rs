@@ -64,7 +64,7 @@ pub fn ancestor<'a, E>(
 
 fn put_body(mutation: &Mutation) -> Option<Vec<u8>> {
     match &mutation.op {
-        Op::Put { body } => Some(body.clone()),
+        Op::Put { body } => Some(body.to_vec()),
         Op::Patch { .. } | Op::Delete => None,
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn disproved(current: &Record, parsed: &Parsed) -> Option<Clash> {
     let is_read = is_nodes && mutation.key_id == KEY_ID_CLEAR && mutation.incarnation == current.incarnation;
     let stood = current.body().filter(|_| is_read && current.key_id == KEY_ID_CLEAR)?;
     let stood: Value = serde_json::from_slice(stood).ok()?;
-    let is_worse = !matrix::holds(&Value::Object(parsed.fields.clone())) && matrix::holds(&stood);
+    let is_worse = !matrix::holds(&Value::Object(parsed.fields().clone())) && matrix::holds(&stood);
     let is_worse = is_worse && !Fault::UnsoundOverSound.is_planted();
     is_worse.then(|| whole(ConflictType::Version, mutation.stamp(), current.stamp))
 }

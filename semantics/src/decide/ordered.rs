@@ -128,7 +128,7 @@ impl Sides<'_> {
         let body = object_to_canonical(&fields)?;
         let salt = merged_salt(inputs.values().copied());
         let clashes = paths.into_iter().map(|path| self.clash(path)).collect();
-        Ok(Made { whole: Whole { key_id: KEY_ID_CLEAR, salt, body, facet }, inputs, clashes })
+        Ok(Made { whole: Whole { key_id: KEY_ID_CLEAR, salt, body: body.into(), facet }, inputs, clashes })
     }
 
     /// The later one whole. No clash where the author had seen all that made the one that stands.

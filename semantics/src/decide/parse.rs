@@ -1,9 +1,11 @@
 //! The shape of a mutation as far as it needs the body: checked once, before anything waits for its turn.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use super::Parsed;
-use crate::canonical::parse_object;
+use crate::canonical::{is_plainly_canonical, parse_object};
 use crate::envelope::{BODY_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KEY_ID_CLEAR, Mutation, Op};
 use crate::reason::{Reason, Refusal};
 
@@ -21,6 +23,10 @@ pub fn parse(mutation: Mutation) -> Result<Parsed, Refusal> {
         Op::Delete => Map::new(),
         // Sealed: nothing to look into.
         Op::Put { .. } if mutation.key_id != KEY_ID_CLEAR => Map::new(),
+        // Many are never looked into.
+        Op::Put { body } if is_plainly_canonical(body) => {
+            return Ok(Parsed { mutation, fields: OnceLock::new() });
+        }
         Op::Put { body } => parse_object(body)?,
         Op::Patch { .. } if mutation.key_id != KEY_ID_CLEAR => {
             return Err(malformed("a patch cannot be sealed"));
@@ -32,7 +38,7 @@ pub fn parse(mutation: Mutation) -> Result<Parsed, Refusal> {
         }
     };
     fields.keys().try_for_each(|name| check_name(name))?;
-    Ok(Parsed { mutation, fields })
+    Ok(Parsed { mutation, fields: fields.into() })
 }
 
 /// A mutation cannot have seen itself, and its writer's previous mutation came before it.

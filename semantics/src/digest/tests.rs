@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::envelope::{Base, GroupPlace, Placement};
 use crate::ids::{Domain, Facet, GroupId, Incarnation, Kind, MutationId, NodeId, Subject, Writer};
@@ -18,7 +20,7 @@ fn mutation() -> Mutation {
         dot: dot(2, 3),
         group: None,
         key: Key { kind: Kind::new("note").unwrap(), id: RecordId::new("n1").unwrap() },
-        op: Op::Put { body: b"{}".to_vec() },
+        op: Op::Put { body: b"{}".to_vec().into() },
         placement: None,
         incarnation: Incarnation(0),
         base: Base::default(),
@@ -43,7 +45,7 @@ fn record() -> Record {
         author: NodeId([2; 16]),
         key_id: 0,
         salt: Salt([4; 16]),
-        content: Content::Live(b"{}".to_vec()),
+        content: Content::Live(b"{}".to_vec().into()),
         fields: BTreeMap::new(),
         inputs: BTreeMap::new(),
     }
@@ -60,10 +62,10 @@ fn every_part_of_a_mutation_but_its_signature_changes_its_digest() {
         |m| m.key.kind = Kind::new("noten").unwrap(),
         |m| m.key.id = RecordId::new("1").unwrap(),
         |m| m.op = Op::Delete,
-        |m| m.op = Op::Put { body: Vec::new() },
-        |m| m.op = Op::Patch { set: b"{}".to_vec(), remove: vec![] },
-        |m| m.op = Op::Patch { set: b"{}".to_vec(), remove: vec!["ab".into()] },
-        |m| m.op = Op::Patch { set: b"{}".to_vec(), remove: vec!["a".into(), "b".into()] },
+        |m| m.op = Op::Put { body: Bytes::new() },
+        |m| m.op = Op::Patch { set: b"{}".to_vec().into(), remove: vec![] },
+        |m| m.op = Op::Patch { set: b"{}".to_vec().into(), remove: vec!["ab".into()] },
+        |m| m.op = Op::Patch { set: b"{}".to_vec().into(), remove: vec!["a".into(), "b".into()] },
         |m| m.placement = Some(Placement { domain: Domain::default_domain(), subject: None }),
         |m| {
             let subject = Some(Subject::new("s").unwrap());
@@ -111,7 +113,7 @@ fn every_part_of_a_record_changes_its_digest() {
         |r| r.author = NodeId([3; 16]),
         |r| r.key_id = 1,
         |r| r.salt = Salt([5; 16]),
-        |r| r.content = Content::Live(Vec::new()),
+        |r| r.content = Content::Live(Bytes::new()),
         |r| r.content = Content::Deleted,
         |r| _ = r.fields.insert("a".into(), FieldStamp { stamp: stamp(2, 3), removed: false }),
         |r| _ = r.fields.insert("a".into(), FieldStamp { stamp: stamp(2, 3), removed: true }),
@@ -172,7 +174,7 @@ fn the_content_digest_covers_key_and_body_and_nothing_else() {
     elsewhere.placement.domain = Domain::new("garden").unwrap();
     assert_eq!(content_digest(&elsewhere), Some(digest));
     let mut other_body = record();
-    other_body.content = Content::Live(b"{\"a\":1}".to_vec());
+    other_body.content = Content::Live(b"{\"a\":1}".to_vec().into());
     assert_ne!(content_digest(&other_body), Some(digest));
     let mut other_id = record();
     other_id.key.id = RecordId::new("n2").unwrap();

@@ -45,19 +45,19 @@ fn round_trip(record: Record) -> ExportLine {
 
 #[test]
 fn a_body_in_clear_travels_as_json() {
-    let line = round_trip(record(Content::Live(br#"{"name":"fern","weight":1.5e-7}"#.to_vec())));
+    let line = round_trip(record(Content::Live(br#"{"name":"fern","weight":1.5e-7}"#.to_vec().into())));
     assert!(line.body.is_some() && line.body_hex.is_none() && !line.deleted);
 }
 
 #[test]
 fn a_sealed_body_travels_as_hexadecimal() {
-    let line = round_trip(Record { key_id: 7, ..record(Content::Live(b"{}".to_vec())) });
+    let line = round_trip(Record { key_id: 7, ..record(Content::Live(b"{}".to_vec().into())) });
     assert_eq!(line.body_hex.as_deref(), Some("7b7d"));
 }
 
 #[test]
 fn bytes_that_are_not_canonical_json_travel_as_hexadecimal() {
-    let line = round_trip(record(Content::Live(b"{ }".to_vec())));
+    let line = round_trip(record(Content::Live(b"{ }".to_vec().into())));
     assert_eq!(line.body_hex.as_deref(), Some("7b207d"));
 }
 

@@ -38,6 +38,7 @@ pub enum Form {
 
 /// Where the parts of a score stand.
 struct Places {
+    parameters: &'static str,
     depth: &'static str,
     retention: &'static str,
     coherence: &'static str,
@@ -46,6 +47,7 @@ struct Places {
 }
 
 const IN_SNAPSHOT: Places = Places {
+    parameters: "/identity_snapshot/stability_metrics/parameter_values",
     depth: "/identity_snapshot/stability_metrics/parameter_values/D",
     retention: "/identity_snapshot/stability_metrics/parameter_values/C",
     coherence: "/identity_snapshot/stability_metrics/parameter_values/R",
@@ -53,6 +55,7 @@ const IN_SNAPSHOT: Places = Places {
     trend: "/identity_snapshot/stability_metrics/degradation_trend",
 };
 const IN_MEASUREMENT: Places = Places {
+    parameters: "/stability_measurement/components",
     depth: "/stability_measurement/components/recursive_depth/value",
     retention: "/stability_measurement/components/contextual_retention/value",
     coherence: "/stability_measurement/components/relational_coherence/value",
@@ -93,6 +96,12 @@ impl Form {
             Self::Snapshot => &IN_SNAPSHOT,
             Self::Measurement => &IN_MEASUREMENT,
         }
+    }
+
+    /// Whether a document says what its score follows from, readable or not.
+    #[must_use]
+    pub fn says_parameters(self, document: &Value) -> bool {
+        document.pointer(self.places().parameters).is_some()
     }
 
     /// Reads the score.

@@ -48,6 +48,12 @@ pub fn is_healthy(document: &Value) -> bool {
     Summary::of(document).status.is_some_and(|status| status != Status::Collapsed)
 }
 
+/// Whether a document says what its score follows from, and that cannot be read.
+#[must_use]
+pub fn is_unreadable(document: &Value) -> bool {
+    Form::of(document).is_some_and(|form| form.says_parameters(document) && form.read(document).is_err())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -14,7 +14,6 @@ use crate::schema::CompiledSchema;
 pub const PROBLEMS_MAX: usize = 100;
 /// Where a snapshot states its hash.
 pub const HASH_PATH: &str = "/sync_metadata/state_hash";
-const PARAMETERS_PATH: &str = "/identity_snapshot/stability_metrics/parameter_values";
 /// How far the scores of two systems that are one identity may be apart.
 pub const SCORE_APART_MAX: f64 = 0.1;
 
@@ -50,19 +49,16 @@ pub fn validate(document: &Value) -> Vec<Problem> {
     found
 }
 
-/// What a snapshot says of itself and does not hold: its `state_hash`, its parameters where they cannot be read, or its
-/// score by more than the tolerance. One that says none of them says nothing that could be wrong.
+/// What a state says of itself and does not hold: its parameters where they cannot be read, and of a snapshot its
+/// `state_hash`, or its score by more than the tolerance. One that says none of them says nothing that could be wrong.
 #[must_use]
 pub fn disproved(document: &Value) -> Option<Problem> {
-    if Form::of(document) != Some(Form::Snapshot) {
-        return None;
-    }
-    hashed(document).or_else(|| {
-        let says = document.pointer(PARAMETERS_PATH).is_some();
-        match Form::Snapshot.read(document) {
-            Ok(reading) => misstated(&reading),
-            Err(problems) => problems.into_iter().next().filter(|_| says),
-        }
+    let form = Form::of(document)?;
+    let is_snapshot = form == Form::Snapshot;
+    let hashed = if is_snapshot { hashed(document) } else { None };
+    hashed.or_else(|| match form.read(document) {
+        Ok(reading) => misstated(&reading).filter(|_| is_snapshot),
+        Err(problems) => problems.into_iter().next().filter(|_| form.says_parameters(document)),
     })
 }
 

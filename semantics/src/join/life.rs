@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::clock::Stamp;
@@ -39,7 +40,7 @@ pub(crate) enum State {
 pub(crate) struct Whole {
     pub(crate) key_id: u64,
     pub(crate) salt: Salt,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     pub(crate) facet: Option<Facet>,
 }
 
@@ -69,11 +70,11 @@ impl Life {
                 key_id: mutation.key_id,
                 salt: mutation.salt,
                 body: body.clone(),
-                facet: rule.facet_of(&parsed.fields),
+                facet: rule.facet_field.as_ref().and_then(|_| rule.facet_of(parsed.fields())),
             }),
-            Op::Put { .. } => State::Fields(Fields::written(stamp, mutation.salt, &parsed.fields, &[])),
+            Op::Put { .. } => State::Fields(Fields::written(stamp, mutation.salt, parsed.fields(), &[])),
             Op::Patch { remove, .. } => {
-                State::Fields(Fields::written(stamp, mutation.salt, &parsed.fields, remove))
+                State::Fields(Fields::written(stamp, mutation.salt, parsed.fields(), remove))
             }
         };
         Self { incarnation: mutation.incarnation, stamp, author: mutation.author, state }
@@ -249,7 +250,7 @@ impl Fields {
             _ => crate::digest::merged_salt(record.inputs.values().copied()),
         };
         record.facet = rule.facet_of(&values);
-        record.content = Content::Live(crate::canonical::object_to_canonical(&values)?);
+        record.content = Content::Live(crate::canonical::object_to_canonical(&values)?.into());
         Ok(())
     }
 }

@@ -145,7 +145,7 @@ fn write(by: Dot, holds: &[Dot], own: Option<Dot>) -> Mutation {
         dot: by,
         group: None,
         key: Key { kind: Kind::new("identity").unwrap(), id: RecordId::new("me").unwrap() },
-        op: Op::Put { body: b"{}".to_vec() },
+        op: Op::Put { body: b"{}".to_vec().into() },
         placement: None,
         incarnation: Incarnation::ZERO,
         base: Base { version, revision: Revision(1), own },

@@ -14,11 +14,11 @@ fn stamp(node: u8, ms: u64) -> Stamp {
 }
 
 fn put(body: &Value) -> Op {
-    Op::Put { body: serde_json::to_vec(body).unwrap() }
+    Op::Put { body: serde_json::to_vec(body).unwrap().into() }
 }
 
 fn patch(set: &Value) -> Op {
-    Op::Patch { set: serde_json::to_vec(set).unwrap(), remove: Vec::new() }
+    Op::Patch { set: serde_json::to_vec(set).unwrap().into(), remove: Vec::new() }
 }
 
 /// A conflict over the field `t` of a record, with the rows that it names: the ancestor at 1, the earlier side at 2,
@@ -111,7 +111,7 @@ fn row(key: &Key, stamp: Stamp, op: Op, shown: &Value) -> (Mutation, Record) {
         author,
         key_id: KEY_ID_CLEAR,
         salt: Salt::default(),
-        content: Content::Live(serde_json::to_vec(shown).unwrap()),
+        content: Content::Live(serde_json::to_vec(shown).unwrap().into()),
         fields: BTreeMap::new(),
         inputs: BTreeMap::new(),
     };

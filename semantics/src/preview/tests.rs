@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
 use crate::clock::{HybridTime, Stamp};
-use crate::conflict::{ConflictType, Side};
-use crate::envelope::{Base, Content, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
+use crate::conflict::ConflictType;
+use crate::envelope::{Base, Content, Op, Placement};
 use crate::ids::{Domain, Dot, Incarnation, Key, Kind, MutationId, NodeId, RecordId, Salt, Writer};
 use crate::resolution::{Account, Chosen, Resolution};
 use crate::version::Version;
@@ -19,8 +20,16 @@ fn key() -> Key {
     Key { kind: Kind::new("identity").unwrap(), id: RecordId::new("me").unwrap() }
 }
 
+/// All were made on the first.
+fn made_on(n: u8) -> Base {
+    if n == 1 {
+        return Base::default();
+    }
+    Base { revision: Revision(1), version: Version::of(stamp(1).dot), own: None }
+}
+
 fn row(n: u8, body: &Value) -> (Mutation, Record) {
-    let (stamp, body) = (stamp(n), serde_json::to_vec(body).unwrap());
+    let (stamp, body) = (stamp(n), Bytes::from(serde_json::to_vec(body).unwrap()));
     let mutation = Mutation {
         id: MutationId([n; 16]),
         dot: stamp.dot,
@@ -29,7 +38,7 @@ fn row(n: u8, body: &Value) -> (Mutation, Record) {
         op: Op::Put { body: body.clone() },
         placement: None,
         incarnation: Incarnation::ZERO,
-        base: Base::default(),
+        base: made_on(n),
         time: stamp.time,
         written_ms: stamp.time.ms,
         author: stamp.dot.writer.node,
@@ -104,7 +113,11 @@ fn branch_and_manual_let_the_later_side_stand_and_wait() {
     let previewed = apart().ask(Policy::AppendOnly);
     assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 1, "b": 0}))));
     assert!(previewed.differs());
-    assert_eq!(apart().ask(Policy::Fields).would.unwrap_err().reason, Reason::Malformed);
+    let previewed = apart().ask(Policy::Fields);
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 0, "b": 2}))), "of each field the later");
+    let mut pruned = apart();
+    pruned.rows.remove(&1);
+    assert_eq!(pruned.ask(Policy::Fields).would.unwrap_err().reason, Reason::Malformed);
 }
 
 #[test]
@@ -148,4 +161,60 @@ fn what_came_is_what_was_settled() {
     assert!(previewed.differs());
     case.rows.remove(&4);
     assert_eq!(case.ask(Policy::Branch).came.unwrap_err().reason, Reason::RecordGone);
+}
+
+fn state(depth: u8, retention: f64, coherence: f64) -> Value {
+    let values = json!({"D": depth, "C": retention, "R": coherence});
+    json!({"identity_snapshot": {"stability_metrics": {"parameter_values": values}}})
+}
+
+#[test]
+fn a_preview_is_what_becomes_of_the_same_writes_under_that_policy() {
+    let ordered = [
+        Policy::Branch,
+        Policy::ThreeWay,
+        Policy::Consensus,
+        Policy::Manual,
+        Policy::Resolver,
+        Policy::ByType,
+    ];
+    let (base, healthy, collapsed) = (state(5, 0.8, 0.8), state(4, 0.8, 0.8), state(1, 0.5, 0.5));
+    let fell = Case::of([base.clone(), healthy.clone(), collapsed.clone()]);
+    for policy in ordered {
+        let previewed = fell.ask(policy);
+        assert_eq!(previewed.would, Ok(Wanted::Value(healthy.clone())), "{policy:?}");
+        assert!(previewed.waits, "{policy:?}");
+    }
+    assert_eq!(fell.ask(Policy::LastWriter).would, Ok(Wanted::Value(collapsed)));
+    // Each holds, and what both changed would not.
+    let later = state(5, 0.4, 0.8);
+    let apart = Case::of([base, state(2, 0.8, 0.8), later.clone()]).ask(Policy::ThreeWay);
+    assert_eq!((apart.would, apart.waits), (Ok(Wanted::Value(later)), true));
+}
+
+#[test]
+fn how_the_sides_came_apart_is_told_by_their_own_writes() {
+    let told = |case: &Case| {
+        cause(&case.conflict, |revision| {
+            case.rows.get(&revision.0).map(|(mutation, record)| Row { mutation: Some(mutation), record })
+        })
+    };
+    let mut case = Case::of([state(5, 0.8, 0.8), state(4, 0.8, 0.8), state(3, 0.8, 0.8)]);
+    assert_eq!(told(&case), Some(Cause::Version));
+    case.rows.get_mut(&3).unwrap().0.base.own = Some(stamp(9).dot);
+    assert_eq!(told(&case), Some(Cause::Divergent));
+    case.conflict.cause = Some(Cause::SplitBrain);
+    assert_eq!(told(&case), Some(Cause::SplitBrain), "it was found out then");
+    assert_eq!(
+        told(&Case::of([state(5, 0.8, 0.8), state(4, 0.8, 0.8), state(0, 0.8, 0.8)])),
+        Some(Cause::Corruption)
+    );
+}
+
+#[test]
+fn paths_meet_where_one_lies_within_the_other() {
+    for (one, other) in [("", "/a/b"), ("a", "/a/b"), ("/a/b", "/a/b"), ("/a/b/c", "a")] {
+        assert!(is_within(one, other) && is_within(other, one), "{one} {other}");
+    }
+    assert!(!is_within("/a/b", "/a/c") && !is_within("a", "/b"));
 }

@@ -26,7 +26,7 @@ pub(super) fn op(
     if policy == Policy::Fields {
         let remove = if value.is_none() { vec![path.to_owned()] } else { Vec::new() };
         let set = value.map(|value| (path.to_owned(), value)).into_iter().collect();
-        return Ok(Op::Patch { set: object_to_canonical(&set)?, remove });
+        return Ok(Op::Patch { set: object_to_canonical(&set)?.into(), remove });
     }
     let (parent, name) = split(path).unwrap_or_else(|| (Vec::new(), path.to_owned()));
     let mut at = &mut body;
@@ -39,7 +39,7 @@ pub(super) fn op(
         Some(value) => at.insert(name, value),
         None => at.remove(&name),
     };
-    Ok(Op::Put { body: object_to_canonical(&body)? })
+    Ok(Op::Put { body: object_to_canonical(&body)?.into() })
 }
 
 /// The names before the last, and the last; `None` for what is no pointer.

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_question_tells_every_side_and_what_stands() {
         let key = Key { kind: Kind::new("note").unwrap(), id: RecordId::new("a").unwrap() };
-        let put = |text: &str| Op::Put { body: json!({ "t": text }).to_string().into_bytes() };
+        let put = |text: &str| Op::Put { body: json!({ "t": text }).to_string().into_bytes().into() };
         let rows: BTreeMap<u64, (Mutation, Record)> = [
             (1, row(&key, stamp(1, 10), put("0"))),
             (2, row(&key, stamp(2, 30), put("late"))),

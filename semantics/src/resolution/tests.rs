@@ -43,12 +43,12 @@ fn written(node: u8, ms: u64, op: Op) -> Mutation {
 }
 
 fn put(body: &Value) -> Op {
-    Op::Put { body: serde_json::to_vec(body).unwrap() }
+    Op::Put { body: serde_json::to_vec(body).unwrap().into() }
 }
 
 fn patch(set: &Value, remove: &[&str]) -> Op {
     let remove = remove.iter().map(|name| (*name).to_owned()).collect();
-    Op::Patch { set: serde_json::to_vec(set).unwrap(), remove }
+    Op::Patch { set: serde_json::to_vec(set).unwrap().into(), remove }
 }
 
 /// The record that mutations leave, in this order.

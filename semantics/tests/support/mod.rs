@@ -34,12 +34,12 @@ pub fn key() -> Key {
 }
 
 pub fn put(body: &str) -> Op {
-    Op::Put { body: body.as_bytes().to_vec() }
+    Op::Put { body: body.as_bytes().to_vec().into() }
 }
 
 pub fn patch(set: &str, remove: &[&str]) -> Op {
     let remove = remove.iter().map(|name| (*name).to_owned()).collect();
-    Op::Patch { set: set.as_bytes().to_vec(), remove }
+    Op::Patch { set: set.as_bytes().to_vec().into(), remove }
 }
 
 pub fn parsed(mutation: &Mutation) -> Parsed {
@@ -163,7 +163,7 @@ impl Hub {
             self.last = self.last.next();
             self.bodies.extend(record.body().map(|body| (record.version.clone(), body.to_vec())));
             if let Op::Put { body } = &mutation.op {
-                self.written.insert(mutation.dot, body.clone());
+                self.written.insert(mutation.dot, body.to_vec());
             }
             self.revisions.insert(mutation.stamp(), self.last);
             self.record = Some(record.clone());

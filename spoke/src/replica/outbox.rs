@@ -20,6 +20,9 @@ use super::write::{Write, WriteOp};
 use super::{Replica, stamps, state};
 use crate::error::{ReplicaError, StoreError, refused};
 
+/// Most mutations that go along with what is urgent.
+const BESIDE_URGENT: usize = 8;
+
 impl Replica {
     /// What is to be pushed: first what is dotted and unanswered, byte for byte as before, then what is queued,
     /// which gets its dots now. The dots are durable when this returns. `None`: nothing, or no writer yet.
@@ -27,6 +30,15 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::Store`].
     pub async fn next_push(&self, now_ms: u64) -> Result<Option<Push>, ReplicaError> {
+        self.next_push_of(now_ms, unanswered_max()).await
+    }
+
+    /// As [`Replica::next_push`], with at most so many elements once something gets its dot; one, or one group, always
+    /// fits.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Store`].
+    pub async fn next_push_of(&self, now_ms: u64, items_max: usize) -> Result<Option<Push>, ReplicaError> {
         let mut txn = self.write_txn().await?;
         let condition = state::condition(&mut *txn).await?;
         let stream = state::stream(&mut *txn).await?;
@@ -35,14 +47,26 @@ impl Replica {
         if condition.needs_epoch || condition.stopped.is_some() {
             return Ok(None);
         }
-        let mut batch =
-            Batch { writer, stream, clock, now_ms, items: Vec::new(), bytes: 0, dotted: BTreeMap::new() };
+        let mut batch = Batch {
+            writer,
+            stream,
+            clock,
+            now_ms,
+            items: Vec::new(),
+            bytes: 0,
+            dotted: BTreeMap::new(),
+            items_max,
+        };
         let has_room = batch.repeat(&mut *txn).await?;
         if has_room {
             let urgent = state::urgent(&mut *txn).await?;
             let left = batch.hurry(&mut *txn, urgent.clone()).await?;
             if left != urgent {
                 state::save(&mut *txn, MetaKey::Urgent, &left).await?;
+            }
+            if !batch.dotted.is_empty() {
+                // What is urgent takes few others along, so that it is answered soon and they get on all the same.
+                batch.items_max = batch.items_max.min(batch.items.len() + BESIDE_URGENT);
             }
             batch.extend(&mut *txn).await?;
         }
@@ -165,6 +189,8 @@ pub(super) struct Batch {
     bytes: usize,
     /// Entries that got their dot in this batch.
     dotted: BTreeMap<MutationId, Entry>,
+    /// Most items once something gets its dot.
+    items_max: usize,
 }
 
 impl Batch {
@@ -244,7 +270,8 @@ impl Batch {
     pub(super) fn has_room_for(&self, unit: &[Entry]) -> bool {
         let open = self.stream.last_n - self.stream.answered_n;
         let open = usize::try_from(open).unwrap_or(usize::MAX);
-        self.fits(unit) && open.saturating_add(unit.len()) <= unanswered_max()
+        let is_small = self.items.is_empty() || self.items.len() + unit.len() <= self.items_max;
+        is_small && self.fits(unit) && open.saturating_add(unit.len()) <= unanswered_max()
     }
 
     /// Gives dots to one mutation or one whole group; leaves it queued while what it rests on has none.

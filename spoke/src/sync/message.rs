@@ -197,7 +197,10 @@ pub enum Step {
         page: u32,
     },
     /// Gives dots to what is queued; answered with `PushReady`.
-    PreparePush,
+    PreparePush {
+        /// Most mutations that it takes in beside those that are repeated.
+        items_max: usize,
+    },
     /// Answered with `Settled` or `EpochNeeded`.
     Settle(Results),
     /// Stages a page that ends in a resume position; answered with `Staged`.

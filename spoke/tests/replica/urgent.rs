@@ -178,3 +178,27 @@ async fn the_write_that_rescues_a_collapse_which_was_kept_out_is_urgent() {
     let sent = ids(&replica.next_push(NOW).await.unwrap().unwrap());
     assert_eq!(sent, [vec![rescued], waiting, vec![next]].concat());
 }
+
+#[tokio::test]
+async fn what_is_urgent_takes_few_others_along() {
+    let (_, replica) = joined().await;
+    let waiting = bulk(&replica, "g", 100).await;
+    let urgent = wrote(&replica, "identity", "ada", state(1)).await;
+    let sent = ids(&replica.next_push(NOW).await.unwrap().unwrap());
+    assert_eq!((sent[0], &sent[1..]), (urgent, &waiting[..8]));
+}
+
+#[tokio::test]
+async fn a_push_has_no_more_than_is_asked_for_but_one_unit_always() {
+    let (mut hub, replica) = joined().await;
+    let waiting = bulk(&replica, "h", 10).await;
+    let first = replica.next_push_of(NOW, 4).await.unwrap().unwrap();
+    assert_eq!(ids(&first), waiting[..4]);
+    assert_eq!(
+        replica.next_push_of(NOW, 1).await.unwrap().unwrap(),
+        first,
+        "what has its dot is repeated whole"
+    );
+    replica.settle(&hub.push(&first), NOW).await.unwrap();
+    assert_eq!(ids(&replica.next_push_of(NOW, 0).await.unwrap().unwrap()), waiting[4..5]);
+}

@@ -5,6 +5,9 @@ use super::*;
 /// One round of what leads nowhere; gives the wait before the next.
 type Round = fn(&mut Sync) -> u64;
 
+/// The first push of a session.
+pub(crate) const PUSH: Step = Step::PreparePush { items_max: 32 };
+
 fn config() -> Config {
     Config { endpoints: 1, credit_bytes: 100, ..Config::default() }
 }
@@ -172,5 +175,5 @@ fn a_page_of_a_reconciliation_that_is_followed_by_itself_ends_it() {
 fn a_write_of_which_no_notice_came_is_sent_with_the_next_ping() {
     let mut sync = idle();
     let actions = sync.on(Event::TimerFired(Timer::Keepalive), 1);
-    assert_eq!(actions.last(), Some(&Action::Step(Step::PreparePush)), "{actions:?}");
+    assert_eq!(actions.last(), Some(&Action::Step(PUSH)), "{actions:?}");
 }

@@ -64,7 +64,7 @@ fn put(kind: &str, (by, n): (u8, u64), body: Vec<u8>, seen: Option<&Record>) -> 
         dot: Dot { writer: writer(by), n },
         group: None,
         key: Key { kind: Kind::new(kind).expect("a kind"), id: RecordId::new("one").expect("an id") },
-        op: Op::Put { body },
+        op: Op::Put { body: body.into() },
         placement: None,
         incarnation: Incarnation::ZERO,
         base,

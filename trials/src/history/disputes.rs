@@ -1,7 +1,7 @@
 //! Records that clients write whole and beside each other, and what became of the conflicts about them: the promises as
 //! checks of one run's history, told by the clients and by whoever reads the log in the end.
 //!
-//! - `an_acknowledged_write_has_a_row`.
+//! - `an_acknowledged_write_has_a_row`, and one alone.
 //! - `what_nobody_had_seen_is_a_side_of_a_conflict`, unless it is what stands.
 //! - `a_settlement_stands_as_it_was_answered`, and holds what was chosen.
 //! - `nobody_settles_what_is_settled`.
@@ -13,12 +13,15 @@ use std::fmt;
 /// A writer's name, and the number of its write.
 pub type Dot = (String, u64);
 
+/// The hub's name among writers.
+const HUB: &str = "00000000000000000000000000000000.";
+
 /// A row of a record.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
     /// Where it stands in the log.
     pub revision: u64,
-    /// Whose write it is; `None` = the hub's, which settled something.
+    /// Whose write it is; `None` = the hub's own. What settled something is the hub's too, under its name.
     pub dot: Option<Dot>,
     /// Of each writer, the last write that its author had seen.
     pub seen: BTreeMap<String, u64>,
@@ -26,6 +29,13 @@ pub struct Row {
     pub says: String,
     /// What its author wrote.
     pub wrote: String,
+}
+
+impl Row {
+    /// Whether a client wrote it.
+    pub(super) fn is_a_clients(&self) -> bool {
+        self.dot.as_ref().is_some_and(|(writer, _)| !writer.starts_with(HUB))
+    }
 }
 
 /// How a conflict stood from a revision on.
@@ -44,12 +54,18 @@ pub struct Stage {
 }
 
 /// A settlement.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Settled {
     /// Where the record stood with it.
     pub standing: u64,
     /// Where it had stood before.
     pub before: u64,
+    /// Who settled it: a node, an operator, or a rule.
+    pub by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// The side that was chosen, where one was.
+    pub side: Option<Dot>,
     /// Where it stands since it was taken back.
     pub undone: Option<u64>,
 }
@@ -94,6 +110,8 @@ pub struct Verdict {
     pub undone: usize,
     /// Writes of these without a row.
     pub lost: usize,
+    /// Writes with more than one.
+    pub doubled: usize,
     /// Writes that nobody had seen who wrote over them, and that are in no conflict.
     pub unlisted: usize,
     /// Settlements that do not stand as they were answered.
@@ -108,33 +126,50 @@ impl Verdict {
     /// Whether every promise was kept. A run without a settlement or an undo shows nothing.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
-        let wrong = self.lost + self.unlisted + self.misjudged + self.twice + self.unrestored;
+        let wrong = self.lost + self.doubled + self.unlisted + self.misjudged + self.twice + self.unrestored;
         self.written > 0 && self.settled > 0 && self.undone > 0 && wrong == 0
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { written, conflicts, settled, undone, lost, unlisted, misjudged, twice, unrestored } = self;
+        let Self {
+            written,
+            conflicts,
+            settled,
+            undone,
+            lost,
+            doubled,
+            unlisted,
+            misjudged,
+            twice,
+            unrestored,
+        } = self;
         write!(
             f,
-            "{written} written, {conflicts} conflicts, {settled} settled, {undone} undone, {lost} lost, {unlisted} in no conflict, \
-             {misjudged} misjudged, {twice} settled twice, {unrestored} not restored"
+            "{written} written, {conflicts} conflicts, {settled} settled, {undone} undone, {lost} lost, {doubled} doubled, \
+             {unlisted} in no conflict, {misjudged} misjudged, {twice} settled twice, {unrestored} not restored"
         )
     }
 }
 
-/// Judges what clients were told by how the log holds it in the end.
+/// Judges what clients were told by how the log holds it in the end. `plain` = records that the last writer holds: what
+/// is overwritten there is in no conflict.
 #[must_use]
-pub fn judge(deeds: &[Deed], disputed: &[Disputed]) -> Verdict {
+pub fn judge(deeds: &[Deed], disputed: &[Disputed], plain: &[Disputed]) -> Verdict {
     let mut verdict = Verdict::default();
-    let written: BTreeSet<&str> =
-        disputed.iter().flat_map(|record| &record.rows).map(|row| row.wrote.as_str()).collect();
+    let mut written: BTreeMap<&str, usize> = BTreeMap::new();
+    let rows = disputed.iter().chain(plain).flat_map(|record| &record.rows);
+    for row in rows.filter(|row| row.is_a_clients()) {
+        *written.entry(row.wrote.as_str()).or_default() += 1;
+    }
     for deed in deeds {
         match deed {
             Deed::Wrote(says) => {
                 verdict.written += 1;
-                verdict.lost += usize::from(!written.contains(says.as_str()));
+                let rows = written.get(says.as_str()).copied().unwrap_or_default();
+                verdict.lost += usize::from(rows == 0);
+                verdict.doubled += usize::from(rows > 1);
             }
             Deed::Settled { conflict, revision, standing, says } => {
                 verdict.settled += 1;
@@ -173,21 +208,23 @@ fn is_twice(pair: &[Stage]) -> bool {
 impl Stage {
     /// A settlement that was taken back, and where the record stands since.
     fn undone(&self) -> Option<(Settled, u64)> {
-        let settled = self.settled?;
-        Some((settled, settled.undone?))
+        let settled = self.settled.as_ref()?;
+        Some((settled.clone(), settled.undone?))
     }
 }
 
 impl Disputed {
     /// What stood at a revision: the newest row up to it.
-    fn says(&self, revision: u64) -> Option<&str> {
+    pub(super) fn says(&self, revision: u64) -> Option<&str> {
         let row = self.rows.iter().rev().find(|row| row.revision <= revision);
         row.map(|row| row.says.as_str())
     }
 
     fn is_settled_at(&self, conflict: &str, revision: u64, standing: u64) -> bool {
         let stage = self.conflicts.get(conflict).and_then(|all| all.iter().find(|s| s.revision == revision));
-        stage.is_some_and(|stage| !stage.open && stage.settled.is_some_and(|s| s.standing == standing))
+        stage.is_some_and(|stage| {
+            !stage.open && stage.settled.as_ref().is_some_and(|s| s.standing == standing)
+        })
     }
 
     /// Writes that were written over unseen, and are in no conflict. What a conflict only counted is not told by name.
@@ -196,7 +233,7 @@ impl Disputed {
         let listed: BTreeSet<&Dot> = stages().flat_map(|stage| &stage.sides).collect();
         let counted: usize =
             self.conflicts.values().filter_map(|all| all.iter().map(|s| s.dropped).max()).sum();
-        let writes = || self.rows.iter().filter(|row| row.dot.is_some());
+        let writes = || self.rows.iter().filter(|row| row.is_a_clients());
         let is_seen = |(name, n): &Dot, by: &Row| by.seen.get(name).is_some_and(|seen| seen >= n);
         let last = writes().next_back().map(|row| row.revision);
         let unlisted = writes().filter(|row| {
@@ -233,8 +270,8 @@ mod tests {
 
     /// Two that wrote on one state, a settlement for the one that lost, and its undo.
     fn good() -> (Vec<Deed>, Disputed) {
-        let settled = Settled { standing: 14, before: 12, undone: None };
-        let undone = Settled { undone: Some(16), ..settled };
+        let settled = Settled { standing: 14, before: 12, ..Settled::default() };
+        let undone = Settled { undone: Some(16), ..settled.clone() };
         let rows = vec![
             row(10, ("a", 1), &[]),
             row(11, ("a", 2), &[("a", 1)]),
@@ -260,7 +297,7 @@ mod tests {
     fn found(change: impl FnOnce(&mut Vec<Deed>, &mut Disputed)) -> Verdict {
         let (mut deeds, mut record) = good();
         change(&mut deeds, &mut record);
-        let verdict = judge(&deeds, &[record]);
+        let verdict = judge(&deeds, &[record], &[]);
         Verdict { written: 0, conflicts: 0, settled: 0, undone: 0, ..verdict }
     }
 
@@ -277,12 +314,16 @@ mod tests {
     #[test]
     fn an_acknowledged_write_has_a_row() {
         let (deeds, record) = good();
-        let verdict = judge(&deeds, &[record]);
+        let verdict = judge(&deeds, &[record], &[]);
         assert!(verdict.is_kept(), "{verdict}");
         assert_eq!((verdict.written, verdict.settled, verdict.undone), (1, 1, 1));
-        assert!(!judge(&[], &[]).is_kept(), "of nothing");
+        assert!(!judge(&[], &[], &[]).is_kept(), "of nothing");
         let lost = found(|deeds, _| deeds.push(Deed::Wrote("a3".to_owned())));
         assert_eq!(lost, one(|verdict| verdict.lost = 1));
+        let doubled = found(|_, record| {
+            record.rows.push(Row { wrote: "a2".to_owned(), ..row(17, ("a", 3), &[("a", 2), ("b", 1)]) });
+        });
+        assert_eq!(doubled, one(|verdict| verdict.doubled = 1));
     }
 
     #[test]
@@ -318,7 +359,7 @@ mod tests {
     #[test]
     fn nobody_settles_what_is_settled() {
         let again = found(|_, record| {
-            let anew = Settled { standing: 15, before: 14, undone: None };
+            let anew = Settled { standing: 15, before: 14, ..Settled::default() };
             stages(record).insert(2, stage(16, false, Some(anew)));
         });
         assert_eq!(again, one(|verdict| verdict.twice = 1));
@@ -333,7 +374,7 @@ mod tests {
             record.rows.truncate(3);
             record.rows.push(row(16, ("a", 3), &[("a", 2), ("b", 1)]));
             for stage in stages(record) {
-                stage.settled = stage.settled.map(|settled| Settled { standing: 12, ..settled });
+                stage.settled = stage.settled.take().map(|settled| Settled { standing: 12, ..settled });
             }
         });
         assert_eq!(unwritten, Verdict::default(), "it was for what stood, and somebody has written since");

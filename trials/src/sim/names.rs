@@ -21,7 +21,7 @@ pub(super) fn step_name(step: &Step) -> String {
         }
         Step::PrepareHello { .. } => "hello".to_owned(),
         Step::GiveUpReconciling => GIVE_UP.to_owned(),
-        Step::PreparePush => "prepare push".to_owned(),
+        Step::PreparePush { .. } => "prepare push".to_owned(),
         other => format!("{other:?}").chars().take(80).collect(),
     }
 }

@@ -86,7 +86,7 @@ impl Act {
             Step::TakeWelcome(_) => Self::Welcome,
             Step::NotePong { .. } => Self::Pong,
             Step::RemnantsTaken { .. } => Self::Remnants,
-            Step::PreparePush => Self::Push,
+            Step::PreparePush { .. } => Self::Push,
             Step::Settle(_) => Self::Settle,
             Step::Stage(_) => Self::Stage,
             Step::Apply(_) => Self::Apply,

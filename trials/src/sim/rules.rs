@@ -5,11 +5,11 @@ use gateway::store::LogRow;
 use semantics::conflict::Conflict;
 use semantics::envelope::{KEY_ID_CLEAR, Mutation, Op, Record};
 use semantics::identity::summary::{is_collapsed, is_healthy};
-use semantics::ids::{Key, Kind, RecordId, Revision, Writer};
+use semantics::ids::{Key, Kind, NodeId, RecordId, Revision, Writer};
 use semantics::kind::{self, Policy};
 use semantics::matrix::holds;
-use semantics::precedent::Precedent;
-use semantics::resolution::{Resolution, shown};
+use semantics::precedent::{Precedent, Signature};
+use semantics::resolution::{Resolution, Row, shown};
 use semantics::topology::{self, Topology};
 use serde_json::Value;
 
@@ -45,6 +45,11 @@ pub(super) fn is_rescue(before: &Record, after: &Record) -> bool {
     is_identity
         && read(before).is_some_and(|was| is_collapsed(&was))
         && read(after).is_some_and(|is| is_healthy(&is))
+}
+
+/// Whether a healthy identity gave way to one that has collapsed.
+fn is_collapse(before: &Record, after: &Record) -> bool {
+    is_rescue(after, before)
 }
 
 /// A row is the primary's, where there is one: of the domain where the record stood, and of the one where it stands now.
@@ -119,25 +124,40 @@ pub(super) fn check_settlement(
             conflict.path
         );
     }
-    match settled.account.name.strip_prefix("precedent/") {
-        Some(precedent) => check_precedent(log, precedent, (id, conflict, settled)),
-        None => Ok(()),
+    let speaks_of_collapse = match settled.account.name.strip_prefix("precedent/") {
+        Some(precedent) => check_precedent(log, precedent, (id, conflict, settled))?,
+        None => false,
+    };
+    let is_by_rule = settled.account.by == NodeId::HUB && settled.has_written() && !speaks_of_collapse;
+    if let Some((was, is)) = row(settled.before).zip(row(settled.account.revision)).filter(|_| is_by_rule) {
+        ensure!(
+            !is_collapse(&was.record, &is.record),
+            "{} had a collapsed state stand over a healthy one of {} at {}",
+            settled.account.name,
+            conflict.subject,
+            settled.account.revision
+        );
     }
+    Ok(())
 }
 
 /// A precedent settled its like, and stood in this log when it did: another tenant's never does, nor one that was revoked.
+/// Whether it was made over a collapsed side.
 fn check_precedent(
     log: &Log,
     precedent: &str,
     (id, conflict, settled): (&RecordId, &Conflict, &Resolution),
-) -> Checked {
+) -> Result<bool, String> {
     let is_settling = |row: &&LogRow| {
         let told = self::conflict(row).and_then(|told| told.resolution);
         told.is_some_and(|told| told.account == settled.account && told.undone.is_none())
     };
     let mut rows =
         log.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind) && row.record.key.id == *id);
-    let Some(row) = rows.find(is_settling) else { return Err(format!("no row settles conflict {id}")) };
+    let row = rows.find(is_settling);
+    let Some((row, then)) = row.and_then(|row| Some((row, self::conflict(row)?))) else {
+        return Err(format!("no row settles conflict {id}"));
+    };
     let before = row.revision.0.checked_sub(1).map(Revision).unwrap_or_default();
     let stood = key(kind::PRECEDENT, precedent).and_then(|key| log.standing(&key, before)?.record.body());
     let stood = stood.and_then(|body| serde_json::from_slice::<Precedent>(body).ok());
@@ -145,14 +165,17 @@ fn check_precedent(
         return Err(format!("no precedent {precedent} stood when it settled, at {}", row.revision));
     };
     let (like, subject) = (&stood.signature, &conflict.subject);
+    let of = |revision: Revision| {
+        let row = log.rows.get(usize::try_from(revision.0.checked_sub(1)?).ok()?)?;
+        Some(Row { mutation: row.mutation.as_ref(), record: &row.record })
+    };
+    let rule = rule(log, &subject.kind, settled.rule_version)?;
     ensure!(
-        like.kind == subject.kind
-            && like.path == conflict.path
-            && like.conflict_type == conflict.conflict_type,
+        Signature::of(&then, &rule, of).is_ok_and(|signature| signature == *like),
         "the precedent {precedent} of {} at {:?} settled {subject} at {:?}",
         like.kind,
         like.path,
         conflict.path
     );
-    Ok(())
+    Ok(like.is_of_a_collapse())
 }

@@ -141,7 +141,6 @@ impl SimStore {
 
     /// Appends now, and shows the oracle.
     pub fn append_now(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
-        let shown = append.clone();
         self.check_time(&append);
         let times = (self.ctx.now_ms(), self.ctx.lock().hub_ahead_ms);
         self.kept.note_reopened(&self.inner, tenant, &append, times.0);
@@ -149,10 +148,10 @@ impl SimStore {
         if let Err(wrong) = kept.and(self.kept.check_closed(&self.inner, tenant, &append)) {
             self.ctx.fail(wrong);
         }
-        let appended = at_once(self.inner.append(tenant, append))
+        let appended = at_once(self.inner.append(tenant, &append))
             .unwrap_or_else(|| Err(StoreError::Internal("the model store waits".to_owned())))?;
         if appended == Appended::Yes
-            && let Err(wrong) = self.oracle().append(tenant, shown)
+            && let Err(wrong) = self.oracle().append(tenant, append)
         {
             self.ctx.fail(wrong);
         }
@@ -240,10 +239,10 @@ impl TenantIo for SimExclusive {
         }
         Ok(found)
     }
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         self.store.ctx.suspend(At::SectionAppend).await;
         self.check()?;
-        let appended = self.store.append_with_faults(&self.tenant, append);
+        let appended = self.store.append_with_faults(&self.tenant, append.clone());
         self.release();
         self.store.ctx.suspend(At::SectionAppended).await;
         self.store.still(self.line).map_err(|e| StoreError::Unknown(e.to_string()))?;
@@ -291,12 +290,12 @@ impl Store for SimStore {
         found
     }
 
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
         let line = self.line();
         self.ctx.suspend(At::Append).await;
         self.wait_for_turn(tenant).await;
         self.still(line)?;
-        let appended = self.append_with_faults(tenant, append);
+        let appended = self.append_with_faults(tenant, append.clone());
         self.ctx.suspend(At::Appended).await;
         self.still(line).map_err(|e| StoreError::Unknown(e.to_string()))?;
         appended

@@ -34,7 +34,7 @@ impl Draft<'_> {
             _ => None,
         });
         if let Some(Op::Put { body }) = in_unit {
-            return Some(body.clone());
+            return Some(body.to_vec());
         }
         let newest = stands.map(|current| current.pointer.revision).unwrap_or_default();
         let found = ancestor(mutation, newest, self.known.head.horizon, |revision| self.row(revision));

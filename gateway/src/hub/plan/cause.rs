@@ -29,7 +29,7 @@ impl Draft<'_> {
         }
         let stands = self.current(&mutation.key).and_then(|current| current.record.body());
         let stands = stands.and_then(|body| serde_json::from_slice::<Value>(body).ok());
-        let is_sound = stands.as_ref().is_none_or(holds) && holds(&Value::Object(parsed.fields.clone()));
+        let is_sound = stands.as_ref().is_none_or(holds) && holds(&Value::Object(parsed.fields().clone()));
         if !is_sound {
             return Some(Cause::Corruption);
         }

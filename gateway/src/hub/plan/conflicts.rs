@@ -165,7 +165,7 @@ impl Draft<'_> {
         let body = serde_json::to_value(conflict).map(|value| semantics::canonical::to_canonical(&value));
         let Ok(Ok(body)) = body else { return };
         let facet = Facet::new(subject.kind.as_str()).ok();
-        let record = self.hub_record(&key, Content::Live(body), facet, domain, salt);
+        let record = self.hub_record(&key, Content::Live(body.into()), facet, domain, salt);
         let dot = record.stamp.dot;
         let row = NewRow {
             record,

@@ -64,7 +64,7 @@ impl Draft<'_> {
             Ok(_) | Err(_) => return Err(Refusal::new(Reason::Internal, "a precedent is no object")),
         };
         let salt = digest::merged_salt([work.salt, work.salt]);
-        let record = self.hub_record(&key, Content::Live(body), None, Domain::default_domain(), salt);
+        let record = self.hub_record(&key, Content::Live(body.into()), None, Domain::default_domain(), salt);
         let record = semantics::envelope::Record { author, ..record };
         let dot = record.stamp.dot;
         self.place(NewRow {

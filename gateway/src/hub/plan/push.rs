@@ -1,6 +1,7 @@
 //! Taking a push into a commit: dots strictly in order, groups whole, each mutation decided by the rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use semantics::conflict::{Clash, ConflictType};
 use semantics::decide::{Context, Decision, decide};
@@ -35,8 +36,8 @@ struct Judged {
 
 /// Who pushes.
 struct Author {
-    node: NodeBody,
-    view: View,
+    node: Arc<NodeBody>,
+    view: Arc<View>,
     away: Option<Away>,
     id: NodeId,
     topology: Result<Option<Standing>, Refusal>,
@@ -219,7 +220,9 @@ impl Draft<'_> {
             match self.judge(author, item, unit.len(), &overlay, &context) {
                 Ok(Some(verdict)) => {
                     revision = revision.next();
-                    overlay.insert(verdict.record.key.clone(), verdict.record.clone());
+                    if at + 1 < unit.len() {
+                        overlay.insert(verdict.record.key.clone(), verdict.record.clone());
+                    }
                     judged.push(Some(verdict));
                 }
                 Ok(None) => judged.push(None),

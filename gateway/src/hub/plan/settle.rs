@@ -2,12 +2,13 @@
 //! why the record looks as it does.
 
 use semantics::conflict::{Conflict, OPEN_CONFLICTS_MAX};
-use semantics::decide::{self, Context, Decision, decide};
+use semantics::decide::{self, Context, Decision, collapses, decide};
 use semantics::digest;
 use semantics::envelope::{Op, Record};
 use semantics::fault::Fault;
-use semantics::ids::{RecordId, Revision};
+use semantics::ids::{NodeId, RecordId, Revision};
 use semantics::kind::{self, Rule};
+use semantics::precedent::Precedent;
 use semantics::reason::{Reason, Refusal};
 use semantics::resolution::{self, Account, Chosen, Marks, Resolution};
 
@@ -48,7 +49,7 @@ impl Draft<'_> {
         let change = resolution::change(&subject.record, &known.rule, &conflict.path, wanted)?;
         let change = change.filter(|_| !is_left);
         let revision = match change {
-            Some(change) => self.rewrite(work, &subject, change)?,
+            Some(change) => self.rewrite(work, &subject, change, precedent.as_ref())?,
             None => before,
         };
         let account = self.account(work, revision);
@@ -159,6 +160,7 @@ impl Draft<'_> {
         work: &SettleWork,
         subject: &Current,
         change: (Op, u64),
+        precedent: Option<&Precedent>,
     ) -> Result<Revision, Refusal> {
         let marks =
             Marks { id: work.mutation, salt: work.salt, author: work.by.author, now_ms: self.head.time_ms };
@@ -176,6 +178,13 @@ impl Draft<'_> {
         };
         known.check(&parsed, &record)?;
         self.check_cell(work, &record)?;
+        // A precedent that was made over a collapsed side speaks of it; no other rule has the last word there.
+        let has_decided =
+            work.by.author != NodeId::HUB || precedent.is_some_and(|p| p.signature.is_of_a_collapse());
+        if !has_decided && collapses(&subject.record, &record) {
+            let detail = "what stands is healthy and what comes of it has collapsed: a person has to say so";
+            return Err(Refusal::new(Reason::SchemaViolation, detail));
+        }
         let mutation = parsed.mutation;
         Ok(self.place(NewRow {
             record,

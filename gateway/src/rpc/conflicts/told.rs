@@ -153,6 +153,14 @@ pub(in crate::rpc) async fn settlements(
         .collect())
 }
 
+/// How a conflict was settled last, or that this was taken back; none where nobody ever has.
+pub(in crate::rpc) fn last_settlement(id: &RecordId, conflict: &Conflict) -> Option<v1::Settlement> {
+    let resolution = conflict.resolution.as_ref()?;
+    let (by, undo) = resolution.undone.as_ref().map_or((&resolution.account, false), |undone| (undone, true));
+    let choice = resolution.choice.name().to_owned();
+    Some(v1::Settlement { conflict: id.to_string(), account: Some(account(by)), undo, choice })
+}
+
 fn settlement(id: &RecordId, conflict: &Conflict, row: &LogRow) -> Option<v1::Settlement> {
     let resolution = conflict.resolution.as_ref().filter(|_| conflict.subject == row.record.key)?;
     let (by, undo) = resolution.account_of(row.revision)?;

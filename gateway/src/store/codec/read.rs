@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use semantics::commit::Head;
-use semantics::envelope::{Cell, Mutation, Op, Record};
+use semantics::envelope::{Cell, Content, Mutation, Op, Record};
 use semantics::ids::{
     CommitNumber, Digest, Domain, Dot, Facet, Key, Kind, LogId, NodeId, RecordId, Revision, Writer,
 };
@@ -112,12 +112,17 @@ fn record<R: Columns>(
         StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
     };
     let bytes = at.bytes()?;
-    let mut record = proto::v1::Record::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
-    if let Some(mutation) = holder {
-        let Op::Put { body } = &mutation.op else { return Err(broken(&"its mutation has no body")) };
-        record.body = Some(body.clone());
+    let record = proto::v1::Record::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
+    let held = holder.map(|mutation| match &mutation.op {
+        Op::Put { body } => Ok(body.clone()),
+        Op::Patch { .. } | Op::Delete => Err(broken(&"its mutation has no body")),
+    });
+    let held = held.transpose()?;
+    let mut record = Record::try_from(record).map_err(|error| broken(&error))?;
+    if let Some(body) = held {
+        record.content = Content::Live(body);
     }
-    Record::try_from(record).map_err(|error| broken(&error))
+    Ok(record)
 }
 
 /// A pointer's columns; null throughout where a left join found none.

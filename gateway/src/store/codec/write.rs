@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message as _;
 use semantics::commit::Head;
 use semantics::envelope::{Content, Op};
 use semantics::ids::{Key, TenantId, Writer};
 
+use super::rows::Rows;
 use super::{AnsweredEntry, AnsweredList, OpenEntry, OpenList, OutcomeList, Value, cell_key};
-use crate::store::{Append, CellRow, CommitRow, LogRow, Pointer, RowOutcome, WriterRow};
+use crate::store::table::{CELLS, COMMITS, HELD, LOG, RECORDS, WRITERS};
+use crate::store::{Append, CellRow, CommitRow, LogRow, OpenConflict, Pointer, RowOutcome, WriterRow};
 
-/// Rows of one table.
-pub(in crate::store) type Rows = Vec<Vec<Value>>;
+/// Values of keys, each as long as its table's key.
+pub(in crate::store) type Keys = Vec<Vec<Value>>;
 
 /// What an append writes; no key twice in one table.
 #[derive(Debug)]
@@ -28,31 +29,35 @@ pub(in crate::store) struct AppendRows {
 }
 
 /// Encodes an append. Of two rows with one key the later one stands.
-pub(in crate::store) fn append(tenant: &TenantId, append: Append) -> AppendRows {
+pub(in crate::store) fn append(tenant: &TenantId, append: &Append) -> AppendRows {
     let mut head_values = vec![Value::text(tenant.as_str()), Value::number(append.expected.0)];
     head_values.extend(head(&append.head));
     head_values.push(Value::bytes(append.expected_chain.as_bytes()));
-    let pointers: BTreeMap<Key, Pointer> =
-        append.pointers.into_iter().map(|pointer| (pointer.key.clone(), pointer)).collect();
-    let writers: BTreeMap<Writer, WriterRow> =
-        append.writers.into_iter().map(|writer| (writer.writer, writer)).collect();
-    let cells: BTreeMap<Vec<u8>, CellRow> =
-        append.cells.into_iter().map(|cell| (cell_key(&cell.cell), cell)).collect();
-    let holds: BTreeMap<_, bool> = append.holds.into_iter().collect();
+    let holds: BTreeMap<_, bool> = append.holds.iter().copied().collect();
     let held = |wanted: bool| {
         let revisions = holds.iter().filter(move |(_, hold)| **hold == wanted);
-        revisions.map(|(revision, _)| vec![Value::number(revision.0)]).collect()
+        Rows::of(&HELD, revisions.map(|(revision, _)| revision), |row, revision| row.number(revision.0))
     };
     AppendRows {
         head: head_values,
-        commits: vec![commit(&append.commit)],
-        log: append.rows.into_iter().map(log).collect(),
-        records: pointers.into_values().map(pointer).collect(),
-        writers: writers.into_values().map(writer).collect(),
-        cells: cells.into_iter().map(|(key, row)| cell(key, &row)).collect(),
+        commits: Rows::of(&COMMITS, [&append.commit], commit),
+        log: Rows::of(&LOG, &append.rows, log),
+        records: Rows::of(&RECORDS, last_of_each(&append.pointers, |pointer| &pointer.key), pointer),
+        writers: Rows::of(&WRITERS, last_of_each(&append.writers, |row| &row.writer), writer),
+        cells: Rows::of(&CELLS, last_of_each(&append.cells, |row| &row.cell), cell),
         held: held(true),
         released: held(false),
     }
+}
+
+/// The rows in the order of their keys, of those with one key the last. As a rule they come so.
+fn last_of_each<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> &K) -> Vec<&T> {
+    let mut found: Vec<&T> = rows.iter().collect();
+    if !found.is_sorted_by(|a, b| key(a) < key(b)) {
+        found =
+            found.into_iter().map(|row| (key(row), row)).collect::<BTreeMap<_, _>>().into_values().collect();
+    }
+    found
 }
 
 /// Log id, commit number, revision, chain, horizon, time.
@@ -77,10 +82,6 @@ pub(in crate::store) fn writer_key(writer: &Writer) -> Vec<Value> {
     vec![Value::bytes(writer.node.as_bytes()), Value::number(u64::from(writer.epoch))]
 }
 
-fn optional(text: Option<&str>) -> Value {
-    Value::Bytes(text.map(|text| text.as_bytes().to_vec()))
-}
-
 pub(in crate::store) fn outcome(outcome: RowOutcome) -> u64 {
     match outcome {
         RowOutcome::Applied => 1,
@@ -90,89 +91,82 @@ pub(in crate::store) fn outcome(outcome: RowOutcome) -> u64 {
     }
 }
 
-fn log(row: LogRow) -> Vec<Value> {
+fn log(to: &mut Rows, row: &LogRow) {
     let body_in_mutation = match (row.mutation.as_ref().map(|mutation| &mutation.op), &row.record.content) {
         (Some(Op::Put { body }), Content::Live(live)) => body == live,
         _ => false,
     };
     let departed = row.departed.as_ref().map(|departed| &departed.cell);
-    let weight = u64::try_from(row.record.weight()).unwrap_or(u64::MAX);
-    let id = row.record.key.id.as_str().as_bytes().to_vec();
-    let mut record = proto::v1::Record::from(row.record);
+    let mut record = proto::v1::Record::from(&row.record);
     if body_in_mutation {
         record.body = None;
     }
-    vec![
-        Value::number(row.revision.0),
-        Value::number(row.previous.0),
-        Value::number(row.commit.0),
-        Value::text(row.cell.kind.as_str()),
-        Value::bytes(id),
-        Value::text(row.cell.domain.as_str()),
-        optional(row.cell.facet.as_ref().map(|facet| facet.as_str())),
-        optional(departed.map(|cell| cell.domain.as_str())),
-        optional(departed.map(|cell| cell.kind.as_str())),
-        optional(departed.and_then(|cell| cell.facet.as_ref()).map(|facet| facet.as_str())),
-        Value::Int(row.departed.as_ref().map(|departed| super::clamped(departed.since.0))),
-        Value::bytes(row.dot.writer.node.as_bytes()),
-        Value::number(u64::from(row.dot.writer.epoch)),
-        Value::number(row.dot.n),
-        Value::number(outcome(row.outcome)),
-        Value::number(row.rule_version.0),
-        Value::number(weight),
-        Value::flag(body_in_mutation),
-        Value::Bytes(row.mutation.map(|mutation| proto::v1::Mutation::from(mutation).encode_to_vec())),
-        Value::bytes(record.encode_to_vec()),
-    ]
+    to.number(row.revision.0);
+    to.number(row.previous.0);
+    to.number(row.commit.0);
+    to.text(row.cell.kind.as_str());
+    to.text(row.record.key.id.as_str());
+    to.text(row.cell.domain.as_str());
+    to.optional(row.cell.facet.as_ref().map(|facet| facet.as_str()));
+    to.optional(departed.map(|cell| cell.domain.as_str()));
+    to.optional(departed.map(|cell| cell.kind.as_str()));
+    to.optional(departed.and_then(|cell| cell.facet.as_ref()).map(|facet| facet.as_str()));
+    to.maybe_number(row.departed.as_ref().map(|departed| departed.since.0));
+    to.bytes(row.dot.writer.node.as_bytes());
+    to.number(u64::from(row.dot.writer.epoch));
+    to.number(row.dot.n);
+    to.number(outcome(row.outcome));
+    to.number(row.rule_version.0);
+    to.number(u64::try_from(row.record.weight()).unwrap_or(u64::MAX));
+    to.flag(body_in_mutation);
+    match &row.mutation {
+        Some(mutation) => to.message(&proto::v1::Mutation::from(mutation)),
+        None => to.optional(None),
+    }
+    to.message(&record);
 }
 
-fn commit(row: &CommitRow) -> Vec<Value> {
-    let outcomes = row.outcomes.iter().cloned().map(proto::v1::DotOutcome::from).collect();
-    vec![
-        Value::number(row.number.0),
-        Value::number(row.first.0),
-        Value::number(row.last.0),
-        Value::bytes(row.chain.as_bytes()),
-        Value::bytes(row.leaf.as_bytes()),
-        Value::number(row.time_ms),
-        Value::number(row.horizon.0),
-        Value::bytes(OutcomeList { outcomes }.encode_to_vec()),
-    ]
+fn commit(to: &mut Rows, row: &CommitRow) {
+    let outcomes = row.outcomes.iter().map(proto::v1::DotOutcome::from).collect();
+    to.number(row.number.0);
+    to.number(row.first.0);
+    to.number(row.last.0);
+    to.bytes(row.chain.as_bytes());
+    to.bytes(row.leaf.as_bytes());
+    to.number(row.time_ms);
+    to.number(row.horizon.0);
+    to.message(&OutcomeList { outcomes });
 }
 
-fn pointer(pointer: Pointer) -> Vec<Value> {
-    let open =
-        pointer.open.into_iter().map(|open| OpenEntry { path: open.path, id: open.id.into() }).collect();
-    let mut values = key(&pointer.key);
-    values.extend([
-        Value::text(pointer.cell.domain.as_str()),
-        optional(pointer.cell.facet.as_ref().map(|facet| facet.as_str())),
-        Value::number(pointer.since.0),
-        Value::number(pointer.revision.0),
-        Value::flag(pointer.deleted),
-        Value::bytes(pointer.digest.as_bytes()),
-        Value::bytes(OpenList { open }.encode_to_vec()),
-    ]);
-    values
+fn pointer(to: &mut Rows, pointer: &Pointer) {
+    let open = |open: &OpenConflict| OpenEntry { path: open.path.clone(), id: open.id.to_string() };
+    to.text(pointer.key.kind.as_str());
+    to.text(pointer.key.id.as_str());
+    to.text(pointer.cell.domain.as_str());
+    to.optional(pointer.cell.facet.as_ref().map(|facet| facet.as_str()));
+    to.number(pointer.since.0);
+    to.number(pointer.revision.0);
+    to.flag(pointer.deleted);
+    to.bytes(pointer.digest.as_bytes());
+    to.message(&OpenList { open: pointer.open.iter().map(open).collect() });
 }
 
-fn writer(row: WriterRow) -> Vec<Value> {
+fn writer(to: &mut Rows, row: &WriterRow) {
     let ranges = row
         .answered
         .iter()
         .map(|range| AnsweredEntry { first_n: range.first_n, last_n: range.last_n, commit: range.commit.0 })
         .collect();
-    let mut values = writer_key(&row.writer);
-    values.extend([
-        Value::number(row.last_n),
-        Value::bytes(row.last_digest.as_bytes()),
-        Value::number(row.confirmed_n),
-        Value::bytes(AnsweredList { ranges }.encode_to_vec()),
-        Value::flag(row.closed),
-    ]);
-    values
+    to.bytes(row.writer.node.as_bytes());
+    to.number(u64::from(row.writer.epoch));
+    to.number(row.last_n);
+    to.bytes(row.last_digest.as_bytes());
+    to.number(row.confirmed_n);
+    to.message(&AnsweredList { ranges });
+    to.flag(row.closed);
 }
 
-fn cell(key: Vec<u8>, row: &CellRow) -> Vec<Value> {
-    vec![Value::bytes(key), Value::bytes(row.hash.as_bytes().as_slice())]
+fn cell(to: &mut Rows, row: &CellRow) {
+    to.bytes(&cell_key(&row.cell));
+    to.bytes(row.hash.as_bytes());
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use crate::store::codec::write::{AppendRows, Rows};
+use crate::store::codec::rows::{Rows, Stored};
+use crate::store::codec::write::AppendRows;
 use crate::store::table::{CELLS, COMMITS, HELD, Holds, LOG, RECORDS, Table, WRITERS};
 
-use super::connection::Array;
+use super::connection::Bound;
 use super::settings::ARE_SAFE;
 
 /// Tenant, expected commit number, log id, what the head moves to, then the expected chain.
@@ -56,10 +57,11 @@ fn arrays(table: &Table, next: &mut usize) -> String {
     text
 }
 
-/// The arrays of an append, in the statement's order.
-pub(super) fn columns(rows: AppendRows) -> Vec<Array> {
+/// The statement with the arrays of an append, in its order. A value of the other sort is null there, which no column of
+/// a key takes.
+pub(super) fn bound(query: Bound, rows: &AppendRows) -> Bound {
     let AppendRows { head: _, commits, log, records, writers, cells, held, released } = rows;
-    let tables: [(&Table, Rows); 7] = [
+    let tables: [(&Table, &Rows); 7] = [
         (&LOG, log),
         (&COMMITS, commits),
         (&RECORDS, records),
@@ -68,16 +70,24 @@ pub(super) fn columns(rows: AppendRows) -> Vec<Array> {
         (&HELD, held),
         (&HELD, released),
     ];
-    tables.into_iter().flat_map(|(table, rows)| transposed(table, rows)).collect()
+    tables.into_iter().fold(query, |query, (table, rows)| {
+        table.columns.iter().enumerate().fold(query, |query, (at, (_, holds))| match holds {
+            Holds::Int => query.bind(collected(rows, at, |value| match value {
+                Stored::Int(int) => int,
+                Stored::Bytes(_) => None,
+            })),
+            Holds::Bytes => query.bind(collected(rows, at, |value| match value {
+                Stored::Bytes(bytes) => bytes,
+                Stored::Int(_) => None,
+            })),
+        })
+    })
 }
 
-fn transposed(table: &Table, rows: Rows) -> Vec<Array> {
-    let mut columns: Vec<Array> =
-        table.columns.iter().map(|(_, holds)| Array::of(*holds, rows.len())).collect();
-    for row in rows {
-        columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-    }
-    columns
+fn collected<'a, T>(rows: &'a Rows, at: usize, of: impl Fn(Stored<'a>) -> T) -> Vec<T> {
+    let mut column = Vec::with_capacity(rows.len());
+    column.extend(rows.column(at).map(of));
+    column
 }
 
 #[cfg(test)]

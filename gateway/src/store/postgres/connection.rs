@@ -5,17 +5,17 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 
-use super::append::{APPEND, columns};
+use super::append::{self, APPEND};
 use super::{error, settings};
-use crate::store::codec::write::{AppendRows, Rows};
+use crate::store::codec::write::{AppendRows, Keys};
 use crate::store::codec::{Columns, Value};
 use crate::store::relational::{Connection, PerKey, read};
 use crate::store::table::Holds;
 use crate::store::{Appended, StoreError};
 
-/// One column of many rows, as one parameter.
+/// One column of many keys, as one parameter.
 #[derive(Debug)]
-pub(super) enum Array {
+enum Array {
     /// Integers.
     Ints(Vec<Option<i64>>),
     /// Bytes.
@@ -24,7 +24,7 @@ pub(super) enum Array {
 
 impl Array {
     /// An empty one with room.
-    pub(super) fn of(holds: Holds, room: usize) -> Self {
+    fn of(holds: Holds, room: usize) -> Self {
         match holds {
             Holds::Int => Self::Ints(Vec::with_capacity(room)),
             Holds::Bytes => Self::Bytes(Vec::with_capacity(room)),
@@ -32,7 +32,7 @@ impl Array {
     }
 
     /// One value more; a value of the other sort is null there, which no column of a key takes.
-    pub(super) fn push(&mut self, value: Value) {
+    fn push(&mut self, value: Value) {
         match (self, value) {
             (Self::Ints(ints), Value::Int(int)) => ints.push(int),
             (Self::Ints(ints), Value::Bytes(_)) => ints.push(None),
@@ -42,7 +42,8 @@ impl Array {
     }
 }
 
-type Bound = Query<'static, Postgres, PgArguments>;
+/// A statement with its values.
+pub(super) type Bound = Query<'static, Postgres, PgArguments>;
 
 fn bound(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Bound {
     values.into_iter().fold(sqlx::query(sql), |query, value| match value {
@@ -58,7 +59,7 @@ fn with_arrays(query: Bound, arrays: impl IntoIterator<Item = Array>) -> Bound {
     })
 }
 
-fn transposed(keys: Rows) -> Vec<Array> {
+fn transposed(keys: Keys) -> Vec<Array> {
     let count = keys.len();
     let mut columns: Vec<Array> = Vec::new();
     for key in keys {
@@ -91,7 +92,7 @@ impl Connection for PgConnection {
         &mut self,
         sql: &PerKey,
         tenant: &TenantId,
-        keys: Rows,
+        keys: Keys,
     ) -> Result<Vec<PgRow>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -105,9 +106,9 @@ impl Connection for PgConnection {
         Ok(done.rows_affected())
     }
 
-    async fn append(&mut self, tenant: &TenantId, mut rows: AppendRows) -> Result<Appended, StoreError> {
-        let head = std::mem::take(&mut rows.head);
-        let query = with_arrays(bound(APPEND.as_str(), head), columns(rows));
+    async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
+        let query = append::bound(bound(APPEND.as_str(), rows.head.iter().cloned()), &rows);
+        drop(rows);
         let row = query.fetch_one(&mut *self).await.map_err(|error| error::of_commit(&error))?;
         if row.int(0)? == Some(1) {
             return Ok(Appended::Yes);

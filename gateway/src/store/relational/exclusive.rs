@@ -59,7 +59,7 @@ impl<E: Engine> TenantIo for Exclusive<E> {
         read::commits(&mut **transaction, &self.tenant, numbers).await
     }
 
-    async fn append(&mut self, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let mut transaction = self.held.lock().await.take().ok_or(StoreError::Contended)?;
         let rows = write::append(&self.tenant, append);
         let appended = transaction.append(&self.tenant, rows).await.map_err(|error| match error {

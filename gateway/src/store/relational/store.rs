@@ -58,7 +58,7 @@ impl<E: Engine> Store for E {
         Ok(loaded)
     }
 
-    async fn append(&self, tenant: &TenantId, append: Append) -> Result<Appended, StoreError> {
+    async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
         self.append_whole(tenant, write::append(tenant, append)).await
     }
 

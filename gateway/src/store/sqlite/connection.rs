@@ -8,7 +8,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row as _, Sqlite};
 
 use super::error;
-use crate::store::codec::write::{AppendRows, Rows};
+use crate::store::codec::rows::{Rows, Stored};
+use crate::store::codec::write::{AppendRows, Keys};
 use crate::store::codec::{Columns, Value};
 use crate::store::relational::read::{self, Pages};
 use crate::store::relational::{Connection, PerKey};
@@ -55,16 +56,31 @@ async fn insert(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
     inserts: &'static Inserts,
-    rows: Rows,
+    rows: &Rows,
 ) -> Result<(), StoreError> {
-    let mut rows = rows.into_iter();
-    while rows.len() > 0 {
+    let (mut left, mut values) = (rows.len(), rows.values());
+    let width = values.len() / left.max(1);
+    while left > 0 {
         let (sql, count) =
-            if rows.len() >= ROWS_PER_INSERT { (&inserts.many, ROWS_PER_INSERT) } else { (&inserts.one, 1) };
-        let values = rows.by_ref().take(count).flatten();
-        connection.run(sql, [Value::text(tenant.as_str())].into_iter().chain(values).collect()).await?;
+            if left >= ROWS_PER_INSERT { (&inserts.many, ROWS_PER_INSERT) } else { (&inserts.one, 1) };
+        run_with(connection, sql, tenant, values.by_ref().take(count * width)).await?;
+        left -= count;
     }
     Ok(())
+}
+
+/// Runs a statement whose first parameter is the tenant.
+async fn run_with(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    tenant: &TenantId,
+    values: impl Iterator<Item = Stored<'_>>,
+) -> Result<(), StoreError> {
+    let query = values.fold(sqlx::query(sql).bind(tenant.as_str().as_bytes()), |query, value| match value {
+        Stored::Int(int) => query.bind(int),
+        Stored::Bytes(bytes) => query.bind(bytes),
+    });
+    query.execute(connection).await.map(drop).map_err(|error| error::of(&error))
 }
 
 impl Connection for SqliteConnection {
@@ -84,7 +100,7 @@ impl Connection for SqliteConnection {
         &mut self,
         sql: &PerKey,
         tenant: &TenantId,
-        keys: Rows,
+        keys: Keys,
     ) -> Result<Vec<SqliteRow>, StoreError> {
         let mut found = Vec::new();
         for key in keys {
@@ -104,14 +120,14 @@ impl Connection for SqliteConnection {
             read::head(self, tenant).await?;
             return Ok(Appended::HeadMoved);
         }
-        insert(self, tenant, &INTO_COMMITS, rows.commits).await?;
-        insert(self, tenant, &INTO_LOG, rows.log).await?;
-        insert(self, tenant, &INTO_RECORDS, rows.records).await?;
-        insert(self, tenant, &INTO_WRITERS, rows.writers).await?;
-        insert(self, tenant, &INTO_CELLS, rows.cells).await?;
-        insert(self, tenant, &INTO_HELD, rows.held).await?;
-        for released in rows.released {
-            self.run(RELEASE, [Value::text(tenant.as_str())].into_iter().chain(released).collect()).await?;
+        insert(self, tenant, &INTO_COMMITS, &rows.commits).await?;
+        insert(self, tenant, &INTO_LOG, &rows.log).await?;
+        insert(self, tenant, &INTO_RECORDS, &rows.records).await?;
+        insert(self, tenant, &INTO_WRITERS, &rows.writers).await?;
+        insert(self, tenant, &INTO_CELLS, &rows.cells).await?;
+        insert(self, tenant, &INTO_HELD, &rows.held).await?;
+        for released in rows.released.values() {
+            run_with(self, RELEASE, tenant, [released].into_iter()).await?;
         }
         Ok(Appended::Yes)
     }

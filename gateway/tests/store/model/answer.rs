@@ -23,7 +23,7 @@ pub async fn of(store: &dyn Store, log: &Log, step: &Step) -> (String, Option<Lo
         }
         Call::Append(commit) => {
             let (append, after) = draft(log, commit);
-            let answer = store.append(&log.tenant, append).await;
+            let answer = store.append(&log.tenant, &append).await;
             let after = matches!(answer, Ok(Appended::Yes)).then_some(after);
             (text(answer), after)
         }
@@ -65,7 +65,7 @@ async fn section(store: &dyn Store, log: &Log, commit: &Commit, is_appended: boo
         return (said, None);
     }
     let (append, after) = draft(log, commit);
-    let answer = section.append(append).await;
+    let answer = section.append(&append).await;
     let after = matches!(answer, Ok(Appended::Yes)).then_some(after);
     write!(said, " {}", text(answer)).unwrap();
     (said, after)

@@ -105,6 +105,15 @@ fn parameters_that_cannot_be_read_do_not_hold_and_absent_ones_say_nothing() {
         seal(&mut document);
         assert_eq!(disproved(&document).map(|problem| problem.path.ends_with(name)), Some(true), "{name}");
     }
+    let part = |value: Value| json!({"value": value});
+    let measured = |depth| {
+        let (retention, coherence) = (part(json!(0.9)), part(json!(0.9)));
+        json!({"stability_measurement": {"components": {
+            "recursive_depth": part(depth), "contextual_retention": retention, "relational_coherence": coherence,
+        }}})
+    };
+    assert!(disproved(&measured(json!(0))).is_some());
+    assert_eq!(disproved(&measured(json!(5))), None);
     let mut silent = snapshot();
     silent["identity_snapshot"]["stability_metrics"] = json!({"degradation_trend": "stable"});
     seal(&mut silent);

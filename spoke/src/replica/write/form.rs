@@ -74,7 +74,7 @@ fn put(
             let set = body.iter().filter(|(name, value)| held.get(*name) != Some(value));
             patch(set.map(|(name, value)| (name.clone(), value.clone())).collect(), remove, &body)
         }
-        _ => Ok(Some(Op::Put { body: object_to_canonical(&body)? })),
+        _ => Ok(Some(Op::Put { body: object_to_canonical(&body)?.into() })),
     }
 }
 
@@ -85,11 +85,11 @@ fn patch(
 ) -> Result<Option<Op>, Refusal> {
     if set.is_empty() && remove.is_empty() {
         // Only the placement changes, or nothing that is shown: a patch of nothing is no patch.
-        return Ok(Some(Op::Put { body: object_to_canonical(body)? }));
+        return Ok(Some(Op::Put { body: object_to_canonical(body)?.into() }));
     }
     remove.sort();
     remove.dedup();
-    Ok(Some(Op::Patch { set: object_to_canonical(&set)?, remove }))
+    Ok(Some(Op::Patch { set: object_to_canonical(&set)?.into(), remove }))
 }
 
 /// The object as its canonical form reads: `1.0` and `1` are one number.

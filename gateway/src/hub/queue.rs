@@ -1,0 +1,273 @@
+//! What waits for a tenant's committer, and whose turn it is to lead it.
+//!
+//! - One leads at a time. Whoever comes while nobody leads does.
+//! - Who has led until its own work was done, or goes away in the middle, passes the lead to the one that has waited
+//!   longest and still waits (`who_goes_away_while_it_leads_passes_the_lead_on`). Nobody else is woken for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use semantics::reason::Reason;
+use tokio::sync::oneshot;
+
+use super::error::HubError;
+use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX};
+use super::work::{Answer, Work};
+
+type Answered = Result<Answer, HubError>;
+
+/// Work that waits.
+pub(super) struct Waiting {
+    pub(super) work: Work,
+    bytes: usize,
+    pub(super) answer: oneshot::Sender<Answered>,
+    /// Where the lead is passed to, as long as it was not.
+    turn: Option<oneshot::Sender<Lead>>,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    is_led: bool,
+}
+
+impl Line {
+    fn has_room(&self, bytes: usize, queue_max: usize) -> bool {
+        let is_within = self.waiting.len() < queue_max && self.bytes.saturating_add(bytes) <= QUEUE_BYTES_MAX;
+        is_within || self.waiting.is_empty()
+    }
+
+    /// Drops what nobody waits for any more.
+    fn let_go(&mut self) {
+        self.waiting.retain(|waiting| !waiting.answer.is_closed());
+        self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).sum();
+    }
+
+    /// Who leads next; `None` = nobody, for now.
+    fn successor(&mut self) -> Option<oneshot::Sender<Lead>> {
+        let next =
+            self.waiting.iter_mut().find(|waiting| waiting.turn.is_some() && !waiting.answer.is_closed());
+        let turn = next.and_then(|waiting| waiting.turn.take());
+        self.is_led = turn.is_some();
+        turn
+    }
+}
+
+/// The work of one tenant that waits.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Most work that waits.
+    queue_max: usize,
+    line: Mutex<Line>,
+}
+
+/// The right to lead. Dropping it passes it on.
+#[derive(Debug)]
+pub(super) struct Lead(Option<Arc<Queue>>);
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let Some(queue) = self.0.take() else { return };
+        loop {
+            let Some(next) = queue.line().successor() else { return };
+            match next.send(Self(Some(Arc::clone(&queue)))) {
+                Ok(()) => return,
+                // It has just gone away.
+                Err(mut back) => drop(back.0.take()),
+            }
+        }
+    }
+}
+
+/// A caller's place in the line.
+#[derive(Debug)]
+pub(super) struct Place {
+    lead: Option<Lead>,
+    turn: oneshot::Receiver<Lead>,
+    answer: oneshot::Receiver<Answered>,
+    answered: Option<Answered>,
+}
+
+impl Queue {
+    /// Of at most so much work.
+    pub(super) fn new(queue_max: usize) -> Self {
+        Self { queue_max, line: Mutex::default() }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has work wait. OVERLOADED when the queue is full.
+    pub(super) fn enqueue(queue: &Arc<Self>, work: Work) -> Result<Place, HubError> {
+        let (sender, answer) = oneshot::channel();
+        let (turn_sender, turn) = oneshot::channel();
+        let bytes = work.bytes();
+        let mut line = queue.line();
+        if !line.has_room(bytes, queue.queue_max) {
+            // Nobody leads for callers that are gone: were all of them, the queue would stay full for good.
+            line.let_go();
+        }
+        if !line.has_room(bytes, queue.queue_max) {
+            return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
+        }
+        let leads = !std::mem::replace(&mut line.is_led, true);
+        line.bytes += bytes;
+        let turn_sender = Some(turn_sender).filter(|_| !leads);
+        line.waiting.push_back(Waiting { work, bytes, answer: sender, turn: turn_sender });
+        drop(line);
+        let lead = leads.then(|| Lead(Some(Arc::clone(queue))));
+        Ok(Place { lead, turn, answer, answered: None })
+    }
+
+    /// Takes a batch: pushes together up to the bound, anything else alone, because it changes the rules that
+    /// others are decided by.
+    pub(super) fn drain(&self) -> Vec<Waiting> {
+        let mut line = self.line();
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut mutations = 0;
+        while let Some(next) = line.waiting.front() {
+            let size = match &next.work {
+                Work::Push(push) => push.items.len(),
+                _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
+                _ => break,
+            };
+            if !batch.is_empty() && mutations + size > COMMIT_MUTATIONS_MAX {
+                break;
+            }
+            mutations += size;
+            if let Some(next) = line.waiting.pop_front() {
+                line.bytes -= next.bytes;
+                batch.push(next);
+            }
+            if mutations >= COMMIT_MUTATIONS_MAX {
+                break;
+            }
+        }
+        batch
+    }
+}
+
+impl Place {
+    /// Waits until it is this caller's turn to lead; `None` when another has taken its work along.
+    pub(super) async fn turn(&mut self) -> Option<Lead> {
+        if let Some(lead) = self.lead.take() {
+            return Some(lead);
+        }
+        tokio::select! {
+            biased;
+            answered = &mut self.answer => {
+                self.answered = Some(answered.unwrap_or_else(|_| Err(given_up())));
+                None
+            }
+            lead = &mut self.turn => lead.ok(),
+        }
+    }
+
+    /// Whether its work is done, or given up.
+    pub(super) fn is_answered(&mut self) -> bool {
+        if self.answered.is_none() {
+            self.answered = match self.answer.try_recv() {
+                Ok(answered) => Some(answered),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+                Err(oneshot::error::TryRecvError::Closed) => Some(Err(given_up())),
+            };
+        }
+        self.answered.is_some()
+    }
+
+    /// What became of the work.
+    pub(super) async fn answer(self) -> Answered {
+        match self.answered {
+            Some(answered) => answered,
+            None => self.answer.await.unwrap_or_else(|_| Err(given_up())),
+        }
+    }
+}
+
+fn given_up() -> HubError {
+    HubError::transient(Reason::Overloaded, "the commit was given up", 50)
+}
+
+#[cfg(test)]
+mod tests {
+    use semantics::ids::Revision;
+
+    use super::*;
+
+    fn queue() -> Arc<Queue> {
+        Arc::new(Queue::new(2))
+    }
+
+    fn enqueue(queue: &Arc<Queue>) -> Result<Place, HubError> {
+        Queue::enqueue(queue, Work::MoveHorizon(Revision(1)))
+    }
+
+    fn answer_all(queue: &Queue) -> usize {
+        let batch = queue.drain();
+        let count = batch.len();
+        batch.into_iter().for_each(|waiting| drop(waiting.answer.send(Ok(Answer::Done(true)))));
+        count
+    }
+
+    #[tokio::test]
+    async fn who_comes_first_leads_and_the_next_does_when_it_is_done() {
+        let queue = queue();
+        let (mut first, mut second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        let lead = first.turn().await.unwrap();
+        assert!(!first.is_answered());
+        assert_eq!(answer_all(&queue), 1, "other work than pushes goes alone");
+        assert!(first.is_answered() && !second.is_answered());
+        drop(lead);
+        assert!(matches!(first.answer().await, Ok(Answer::Done(true))));
+        let lead = second.turn().await.unwrap();
+        answer_all(&queue);
+        drop(lead);
+        assert!(matches!(second.answer().await, Ok(Answer::Done(true))));
+        assert!(enqueue(&queue).unwrap().lead.is_some(), "nobody leads any more");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_it_leads_passes_the_lead_on() {
+        let queue = queue();
+        let (first, second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        drop(first);
+        let mut second = second;
+        let lead = second.turn().await.unwrap();
+        // Passed on, and not taken: the one to whom it was passed goes away as well.
+        let third = enqueue(&queue).unwrap();
+        drop(lead);
+        drop(third);
+        assert!(!second.is_answered());
+        assert!(enqueue(&queue).unwrap().lead.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_is_answered_by_another_does_not_lead() {
+        let queue = queue();
+        let (mut first, mut second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        let lead = first.turn().await.unwrap();
+        assert_eq!(answer_all(&queue) + answer_all(&queue), 2);
+        assert!(second.turn().await.is_none());
+        assert!(matches!(second.answer().await, Ok(Answer::Done(true))));
+        drop(lead);
+        assert!(enqueue(&queue).unwrap().lead.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_lets_go_of_those_that_are_gone() {
+        let queue = queue();
+        let (first, second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        assert_eq!(enqueue(&queue).unwrap_err().reason(), Reason::Overloaded);
+        drop(second);
+        assert!(enqueue(&queue).is_ok());
+        drop(first);
+    }
+}
