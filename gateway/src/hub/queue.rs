@@ -1,6 +1,7 @@
 //! What waits for a tenant's committer, and whose turn it is to lead it.
 //!
-//! - One leads at a time. Whoever comes while nobody leads does.
+//! - One leads at a time: whoever begins to wait for its answer while nobody leads does. Work that nobody waits for yet
+//!   stands in the line and is taken along (`who_does_not_wait_yet_holds_nobody_up`).
 //! - Who has led until its own work was done, or goes away in the middle, passes the lead to the one that has waited
 //!   longest and still waits (`who_goes_away_while_it_leads_passes_the_lead_on`). Nobody else is woken for it.
 
@@ -18,10 +19,11 @@ type Answered = Result<Answer, HubError>;
 
 /// Work that waits.
 pub(super) struct Waiting {
+    number: u64,
     pub(super) work: Work,
     bytes: usize,
     pub(super) answer: oneshot::Sender<Answered>,
-    /// Where the lead is passed to, as long as it was not.
+    /// Where the lead is passed to, once it is waited for and as long as it was not.
     turn: Option<oneshot::Sender<Lead>>,
 }
 
@@ -33,7 +35,9 @@ impl std::fmt::Debug for Waiting {
 
 #[derive(Debug, Default)]
 struct Line {
+    /// In the order of their numbers.
     waiting: VecDeque<Waiting>,
+    next_number: u64,
     bytes: usize,
     is_led: bool,
 }
@@ -89,8 +93,8 @@ impl Drop for Lead {
 /// A caller's place in the line.
 #[derive(Debug)]
 pub(super) struct Place {
-    lead: Option<Lead>,
-    turn: oneshot::Receiver<Lead>,
+    queue: Arc<Queue>,
+    number: u64,
     answer: oneshot::Receiver<Answered>,
     answered: Option<Answered>,
 }
@@ -108,7 +112,6 @@ impl Queue {
     /// Has work wait. OVERLOADED when the queue is full.
     pub(super) fn enqueue(queue: &Arc<Self>, work: Work) -> Result<Place, HubError> {
         let (sender, answer) = oneshot::channel();
-        let (turn_sender, turn) = oneshot::channel();
         let bytes = work.bytes();
         let mut line = queue.line();
         if !line.has_room(bytes, queue.queue_max) {
@@ -118,13 +121,28 @@ impl Queue {
         if !line.has_room(bytes, queue.queue_max) {
             return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
         }
-        let leads = !std::mem::replace(&mut line.is_led, true);
+        let number = line.next_number;
+        line.next_number += 1;
         line.bytes += bytes;
-        let turn_sender = Some(turn_sender).filter(|_| !leads);
-        line.waiting.push_back(Waiting { work, bytes, answer: sender, turn: turn_sender });
+        line.waiting.push_back(Waiting { number, work, bytes, answer: sender, turn: None });
         drop(line);
-        let lead = leads.then(|| Lead(Some(Arc::clone(queue))));
-        Ok(Place { lead, turn, answer, answered: None })
+        Ok(Place { queue: Arc::clone(queue), number, answer, answered: None })
+    }
+
+    /// The lead, where nobody has it, or where it will come from; neither for work that was taken along.
+    fn ask(queue: &Arc<Self>, number: u64) -> (Option<Lead>, Option<oneshot::Receiver<Lead>>) {
+        let mut line = queue.line();
+        let place = line.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok();
+        let is_led = line.is_led;
+        let Some(waiting) = place.and_then(|place| line.waiting.get_mut(place)) else { return (None, None) };
+        if is_led {
+            let (sender, turn) = oneshot::channel();
+            waiting.turn = Some(sender);
+            return (None, Some(turn));
+        }
+        line.is_led = true;
+        drop(line);
+        (Some(Lead(Some(Arc::clone(queue)))), None)
     }
 
     /// Takes a batch: pushes together up to the bound, anything else alone, because it changes the rules that
@@ -158,16 +176,18 @@ impl Queue {
 impl Place {
     /// Waits until it is this caller's turn to lead; `None` when another has taken its work along.
     pub(super) async fn turn(&mut self) -> Option<Lead> {
-        if let Some(lead) = self.lead.take() {
-            return Some(lead);
+        let (lead, turn) = Queue::ask(&self.queue, self.number);
+        if lead.is_some() {
+            return lead;
         }
+        let turn = turn?;
         tokio::select! {
             biased;
             answered = &mut self.answer => {
                 self.answered = Some(answered.unwrap_or_else(|_| Err(given_up())));
                 None
             }
-            lead = &mut self.turn => lead.ok(),
+            lead = turn => lead.ok(),
         }
     }
 
@@ -198,6 +218,7 @@ fn given_up() -> HubError {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use semantics::ids::Revision;
 
     use super::*;
@@ -217,48 +238,65 @@ mod tests {
         count
     }
 
+    /// Begins to wait.
+    async fn turns<const N: usize>(places: [&mut Place; N]) -> [Option<Lead>; N] {
+        let mut leads = [const { None }; N];
+        for (place, lead) in places.into_iter().zip(&mut leads) {
+            *lead = place.turn().now_or_never().flatten();
+        }
+        leads
+    }
+
     #[tokio::test]
-    async fn who_comes_first_leads_and_the_next_does_when_it_is_done() {
+    async fn who_waits_first_leads_and_the_next_does_when_it_is_done() {
         let queue = queue();
         let (mut first, mut second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
         let lead = first.turn().await.unwrap();
-        assert!(!first.is_answered());
-        assert_eq!(answer_all(&queue), 1, "other work than pushes goes alone");
-        assert!(first.is_answered() && !second.is_answered());
-        drop(lead);
+        let next = async {
+            let lead = second.turn().await.unwrap();
+            answer_all(&queue);
+            drop(lead);
+        };
+        let done = async {
+            assert!(!first.is_answered());
+            assert_eq!(answer_all(&queue), 1, "other work than pushes goes alone");
+            assert!(first.is_answered());
+            drop(lead);
+        };
+        // The second waits before the first is done.
+        futures::join!(next, done);
         assert!(matches!(first.answer().await, Ok(Answer::Done(true))));
-        let lead = second.turn().await.unwrap();
-        answer_all(&queue);
-        drop(lead);
         assert!(matches!(second.answer().await, Ok(Answer::Done(true))));
-        assert!(enqueue(&queue).unwrap().lead.is_some(), "nobody leads any more");
+        assert!(enqueue(&queue).unwrap().turn().await.is_some(), "nobody leads any more");
     }
 
     #[tokio::test]
     async fn who_goes_away_while_it_leads_passes_the_lead_on() {
         let queue = queue();
-        let (first, second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
-        drop(first);
-        let mut second = second;
-        let lead = second.turn().await.unwrap();
-        // Passed on, and not taken: the one to whom it was passed goes away as well.
-        let third = enqueue(&queue).unwrap();
-        drop(lead);
-        drop(third);
-        assert!(!second.is_answered());
-        assert!(enqueue(&queue).unwrap().lead.is_some());
+        let (mut first, mut second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        let lead = first.turn().await.unwrap();
+        let next = async { second.turn().await.is_some() };
+        let gone = async {
+            drop(lead);
+            drop(first);
+        };
+        assert!(futures::join!(next, gone).0);
     }
 
     #[tokio::test]
-    async fn who_is_answered_by_another_does_not_lead() {
+    async fn who_does_not_wait_yet_holds_nobody_up() {
         let queue = queue();
         let (mut first, mut second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
-        let lead = first.turn().await.unwrap();
-        assert_eq!(answer_all(&queue) + answer_all(&queue), 2);
-        assert!(second.turn().await.is_none());
-        assert!(matches!(second.answer().await, Ok(Answer::Done(true))));
+        let lead = second.turn().await.unwrap();
+        assert_eq!(answer_all(&queue) + answer_all(&queue), 2, "what came before goes along");
+        assert!(second.is_answered());
         drop(lead);
-        assert!(enqueue(&queue).unwrap().lead.is_some());
+        assert!(first.turn().await.is_none());
+        assert!(matches!(first.answer().await, Ok(Answer::Done(true))));
+        // Nobody waits: whoever does so next leads.
+        let (mut third, mut fourth) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        drop(third.turn().await.unwrap());
+        assert!(matches!(turns([&mut fourth, &mut third]).await, [Some(_), None]));
     }
 
     #[tokio::test]
