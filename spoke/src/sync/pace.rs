@@ -4,7 +4,8 @@
 //! - `a_push_is_as_large_as_it_takes_little_longer_for`: it grows while it is answered within [`PUSH_MS`] beyond what the
 //!   line takes, and is halved where it is not.
 //! - `where_smaller_pushes_are_no_sooner_answered_they_grow_again`: then the line is what takes so long.
-//! - `a_line_that_has_become_faster_is_found_out`.
+//! - `a_line_that_has_become_faster_is_found_out`, as far as a push of some size tells it: what is urgent, and so small,
+//!   tells it best.
 
 use semantics::session::UNANSWERED_MAX;
 
