@@ -403,7 +403,9 @@ async fn the_outbox_is_found_by_everything_it_is_asked_for() {
     assert_eq!(orders(&txn.outbox_answered(Revision(20), 10).await.unwrap()), [2, 7]);
     assert_eq!(orders(&txn.outbox_of(&a).await.unwrap()), [2, 3, 4, 5, 7]);
     assert_eq!(orders(&txn.outbox_group(GroupId([6; 16])).await.unwrap()), [8, 7]);
-    assert_eq!(txn.outbox_after(child.after.unwrap()).await.unwrap(), [child.clone()]);
+    let parents = [MutationId([7; 16]), child.after.unwrap()];
+    assert_eq!(txn.outbox_after(&parents).await.unwrap(), [child.clone()]);
+    assert_eq!(txn.outbox_after(&[]).await.unwrap(), []);
     assert_eq!(txn.outbox_get(&[entries[0].id(), MutationId([7; 16]), child.id()]).await.unwrap().len(), 2);
     let last = txn.outbox_last(&[a.clone(), b.clone(), key("note", "c")]).await.unwrap();
     assert_eq!(last.values().map(|entry| entry.order).collect::<Vec<_>>(), [7, 8]);

@@ -11,6 +11,7 @@ use semantics::kind;
 use semantics::reason::{Reason, Refusal};
 
 use self::layer::Layer;
+use super::entry::Entry;
 use super::kinds::Kinds;
 use super::pending::{Surroundings, rematerialise};
 use super::store::{MetaKey, ROWS_MAX, Range, ReplicaTxn, Staged};
@@ -154,13 +155,11 @@ impl Replica {
             if answered.is_empty() {
                 break;
             }
-            for entry in answered {
-                // Read again: finishing an earlier one may have changed it.
-                for entry in work.txn.outbox_get(&[entry.id()]).await? {
-                    let revision = entry.answered_revision().unwrap_or(revision);
-                    work.finish(entry, revision).await?;
-                }
-            }
+            let placed = |entry: Entry| {
+                let at = entry.answered_revision().unwrap_or(revision);
+                (entry, at)
+            };
+            work.finish(answered.into_iter().map(placed).collect()).await?;
         }
         taken.touched.append(&mut work.touched);
         let finished = work.finished;

@@ -13,22 +13,22 @@ use crate::error::StoreError;
 /// What the hub said of its backups is written down at least this often, milliseconds.
 const NOTED_MS: u64 = 60_000;
 
-/// Keeps an entry that took effect, where backups are made and none is known to hold it.
-pub(super) async fn keep(
-    txn: &mut dyn ReplicaTxn,
-    entry: &Entry,
-    revision: Revision,
-) -> Result<(), StoreError> {
+/// Keeps entries that took effect, where backups are made and none is known to hold them.
+pub(super) async fn keep(txn: &mut dyn ReplicaTxn, effects: &[(Entry, Revision)]) -> Result<(), StoreError> {
     let mut backups = state::backups(txn).await?;
-    if backups.revision.is_none_or(|held| revision <= held) {
+    let Some(held) = backups.revision else { return Ok(()) };
+    let mut kept = Vec::new();
+    for (entry, revision) in effects.iter().filter(|(_, revision)| *revision > held) {
+        let entry = Entry { base_body: None, after: None, refused_here: None, ..entry.clone() };
+        backups.entries = backups.entries.saturating_add(1);
+        backups.bytes = backups.bytes.saturating_add(entry.bytes());
+        kept.push(Kept { revision: *revision, acknowledged_ms: backups.noted_ms, entry });
+    }
+    if kept.is_empty() {
         return Ok(());
     }
     backups.log_id = state::cursor(txn).await?.map(|cursor| cursor.log_id).or(backups.log_id);
-    let entry = Entry { base_body: None, after: None, refused_here: None, ..entry.clone() };
-    let kept = Kept { revision, acknowledged_ms: backups.noted_ms, entry };
-    backups.entries = backups.entries.saturating_add(1);
-    backups.bytes = backups.bytes.saturating_add(kept.entry.bytes());
-    txn.kept_put(&[kept]).await?;
+    txn.kept_put(&kept).await?;
     state::save(txn, MetaKey::Backups, &backups).await
 }
 

@@ -264,8 +264,8 @@ impl ReplicaTxn for Txn {
             .filter_map(|key| self.state.outbox.last_shown(key).map(|entry| (key.clone(), entry)))
             .collect())
     }
-    async fn outbox_after(&mut self, id: MutationId) -> Result<Vec<Entry>, StoreError> {
-        Ok(self.state.outbox.after(id))
+    async fn outbox_after(&mut self, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError> {
+        Ok(self.state.outbox.after(ids))
     }
     async fn outbox_group(&mut self, group: GroupId) -> Result<Vec<Entry>, StoreError> {
         Ok(self.state.outbox.group(group))

@@ -13,6 +13,7 @@ use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, UNANSWERED_MAX};
 use super::entry::{Entry, EntryState};
 use super::pending::{Surroundings, base_on, owned_by, rematerialise};
 use super::recover::gap;
+use super::stamps::Taken;
 use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -55,6 +56,7 @@ impl Replica {
             items: Vec::new(),
             bytes: 0,
             dotted: BTreeMap::new(),
+            taken: Taken::default(),
             items_max,
         };
         let has_room = batch.repeat(&mut *txn).await?;
@@ -189,6 +191,7 @@ pub(super) struct Batch {
     bytes: usize,
     /// Entries that got their dot in this batch.
     dotted: BTreeMap<MutationId, Entry>,
+    taken: Taken,
     /// Most items once something gets its dot.
     items_max: usize,
 }
@@ -247,9 +250,11 @@ impl Batch {
     async fn extend(&mut self, txn: &mut dyn ReplicaTxn) -> Result<(), ReplicaError> {
         let mut after = None;
         loop {
-            let queued = txn.outbox_queued(after, unanswered_max()).await?;
+            let room = self.items_max.saturating_sub(self.items.len()).clamp(1, unanswered_max());
+            let queued = txn.outbox_queued(after, room).await?;
             let Some(last) = queued.last() else { return Ok(()) };
             after = Some(last.order);
+            self.taken.look(txn, &queued).await?;
             for entry in queued {
                 if self.dotted.contains_key(&entry.id()) {
                     continue;
@@ -301,9 +306,10 @@ impl Batch {
         {
             return Ok(());
         }
+        self.taken.look(txn, &unit).await?;
         for mut entry in unit {
             let parent = entry.after.and_then(|after| parents.get(&after));
-            let floor = stamps::floor(txn, &self.clock, &entry, self.now_ms).await?;
+            let floor = self.taken.floor(&self.clock, &entry, self.now_ms);
             self.give(&mut entry, parent, floor);
             self.push(&entry);
             parents.insert(entry.id(), entry.clone());

@@ -66,10 +66,11 @@ pub(crate) async fn rematerialise(
     for keys in keys.chunks(ROWS_MAX) {
         let confirmed = txn.confirmed_get(keys).await?;
         let before = txn.pending_get(keys).await?;
+        let with_entries: BTreeSet<Key> = txn.outbox_has(keys).await?.into_iter().collect();
         let mut shown = Vec::new();
         let mut gone = Vec::new();
         for key in keys {
-            let mut entries = txn.outbox_of(key).await?;
+            let mut entries = if with_entries.contains(key) { txn.outbox_of(key).await? } else { Vec::new() };
             entries.retain(Entry::is_shown);
             let layer = Layer::build(confirmed.get(key).map(|row| &row.record), &entries, around);
             for changed in layer.changed.chunks(ROWS_MAX) {

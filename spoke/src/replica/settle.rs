@@ -1,5 +1,7 @@
 //! Settling: the hub's answers, made durable here before they are confirmed to it.
 
+use std::collections::VecDeque;
+
 use semantics::ids::Revision;
 use semantics::outcome::Transient;
 use semantics::reason::Reason;
@@ -7,10 +9,11 @@ use semantics::session::{Results, UNANSWERED_MAX};
 
 use super::entry::Entry;
 use super::pending::{Surroundings, rematerialise};
+use super::stamps::Taken;
 use super::state::{Clock, Stream};
 use super::store::{MetaKey, ROWS_MAX};
 use super::work::Work;
-use super::{Replica, stamps, state};
+use super::{Replica, state};
 use crate::error::ReplicaError;
 use crate::sync::Settled;
 
@@ -61,27 +64,45 @@ async fn answer(
     results: &Results,
 ) -> Result<Option<usize>, ReplicaError> {
     let mut answered = 0;
+    let (mut ahead, mut rows_max) = (VecDeque::new(), ROWS_MAX);
+    let mut effects = Vec::new();
     for result in &results.outcomes {
         if result.n <= stream.answered_n {
             continue;
         }
         if result.n > stream.last_n {
+            work.take_effect(effects).await?;
             return Ok(None);
         }
         if result.n != stream.answered_n + 1 {
             break;
         }
-        // One look-up each: settling one entry may have changed the next.
-        let entry = work.txn.outbox_dotted(stream.answered_n, 1).await?.pop();
-        match (entry.filter(|entry| entry.mutation.dot.n == result.n), &result.outcome) {
-            (Some(entry), Some(outcome)) => work.settle(entry, outcome.clone()).await?,
+        if ahead.is_empty() {
+            ahead = work.txn.outbox_dotted(stream.answered_n, rows_max).await?.into();
+        }
+        let entry = ahead.pop_front_if(|entry: &mut Entry| entry.mutation.dot.n == result.n);
+        match (entry, &result.outcome) {
+            (Some(entry), Some(outcome)) => match outcome.revision() {
+                Some(revision) => effects.push((entry, revision, outcome.clone())),
+                None => {
+                    work.take_effect(std::mem::take(&mut effects)).await?;
+                    // What went before it may have changed it, and it may change what comes: those are read one by one.
+                    let entry = work.txn.outbox_get(&[entry.id()]).await?.pop().unwrap_or(entry);
+                    work.settle(entry, outcome.clone()).await?;
+                    (ahead, rows_max) = (VecDeque::new(), 1);
+                }
+            },
             // Confirmed to the hub by somebody, and not by this replica.
-            (Some(_), None) => return Ok(None),
+            (Some(_), None) => {
+                work.take_effect(effects).await?;
+                return Ok(None);
+            }
             (None, _) => {}
         }
         stream.answered_n = result.n;
         answered += 1;
     }
+    work.take_effect(effects).await?;
     Ok(Some(answered))
 }
 
@@ -100,11 +121,13 @@ async fn wait(
     let hub_now_ms = clock.hub_now_ms(now_ms);
     let unanswered = usize::try_from(UNANSWERED_MAX).unwrap_or(ROWS_MAX);
     let dotted = work.txn.outbox_dotted(stream.answered_n, unanswered).await?;
+    let mut taken = Taken::default();
+    taken.look(work.txn, &dotted).await?;
     let mut marked = 0;
     for entry in dotted {
         // Only what a new stamp would bring back: a base that is ahead itself must wait for the clock.
         // What rests on another entry is marked with that one.
-        let floor = stamps::floor(work.txn, clock, &entry, now_ms).await?;
+        let floor = taken.floor(clock, &entry, now_ms);
         if floor.tick(hub_now_ms) < entry.mutation.time {
             marked += withdraw_once(work, entry).await?;
         }

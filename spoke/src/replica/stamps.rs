@@ -4,27 +4,44 @@
 //! known to have taken is always passed, whatever the clock here says; and what may never have been sent under the
 //! time that stands here is not waited for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use semantics::clock::HybridTime;
-use semantics::ids::Writer;
+use semantics::ids::{Key, Writer};
 
 use super::entry::Entry;
 use super::state::Clock;
-use super::store::ReplicaTxn;
+use super::store::{ROWS_MAX, ReplicaTxn};
 use super::write::newest;
 use crate::error::StoreError;
 
-/// What a mutation must be stamped after for the confirmed part of what it was made on.
-pub(super) async fn floor(
-    txn: &mut dyn ReplicaTxn,
-    clock: &Clock,
-    entry: &Entry,
-    now_ms: u64,
-) -> Result<HybridTime, StoreError> {
-    let key = &entry.mutation.key;
-    let confirmed = txn.confirmed_get(std::slice::from_ref(key)).await?.remove(key);
-    // What is confirmed the hub has taken at that very time; of what came since, the base knows nothing.
-    let taken = confirmed.map_or(HybridTime::ZERO, |row| newest(&row.record)).min(entry.base_time);
-    Ok(clock.as_taken(entry.base_time, now_ms).max(taken))
+/// The stamps of confirmed records; of those that there are none of, zero.
+#[derive(Debug, Default)]
+pub(super) struct Taken(BTreeMap<Key, HybridTime>);
+
+impl Taken {
+    /// Looks those up that were not before.
+    pub(super) async fn look(
+        &mut self,
+        txn: &mut dyn ReplicaTxn,
+        entries: &[Entry],
+    ) -> Result<(), StoreError> {
+        let keys: BTreeSet<&Key> = entries.iter().map(|entry| &entry.mutation.key).collect();
+        let keys: Vec<Key> = keys.into_iter().filter(|key| !self.0.contains_key(*key)).cloned().collect();
+        for keys in keys.chunks(ROWS_MAX) {
+            let confirmed = txn.confirmed_get(keys).await?;
+            let of = |key: &Key| confirmed.get(key).map_or(HybridTime::ZERO, |row| newest(&row.record));
+            self.0.extend(keys.iter().map(|key| (key.clone(), of(key))));
+        }
+        Ok(())
+    }
+
+    /// What a mutation must be stamped after for the confirmed part of what it was made on.
+    pub(super) fn floor(&self, clock: &Clock, entry: &Entry, now_ms: u64) -> HybridTime {
+        // What is confirmed the hub has taken at that very time; of what came since, the base knows nothing.
+        let taken = self.0.get(&entry.mutation.key).copied().unwrap_or(HybridTime::ZERO).min(entry.base_time);
+        clock.as_taken(entry.base_time, now_ms).max(taken)
+    }
 }
 
 /// What a mutation must be stamped after for the entry it was made on.

@@ -307,8 +307,8 @@ pub trait ReplicaTxn: Send {
     /// The last entry in queue order of each record that is not set aside
     /// (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_last(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, Entry>, StoreError>;
-    /// Entries whose `after` is this one, in queue order (`the_outbox_is_found_by_everything_it_is_asked_for`).
-    async fn outbox_after(&mut self, id: MutationId) -> Result<Vec<Entry>, StoreError>;
+    /// Entries whose `after` is one of these, in queue order (`the_outbox_is_found_by_everything_it_is_asked_for`).
+    async fn outbox_after(&mut self, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError>;
     /// Entries of a group, by index (`the_outbox_is_found_by_everything_it_is_asked_for`).
     async fn outbox_group(&mut self, group: GroupId) -> Result<Vec<Entry>, StoreError>;
     /// Dotted, unanswered entries with a counter greater than `n`, in counter order

@@ -11,7 +11,7 @@ use semantics::reason::{Reason, Refusal};
 
 use super::entry::{Entry, EntryState};
 use super::pending::base_on;
-use super::store::ReplicaTxn;
+use super::store::{ConfirmedRow, ReplicaTxn};
 use super::write::newest;
 use super::{kept, state};
 use crate::error::StoreError;
@@ -33,17 +33,9 @@ impl<'t> Work<'t> {
     }
 
     /// What became of an entry.
-    pub(crate) async fn settle(&mut self, mut entry: Entry, outcome: Outcome) -> Result<(), StoreError> {
+    pub(crate) async fn settle(&mut self, entry: Entry, outcome: Outcome) -> Result<(), StoreError> {
         if let Some(revision) = outcome.revision() {
-            if revision <= self.confirmed || Fault::EntryDroppedAtAnswer.is_planted() {
-                return self.finish(entry, revision).await;
-            }
-            // Something refused here before may have taken effect after all, under another writer.
-            if !entry.is_shown() {
-                self.touched.insert(entry.mutation.key.clone());
-            }
-            entry.state = EntryState::Answered { revision, outcome };
-            return self.txn.outbox_put(&[entry]).await;
+            return self.take_effect(vec![(entry, revision, outcome)]).await;
         }
         match outcome {
             Outcome::Rejected(refusal) => {
@@ -57,6 +49,52 @@ impl<'t> Work<'t> {
             }
             _ => self.send_again(entry).await,
         }
+    }
+
+    /// These took effect, each at its revision. Those that the confirmed layer has already go, the others wait for a cut;
+    /// all in this order.
+    pub(crate) async fn take_effect(
+        &mut self,
+        effects: Vec<(Entry, Revision, Outcome)>,
+    ) -> Result<(), StoreError> {
+        let confirmed = self.confirmed;
+        let goes = |revision: Revision| revision <= confirmed || Fault::EntryDroppedAtAnswer.is_planted();
+        let mut is_stale = false;
+        for run in effects.chunk_by(|(_, one, _), (_, next, _)| goes(*one) == goes(*next)) {
+            if run.first().is_some_and(|(_, revision, _)| goes(*revision)) {
+                let gone = run.iter().map(|(entry, revision, _)| (entry.clone(), *revision)).collect();
+                self.finish(gone).await?;
+                is_stale = true;
+            } else {
+                self.wait_for_a_cut(run, is_stale).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// They took effect at revisions that no cut has brought yet. `is_stale`: what went before them may have changed them.
+    async fn wait_for_a_cut(
+        &mut self,
+        run: &[(Entry, Revision, Outcome)],
+        is_stale: bool,
+    ) -> Result<(), StoreError> {
+        let mut entries: Vec<Entry> = run.iter().map(|(entry, _, _)| entry.clone()).collect();
+        if is_stale {
+            let ids: Vec<MutationId> = entries.iter().map(Entry::id).collect();
+            entries = self.txn.outbox_get(&ids).await?;
+        }
+        let answers: BTreeMap<MutationId, (Revision, &Outcome)> =
+            run.iter().map(|(entry, revision, outcome)| (entry.id(), (*revision, outcome))).collect();
+        for entry in &mut entries {
+            // Something refused here before may have taken effect after all, under another writer.
+            if !entry.is_shown() {
+                self.touched.insert(entry.mutation.key.clone());
+            }
+            if let Some((revision, outcome)) = answers.get(&entry.id()) {
+                entry.state = EntryState::Answered { revision: *revision, outcome: (*outcome).clone() };
+            }
+        }
+        self.txn.outbox_put(&entries).await
     }
 
     /// An entry that was refused for its stamp alone, where it would now be stamped later: after the hub's time as it was
@@ -107,34 +145,48 @@ impl<'t> Work<'t> {
         }))
     }
 
-    /// Its effect is part of the confirmed layer: it goes, and what was made on it keeps its place in the version.
-    pub(crate) async fn finish(&mut self, entry: Entry, revision: Revision) -> Result<(), StoreError> {
-        kept::keep(self.txn, &entry, revision).await?;
-        let mut children = self.txn.outbox_after(entry.id()).await?;
-        let time = if children.is_empty() { HybridTime::ZERO } else { self.settled_time(&entry).await? };
-        for child in &mut children {
-            child.after = None;
-            child.base_time = child.base_time.max(entry.base_time).max(time);
-            child.footing = base_on(&child.footing, &entry.mutation.base, entry.mutation.dot, self.writer);
-            // In a fixed base the parent is named already.
-            if !child.is_dotted() {
-                child.mutation.base = child.footing.clone();
-            }
+    /// Their effects are part of the confirmed layer: they go, in this order, and what was made on them keeps its place in
+    /// the version.
+    pub(crate) async fn finish(&mut self, gone: Vec<(Entry, Revision)>) -> Result<(), StoreError> {
+        let ids: Vec<MutationId> = gone.iter().map(|(entry, _)| entry.id()).collect();
+        let children = self.txn.outbox_after(&ids).await?;
+        let parents: BTreeSet<MutationId> = children.iter().filter_map(|child| child.after).collect();
+        let keys: BTreeSet<Key> = gone
+            .iter()
+            .filter(|(entry, _)| parents.contains(&entry.id()))
+            .map(|(entry, _)| entry.mutation.key.clone())
+            .collect();
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let confirmed = self.txn.confirmed_get(&keys).await?;
+        let mut children: Vec<Option<Entry>> = children.into_iter().map(Some).collect();
+        let mut kept = Vec::new();
+        for (entry, revision) in gone {
+            // It may be a child of one that went before it.
+            let is_it =
+                |child: &&mut Option<Entry>| child.as_ref().is_some_and(|child| child.id() == entry.id());
+            let entry = children.iter_mut().find(is_it).and_then(Option::take).unwrap_or(entry);
+            let time = settled_time(&entry, confirmed.get(&entry.mutation.key));
+            let of_it = children.iter_mut().flatten().filter(|child| child.after == Some(entry.id()));
+            of_it.for_each(|child| self.outlives(child, &entry, time));
+            self.finished.push((entry.id(), revision));
+            self.touched.insert(entry.mutation.key.clone());
+            kept.push((entry, revision));
         }
+        kept::keep(self.txn, &kept).await?;
+        let children: Vec<Entry> = children.into_iter().flatten().collect();
         self.txn.outbox_put(&children).await?;
-        self.txn.outbox_remove(&[entry.id()]).await?;
-        self.finished.push((entry.id(), revision));
-        self.touched.insert(entry.mutation.key);
-        Ok(())
+        self.txn.outbox_remove(&ids).await
     }
 
-    /// What a child of a settled entry must be stamped after. The confirmed record knows; the entry's own time may
-    /// be wrong, because another copy of it, stamped anew, is what the hub took.
-    async fn settled_time(&mut self, entry: &Entry) -> Result<HybridTime, StoreError> {
-        let key = &entry.mutation.key;
-        let confirmed = self.txn.confirmed_get(std::slice::from_ref(key)).await?.remove(key);
-        let holds = confirmed.filter(|row| row.record.version.contains(entry.mutation.dot));
-        Ok(holds.map_or(entry.mutation.time, |row| newest(&row.record)))
+    /// What an entry was made on is gone.
+    fn outlives(&self, child: &mut Entry, parent: &Entry, time: HybridTime) {
+        child.after = None;
+        child.base_time = child.base_time.max(parent.base_time).max(time);
+        child.footing = base_on(&child.footing, &parent.mutation.base, parent.mutation.dot, self.writer);
+        // In a fixed base the parent is named already.
+        if !child.is_dotted() {
+            child.mutation.base = child.footing.clone();
+        }
     }
 
     /// Refused: it waits for a person, and with it what was made on it and is not sent. What is sent already, the
@@ -207,7 +259,7 @@ impl<'t> Work<'t> {
 
     /// What was made on an entry, and its group.
     async fn dependents(&mut self, entry: &Entry) -> Result<Vec<Entry>, StoreError> {
-        let mut dependents = self.txn.outbox_after(entry.id()).await?;
+        let mut dependents = self.txn.outbox_after(&[entry.id()]).await?;
         if let Some(group) = entry.mutation.group {
             let mates = self.txn.outbox_group(group.id).await?;
             dependents.extend(mates.into_iter().filter(|mate| mate.id() != entry.id()));
@@ -224,6 +276,13 @@ impl<'t> Work<'t> {
         let Some(group) = entry.mutation.group else { return Ok(false) };
         Ok(self.txn.outbox_group(group.id).await?.iter().any(Entry::is_queued))
     }
+}
+
+/// What a child of a settled entry must be stamped after. The confirmed record knows; the entry's own time may be wrong,
+/// because another copy of it, stamped anew, is what the hub took.
+fn settled_time(entry: &Entry, confirmed: Option<&ConfirmedRow>) -> HybridTime {
+    let holds = confirmed.filter(|row| row.record.version.contains(entry.mutation.dot));
+    holds.map_or(entry.mutation.time, |row| newest(&row.record))
 }
 
 fn depends_on(entry: &Entry, refusal: &Refusal) -> Refusal {

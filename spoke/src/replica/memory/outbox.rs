@@ -114,8 +114,12 @@ impl Outbox {
             .map(|e| Entry::clone(e))
     }
 
-    pub(super) fn after(&self, id: MutationId) -> Vec<Entry> {
-        self.by_after.get(&id).map_or_else(Vec::new, |ids| self.list(ids.values()))
+    pub(super) fn after(&self, ids: &[MutationId]) -> Vec<Entry> {
+        let ids: BTreeSet<&MutationId> = ids.iter().collect();
+        let mut entries =
+            self.list(ids.into_iter().filter_map(|id| self.by_after.get(id)).flat_map(BTreeMap::values));
+        entries.sort_by_key(|entry| entry.order);
+        entries
     }
 
     pub(super) fn group(&self, group: GroupId) -> Vec<Entry> {

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-/// Rows in one statement, largest first. The widest row has eleven values, and SQLite binds at most 32 766.
-const SIZES: [usize; 5] = [512, 128, 32, 8, 1];
+/// Rows in one statement, largest first, so that any number goes in few. The widest row has eleven values, and SQLite
+/// binds at most 32 766.
+const SIZES: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Cuts rows into pieces of these sizes.
 pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {

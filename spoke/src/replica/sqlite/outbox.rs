@@ -118,9 +118,18 @@ pub(super) async fn remove(
 }
 
 pub(super) async fn get(conn: &mut SqliteConnection, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError> {
+    listed(conn, "id", ids).await
+}
+
+/// Entries with one of these in a column, in queue order.
+async fn listed(
+    conn: &mut SqliteConnection,
+    column: &'static str,
+    ids: &[MutationId],
+) -> Result<Vec<Entry>, StoreError> {
     let mut found = Vec::new();
     for ids in pieces(ids) {
-        let sql = format!("select id, entry from outbox where id in ({})", marks(ids.len()));
+        let sql = format!("select id, entry from outbox where {column} in ({})", marks(ids.len()));
         let mut query = sqlx::query_as(AssertSqlSafe(sql));
         for id in ids {
             query = query.bind(id.as_bytes().to_vec());
@@ -174,9 +183,8 @@ pub(super) async fn last(
     Ok(found)
 }
 
-pub(super) async fn after(conn: &mut SqliteConnection, id: MutationId) -> Result<Vec<Entry>, StoreError> {
-    let sql = "select id, entry from outbox where after = ? order by place";
-    entries(conn, sqlx::query_as(sql).bind(id.as_bytes().to_vec())).await
+pub(super) async fn after(conn: &mut SqliteConnection, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError> {
+    listed(conn, "after", ids).await
 }
 
 pub(super) async fn group(conn: &mut SqliteConnection, group: GroupId) -> Result<Vec<Entry>, StoreError> {

@@ -138,8 +138,8 @@ impl ReplicaTxn for Txn {
     async fn outbox_last(&mut self, keys: &[Key]) -> Result<BTreeMap<Key, Entry>, StoreError> {
         outbox::last(self.conn(), keys).await
     }
-    async fn outbox_after(&mut self, id: MutationId) -> Result<Vec<Entry>, StoreError> {
-        outbox::after(self.conn(), id).await
+    async fn outbox_after(&mut self, ids: &[MutationId]) -> Result<Vec<Entry>, StoreError> {
+        outbox::after(self.conn(), ids).await
     }
     async fn outbox_group(&mut self, group: GroupId) -> Result<Vec<Entry>, StoreError> {
         outbox::group(self.conn(), group).await
