@@ -150,6 +150,8 @@ impl Conflicts<'_> {
                 Some(key) => self.hub.record(self.tenant, &key).await?,
                 None => None,
             };
+            // It may have left the view since, with the record.
+            let now = now.filter(|now| self.view.is_none_or(|view| view.contains(&now.pointer.cell)));
             let now: Option<Conflict> = control_body(now.as_ref());
             told.push(v1::RowConflict {
                 path: conflict.path.clone(),
