@@ -39,8 +39,8 @@ struct Watch {
     kind: Option<Kind>,
     position: u64,
     found: VecDeque<VisibleChange>,
-    /// The collapse that was told last of an identity.
-    told: BTreeMap<Key, Collapse>,
+    /// The collapses that were told last of an identity: the own, and the hub's.
+    told: BTreeMap<Key, (Option<Collapse>, Option<Collapse>)>,
     writes: watch::Receiver<u64>,
     progress: watch::Receiver<Progress>,
 }
@@ -159,14 +159,23 @@ impl Watch {
         Ok(Some(v1::WatchRecordsResponse { position, record: Some(wire::view(&stands)), kept_out }))
     }
 
+    /// The hub's word may come before its answer, so that the own write still waits then: each is told once.
     fn is_news(&self, key: &Key, collapse: &Collapse) -> bool {
-        self.told.get(key) != Some(collapse)
+        let told = self.told.get(key);
+        match collapse {
+            Collapse::Own(_) => told.and_then(|(own, _)| own.as_ref()) != Some(collapse),
+            Collapse::Kept(_) => told.and_then(|(_, kept)| kept.as_ref()) != Some(collapse),
+        }
     }
 
     fn remember(&mut self, key: &Key, collapse: Collapse) {
         if self.told.len() >= COLLAPSES_MAX {
             self.told.pop_first();
         }
-        self.told.insert(key.clone(), collapse);
+        let (own, kept) = self.told.entry(key.clone()).or_default();
+        match collapse {
+            Collapse::Own(_) => *own = Some(collapse),
+            Collapse::Kept(_) => *kept = Some(collapse),
+        }
     }
 }
