@@ -60,7 +60,7 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::UnsoundOverSound, 10),
     (Fault::PrecedentOfAnotherKind, 61),
     (Fault::PrecedentOfAnotherTenant, 494),
-    (Fault::SilenceTakenForAnswer, 554),
+    (Fault::SilenceTakenForAnswer, 867),
     (Fault::EpochKeptByCopy, 9),
     (Fault::StretchBeforeFloor, 61),
     (Fault::StretchOfOtherChain, 127),
