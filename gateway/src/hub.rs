@@ -54,12 +54,13 @@ pub mod work;
 
 pub use self::admission::{Admission, Open};
 use self::asks::Asks;
-use self::committer::{Committer, Means, Queued};
+use self::committer::{Committer, Means};
 use self::docket::Docket;
 use self::error::HubError;
 use self::feed::Feed;
 use self::limits::{Bounds, LEASES_PER_NODE_MAX};
 use self::presence::Presence;
+use self::queue::Place;
 use self::readers::Readers;
 use self::recovery::Marks;
 use self::resolver::Resolver;
@@ -158,7 +159,7 @@ impl Tenant {
 pub(crate) struct Entered {
     tenant: Arc<Tenant>,
     means: Means,
-    queued: Queued,
+    queued: Place,
 }
 
 impl Entered {

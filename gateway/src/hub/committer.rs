@@ -29,9 +29,6 @@ const READ_ROUNDS_MAX: usize = 120;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
-/// What stands in the queue is answered there.
-pub(super) type Queued = Place;
-
 /// A tenant's committer on this gateway.
 #[derive(Debug)]
 pub struct Committer {
@@ -78,7 +75,7 @@ impl Committer {
     ///
     /// # Errors
     /// OVERLOADED when it is full.
-    pub(super) fn enqueue(&self, work: Work) -> Result<Queued, HubError> {
+    pub(super) fn enqueue(&self, work: Work) -> Result<Place, HubError> {
         Queue::enqueue(&self.queue, work)
     }
 
@@ -87,7 +84,7 @@ impl Committer {
         &self,
         means: &Means,
         feed: &Feed,
-        mut queued: Queued,
+        mut queued: Place,
     ) -> Result<Answer, HubError> {
         if let Some(lead) = queued.turn().await {
             while !queued.is_answered() {

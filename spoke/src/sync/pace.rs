@@ -130,6 +130,7 @@ mod tests {
         let mut pace = Pace::new();
         sizes(&mut pace, 40, 200, 40);
         let near = sizes(&mut pace, 100, 1, 40);
-        assert!(near[40..].iter().all(|items| (16..=96).contains(items)), "{near:?}");
+        // What the line takes is known as far as pushes of some size tell it.
+        assert!(near[40..].iter().all(|items| (16..=160).contains(items)), "{near:?}");
     }
 }
