@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "replica/answered.rs"]
+mod answered;
 #[path = "replica/answers.rs"]
 mod answers;
 #[path = "replica/clocks.rs"]

@@ -92,6 +92,7 @@ impl<'t> Work<'t> {
             }
             if let Some((revision, outcome)) = answers.get(&entry.id()) {
                 entry.state = EntryState::Answered { revision: *revision, outcome: (*outcome).clone() };
+                entry.answered_epoch = None;
             }
         }
         self.txn.outbox_put(&entries).await
