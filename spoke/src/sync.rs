@@ -377,8 +377,9 @@ impl Sync {
         }
         self.push = PushState::Preparing;
         self.outbox_dirty = false;
+        let items_max = self.pace.items();
         self.pace.begun(self.now_ms);
-        vec![Action::Step(Step::PreparePush { items_max: self.pace.items() })]
+        vec![Action::Step(Step::PreparePush { items_max })]
     }
 
     fn settled(&mut self, settled: Settled) -> Vec<Action> {

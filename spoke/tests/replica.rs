@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "replica/answered.rs"]
+mod answered;
 #[path = "replica/clocks.rs"]
 mod clocks;
 #[path = "replica/elsewhere.rs"]

@@ -97,6 +97,7 @@ fn entry(order: u64, key: Key, state: EntryState) -> Entry {
         base_body: Some(vec![0, 255]),
         state,
         refused_here: Some(Refusal::new(Reason::RecordGone, "why")),
+        answered_epoch: Some(3),
     }
 }
 

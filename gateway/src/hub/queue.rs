@@ -43,8 +43,14 @@ struct Line {
 }
 
 impl Line {
-    fn has_room(&self, bytes: usize, queue_max: usize) -> bool {
-        let is_within = self.waiting.len() < queue_max && self.bytes.saturating_add(bytes) <= QUEUE_BYTES_MAX;
+    /// What is no push is rare and small: an epoch, a revocation, a settlement.
+    fn has_room(&self, work: &Work, queue_max: usize) -> bool {
+        let is_within = match work {
+            Work::Push(_) => {
+                self.waiting.len() < queue_max && self.bytes.saturating_add(work.bytes()) <= QUEUE_BYTES_MAX
+            }
+            _ => self.waiting.len() < queue_max.saturating_mul(2),
+        };
         is_within || self.waiting.is_empty()
     }
 
@@ -114,11 +120,11 @@ impl Queue {
         let (sender, answer) = oneshot::channel();
         let bytes = work.bytes();
         let mut line = queue.line();
-        if !line.has_room(bytes, queue.queue_max) {
+        if !line.has_room(&work, queue.queue_max) {
             // Nobody leads for callers that are gone: were all of them, the queue would stay full for good.
             line.let_go();
         }
-        if !line.has_room(bytes, queue.queue_max) {
+        if !line.has_room(&work, queue.queue_max) {
             return Err(HubError::transient(Reason::Overloaded, "too many pushes wait for this tenant", 200));
         }
         let number = line.next_number;
@@ -152,6 +158,11 @@ impl Queue {
         let mut batch: Vec<Waiting> = Vec::new();
         let mut mutations = 0;
         while let Some(next) = line.waiting.front() {
+            if next.answer.is_closed() {
+                let gone = line.waiting.pop_front();
+                line.bytes -= gone.map_or(0, |gone| gone.bytes);
+                continue;
+            }
             let size = match &next.work {
                 Work::Push(push) => push.items.len(),
                 _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
@@ -219,9 +230,10 @@ fn given_up() -> HubError {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use semantics::ids::Revision;
+    use semantics::ids::{NodeId, Revision, Writer};
 
     use super::*;
+    use crate::hub::work::PushWork;
 
     fn queue() -> Arc<Queue> {
         Arc::new(Queue::new(2))
@@ -299,13 +311,39 @@ mod tests {
         assert!(matches!(turns([&mut fourth, &mut third]), [Some(_), None]));
     }
 
+    fn push(queue: &Arc<Queue>) -> Result<Place, HubError> {
+        let writer = Writer { node: NodeId([1; 16]), epoch: 1 };
+        Queue::enqueue(queue, Work::Push(PushWork { writer, confirmed_n: 0, away: None, items: Vec::new() }))
+    }
+
     #[tokio::test]
     async fn a_full_queue_refuses_and_lets_go_of_those_that_are_gone() {
         let queue = queue();
-        let (first, second) = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
-        assert_eq!(enqueue(&queue).unwrap_err().reason(), Reason::Overloaded);
+        let (first, second) = (push(&queue).unwrap(), push(&queue).unwrap());
+        assert_eq!(push(&queue).unwrap_err().reason(), Reason::Overloaded);
         drop(second);
-        assert!(enqueue(&queue).is_ok());
+        assert!(push(&queue).is_ok());
         drop(first);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_push_finds_room_where_pushes_do_not() {
+        let queue = queue();
+        let _pushes = (push(&queue).unwrap(), push(&queue).unwrap());
+        assert_eq!(push(&queue).unwrap_err().reason(), Reason::Overloaded);
+        let _others = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
+        assert_eq!(enqueue(&queue).unwrap_err().reason(), Reason::Overloaded, "twice as much waits in all");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_begun() {
+        let queue = queue();
+        let (first, mut second) = (push(&queue).unwrap(), push(&queue).unwrap());
+        drop(first);
+        let lead = second.turn().await.unwrap();
+        assert_eq!(answer_all(&queue), 1);
+        assert!(second.is_answered());
+        assert_eq!(queue.line().bytes, 0);
+        drop(lead);
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! - `readers_that_are_due_together_are_told_by_one_read`.
 //! - `a_reader_is_told_the_sum_of_exactly_its_cut`: one that has gone past that head catches up instead.
+//! - Nobody waits for another's read, and one that fails is no reason to end a session: both are told nothing now, and ask
+//!   again; nothing is read sooner than [`SUM_EVERY_MS`] after that.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,8 @@ use semantics::commit::Head;
 use semantics::cursor::Cursor;
 use semantics::ids::Digest;
 use semantics::view::View;
-use tokio::sync::Mutex as AsyncMutex;
 
 use super::catch_up::view_digest;
-use super::error::HubError;
 use super::limits::{SUM_EVERY_MS, SUM_KEPT_MS};
 use super::query::{LIST_BYTES_MAX, LIST_ROWS_MAX};
 use super::{Hub, Tenant};
@@ -55,15 +55,17 @@ impl Sum {
     }
 }
 
-/// The last sum that was read, and when, milliseconds since 1970-01-01 UTC.
+/// When one was read last, milliseconds since 1970-01-01 UTC, and what came of it.
+type Last = Option<(u64, Option<Arc<Sum>>)>;
+
+/// The last sum that was read.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    last: Mutex<Option<(u64, Arc<Sum>)>>,
-    reading: AsyncMutex<()>,
+    last: Mutex<Last>,
 }
 
 impl Sums {
-    fn lock(&self) -> MutexGuard<'_, Option<(u64, Arc<Sum>)>> {
+    fn lock(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,12 +76,17 @@ impl Sums {
         drop(old);
     }
 
-    /// The one that serves a reader there; or that none is to be read yet.
+    /// The one that serves a reader there; or that none is to be read yet. Who finds nothing reads one: nobody else
+    /// does for a while.
     fn find(&self, at: &Cursor, now_ms: u64) -> Found {
-        match &*self.lock() {
-            Some((_, sum)) if sum.is_at(at) || sum.is_ahead_of(at) => Found::Sum(Arc::clone(sum)),
+        let mut last = self.lock();
+        match &*last {
+            Some((_, Some(sum))) if sum.is_at(at) || sum.is_ahead_of(at) => Found::Sum(Arc::clone(sum)),
             Some((read_ms, _)) if now_ms.abs_diff(*read_ms) < SUM_EVERY_MS => Found::NotYet,
-            _ => Found::Nothing,
+            _ => {
+                *last = Some((now_ms, None));
+                Found::Nothing
+            }
         }
     }
 }
@@ -91,22 +98,15 @@ enum Found {
 }
 
 impl Hub {
-    /// The sum at the head, for a live reader that stands there; `None` = one was read just now that it has gone past, or
-    /// the log moves too fast: it asks again.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub(super) async fn sum(&self, tenant: &Tenant, at: &Cursor) -> Result<Option<Arc<Sum>>, HubError> {
-        let mut reading = None;
-        loop {
-            match tenant.sums.find(at, self.clock().now_ms()) {
-                Found::Sum(sum) => return Ok(Some(sum)),
-                Found::NotYet => return Ok(None),
-                Found::Nothing if reading.is_none() => reading = Some(tenant.sums.reading.lock().await),
-                Found::Nothing => break,
-            }
-        }
+    /// The sum at the head, for a live reader that stands there; `None` = another reads one, one was read just now that
+    /// it has gone past, the store does not answer, or the log moves too fast: it asks again.
+    pub(super) async fn sum(&self, tenant: &Tenant, at: &Cursor) -> Option<Arc<Sum>> {
         let read_ms = self.clock().now_ms();
+        match tenant.sums.find(at, read_ms) {
+            Found::Sum(sum) => return Some(sum),
+            Found::NotYet => return None,
+            Found::Nothing => {}
+        }
         let query = LogQuery {
             after: at.revision,
             rows_max: LIST_ROWS_MAX,
@@ -114,14 +114,17 @@ impl Hub {
             keys: BTreeSet::new(),
             with_cells: true,
         };
-        let page = self.store().log_page(&tenant.id, &query).await?;
-        if !page.reaches_head {
-            return Ok(None);
-        }
+        let page = match self.store().log_page(&tenant.id, &query).await {
+            Ok(page) if page.reaches_head => page,
+            Ok(_) => return None,
+            Err(error) => {
+                tracing::info!(tenant = %tenant.id, %error, "what the records come to was not read");
+                return None;
+            }
+        };
         let cells = page.has_cells.then_some(page.cells);
         let sum = Arc::new(Sum { head: page.head, cells, of_views: Mutex::default() });
-        *tenant.sums.lock() = Some((read_ms, Arc::clone(&sum)));
-        drop(reading);
-        Ok(Some(sum))
+        *tenant.sums.lock() = Some((read_ms, Some(Arc::clone(&sum))));
+        Some(sum)
     }
 }

@@ -234,8 +234,10 @@ pub enum Work {
     MoveHorizon(Revision),
 }
 
-/// What an element takes in memory beside its body, bytes, about.
+/// What an element takes in memory beside its body and its base, bytes, about.
 const ITEM_BYTES: usize = 1024;
+/// What a dot of a base takes in memory, bytes.
+const DOT_BYTES: usize = 40;
 
 impl Work {
     /// How many elements it has.
@@ -251,7 +253,10 @@ impl Work {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let body = |item: &Item| match item {
-            Item::Mutation { parsed, .. } => 2 * parsed.mutation.op.bytes(),
+            Item::Mutation { parsed, .. } => {
+                let mutation = &parsed.mutation;
+                2 * mutation.op.bytes() + DOT_BYTES * mutation.base.version.len()
+            }
             Item::Refused { .. } | Item::Withdraw { .. } => 0,
         };
         match self {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use proto::v1;
 use semantics::access::Event;
 use semantics::reason::{Reason, Refusal};
@@ -177,10 +178,11 @@ impl Link {
 
     async fn hear(&mut self, message: v1::SessionRequest) -> Result<(), End> {
         let watch = Stopwatch::start();
+        let bytes = message.encoded_len();
         let message =
             ClientMessage::try_from(message).map_err(|error| HubError::from(Refusal::from(error)))?;
         let size = match &message {
-            ClientMessage::Push(push) => Size::of(push),
+            ClientMessage::Push(push) => Size::of(push, bytes),
             _ => Size::default(),
         };
         // Boxed, so that a session that is silent does not keep room for what it may come to.

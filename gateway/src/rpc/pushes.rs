@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use semantics::session::{PUSH_BYTES_MAX, Push, PushItem, Results, UNANSWERED_MAX};
+use semantics::session::{PUSH_BYTES_MAX, Push, Results, UNANSWERED_MAX};
 use tokio::task::JoinHandle;
 
 use crate::ambient::Stopwatch;
@@ -23,12 +23,9 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn of(push: &Push) -> Self {
-        let bytes = |item: &PushItem| match item {
-            PushItem::Mutation(mutation) => mutation.op.bytes(),
-            PushItem::Withdraw { .. } => 0,
-        };
-        Self { elements: push.items.len(), bytes: push.items.iter().map(bytes).sum() }
+    /// Of a push that was so long on the wire, bytes: what it was made on may be longer than what it says.
+    pub(super) fn of(push: &Push, bytes: usize) -> Self {
+        Self { elements: push.items.len(), bytes }
     }
 }
 

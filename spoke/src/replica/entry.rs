@@ -60,6 +60,9 @@ pub struct Entry {
     pub state: EntryState,
     /// Why the rules as known here would refuse it; it is sent all the same, the hub decides.
     pub refused_here: Option<Refusal>,
+    /// Under which epoch it was answered before, while it is asked for again: by a log that need not be the hub's. Another
+    /// copy of the replica was answered the same, so that what is not told now is not sent again by itself.
+    pub answered_epoch: Option<u32>,
 }
 
 impl Entry {
@@ -112,6 +115,11 @@ impl Entry {
             EntryState::Answered { .. } => "answered",
             EntryState::SetAside { .. } => "set_aside",
         }
+    }
+    /// What was answered is as good as not sent, until its outcome is told again; or a person has looked at it.
+    pub(crate) fn doubt(&mut self, writer: Writer) {
+        self.answered_epoch = Some(self.mutation.dot.writer.epoch);
+        self.requeue(writer, self.order);
     }
     /// Takes its dot away: it stands in the queue again at `order`.
     pub(crate) fn requeue(&mut self, writer: Writer, order: u64) {

@@ -12,7 +12,7 @@ use semantics::session::{Left, Reconcile, Reconciliation};
 use super::apply::forget_position;
 use super::entry::{Entry, EntryState, provisional};
 use super::pending::base_on;
-use super::recover::sent_before;
+use super::recover::{lost, sent_before};
 use super::state::Stream;
 use super::store::{MetaKey, ROWS_MAX, ReplicaTxn};
 use super::work::Work;
@@ -32,7 +32,8 @@ impl Replica {
 
     /// The first request of a reconciliation. It begins before the cursor where an entry was written before it:
     /// its copy in the original may have been sent at any time since. Without a cursor the hub's log need not be the
-    /// one that gave the answers which are here: each is asked for again, and what is not told is not in the log.
+    /// one that gave the answers which are here: each is asked for again, and what is not told is not in the log. It is
+    /// set aside then: whoever shares it was answered the same, and may send it under its dot.
     /// A replica that left another log asks from where its entries were written there, and names that log.
     ///
     /// # Errors
@@ -42,7 +43,8 @@ impl Replica {
         let cursor = state::cursor(&mut *txn).await?;
         if cursor.is_none() {
             let stream = state::stream(&mut *txn).await?;
-            doubt_answers(&mut *txn, self.writer_or_provisional(stream.writer)).await?;
+            let writer = self.writer_or_provisional(stream.writer);
+            each_answer(&mut *txn, |entry| entry.doubt(writer)).await?;
         }
         let condition = state::condition(&mut *txn).await?;
         let left = condition.left.filter(|_| cursor.is_none());
@@ -132,8 +134,8 @@ impl Replica {
     }
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
-    /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was kept
-    /// under an epoch of before, or by a copy of the replica that sent it, is set aside. From which commit of the old log
+    /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was answered
+    /// under an epoch of before, or to a copy of the replica that sent it, is set aside. From which commit of the old log
     /// on that is to be looked for stays with each entry: the hub knows where the two logs parted. The caller keeps a
     /// copy of the old replica aside.
     ///
@@ -146,20 +148,25 @@ impl Replica {
         let writer = self.writer_or_provisional(stream.writer);
         let cursor = state::cursor(&mut *txn).await?;
         let lineage = state::lineage(&mut *txn).await?;
+        let mut condition = state::condition(&mut *txn).await?;
+        // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
+        let own = stream.writer.filter(|_| !condition.needs_epoch);
         each_entry(&mut *txn, |entry| {
             if !entry.is_shown() {
                 return false;
             }
-            entry.requeue(writer, entry.order);
+            // What was answered is kept too, until its cut comes.
+            if entry.answered_revision().is_some() && Some(entry.mutation.dot.writer) != own {
+                entry.doubt(writer);
+            } else {
+                entry.requeue(writer, entry.order);
+            }
             // Revisions of another log mean nothing in this one.
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing.revision = Revision::ZERO;
             true
         })
         .await?;
-        let mut condition = state::condition(&mut *txn).await?;
-        // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
-        let own = stream.writer.filter(|_| !condition.needs_epoch);
         for kept in kept::take_all(&mut *txn).await? {
             let mut entry = kept.entry;
             entry.mutation.base.revision = Revision::ZERO;
@@ -193,8 +200,12 @@ impl Replica {
         let mut condition = state::condition(txn).await?;
         // What stands here now is not in the log up to there: nobody had sent it.
         let since = told_to.or(condition.left.map(|_| CommitNumber::ZERO));
+        let mut not_told = Vec::new();
         each_entry(txn, |entry| {
             let is_open = entry.is_dotted() || entry.is_queued();
+            if is_open && entry.answered_epoch.is_some() {
+                not_told.push(entry.clone());
+            }
             if is_open {
                 entry.state = EntryState::Queued;
                 entry.mutation.dot = provisional(writer, entry.order);
@@ -210,6 +221,10 @@ impl Replica {
         condition.left_epoch = None;
         state::save(txn, MetaKey::Condition, &condition).await?;
         let mut work = Work::new(txn, writer, confirmed);
+        for entry in not_told {
+            let refusal = lost(entry.answered_epoch.unwrap_or_default());
+            work.set_aside(entry, refusal).await?;
+        }
         work.set_aside_orphans().await?;
         Ok(work.touched)
     }
@@ -251,15 +266,26 @@ async fn take_outcome(work: &mut Work<'_>, told: &DotOutcome) -> Result<(), Stor
     }
 }
 
-/// Makes what was answered as good as sent, or, under another epoch than the writer's, as not sent: its outcome is asked
-/// for.
-async fn doubt_answers(txn: &mut dyn ReplicaTxn, writer: Writer) -> Result<(), StoreError> {
+/// The replica stands nowhere and has come to another log under its own epoch: what was answered under that is as good as
+/// sent, so that its outcome is asked for.
+pub(super) async fn doubt_own_answers(txn: &mut dyn ReplicaTxn, writer: Writer) -> Result<(), StoreError> {
+    each_answer(txn, |entry| {
+        if entry.mutation.dot.writer == writer {
+            entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
+        }
+    })
+    .await
+}
+
+/// Changes what was answered and waits for its cut.
+async fn each_answer(
+    txn: &mut dyn ReplicaTxn,
+    mut change: impl FnMut(&mut Entry) + Send,
+) -> Result<(), StoreError> {
     each_entry(txn, |entry| {
         let is_answered = entry.answered_revision().is_some();
-        if is_answered && entry.mutation.dot.writer == writer {
-            entry.state = EntryState::Dotted { digest: Digest::default(), withdraw: false };
-        } else if is_answered {
-            entry.requeue(writer, entry.order);
+        if is_answered {
+            change(entry);
         }
         is_answered
     })

@@ -5,7 +5,7 @@ use semantics::reason::{Reason, Refusal};
 use semantics::recovery;
 use semantics::session::{About, Hello, PROTOCOL_VERSION, StreamState, Welcome};
 
-use super::epoch::has_answers;
+use super::epoch::{doubt_own_answers, has_answers};
 use super::recover::recover;
 use super::state::Lineage;
 use super::store::{MetaKey, ReplicaTxn};
@@ -109,7 +109,9 @@ impl Replica {
             is_asked && is_new && stream.writer == Some(welcome.writer)
         });
         if let Some(recovery) = recovery {
-            recover(&mut *txn, &mut stream, (welcome.writer, welcome.last_n), &recovery).await?;
+            let own = (welcome.writer, welcome.last_n);
+            let touched = recover(&mut *txn, &mut stream, own, &recovery).await?;
+            self.show(&mut *txn, welcome.writer, &touched).await?;
             condition.stopped = None;
         }
         let cursor = cursor.filter(|_| recovery.is_none());
@@ -134,6 +136,9 @@ impl Replica {
             || is_elsewhere
         {
             condition.needs_epoch = true;
+            if stream.writer == Some(welcome.writer) && welcome.last_n <= stream.last_n {
+                doubt_own_answers(&mut *txn, welcome.writer).await?;
+            }
             WelcomeTaken::EpochNeeded
         } else {
             stream.writer = Some(welcome.writer);

@@ -64,11 +64,12 @@ impl Replica {
             if left != urgent {
                 state::save(&mut *txn, MetaKey::Urgent, &left).await?;
             }
-            if !batch.dotted.is_empty() {
+            let is_hurried = !batch.dotted.is_empty();
+            if is_hurried {
                 // What is urgent takes few others along, so that it is answered soon and they get on all the same.
                 batch.items_max = batch.items_max.min(batch.items.len() + BESIDE_URGENT);
             }
-            batch.extend(&mut *txn).await?;
+            batch.extend(&mut *txn, is_hurried).await?;
         }
         let dotted: Vec<Entry> = batch.dotted.into_values().collect();
         if !dotted.is_empty() && !Fault::DotsNotStored.is_planted() {
@@ -244,8 +245,9 @@ impl Batch {
     }
 
     /// Gives dots to what is queued, in order, while there is room.
-    async fn extend(&mut self, txn: &mut dyn ReplicaTxn) -> Result<(), ReplicaError> {
-        let mut after = None;
+    /// Beside what is urgent the first unit goes whatever its size, so that it gets on.
+    async fn extend(&mut self, txn: &mut dyn ReplicaTxn, is_hurried: bool) -> Result<(), ReplicaError> {
+        let (mut after, mut is_first) = (None, is_hurried);
         loop {
             let queued = txn.outbox_queued(after, unanswered_max()).await?;
             let Some(last) = queued.last() else { return Ok(()) };
@@ -258,9 +260,11 @@ impl Batch {
                     Some(group) => txn.outbox_group(group.id).await?,
                     None => vec![entry],
                 };
-                if !self.has_room_for(&unit) {
+                let has_room = if is_first { self.may_hold(&unit) } else { self.has_room_for(&unit) };
+                if !has_room {
                     return Ok(());
                 }
+                is_first = false;
                 self.dot(txn, unit).await?;
             }
         }
@@ -268,10 +272,15 @@ impl Batch {
 
     /// Whether a unit that gets its dots now goes with this push.
     pub(super) fn has_room_for(&self, unit: &[Entry]) -> bool {
+        let is_small = self.items.is_empty() || self.items.len() + unit.len() <= self.items_max;
+        is_small && self.may_hold(unit)
+    }
+
+    /// Whether a push may be so large, however long it is under way.
+    fn may_hold(&self, unit: &[Entry]) -> bool {
         let open = self.stream.last_n - self.stream.answered_n;
         let open = usize::try_from(open).unwrap_or(usize::MAX);
-        let is_small = self.items.is_empty() || self.items.len() + unit.len() <= self.items_max;
-        is_small && self.fits(unit) && open.saturating_add(unit.len()) <= unanswered_max()
+        self.fits(unit) && open.saturating_add(unit.len()) <= unanswered_max()
     }
 
     /// Gives dots to one mutation or one whole group; leaves it queued while what it rests on has none.

@@ -5,8 +5,10 @@
 //! set aside for a person. Records that stood at a revision which the backup does not hold are put
 //! aside as they were: nothing is written from them by itself.
 
+use std::collections::BTreeSet;
+
 use semantics::digest::mutation_digest;
-use semantics::ids::{Digest, Key, MutationId, Writer};
+use semantics::ids::{Digest, Key, MutationId, Revision, Writer};
 use semantics::reason::{Reason, Refusal};
 use semantics::recovery::{
     REMNANT_DOTS_MAX, REMNANT_PAGE_BYTES, REMNANT_PAGES_MAX, REMNANTS_PER_PAGE_MAX, Recovery, Remnant,
@@ -20,17 +22,20 @@ use super::entry::{Entry, EntryState};
 use super::epoch::each_entry;
 use super::state::{Report, Stream};
 use super::store::{ConfirmedRow, MetaKey, ROWS_MAX, Range, ReplicaTxn};
+use super::work::Work;
 use super::{Replica, kept, state};
 use crate::error::{ReplicaError, StoreError};
 
-/// Makes the replica one of the log that went on: `last_n` is how far that log holds the writer's stream.
+/// Makes the replica one of the log that went on: `last_n` is how far that log holds the writer's stream. The records
+/// that now show less.
 pub(super) async fn recover(
     txn: &mut dyn ReplicaTxn,
     stream: &mut Stream,
     (writer, last_n): (Writer, u64),
     recovery: &Recovery,
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<Key>, StoreError> {
     put_aside(txn, recovery).await?;
+    let mut of_before = Vec::new();
     let mut answered_n = stream.answered_n.min(last_n);
     each_entry(txn, |entry| {
         if entry.answered_revision().is_some_and(|revision| revision > recovery.revision) {
@@ -40,7 +45,7 @@ pub(super) async fn recover(
                 entry.state = EntryState::Dotted { digest, withdraw: false };
                 answered_n = answered_n.min(entry.mutation.dot.n.saturating_sub(1));
             } else {
-                entry.requeue(writer, entry.order);
+                of_before.push(entry.clone());
             }
         }
         if entry.answered_revision().is_some() || !entry.is_shown() {
@@ -50,18 +55,25 @@ pub(super) async fn recover(
         true
     })
     .await?;
-    let lost = kept::take_all(txn).await?;
-    let lost = lost.into_iter().filter(|kept| kept.revision > recovery.revision);
-    let lost: Vec<Entry> = lost.map(|kept| lost_entry(kept.entry, (writer, last_n), recovery)).collect();
-    for lost in lost.chunks(ROWS_MAX) {
-        txn.outbox_put(lost).await?;
+    let kept = kept::take_all(txn).await?;
+    let kept = kept.into_iter().filter(|kept| kept.revision > recovery.revision);
+    let kept: Vec<Entry> = kept.map(|kept| lost_entry(kept.entry, (writer, last_n), recovery)).collect();
+    for kept in kept.chunks(ROWS_MAX) {
+        txn.outbox_put(kept).await?;
     }
     stream.answered_n = answered_n;
     if stream.last_n > last_n {
         let last = txn.outbox_dotted(stream.last_n - 1, 1).await?.pop();
         stream.last_digest = Some(last.map_or(Digest::default(), |entry| sent_digest(&entry)));
     }
-    forget_position(txn).await
+    let mut work = Work::new(txn, writer, Revision::ZERO);
+    for entry in of_before {
+        let refusal = lost(entry.mutation.dot.writer.epoch);
+        work.set_aside(entry, refusal).await?;
+    }
+    let touched = work.touched;
+    forget_position(txn).await?;
+    Ok(touched)
 }
 
 /// What is to become of a kept entry that the log lost. Where the log has consumed its counter all the same, a copy of
@@ -79,13 +91,17 @@ fn lost_entry(mut entry: Entry, (writer, last_n): (Writer, u64), recovery: &Reco
 /// What was sent under an epoch that is no longer the replica's own, or under a counter that a copy of it has used: a
 /// copy may send it again under the dot it had, or has, and the hub would take both. A person looks at it.
 pub(super) fn sent_before(mut entry: Entry) -> Entry {
-    let detail = format!(
-        "it was sent under epoch {} and is not in the log that went on from a backup, unless another copy of this \
-         replica has sent it again: look at the record, then retry or drop it",
-        entry.mutation.dot.writer.epoch
-    );
-    entry.state = EntryState::SetAside { refusal: Refusal::new(Reason::LogForked, detail) };
+    entry.state = EntryState::SetAside { refusal: lost(entry.mutation.dot.writer.epoch) };
     entry
+}
+
+/// Why that is.
+pub(super) fn lost(epoch: u32) -> Refusal {
+    let detail = format!(
+        "it was sent under epoch {epoch} and is not in the log that went on from a backup, unless another copy of this \
+         replica has sent it again: look at the record, then retry or drop it"
+    );
+    Refusal::new(Reason::LogForked, detail)
 }
 
 /// An entry as the log that went on can read it.

@@ -43,6 +43,7 @@ impl<'t> Work<'t> {
                 self.touched.insert(entry.mutation.key.clone());
             }
             entry.state = EntryState::Answered { revision, outcome };
+            entry.answered_epoch = None;
             return self.txn.outbox_put(&[entry]).await;
         }
         match outcome {

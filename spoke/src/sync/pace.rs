@@ -4,8 +4,7 @@
 //! - `a_push_is_as_large_as_it_takes_little_longer_for`: it grows while it is answered within [`PUSH_MS`] beyond what the
 //!   line takes, and is halved where it is not.
 //! - `where_smaller_pushes_are_no_sooner_answered_they_grow_again`: then the line is what takes so long.
-//! - `a_line_that_has_become_faster_is_found_out`, as far as a push of some size tells it: what is urgent, and so small,
-//!   tells it best.
+//! - `a_line_that_has_become_faster_is_found_out`, by a small push now and then.
 
 use semantics::session::UNANSWERED_MAX;
 
@@ -13,6 +12,8 @@ use semantics::session::UNANSWERED_MAX;
 const ITEMS_FIRST: usize = 32;
 /// Mutations of the smallest.
 const ITEMS_MIN: usize = 16;
+/// One push in so many is of the smallest size, and tells what the line takes.
+const PROBE_EVERY: u32 = 32;
 /// Beyond what the line takes, a push is to be put together, answered and settled within this, milliseconds.
 const PUSH_MS: u64 = 20;
 
@@ -20,6 +21,8 @@ const PUSH_MS: u64 = 20;
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     items: usize,
+    /// How many pushes were begun.
+    pushes: u32,
     /// What the line takes, as far as is known, milliseconds.
     line_ms: u64,
     /// The push that was too slow, which the next is half of: how many, and how long, milliseconds.
@@ -30,17 +33,18 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) const fn new() -> Self {
-        Self { items: ITEMS_FIRST, line_ms: 0, slow: None, under_way: None }
+        Self { items: ITEMS_FIRST, pushes: 0, line_ms: 0, slow: None, under_way: None }
     }
 
     /// Most mutations that the next push takes in anew.
     pub(super) const fn items(&self) -> usize {
-        self.items
+        if self.pushes % PROBE_EVERY == PROBE_EVERY - 1 { ITEMS_MIN } else { self.items }
     }
 
     /// A push is being put together.
     pub(super) const fn begun(&mut self, now_ms: u64) {
         self.under_way = Some((now_ms, 0));
+        self.pushes = self.pushes.wrapping_add(1);
     }
 
     /// It goes out with so many.
@@ -63,9 +67,9 @@ impl Pace {
         let made_no_difference = |(more, longer_ms): (usize, u64)| {
             items < more && took_ms.saturating_mul(5) > longer_ms.saturating_mul(4)
         };
-        if slow.is_some_and(made_no_difference) {
+        if items <= ITEMS_MIN || slow.is_some_and(made_no_difference) {
             self.line_ms = took_ms;
-            self.items = items.saturating_mul(2).clamp(ITEMS_MIN, most());
+            self.items = self.items.max(items.saturating_mul(2)).min(most());
         } else {
             self.slow = Some((items, took_ms));
             self.items = (items / 2).clamp(ITEMS_MIN, most());

@@ -8,7 +8,7 @@ use semantics::session::PushItem;
 use super::*;
 
 /// The hub as a backup has it, with a log of its own that takes back what came after.
-fn from_backup(backup: &Hub) -> Hub {
+pub(super) fn from_backup(backup: &Hub) -> Hub {
     let recovery = Recovery { predecessor: backup.log_id, commit: backup.commit, revision: backup.revision };
     Hub { log_id: LogId([2; 16]), recovery: Some(recovery), ..backup.clone() }
 }
@@ -274,29 +274,6 @@ async fn what_was_kept_of_a_log_before_is_set_aside_by_who_comes_to_the_new_one_
     assert_eq!(states(&replica).await, ["set_aside"]);
 }
 
-/// A replica with two answers and no cut, then a log without them in which a copy of the replica has used `counters`.
-async fn answered_by_another_log(counters: u64) -> (Replica, Hub) {
-    let (_, replica) = fresh().await;
-    let mut hub = Hub::default();
-    greet(&replica, &mut hub).await;
-    let backup = hub.clone();
-    for id in ["a", "b"] {
-        replica.write(put("note", id, json!({})), NOW).await.unwrap();
-    }
-    let sent = replica.next_push(NOW).await.unwrap().unwrap();
-    replica.settle(&hub.push(&sent), NOW).await.unwrap();
-    assert_eq!(states(&replica).await, ["answered", "answered"]);
-    for id in ["c", "d"] {
-        replica.write(put("note", id, json!({})), NOW).await.unwrap();
-    }
-    replica.next_push(NOW).await.unwrap().unwrap();
-    let mut other = Hub { recovery: None, ..from_backup(&backup) };
-    for stream in other.streams.values_mut() {
-        *stream = (counters, Some(Digest([7; 32])));
-    }
-    (replica, other)
-}
-
 #[tokio::test]
 async fn what_is_refused_for_a_stamp_that_a_lost_log_had_hidden_is_stamped_anew() {
     let (_, replica) = fresh().await;
@@ -338,58 +315,6 @@ async fn what_is_refused_for_a_stamp_that_a_lost_log_had_hidden_is_stamped_anew(
     assert_eq!(states(&replica).await, Vec::<&str>::new());
     let record = &restored.records[&key("entity", "e")].1;
     assert!(record.version.dots().any(|dot| dot.writer.node == NODE && dot.n == 3), "{record:?}");
-}
-
-#[tokio::test]
-async fn what_another_log_answered_is_set_aside_where_this_one_cannot_tell_what_it_holds() {
-    let (replica, mut other) = answered_by_another_log(5).await;
-    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
-    assert_eq!(other.hello(NODE, &hello).unwrap_err().reason, Reason::NodeForked);
-    replica.require_epoch().await.unwrap();
-    replica.prepare_reconcile().await.unwrap();
-    let ask = replica.give_up_reconciling().await.unwrap();
-    replica.settle_reconciliation(&other.reconcile(NODE, &ask)).await.unwrap();
-    sync(&replica, &mut other).await;
-    assert_eq!(states(&replica).await, ["set_aside"; 4]);
-    for entry in replica.outbox(None, 10).await.unwrap() {
-        replica.outbox_retry(entry.id(), NOW).await.unwrap();
-    }
-    sync(&replica, &mut other).await;
-    assert_eq!(other.records.len(), 4);
-}
-
-#[tokio::test]
-async fn what_another_log_answered_is_sent_again_where_this_one_tells_that_it_has_it_not() {
-    // With three the hub sees nothing wrong: it has more than it answered, and less than was sent.
-    for counters in [5, 3] {
-        let (replica, mut other) = answered_by_another_log(counters).await;
-        let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!() };
-        match other.hello(NODE, &hello) {
-            Ok(welcome) => {
-                let taken = replica.take_welcome(&welcome, NOW).await.unwrap();
-                assert_eq!(taken, WelcomeTaken::EpochNeeded);
-            }
-            Err(_) => replica.require_epoch().await.unwrap(),
-        }
-        reconcile(&replica, &mut other).await;
-        sync(&replica, &mut other).await;
-        assert_eq!((other.records.len(), states(&replica).await), (4, vec![]), "{counters}");
-    }
-}
-
-#[tokio::test]
-async fn what_the_same_log_answered_is_told_again_and_sent_once() {
-    let (_, replica) = fresh().await;
-    let mut hub = Hub::default();
-    greet(&replica, &mut hub).await;
-    replica.write(put("note", "a", json!({})), NOW).await.unwrap();
-    let sent = replica.next_push(NOW).await.unwrap().unwrap();
-    replica.settle(&hub.push(&sent), NOW).await.unwrap();
-    replica.require_epoch().await.unwrap();
-    reconcile(&replica, &mut hub).await;
-    assert_eq!(states(&replica).await, ["answered"]);
-    sync(&replica, &mut hub).await;
-    assert_eq!((hub.revision, states(&replica).await), (Revision(1), vec![]));
 }
 
 #[tokio::test]

@@ -202,3 +202,13 @@ async fn a_push_has_no_more_than_is_asked_for_but_one_unit_always() {
     replica.settle(&hub.push(&first), NOW).await.unwrap();
     assert_eq!(ids(&replica.next_push_of(NOW, 0).await.unwrap().unwrap()), waiting[4..5]);
 }
+
+#[tokio::test]
+async fn a_group_is_not_kept_back_by_what_is_urgent() {
+    let (_, replica) = joined().await;
+    let group: Vec<_> = (0..20).map(|n| put("note", &format!("m{n}"), json!({"n": n}))).collect();
+    let group: Vec<_> = replica.write_group(group, NOW).await.unwrap().into_iter().flatten().collect();
+    let urgent = wrote(&replica, "identity", "ada", state(1)).await;
+    let sent = ids(&replica.next_push_of(NOW, 16).await.unwrap().unwrap());
+    assert_eq!((sent[0], &sent[1..]), (urgent, &group[..]));
+}

@@ -9,7 +9,7 @@ use semantics::reason::Reason;
 use semantics::resolution::Choice;
 use serde_json::json;
 
-use super::answers::Answers;
+use super::answers::{Answers, NAME};
 use super::exec::Ctx;
 use super::oracle::{Checked, Log, ensure};
 use super::rules::check_settlement;
@@ -143,9 +143,9 @@ pub(super) fn check_settled(log: &Log, answers: &Answers) -> Result<(u64, u64), 
             conflict.open || resolution.undone.is_none(),
             "conflict {id} is closed and its settlement taken back"
         );
-        let is_asked = resolution.account.name.starts_with("resolver/");
+        let asked = resolution.account.name.strip_prefix("resolver/");
         ensure!(
-            !is_asked || answers.holds(&id),
+            asked.is_none_or(|name| name == NAME && answers.holds(&id)),
             "conflict {id} was settled by {}, which proposed nothing",
             resolution.account.name
         );

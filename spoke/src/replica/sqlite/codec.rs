@@ -141,6 +141,8 @@ struct Rest {
     since: CommitNumber,
     state: EntryState,
     refused_here: Option<Refusal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answered_epoch: Option<u32>,
 }
 
 /// An entry.
@@ -153,6 +155,7 @@ pub(super) fn entry_bytes(entry: &Entry) -> Result<Vec<u8>, StoreError> {
         since: entry.since,
         state: entry.state.clone(),
         refused_here: entry.refused_here.clone(),
+        answered_epoch: entry.answered_epoch,
     };
     let stored = StoredEntry {
         mutation: entry.mutation.to_wire(),
@@ -182,6 +185,7 @@ pub(super) fn entry_of(id: &[u8], bytes: &[u8]) -> Result<Entry, StoreError> {
         base_body: stored.base_body,
         state: rest.state,
         refused_here: rest.refused_here,
+        answered_epoch: rest.answered_epoch,
     })
 }
 

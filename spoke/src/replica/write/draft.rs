@@ -162,6 +162,7 @@ impl Draft<'_> {
             base_body: footing.base_body,
             state: EntryState::Queued,
             refused_here: None,
+            answered_epoch: None,
         };
         self.pending.insert(record.key.clone(), record);
         self.last.insert(entry.mutation.key.clone(), entry.clone());
