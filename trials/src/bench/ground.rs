@@ -19,8 +19,8 @@ use crate::process::{Folder, Postgres};
 
 /// The tenant that every hub has.
 pub(crate) const TENANT: &str = "default";
-/// Nodes that join side by side.
-const JOINING_MAX: usize = 8;
+/// Nodes that join side by side: four processes that do so stay below what a hub takes of one address.
+const JOINING_MAX: usize = 24;
 /// Times that each case is measured.
 const ROUNDS: usize = 5;
 /// Writes a second in the open loop.
@@ -262,7 +262,7 @@ impl Under {
     ) -> Vec<(Member, Talk, v1::Writer)> {
         let members = self.members_of(tenant, name, count).await;
         let open = |member: Member| async move {
-            let mut talk = member.talk(hello(1, None)).await.expect("a session is taken");
+            let mut talk = member.talk(hello(1, None)).await.unwrap_or_else(|e| panic!("a session: {e}"));
             let writer = welcome(&mut talk).await.writer.expect("a writer");
             (member, talk, writer)
         };
