@@ -49,7 +49,7 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::HeldRowPruned, 6),
     (Fault::LogIdKept, 14),
     (Fault::LossTakenForCopy, 59),
-    (Fault::ResumeNotCompared, 231),
+    (Fault::ResumeNotCompared, 477),
     (Fault::TopologyIgnored, 29),
     (Fault::PriorityBeforeCause, 3),
     (Fault::StaleDecisionTaken, 161),
