@@ -41,10 +41,10 @@ pub(crate) struct Sit {
     source: Ipv4Addr,
 }
 
-/// `None` where a hub may not open the files that so many sessions need: it takes a connection for every two.
+/// `None` where a hub may not open the files that so many sessions need: it takes a connection for every two of them.
 fn has_files_for(count: usize) -> Option<()> {
     let files = usize::try_from(raise_open_files()).unwrap_or(usize::MAX);
-    (files / 2 > count).then_some(())
+    (files / 2 >= count).then_some(())
 }
 
 /// Holds the sessions.
@@ -134,7 +134,7 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
     let mut scenario = Scenario::new(
         "idle-crowd",
         "As idle-session, with ten thousand sessions on one hub, held by four processes. It needs some twenty thousand open \
-         files (`ulimit -n`; root takes them by itself) in the hub. `open s`: joining, connecting and the first cut of all.",
+         files (`ulimit -n`) in the hub. `open s`: joining, connecting and the first cut of all.",
     );
     for on in On::BOTH {
         scenario.add(case.clone(), on.name(), move |ground| async move { idle(&ground, on, count).await });

@@ -1,5 +1,6 @@
 //! What scenarios stand on: a Postgres server of the suite's own, hubs with nodes, sizes.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::process::{Folder, Postgres};
 pub(crate) const TENANT: &str = "default";
 /// Nodes that join side by side: four processes that do so stay below what a hub takes of one address.
 const JOINING_MAX: usize = 24;
+/// Nodes that come from one address: of one a hub takes a quarter of the files that it may open.
+const OF_ADDRESS_MAX: usize = 4_000;
 /// Times that each case is measured.
 const ROUNDS: usize = 5;
 /// Writes a second in the open loop.
@@ -270,7 +273,8 @@ impl Under {
     }
 }
 
-/// New nodes, `NAME-0` and on, each on a connection of its own, with their keys in files that begin so.
+/// New nodes, `NAME-0` and on, each on a connection of its own, with their keys in files that begin so. More than
+/// [`OF_ADDRESS_MAX`] of them speak in clear text.
 pub(crate) async fn joined(
     url: &str,
     token: &JoinToken,
@@ -281,7 +285,14 @@ pub(crate) async fn joined(
 ) -> Vec<Member> {
     let join = |n: usize| {
         let (name, key) = (format!("{name}-{n}"), format!("{keys}-{name}-{n}.pem"));
-        async move { Member::join_as(node_type, url, token, name, &key).await }
+        async move {
+            let member = Member::join_as(node_type, url, token, name, &key).await;
+            // The first ones come from the address that everything comes from.
+            match u8::try_from(n / OF_ADDRESS_MAX) {
+                Ok(0) | Err(_) => member,
+                Ok(more) => member.from_address(Ipv4Addr::new(127, 0, 0, 1 + more)),
+            }
+        }
     };
     stream::iter(0..count).map(join).buffered(JOINING_MAX).collect().await
 }
