@@ -30,7 +30,7 @@ use crate::process::WAIT_MAX;
 /// Messages that wait to be sent in a session.
 const WAITING_MAX: usize = 16;
 
-/// A session that is not taken is asked for again after this.
+/// What is not taken is asked for again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Both ends of a session.
@@ -52,6 +52,19 @@ pub struct Member {
 #[must_use]
 pub fn message(message: Say) -> v1::SessionRequest {
     v1::SessionRequest { message: Some(message) }
+}
+
+/// Asks again as long as the hub says that it has no room now.
+async fn taken<T, F: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -> F) -> Result<T, Refusal> {
+    let all = async {
+        loop {
+            match ask().await {
+                Err(refusal) if refusal.reason.is_transient() => tokio::time::sleep(AGAIN_AFTER).await,
+                other => return other,
+            }
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, all).await.expect("the hub has room in time")
 }
 
 /// A connection that is made with the first call on it.
@@ -87,7 +100,9 @@ impl Member {
             public_key: key.public_key().to_vec(),
             proof: key.prove_join(&token.text),
         };
-        let joined = join(url, token.pin, request).await.unwrap_or_else(|e| panic!("{e}"));
+        // Many who join with one token at once are told to come again.
+        let joined = taken(|| join(url, token.pin, request.clone())).await;
+        let joined = joined.unwrap_or_else(|e| panic!("{e}"));
         let id = NodeId::from_slice(&joined.node).unwrap_or_else(|e| panic!("{e}"));
         let tenant = TenantId::new(joined.tenant).unwrap_or_else(|e| panic!("{e}"));
         let tokens = Arc::new(AccessTokens::new(Arc::new(key), tenant, id));
@@ -182,15 +197,7 @@ impl Member {
     /// # Panics
     /// When it is refused otherwise, or not taken in time.
     pub async fn talk_again(&self, hello: v1::Hello) -> Talk {
-        let all = async {
-            loop {
-                match self.talk(hello.clone()).await {
-                    Err(refusal) if refusal.reason.is_transient() => tokio::time::sleep(AGAIN_AFTER).await,
-                    other => return other,
-                }
-            }
-        };
-        let talk = tokio::time::timeout(WAIT_MAX, all).await.expect("a session is taken in time");
+        let talk = taken(|| self.talk(hello.clone())).await;
         talk.unwrap_or_else(|e| panic!("a session: {e}"))
     }
 }

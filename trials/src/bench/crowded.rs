@@ -1,6 +1,7 @@
 //! More than one process can drive: thousands of sessions, held by several processes beside the one that measures.
 
 use std::net::Ipv4Addr;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use spoke::trust::JoinToken;
@@ -41,10 +42,10 @@ pub(crate) struct Sit {
     source: Ipv4Addr,
 }
 
-/// `None` where a hub may not open the files that so many sessions need: it takes a connection for every two.
+/// `None` where a hub may not open the files that so many sessions need: it takes a connection for every two of them.
 fn has_files_for(count: usize) -> Option<()> {
     let files = usize::try_from(raise_open_files()).unwrap_or(usize::MAX);
-    (files / 2 > count).then_some(())
+    (files / 2 >= count).then_some(())
 }
 
 /// Holds the sessions.
@@ -60,7 +61,7 @@ pub(crate) async fn sit(asked: Sit) {
         return std::future::pending().await;
     }
     let token = JoinToken::parse(&token).unwrap_or_else(|e| panic!("{e}"));
-    let members = joined(&url, &token, &keys, "agent", &name, count).await;
+    let members = joined(&url, slice::from_ref(&token), &keys, "agent", &name, count).await;
     let members = members.iter().map(|member| member.from_address(source)).collect();
     let mut reading = JoinSet::new();
     for mut reader in readers(members).await.0 {
@@ -77,14 +78,14 @@ pub(crate) async fn sit(asked: Sit) {
     }
 }
 
-/// Starts them all, each from an address of its own, and waits until all their sessions stand.
-fn seated(url: &str, token: &str, keys: &str, name: &str, count: usize) -> Vec<Process> {
+/// Starts one with each token, each from an address of its own, and waits until all their sessions stand.
+fn seated(url: &str, tokens: &[String], keys: &str, name: &str, count: usize) -> Vec<Process> {
     let share = (count / PROCESSES).to_string();
-    let start = |n: u8| {
+    let start = |(n, token): (u8, &String)| {
         let (name, source) = (format!("{name}-{n}"), Ipv4Addr::new(127, 0, 0, n).to_string());
         Process::start("bench", &["sit", url, token, keys, &name, &share, &source])
     };
-    let all: Vec<Process> = (1..).take(PROCESSES).map(start).collect();
+    let all: Vec<Process> = (1..).zip(tokens).map(start).collect();
     for process in &all {
         let line = process.line_within(READY_MAX);
         assert_eq!(line.as_deref(), Some(READY), "a process could not open all its sessions");
@@ -96,9 +97,9 @@ async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
     has_files_for(count)?;
     let under = Under::start(ground, on).await?;
     let (id, url) = (under.hub.process().id(), under.hub.url());
-    let token = under.token(TENANT, count);
+    let tokens: Vec<_> = (0..PROCESSES).map(|_| under.token(TENANT, count / PROCESSES)).collect();
     let sit = |name: &str, count: usize| {
-        tokio::task::block_in_place(|| seated(&url, &token, &under.folder.at("key"), name, count))
+        tokio::task::block_in_place(|| seated(&url, &tokens, &under.folder.at("key"), name, count))
     };
     // What the first ones need stays.
     let first = sit("first", PROCESSES);
@@ -116,8 +117,9 @@ async fn bare_idle(ground: &Ground, count: usize) -> Option<Figures> {
     has_files_for(count)?;
     let echo = Echo::start();
     let (id, url) = (echo.process.id(), echo.place().url());
+    let bare = vec![BARE.to_owned(); PROCESSES];
     let sit =
-        |name: &str, count: usize| tokio::task::block_in_place(|| seated(&url, BARE, BARE, name, count));
+        |name: &str, count: usize| tokio::task::block_in_place(|| seated(&url, &bare, BARE, name, count));
     let first = sit("first", PROCESSES);
     let (before, begin) = (resident_kib(id), Instant::now());
     let count = count - PROCESSES;
@@ -134,7 +136,7 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
     let mut scenario = Scenario::new(
         "idle-crowd",
         "As idle-session, with ten thousand sessions on one hub, held by four processes. It needs some twenty thousand open \
-         files (`ulimit -n`; root takes them by itself) in the hub. `open s`: joining, connecting and the first cut of all.",
+         files (`ulimit -n`) in the hub. `open s`: joining, connecting and the first cut of all.",
     );
     for on in On::BOTH {
         scenario.add(case.clone(), on.name(), move |ground| async move { idle(&ground, on, count).await });

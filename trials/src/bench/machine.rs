@@ -74,16 +74,11 @@ fn flush_ms() -> f64 {
     super::figures::spread(took).map_or(0.0, |spread| spread.median)
 }
 
-/// Open files that the largest scenarios need: twice the connections that a hub takes.
-pub(crate) const OPEN_FILES: u64 = 2 * gateway::tls::room::CONNECTIONS_MAX as u64;
-
-/// A session is a file; a shell gives few as a rule. Processes that are started later have as many. How many they are.
+/// A session is a file; a shell gives few as a rule. How many they are then.
 pub(crate) fn raise_open_files() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Root may raise the bound too. Who may not goes on with what there is.
-    let all = maximum.map(|most| most.max(OPEN_FILES));
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: all, maximum: all })
-        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }));
+    // Who may not raise it goes on with what there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
