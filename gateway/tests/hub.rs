@@ -181,6 +181,7 @@ macro_rules! hub_tests {
                     spokes_of_the_log_before_are_taken_back_only_while_it_recovers,
                     who_follows_another_log_is_told_from_where_the_two_parted,
                     what_is_on_its_way_under_an_epoch_that_is_left_with_its_log_has_no_effect,
+                    an_epoch_that_was_left_with_its_log_is_opened_again_for_nobody,
                     a_log_that_becomes_another_one_under_a_gateway_ends_its_sessions,
                     so_are_those_of_another_log_that_went_on_from_it,
                     an_effect_waits_until_its_cause_is_back,

@@ -22,10 +22,12 @@ mod by_hand;
 #[path = "rpc/world.rs"]
 mod world;
 
+use futures::future::join_all;
 use gateway::auth::rights::{Right, TABLE, Wait};
 use gateway::rpc::turns::WAITING_OF_CALLER_MAX;
 use proto::v1;
 use proto::v1::operator_service_client::OperatorServiceClient;
+use tokio::sync::Barrier;
 
 use self::asks::{About, ask};
 use self::by_hand::{END_STREAM, STREAM, Slow};
@@ -97,6 +99,23 @@ async fn admin(world: &World, n: usize) -> String {
     operators.create_operator(world.by_operator(request)).await.unwrap().into_inner().token
 }
 
+/// Waits until every call of everybody is answered. Who has all answers goes on giving signs of life: the hub closes a
+/// connection that gives none, and its answers would wait no longer.
+async fn answers(slow: &mut Slow, all: &Barrier) {
+    while slow.answered.len() < usize::try_from(CALLS).unwrap() {
+        slow.hear().await;
+    }
+    let living = async {
+        loop {
+            slow.hear().await;
+        }
+    };
+    tokio::select! {
+        _ = all.wait() => {}
+        _ = living => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_every_sort_that_nobody_reads_leave_the_hub_small() {
     assert!(usize::try_from(CALLS).unwrap() > WAITING_OF_CALLER_MAX);
@@ -125,11 +144,8 @@ async fn answers_of_every_sort_that_nobody_reads_leave_the_hub_small() {
             }
             connections.push(slow);
         }
-        for slow in &mut connections {
-            while slow.answered.len() < usize::try_from(CALLS).unwrap() {
-                slow.hear().await;
-            }
-        }
+        let all = Barrier::new(CALLERS);
+        join_all(connections.iter_mut().map(|slow| answers(slow, &all))).await;
         let costs = status("VmHWM").saturating_sub(before);
         println!("{path}: {} MiB", costs >> 20);
         assert!(costs <= COSTS_MAX, "{path}: {costs} bytes");

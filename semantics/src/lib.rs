@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod envelope;
 pub mod export;
 pub mod fault;
+pub mod form;
 pub mod health;
 pub mod identity;
 pub mod ids;

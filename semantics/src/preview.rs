@@ -2,8 +2,12 @@
 //! and changes nothing.
 //!
 //! - `a_preview_is_what_becomes_of_the_same_writes_under_that_policy`: where the sides are single writes on an ancestor
-//!   that is kept, they are decided anew, one after the other; so a collapsed state does not stand over a healthy one.
-//! - `branch_and_manual_let_the_later_side_stand_and_wait`, as does last_writer.
+//!   that is kept, or on none, they are decided anew, one after the other; so a collapsed state does not stand over a
+//!   healthy one.
+//! - `each_side_is_asked_in_the_form_in_which_it_would_have_come`: a patch of what it changes under `fields`, the body that it
+//!   leaves under every other policy.
+//! - `what_the_policy_refuses_has_no_effect`: under `append_only` a record that was there stays as it was.
+//! - `branch_and_manual_let_the_later_side_stand_and_wait`, as does last_writer, also where the ancestor is not kept.
 //! - `three_way_waits_for_nobody_where_the_sides_touch_different_paths`.
 //! - `what_came_is_what_was_settled`, and while nobody has settled it the side that stands.
 //! - `how_the_sides_came_apart_is_told_by_their_own_writes`, where the policy then in force did not ask: that somebody
@@ -11,13 +15,14 @@
 
 use serde_json::{Map, Value};
 
+use crate::canonical::parse_object;
 use crate::conflict::{Conflict, Side};
 use crate::decide::{Context, Decision, decide, parse};
-use crate::envelope::{KEY_ID_CLEAR, Mutation, Record};
-use crate::ids::Revision;
+use crate::envelope::{Base, KEY_ID_CLEAR, Mutation, Op, Placement, Record};
+use crate::form;
+use crate::ids::{Domain, Revision};
 use crate::kind::{Policy, Rule};
 use crate::matrix::{Cause, Unseen, came_apart, holds};
-use crate::merge::{self, Prefer};
 use crate::reason::{Reason, Refusal};
 use crate::resolution::{Choice, Row, Wanted, shown, wanted};
 
@@ -56,29 +61,32 @@ pub fn preview<'a>(
         None => asked(Choice::Side(conflict.primary.stamp.dot)),
     };
     let anew = Rule { policy, ..rule.clone() };
-    if let Some((record, waits)) = decided_anew(conflict, &anew, row) {
-        return Preview { came, would: shown(&record, rule.policy, &conflict.path), waits };
-    }
-    let later = || asked(Choice::Policy(Policy::LastWriter));
-    let (would, waits) = match policy {
+    let (would, waits) = match decided_anew(conflict, &anew, row) {
+        Some(Ok((Some(record), waits))) => (shown(&record, rule.policy, &conflict.path), waits),
+        Some(Ok((None, waits))) => (Ok(Wanted::Nothing), waits),
+        Some(Err(refusal)) => (Err(refusal), true),
+        // Of whole bodies the later one stands, whatever they were made on.
+        None if takes_whole_bodies(policy) => (asked(Choice::Policy(Policy::LastWriter)), true),
+        None => (Err(not_kept("what the sides were made on, or one of them, is not kept any more")), true),
+    };
+    Preview { came, would, waits }
+}
+
+/// Whether of two bodies the later one stands whole, and the clash is kept.
+const fn takes_whole_bodies(policy: Policy) -> bool {
+    match policy {
         Policy::LastWriter
         | Policy::Branch
         | Policy::Consensus
         | Policy::Manual
         | Policy::Resolver
-        | Policy::ByType => (later(), true),
-        Policy::AppendOnly => (asked(Choice::Policy(policy)), true),
-        Policy::ThreeWay if conflict.path.is_empty() => {
-            (asked(Choice::Policy(policy)), clashes(conflict, rule, row))
-        }
-        Policy::ThreeWay => (later(), true),
-        Policy::Fields if !conflict.path.is_empty() => (later(), true),
-        Policy::Fields => {
-            let detail = "fields settles each field by itself: it is not asked about whole bodies";
-            (Err(Refusal::new(Reason::Malformed, detail)), true)
-        }
-    };
-    Preview { came, would, waits }
+        | Policy::ByType => true,
+        Policy::Fields | Policy::AppendOnly | Policy::ThreeWay => false,
+    }
+}
+
+fn not_kept(detail: &str) -> Refusal {
+    Refusal::new(Reason::RecordGone, detail)
 }
 
 /// What becomes of the sides on what they were made on, and whether anything clashes at the conflict's path; `None` where
@@ -87,20 +95,88 @@ fn decided_anew<'a>(
     conflict: &Conflict,
     rule: &Rule,
     row: impl Fn(Revision) -> Option<Row<'a>> + Copy,
-) -> Option<(Record, bool)> {
-    let ancestor = row(conflict.ancestor)?.record;
-    let body = ancestor.body().filter(|_| ancestor.key_id == KEY_ID_CLEAR).map(<[u8]>::to_vec);
+) -> Option<Result<(Option<Record>, bool), Refusal>> {
+    let is_known = conflict.ancestor != Revision::ZERO;
+    let ancestor = if is_known { Some(row(conflict.ancestor)?.record) } else { None };
     let mut writes = writes(conflict, row)?;
     writes.sort_by_key(|(_, mutation)| mutation.stamp());
-    let (mut record, mut waits) = (ancestor.clone(), false);
-    for (_, mutation) in writes {
-        let parsed = parse(mutation.clone()).ok()?;
-        let context = Context { ancestor: body.clone(), ..Context::new(record.placement.clone()) };
-        let decision: Decision = decide(Some(&record), &parsed, rule, &context);
-        waits |= decision.clashes().iter().any(|clash| is_within(&clash.path, &conflict.path));
-        record = decision.record()?.clone();
+    let creates = |mutation: &Mutation| mutation.base.version.is_empty();
+    if !is_known && !writes.iter().all(|(_, mutation)| creates(mutation)) {
+        return None;
     }
-    Some((record, waits))
+    let made_on = MadeOn { revision: conflict.ancestor, record: ancestor };
+    Some(made_on.decided(writes.into_iter().map(|(_, mutation)| mutation), rule, &conflict.path))
+}
+
+/// What the sides were made on: the state at a revision, or none where each of them creates.
+struct MadeOn<'a> {
+    revision: Revision,
+    record: Option<&'a Record>,
+}
+
+impl MadeOn<'_> {
+    fn decided<'m>(
+        &self,
+        writes: impl Iterator<Item = &'m Mutation>,
+        rule: &Rule,
+        path: &str,
+    ) -> Result<(Option<Record>, bool), Refusal> {
+        let (mut record, mut waits) = (self.record.cloned(), false);
+        for mutation in writes {
+            let decision = match self.anew(mutation, rule.policy) {
+                Ok(anew) => self.decide(record.as_ref(), anew, rule)?,
+                Err(refusal) => Decision::Rejected(refusal),
+            };
+            waits |= decision.clashes().iter().any(|clash| is_within(&clash.path, path));
+            match decision {
+                Decision::Rejected(refusal) if refusal.reason != Reason::AppendOnly => return Err(refusal),
+                Decision::Rejected(_) => {}
+                taken => record = taken.record().cloned(),
+            }
+        }
+        Ok((record, waits))
+    }
+
+    fn decide(&self, current: Option<&Record>, anew: Mutation, rule: &Rule) -> Result<Decision, Refusal> {
+        let parsed = parse(anew)?;
+        let domain = Domain::default_domain();
+        let placement = current.map(|record| record.placement.clone());
+        let placement = placement.unwrap_or(Placement { domain, subject: None });
+        let ancestor = self.record.filter(|record| record.key_id == KEY_ID_CLEAR).and_then(Record::body);
+        let context = Context { ancestor: ancestor.map(<[u8]>::to_vec), ..Context::new(placement) };
+        Ok(decide(current, &parsed, rule, &context))
+    }
+
+    /// The write in the form in which it would have come. What its author had written before it is part of a body, so
+    /// that it stands for both.
+    fn anew(&self, mutation: &Mutation, policy: Policy) -> Result<Mutation, Refusal> {
+        let op = match &mutation.op {
+            _ if mutation.key_id != KEY_ID_CLEAR => mutation.op.clone(),
+            Op::Patch { .. } if policy == Policy::Fields => mutation.op.clone(),
+            Op::Patch { set, remove } => {
+                if mutation.base.own.is_some() && policy != Policy::AppendOnly {
+                    return Err(not_kept("a side was made on a write that the conflict does not name"));
+                }
+                let held =
+                    self.held(mutation)?.ok_or_else(|| not_kept("a patch on a record that is not known"))?;
+                form::of_patch(&held, &parse_object(set)?, remove, policy)?
+            }
+            Op::Put { body } if policy == Policy::Fields => {
+                form::of_put(self.held(mutation)?.as_ref(), &parse_object(body)?, policy)?
+            }
+            Op::Put { .. } | Op::Delete => mutation.op.clone(),
+        };
+        Ok(Mutation { op, base: Base { own: None, ..mutation.base.clone() }, ..mutation.clone() })
+    }
+
+    /// The fields that a write was made on; none = no live record, or a sealed one.
+    fn held(&self, mutation: &Mutation) -> Result<Option<Map<String, Value>>, Refusal> {
+        if mutation.base.revision != self.revision {
+            return Err(not_kept("a side was made on another state than the sides' ancestor"));
+        }
+        let live = self.record.filter(|record| record.key_id == KEY_ID_CLEAR).and_then(Record::body);
+        live.map(parse_object).transpose()
+    }
 }
 
 /// The writes that the sides are, with their revisions.
@@ -145,28 +221,6 @@ pub fn cause<'a>(conflict: &Conflict, row: impl Fn(Revision) -> Option<Row<'a>>)
     let unseen: Vec<Unseen<'_>> =
         unseen.iter().map(|(revision, mutation)| Unseen { revision: *revision, mutation }).collect();
     Some(came_apart(comes, &unseen, None))
-}
-
-/// Whether the sides changed something of their ancestor in different ways; so it is where that cannot be told.
-fn clashes<'a>(conflict: &Conflict, rule: &Rule, row: impl Fn(Revision) -> Option<Row<'a>> + Copy) -> bool {
-    let body = |choice: Choice| match wanted(conflict, &choice, rule, row) {
-        Ok(Wanted::Value(Value::Object(body))) => Some(body),
-        _ => None,
-    };
-    let Some(ancestor) = body(Choice::Ancestor) else { return true };
-    let mut merged: Option<Map<String, Value>> = None;
-    for side in conflict.sides() {
-        let Some(body) = body(Choice::Side(side.stamp.dot)) else { return true };
-        let (next, paths) = match merged {
-            Some(before) => merge::objects(Some(&ancestor), &before, &body, Prefer::Second),
-            None => (body, Vec::new()),
-        };
-        if !paths.is_empty() {
-            return true;
-        }
-        merged = Some(next);
-    }
-    false
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::canonical::object_to_canonical;
 use crate::clock::HybridTime;
 use crate::conflict::{Conflict, Side};
 use crate::envelope::{Base, Content, KEY_ID_CLEAR, Mutation, Op, Record};
+use crate::form;
 use crate::ids::{Dot, MutationId, NodeId, Revision, Salt, Writer};
 use crate::kind::{Policy, Rule};
 use crate::merge::{self, Prefer};
@@ -343,7 +344,9 @@ pub fn change(
                 return Err(Refusal::new(Reason::Malformed, "value: a whole body is a JSON object"));
             };
             match current.body() {
-                Some(now) if rule.policy == Policy::Fields => clear(patch_between(&object(now)?, body)?),
+                Some(now) if rule.policy == Policy::Fields => {
+                    clear(form::of_put(Some(&object(now)?), body, rule.policy)?)
+                }
                 Some(_) | None => clear(Op::Put { body: object_to_canonical(body)?.into() }),
             }
         }
@@ -356,14 +359,6 @@ pub fn change(
             clear(place::op(object(now)?, rule.policy, path, value)?)
         }
     }
-}
-
-fn patch_between(now: &Map<String, Value>, then: &Map<String, Value>) -> Result<Op, Refusal> {
-    let set = then.iter().filter(|(name, value)| now.get(*name) != Some(*value));
-    let set: Map<String, Value> = set.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let mut remove: Vec<String> = now.keys().filter(|name| !then.contains_key(*name)).cloned().collect();
-    remove.sort();
-    Ok(Op::Patch { set: object_to_canonical(&set)?.into(), remove })
 }
 
 /// What marks a change of the hub's own.

@@ -74,15 +74,27 @@ pub async fn channel(url: &str, pin: Option<Digest>) -> Result<Channel, Refusal>
     channel_over(url, PinnedConnector::new(pin)?, KeepAlive::TO_ONE).await
 }
 
-async fn channel_over(url: &str, connector: PinnedConnector, alive: KeepAlive) -> Result<Channel, Refusal> {
-    let malformed = |detail: String| Refusal::new(Reason::Malformed, format!("{url}: {detail}"));
+/// How a hub is connected to that is the only one: for connectors of the caller's own.
+///
+/// # Errors
+/// `MALFORMED` for something that is no URL.
+pub fn endpoint(url: &str) -> Result<Endpoint, Refusal> {
+    endpoint_with(url, KeepAlive::TO_ONE)
+}
+
+fn endpoint_with(url: &str, alive: KeepAlive) -> Result<Endpoint, Refusal> {
     let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|e| malformed(e.to_string()))?
+        .map_err(|e| Refusal::new(Reason::Malformed, format!("{url}: {e}")))?
         .connect_timeout(Duration::from_millis(CONNECT_MS))
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_millis(alive.probe_ms))
         .keep_alive_timeout(Duration::from_millis(alive.answer_ms))
         .keep_alive_while_idle(true);
+    Ok(endpoint)
+}
+
+async fn channel_over(url: &str, connector: PinnedConnector, alive: KeepAlive) -> Result<Channel, Refusal> {
+    let endpoint = endpoint_with(url, alive)?;
     let connecting = endpoint.connect_with_connector(connector);
     match tokio::time::timeout(Duration::from_millis(CONNECT_MS), connecting).await {
         Ok(Ok(channel)) => Ok(channel),

@@ -47,6 +47,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use figures::{Made, Results};
 use ground::{Ground, Settings};
+use scenario::Keeps;
 
 /// How long each measurement beside peers takes: they are many.
 const PEERS_MEASURE: Duration = Duration::from_secs(2);
@@ -180,13 +181,18 @@ async fn measure(run: Run) {
     for scenario in &mut scenarios {
         scenario.trials.retain(|trial| is_one_of(&run.case, trial.case()));
     }
+    let keeps = match (run.resume, run.case.is_empty()) {
+        (true, _) => Keeps::Rounds,
+        (false, true) => Keeps::Nothing,
+        (false, false) => Keeps::OtherCases,
+    };
     assert!(!scenarios.is_empty(), "no scenario is named so: `bench list` names them");
     let ground = Arc::new(Ground::new(settings).await);
     let (made, mut results) = (Made::by(&ground, &run.command, run.under), Results::read(&run.out));
     for scenario in scenarios {
         // What was measured so far is kept whatever comes next.
         let keep = |results: &Results| results.write(&run.out);
-        scenario.run(&ground, &made, &mut results, run.resume, keep).await;
+        scenario.run(&ground, &made, &mut results, keeps, keep).await;
         if let Some(document) = &run.document {
             report::write(&results, document, run.scale.as_deref());
         }

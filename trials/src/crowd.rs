@@ -80,7 +80,7 @@ fn hello(cursor: Option<v1::Cursor>) -> v1::Hello {
 
 async fn open(url: String, token: Arc<JoinToken>, name: String, key: String) -> (Member, Talk) {
     let member = Member::join(&url, &token, name, &key).await;
-    let talk = member.talk(hello(None)).await.expect("a first session is taken");
+    let talk = member.talk(hello(None)).await.unwrap_or_else(|e| panic!("a first session: {e}"));
     (member, talk)
 }
 
@@ -91,7 +91,7 @@ async fn read(member: Member, first: Talk, seen: Arc<AtomicU64>) {
         if let Some(talk) = talk.take() {
             listen(talk, &mut cursor, &seen).await;
         }
-        talk = member.talk(hello(cursor.clone())).await;
+        talk = member.talk(hello(cursor.clone())).await.ok();
         if talk.is_none() {
             tokio::time::sleep(AGAIN_AFTER).await;
         }

@@ -10,6 +10,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -160,8 +161,8 @@ impl Folder {
     /// When it cannot be made.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from("/tmp").join(format!("hubward-{name}-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self(path)
@@ -351,7 +352,10 @@ impl Postgres {
             return None;
         }
         let folder = folder.path().join("postgres");
-        let url = fixture(&["start", &folder.display().to_string()]);
+        // Servers of one test are not copies of each other.
+        static IS_FIRST: AtomicBool = AtomicBool::new(true);
+        let how = if IS_FIRST.swap(false, Ordering::Relaxed) { "copy" } else { "start" };
+        let url = fixture(&[how, &folder.display().to_string()]);
         Some(Self { folder, url })
     }
 
@@ -402,7 +406,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let script = crate::tree::root().join("scripts/postgres-fixture");
-        let _ = Command::new(script).arg("stop").arg(&self.folder).output();
+        let _ = Command::new(script).arg("end").arg(&self.folder).output();
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Greeted {
 
 impl Hub {
     /// Compares and welcomes. A hello that is refused has changed nothing. An epoch that was closed because it was
-    /// silent is opened again for the replica that left it as it is.
+    /// silent is opened again for the replica that left it as it is; one that was left with its log for nobody.
     ///
     /// # Errors
     /// PROTOCOL_VERSION; NODE_REVOKED; LOG_FORKED when the hub has lost what it had answered, or the cursor is of
@@ -136,7 +136,7 @@ impl Hub {
         let forked = |detail: String| HubError::new(Reason::NodeForked, detail);
         let not_open = || forked(format!("epoch {} is not open", stream.epoch));
         let row = row.ok_or_else(not_open)?;
-        if row.closed && !self.is_as_left(who, &row, stream).await? {
+        if row.closed && (self.is_left(who, writer).await? || !self.is_as_left(who, &row, stream).await?) {
             return Err(not_open());
         }
         if last_n < stream.answered_n {
@@ -172,10 +172,19 @@ impl Hub {
         let rows = self.store().writers(&who.tenant, Some(who.node), None, WRITERS_MAX).await?;
         self.close_longest_silent(who, &rows).await?;
         let (writer, last_n) = (row.writer, row.last_n);
-        match self.submit(&who.tenant, Work::ReopenEpoch { writer, last_n }).await? {
-            Answer::Done(true) => Ok(WriterRow { closed: false, ..row }),
-            _ => Err(HubError::new(Reason::NodeForked, format!("epoch {} is not open", writer.epoch))),
+        let is_open = matches!(
+            self.submit(&who.tenant, Work::ReopenEpoch { writer, last_n }).await?,
+            Answer::Done(true)
+        );
+        let is_left = is_open && self.is_left(who, writer).await?;
+        if is_left {
+            // It was left meanwhile.
+            self.submit(&who.tenant, Work::CloseEpochs(vec![writer])).await?;
         }
+        if is_open && !is_left {
+            return Ok(WriterRow { closed: false, ..row });
+        }
+        Err(HubError::new(Reason::NodeForked, format!("epoch {} is not open", writer.epoch)))
     }
 
     /// Opens an epoch for a node, or gives it one that was opened and never used.

@@ -11,7 +11,7 @@ use super::error::HubError;
 use super::hello::WRITERS_MAX;
 use super::work::Work;
 use super::{Hub, Principal};
-use crate::store::CommitRow;
+use crate::store::{CommitRow, Space};
 
 /// Commits scanned for one page: each brings the outcomes of all its mutations, whoever's they are.
 const SCAN_COMMITS_MAX: usize = 32;
@@ -21,6 +21,8 @@ const PAGE_BYTES_MAX: usize = 1024 * 1024;
 const EPOCH_LEAP_MAX: u32 = 1_024;
 /// What an outcome takes in a message beside its refusal, bytes.
 const OUTCOME_BYTES: usize = 160;
+/// Names of the marks that say which epochs were left begin so.
+const LEFT: &[u8] = b"left/";
 
 impl Hub {
     /// A page of outcomes in log order; the new epoch comes with the last one. A node that never used a dot is
@@ -87,7 +89,8 @@ impl Hub {
         Ok(parted.map_or(CommitNumber::ZERO, |parted| parted.min(ask.after)))
     }
 
-    /// Closes the epoch that a replica leaves with a log. Where an older state of this very log was put back it may have
+    /// Closes the epoch that a replica leaves with a log, for good: what the replica sent under it is sent again, so that
+    /// no copy may open it as one that had fallen silent. Where an older state of this very log was put back it may have
     /// been opened after that: then it is given to nobody any more.
     async fn leave_epoch(&self, who: &Principal, left: Left) -> Result<(), HubError> {
         let Some(epoch) = left.epoch else { return Ok(()) };
@@ -98,9 +101,16 @@ impl Hub {
         let may_come = left.log_id == own && (1..=EPOCH_LEAP_MAX).contains(&epoch.saturating_sub(last));
         if is_there || may_come {
             let left = Writer { node: who.node, epoch };
+            // Before it is closed: whoever opens it again looks afterwards.
+            self.store().plain_put(&who.tenant, Space::Mark, &left_mark(left), &[1], 0).await?;
             self.submit(&who.tenant, Work::CloseEpochs(vec![left])).await?;
         }
         Ok(())
+    }
+
+    /// Whether a replica left this epoch with its log.
+    pub(super) async fn is_left(&self, who: &Principal, writer: Writer) -> Result<bool, HubError> {
+        Ok(self.store().plain_get(&who.tenant, Space::Mark, &left_mark(writer)).await?.is_some())
     }
 
     async fn is_unused(&self, who: &Principal) -> Result<bool, HubError> {
@@ -118,6 +128,10 @@ impl Hub {
         }
         Ok(commits)
     }
+}
+
+fn left_mark(writer: Writer) -> Vec<u8> {
+    [LEFT, &writer.node.0, &writer.epoch.to_be_bytes()].concat()
 }
 
 fn weight(outcome: &DotOutcome) -> usize {

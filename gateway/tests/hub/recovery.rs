@@ -137,6 +137,26 @@ pub async fn what_is_on_its_way_under_an_epoch_that_is_left_with_its_log_has_no_
     author.put(&note("d"), "{}").await;
 }
 
+/// A copy that nobody has told from the replica comes with the epoch as that left it.
+pub async fn an_epoch_that_was_left_with_its_log_is_opened_again_for_nobody(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut author = world.author("laptop", "default").await;
+    author.put(&note("a"), "{}").await;
+    let stream = StreamState { answered_n: author.n, ..author.stream() };
+    let greeting = hello(Some(stream), None);
+    let (welcome, _) = world.hub.hello(&author.who, &greeting).await.unwrap();
+    assert_eq!(welcome.writer, author.writer);
+    let log_id = world.store.head(&world.tenant).await.unwrap().log_id;
+    let left = Some(Left { log_id, epoch: Some(stream.epoch) });
+    let ask = Reconcile { cursor: None, after: CommitNumber::ZERO, left };
+    let told = world.hub.reconcile(&author.who, &ask).await.unwrap();
+    assert_eq!(told.epoch, Some(stream.epoch + 1));
+    let refused = world.hub.hello(&author.who, &greeting).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::NodeForked);
+    let late = author.write(&note("b"), None, put("{}"));
+    assert_eq!(author.push(&[late]).await.unwrap_err().reason(), Reason::NodeForked);
+}
+
 pub async fn spokes_of_the_log_before_are_taken_back_only_while_it_recovers(engine: &Engine) {
     let world = World::new(engine).await;
     let mut author = world.author("laptop", "default").await;

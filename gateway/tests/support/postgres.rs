@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -60,7 +60,7 @@ fn start(name: &str) -> Option<Server> {
     let fixture = script("postgres-fixture");
     // Reads until this process has ended, whichever way; in a group of its own, so that it is not ended with it.
     let cleaner = Command::new("sh")
-        .args(["-c", "read -r _; \"$0\" stop \"$1\" >/dev/null 2>&1; rm -rf \"$1\""])
+        .args(["-c", "read -r _; \"$0\" end \"$1\" >/dev/null 2>&1; rm -rf \"$1\""])
         .args([&fixture, &folder])
         .process_group(0)
         .stdin(Stdio::piped())
@@ -68,7 +68,10 @@ fn start(name: &str) -> Option<Server> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let started = Command::new(&fixture).arg("start").arg(&folder).output().unwrap();
+    // Servers of one test are not copies of each other.
+    static IS_FIRST: AtomicBool = AtomicBool::new(true);
+    let how = if IS_FIRST.swap(false, Ordering::Relaxed) { "copy" } else { "start" };
+    let started = Command::new(&fixture).arg(how).arg(&folder).output().unwrap();
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     let url = String::from_utf8(started.stdout).unwrap();
     let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap();

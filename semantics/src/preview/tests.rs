@@ -111,13 +111,14 @@ fn branch_and_manual_let_the_later_side_stand_and_wait() {
         assert!(previewed.waits && !previewed.differs(), "{policy:?}");
     }
     let previewed = apart().ask(Policy::AppendOnly);
-    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 1, "b": 0}))));
-    assert!(previewed.differs());
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 0, "b": 0}))), "it was there");
+    assert!(previewed.differs() && !previewed.waits);
     let previewed = apart().ask(Policy::Fields);
-    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 0, "b": 2}))), "of each field the later");
+    assert_eq!(previewed.would, Ok(Wanted::Value(json!({"a": 1, "b": 2}))), "each changed a field");
+    assert!(!previewed.waits);
     let mut pruned = apart();
     pruned.rows.remove(&1);
-    assert_eq!(pruned.ask(Policy::Fields).would.unwrap_err().reason, Reason::Malformed);
+    assert_eq!(pruned.ask(Policy::Fields).would.unwrap_err().reason, Reason::RecordGone);
 }
 
 #[test]

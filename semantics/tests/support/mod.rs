@@ -110,6 +110,8 @@ pub struct Hub {
     /// What stood at each version, and what each mutation wrote.
     pub bodies: Vec<(Version, Vec<u8>)>,
     pub written: BTreeMap<Dot, Vec<u8>>,
+    /// Each mutation that took effect, with the record from there on.
+    pub rows: BTreeMap<Revision, (Mutation, Record)>,
 }
 
 impl Hub {
@@ -122,6 +124,7 @@ impl Hub {
             revisions: BTreeMap::new(),
             bodies: Vec::new(),
             written: BTreeMap::new(),
+            rows: BTreeMap::new(),
         }
     }
 
@@ -166,6 +169,7 @@ impl Hub {
                 self.written.insert(mutation.dot, body.to_vec());
             }
             self.revisions.insert(mutation.stamp(), self.last);
+            self.rows.insert(self.last, (mutation.clone(), record.clone()));
             self.record = Some(record.clone());
         }
         for clash in decision.clashes() {

@@ -1,10 +1,10 @@
 //! Epochs: a replica that is a copy finds out what became of the mutations it shares with the original, and opens
 //! an epoch of its own for the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, Digest, Key, MutationId, Revision, Writer};
+use semantics::ids::{CommitNumber, Digest, Dot, Key, MutationId, Revision, Writer};
 use semantics::outcome::{DotOutcome, Outcome};
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{Left, Reconcile, Reconciliation};
@@ -135,7 +135,8 @@ impl Replica {
 
     /// A person has decided to follow the hub's log although it is not the one this replica stood on: everything
     /// not known to the new log is sent again under an epoch of its own, recognised by mutation id; what was answered
-    /// under an epoch of before, or to a copy of the replica that sent it, is set aside. From which commit of the old log
+    /// under an epoch of before, or to a copy of the replica that sent it, is set aside. What was made on something that is
+    /// sent again rests on it again, whatever dot that is given. From which commit of the old log
     /// on that is to be looked for stays with each entry: the hub knows where the two logs parted. The caller keeps a
     /// copy of the old replica aside.
     ///
@@ -151,10 +152,12 @@ impl Replica {
         let mut condition = state::condition(&mut *txn).await?;
         // Who needs an epoch may be a copy: the original keeps the same, and may send it under the epoch they share.
         let own = stream.writer.filter(|_| !condition.needs_epoch);
+        let mut again: BTreeMap<Dot, MutationId> = BTreeMap::new();
         each_entry(&mut *txn, |entry| {
             if !entry.is_shown() {
                 return false;
             }
+            again.insert(entry.mutation.dot, entry.id());
             // What was answered is kept too, until its cut comes.
             if entry.answered_revision().is_some() && Some(entry.mutation.dot.writer) != own {
                 entry.doubt(writer);
@@ -172,11 +175,15 @@ impl Replica {
             entry.mutation.base.revision = Revision::ZERO;
             entry.footing = entry.mutation.base.clone();
             if Some(entry.mutation.dot.writer) == own {
+                again.insert(entry.mutation.dot, entry.id());
                 entry.requeue(writer, entry.order);
             } else {
                 entry = sent_before(entry);
             }
             txn.outbox_put(&[entry]).await?;
+        }
+        if let Some(own) = own {
+            each_entry(&mut *txn, |entry| entry.is_queued() && rest_again(entry, own, &again)).await?;
         }
         condition.stopped = None;
         condition.needs_epoch = true;
@@ -228,6 +235,18 @@ impl Replica {
         work.set_aside_orphans().await?;
         Ok(work.touched)
     }
+}
+
+/// Has an entry rest on what is sent again and was made before it on the same record, in place of the dot that this had.
+/// Whether it did not.
+fn rest_again(entry: &mut Entry, own: Writer, again: &BTreeMap<Dot, MutationId>) -> bool {
+    let last = Dot { writer: own, n: entry.footing.version.get(&own) };
+    let Some(parent) = again.get(&last).filter(|parent| **parent != entry.id()) else { return false };
+    entry.after = entry.after.or(Some(*parent));
+    entry.footing.version.retain(|dot| dot.writer != own);
+    entry.footing.own = None;
+    entry.mutation.base = entry.footing.clone();
+    true
 }
 
 pub(super) async fn require_epoch(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {

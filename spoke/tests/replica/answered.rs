@@ -1,8 +1,9 @@
 //! What a hub answered, and no cut has brought yet, where its log is another one afterwards.
 
 use semantics::ids::{Digest, Revision};
+use semantics::outcome::Outcome;
 
-use super::recovery::from_backup;
+use super::recovery::{from_backup, kept};
 use super::*;
 
 /// A replica with two answers and no cut, then a log without them in which a copy of the replica has used `counters`.
@@ -131,4 +132,39 @@ async fn what_the_same_log_answered_is_told_again_and_sent_once() {
     assert_eq!(states(&replica).await, ["answered"]);
     sync(&replica, &mut hub).await;
     assert_eq!((hub.revision, states(&replica).await), (Revision(1), vec![]));
+}
+
+#[tokio::test]
+async fn what_was_written_one_after_the_other_is_no_conflict_where_another_log_is_adopted() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub { backed_up: Some(Revision::ZERO), ..Hub::default() };
+    greet(&replica, &mut hub).await;
+    replica.write(put("note", "a", json!({"n": 0})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    let backup = hub.clone();
+    hub.backed_up = Some(hub.revision);
+    for n in 1..=4 {
+        replica.write(put("note", "a", json!({"n": n})), NOW).await.unwrap();
+        sync(&replica, &mut hub).await;
+    }
+    // One is answered and not seen, one sent, one not.
+    for n in 5..=7 {
+        replica.write(put("note", "a", json!({"n": n})), NOW).await.unwrap();
+        match n {
+            5 => drop(push(&replica, &mut hub).await),
+            6 => drop(replica.next_push(NOW).await.unwrap()),
+            _ => {}
+        }
+    }
+    assert_eq!(kept(&replica).await, 4);
+    replica.halt(&Refusal::new(Reason::LogForked, "lost commits")).await.unwrap();
+    replica.adopt_log().await.unwrap();
+    let mut other = Hub { recovery: None, ..from_backup(&backup) };
+    reconcile(&replica, &mut other).await;
+    sync(&replica, &mut other).await;
+    let of_them = other.outcomes.iter().filter(|(commit, _)| *commit > backup.commit);
+    let of_them: Vec<_> = of_them.map(|(_, told)| told.outcome.clone()).collect();
+    assert_eq!(of_them.len(), 7);
+    assert!(of_them.iter().all(|outcome| matches!(outcome, Outcome::Applied { .. })), "{of_them:?}");
+    assert_eq!(body(&replica, "note", "a").await, Some(json!({"n": 7})));
 }

@@ -20,7 +20,7 @@ async fn node(id: u8) -> Replica {
     Replica::open(Arc::new(TestStore::new().await), identity, entropy).await.unwrap()
 }
 
-async fn kept(replica: &Replica) -> u64 {
+pub(super) async fn kept(replica: &Replica) -> u64 {
     replica.status().await.unwrap().backups.entries
 }
 

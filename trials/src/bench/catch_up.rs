@@ -100,7 +100,7 @@ async fn stream(under: &Under, records: usize) -> Figures {
 }
 
 async fn stream_to(under: &Under, member: Member, records: usize) -> Figures {
-    let bearer = member.bearer().await.expect("an access token");
+    let bearer = member.bearer().await.unwrap_or_else(|e| panic!("an access token: {e}"));
     let server = under.hub.process().id();
     let used = of_process(server);
     let begin = Instant::now();

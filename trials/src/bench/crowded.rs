@@ -1,5 +1,7 @@
 //! More than one process can drive: thousands of sessions, held by several processes beside the one that measures.
 
+use std::net::Ipv4Addr;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use spoke::trust::JoinToken;
@@ -36,12 +38,20 @@ pub(crate) struct Sit {
     name: String,
     /// Sessions.
     count: usize,
+    /// The address of this machine that they come from.
+    source: Ipv4Addr,
+}
+
+/// `None` where a hub may not open the files that so many sessions need: it takes a connection for every two of them.
+fn has_files_for(count: usize) -> Option<()> {
+    let files = usize::try_from(raise_open_files()).unwrap_or(usize::MAX);
+    (files / 2 >= count).then_some(())
 }
 
 /// Holds the sessions.
 pub(crate) async fn sit(asked: Sit) {
     raise_open_files();
-    let Sit { url, token, keys, name, count } = asked;
+    let Sit { url, token, keys, name, count, source } = asked;
     if token == BARE {
         let (place, mut all) = (Place::at(url), Vec::new());
         for _ in 0..count {
@@ -51,7 +61,8 @@ pub(crate) async fn sit(asked: Sit) {
         return std::future::pending().await;
     }
     let token = JoinToken::parse(&token).unwrap_or_else(|e| panic!("{e}"));
-    let members = joined(&url, &token, &keys, "agent", &name, count).await;
+    let members = joined(&url, slice::from_ref(&token), &keys, "agent", &name, count).await;
+    let members = members.iter().map(|member| member.from_address(source)).collect();
     let mut reading = JoinSet::new();
     for mut reader in readers(members).await.0 {
         reading.spawn(async move {
@@ -67,12 +78,14 @@ pub(crate) async fn sit(asked: Sit) {
     }
 }
 
-/// Starts them all, and waits until all their sessions stand.
-fn seated(url: &str, token: &str, keys: &str, name: &str, count: usize) -> Vec<Process> {
-    let share = count.div_ceil(PROCESSES).to_string();
-    let start =
-        |n: usize| Process::start("bench", &["sit", url, token, keys, &format!("{name}-{n}"), &share]);
-    let all: Vec<Process> = (0..PROCESSES).map(start).collect();
+/// Starts one with each token, each from an address of its own, and waits until all their sessions stand.
+fn seated(url: &str, tokens: &[String], keys: &str, name: &str, count: usize) -> Vec<Process> {
+    let share = (count / PROCESSES).to_string();
+    let start = |(n, token): (u8, &String)| {
+        let (name, source) = (format!("{name}-{n}"), Ipv4Addr::new(127, 0, 0, n).to_string());
+        Process::start("bench", &["sit", url, token, keys, &name, &share, &source])
+    };
+    let all: Vec<Process> = (1..).zip(tokens).map(start).collect();
     for process in &all {
         let line = process.line_within(READY_MAX);
         assert_eq!(line.as_deref(), Some(READY), "a process could not open all its sessions");
@@ -81,15 +94,17 @@ fn seated(url: &str, token: &str, keys: &str, name: &str, count: usize) -> Vec<P
 }
 
 async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
+    has_files_for(count)?;
     let under = Under::start(ground, on).await?;
     let (id, url) = (under.hub.process().id(), under.hub.url());
-    let token = under.token(TENANT, count + 2 * PROCESSES);
+    let tokens: Vec<_> = (0..PROCESSES).map(|_| under.token(TENANT, count / PROCESSES)).collect();
     let sit = |name: &str, count: usize| {
-        tokio::task::block_in_place(|| seated(&url, &token, &under.folder.at("key"), name, count))
+        tokio::task::block_in_place(|| seated(&url, &tokens, &under.folder.at("key"), name, count))
     };
     // What the first ones need stays.
     let first = sit("first", PROCESSES);
     let (before, begin) = (resident_kib(id), Instant::now());
+    let count = count - PROCESSES;
     let all = sit("idle", count);
     let opened = begin.elapsed().as_secs_f64();
     let figures = taken(id, before, count, ground.settings.times.measure).await.with("open s", opened);
@@ -98,18 +113,21 @@ async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
     Some(figures)
 }
 
-async fn bare_idle(ground: &Ground, count: usize) -> Figures {
+async fn bare_idle(ground: &Ground, count: usize) -> Option<Figures> {
+    has_files_for(count)?;
     let echo = Echo::start();
     let (id, url) = (echo.process.id(), echo.place().url());
+    let bare = vec![BARE.to_owned(); PROCESSES];
     let sit =
-        |name: &str, count: usize| tokio::task::block_in_place(|| seated(&url, BARE, BARE, name, count));
+        |name: &str, count: usize| tokio::task::block_in_place(|| seated(&url, &bare, BARE, name, count));
     let first = sit("first", PROCESSES);
     let (before, begin) = (resident_kib(id), Instant::now());
+    let count = count - PROCESSES;
     let all = sit("idle", count);
     let opened = begin.elapsed().as_secs_f64();
     let figures = taken(id, before, count, ground.settings.times.measure).await.with("open s", opened);
     drop((first, all));
-    figures
+    Some(figures)
 }
 
 pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
@@ -124,7 +142,7 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
         scenario.add(case.clone(), on.name(), move |ground| async move { idle(&ground, on, count).await });
         scenario.compare(&case, "KiB each", on.name(), echo::NAME, None).at_most(1.5);
     }
-    scenario.add(case, echo::NAME, move |ground| async move { Some(bare_idle(&ground, count).await) });
+    scenario.add(case, echo::NAME, move |ground| async move { bare_idle(&ground, count).await });
     scenario.rounds_at_most(1);
     scenario
 }

@@ -58,7 +58,17 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) async fn open(member: Member, cursor: Option<v1::Cursor>) -> (Self, v1::Welcome) {
-        let mut talk = member.talk(hello(CREDIT_BYTES, cursor)).await.expect("a session is taken");
+        let talk = member.talk(hello(CREDIT_BYTES, cursor)).await;
+        Self::welcomed(member, talk.unwrap_or_else(|e| panic!("a session: {e}"))).await
+    }
+
+    /// As [`Reader::open`], of one of a crowd that comes at once.
+    pub(crate) async fn open_again(member: Member, cursor: v1::Cursor) -> (Self, v1::Welcome) {
+        let talk = member.talk_again(hello(CREDIT_BYTES, Some(cursor))).await;
+        Self::welcomed(member, talk).await
+    }
+
+    async fn welcomed(member: Member, mut talk: Talk) -> (Self, v1::Welcome) {
         let welcome = welcome(&mut talk).await;
         (Self { _member: member, talk, owed: 0, acked: Instant::now(), at: 0 }, welcome)
     }
@@ -452,6 +462,7 @@ pub(crate) fn receipt_scenario(settings: &Settings) -> Scenario {
             }
         }
     }
+    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -482,5 +493,6 @@ pub(crate) fn peak_scenario(settings: &Settings) -> Scenario {
             move |ground| async move { Some(bare_peak(&ground, count).await) },
         );
     }
+    scenario.rounds_at_most(3);
     scenario
 }

@@ -200,12 +200,9 @@ impl Made {
 }
 
 impl Results {
-    /// Takes the figures of a scenario away: it is measured anew.
-    pub(crate) fn forget(&mut self, scenario: &str) {
-        self.scenarios.retain(|heading| heading.name != scenario);
-        self.series.retain(|series| series.scenario != scenario);
-        self.compared.retain(|compared| compared.scenario != scenario);
-        self.missing.retain(|missing| missing.scenario != scenario);
+    /// Takes the figures of cases of a scenario away, by case and system: they are measured anew.
+    pub(crate) fn forget(&mut self, scenario: &str, is_one: impl Fn(&str, &str) -> bool) {
+        self.series.retain(|it| it.scenario != scenario || !is_one(&it.case, &it.system));
     }
 
     /// Heads a scenario anew, with what it compares; its figures stay.

@@ -1,5 +1,6 @@
 //! What scenarios stand on: a Postgres server of the suite's own, hubs with nodes, sizes.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +22,10 @@ use crate::process::{Folder, Postgres};
 pub(crate) const TENANT: &str = "default";
 /// Nodes that join side by side.
 const JOINING_MAX: usize = 8;
+/// Nodes that join with one token, where there are several: those who join with the same one wait for each other.
+const JOINED_WITH: usize = 100;
+/// Nodes that come from one address: of one a hub takes a quarter of the files that it may open.
+const OF_ADDRESS_MAX: usize = 4_000;
 /// Times that each case is measured.
 const ROUNDS: usize = 5;
 /// Writes a second in the open loop.
@@ -229,9 +234,11 @@ impl Under {
     }
 
     async fn joined(&self, tenant: &str, node_type: &str, name: &str, count: usize) -> Vec<Member> {
-        let token = JoinToken::parse(&self.token(tenant, count)).expect("the hub's token reads");
+        let tokens = count.div_ceil(JOINED_WITH).clamp(1, JOINING_MAX);
+        let token = |_| JoinToken::parse(&self.token(tenant, count.div_ceil(tokens)));
+        let tokens: Vec<_> = (0..tokens).map(token).map(|it| it.expect("the hub's token reads")).collect();
         let keys = self.folder.at(tenant);
-        joined(&self.hub.url(), &token, &keys, node_type, name, count).await
+        joined(&self.hub.url(), &tokens, &keys, node_type, name, count).await
     }
 
     /// A token for so many nodes.
@@ -262,7 +269,7 @@ impl Under {
     ) -> Vec<(Member, Talk, v1::Writer)> {
         let members = self.members_of(tenant, name, count).await;
         let open = |member: Member| async move {
-            let mut talk = member.talk(hello(1, None)).await.expect("a session is taken");
+            let mut talk = member.talk(hello(1, None)).await.unwrap_or_else(|e| panic!("a session: {e}"));
             let writer = welcome(&mut talk).await.writer.expect("a writer");
             (member, talk, writer)
         };
@@ -270,20 +277,28 @@ impl Under {
     }
 }
 
-/// New nodes, `NAME-0` and on, each on a connection of its own, with their keys in files that begin so.
+/// New nodes, `NAME-0` and on, each on a connection of its own, with their keys in files that begin so. More than
+/// [`OF_ADDRESS_MAX`] of them speak in clear text.
 pub(crate) async fn joined(
     url: &str,
-    token: &JoinToken,
+    tokens: &[JoinToken],
     keys: &str,
     node_type: &str,
     name: &str,
     count: usize,
 ) -> Vec<Member> {
-    let join = |n: usize| {
+    let join = |(n, token): (usize, _)| {
         let (name, key) = (format!("{name}-{n}"), format!("{keys}-{name}-{n}.pem"));
-        async move { Member::join_as(node_type, url, token, name, &key).await }
+        async move {
+            let member = Member::join_as(node_type, url, token, name, &key).await;
+            // The first ones come from the address that everything comes from.
+            match u8::try_from(n / OF_ADDRESS_MAX) {
+                Ok(0) | Err(_) => member,
+                Ok(more) => member.from_address(Ipv4Addr::new(127, 0, 0, 1 + more)),
+            }
+        }
     };
-    stream::iter(0..count).map(join).buffered(JOINING_MAX).collect().await
+    stream::iter((0..count).zip(tokens.iter().cycle())).map(join).buffered(JOINING_MAX).collect().await
 }
 
 /// A hello of a node that takes so many bytes of changes, from a cursor on.

@@ -74,11 +74,12 @@ fn flush_ms() -> f64 {
     super::figures::spread(took).map_or(0.0, |spread| spread.median)
 }
 
-/// A session is a file; a shell gives few as a rule.
-pub(crate) fn raise_open_files() {
+/// A session is a file; a shell gives few as a rule. How many they are then.
+pub(crate) fn raise_open_files() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Who may not raise it goes on with what there is.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Processor time so far, microseconds, by what is watched.

@@ -179,6 +179,7 @@ fn receipt_scenario(settings: &Settings) -> Scenario {
             }
         }
     }
+    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -208,6 +209,7 @@ fn peak_scenario(settings: &Settings) -> Scenario {
         scenario.add(case.clone(), etcd::NAME, move |ground| async move { etcd::peak(&ground, count).await });
         scenario.add(case, nats::NAME, move |ground| async move { nats::peak(&ground, count).await });
     }
+    scenario.rounds_at_most(3);
     scenario
 }
 

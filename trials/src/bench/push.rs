@@ -135,7 +135,7 @@ pub(crate) struct Unary {
 
 impl Unary {
     pub(crate) async fn new(member: &Member, stream: Stream) -> Self {
-        let bearer = member.bearer().await.expect("an access token");
+        let bearer = member.bearer().await.unwrap_or_else(|e| panic!("an access token: {e}"));
         Self { client: member.sync(), bearer, stream }
     }
 }

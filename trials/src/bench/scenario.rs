@@ -1,5 +1,6 @@
 //! Scenarios: cases on systems, measured in turns.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,24 @@ use super::{
 const MEASURING_MAX: Duration = Duration::from_mins(25);
 
 type Measuring = Pin<Box<dyn Future<Output = Option<Figures>>>>;
+
+/// What a run keeps of the figures that the results hold of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// None: all of it is measured anew.
+    Nothing,
+    /// Those of the cases that are not asked for.
+    OtherCases,
+    /// All: rounds that they hold are not measured again.
+    Rounds,
+}
+
+/// Why there are no figures.
+struct Failed {
+    why: String,
+    /// It would take as long again.
+    is_late: bool,
+}
 
 /// One case on one system.
 pub(crate) struct Trial {
@@ -106,18 +125,23 @@ impl Scenario {
     }
 
     /// Measures every case in every round, each round beginning with another one. What fails is told, and the others go
-    /// on; `keep` is called after each measurement. With `resume`, rounds that are in the results stay.
+    /// on, but for what took too long; `keep` is called after each measurement.
     pub(crate) async fn run(
         self,
         ground: &Arc<Ground>,
         made: &Made,
         results: &mut Results,
-        resume: bool,
+        keeps: Keeps,
         keep: impl Fn(&Results),
     ) {
         let name = made.name_of(self.name);
-        if !resume {
-            results.forget(&name);
+        let is_asked = |case: &str, system: &str| {
+            self.trials.iter().any(|trial| trial.case == case && trial.system == system)
+        };
+        match keeps {
+            Keeps::Nothing => results.forget(&name, |_, _| true),
+            Keeps::OtherCases => results.forget(&name, is_asked),
+            Keeps::Rounds => {}
         }
         println!("\n== {name}");
         let rounds = ground.settings.rounds.min(self.rounds_max);
@@ -126,12 +150,14 @@ impl Scenario {
         let made = Made { rounds, ..made.clone() };
         results.head(Heading { name: name.clone(), about: self.about.to_owned(), made }, compared);
         let (began, count) = (Instant::now(), self.trials.len().max(1));
+        let mut late = BTreeSet::new();
         for round in 0..rounds {
             for n in 0..self.trials.len() {
-                let Some(Trial { case, system, measure }) = self.trials.get((n + round) % count) else {
+                let n = (n + round) % count;
+                let Some(Trial { case, system, measure }) = self.trials.get(n) else {
                     continue;
                 };
-                if results.rounds(&name, case, system) > round {
+                if results.rounds(&name, case, system) > round || late.contains(&n) {
                     continue;
                 }
                 let what = format!("{case} | {system}");
@@ -144,8 +170,9 @@ impl Scenario {
                         println!("SKIPPED: {what}: this machine lacks what it needs");
                         results.lacks(&name, case, system, "this machine lacks what it needs".to_owned());
                     }
-                    Err(why) => {
+                    Err(Failed { why, is_late }) => {
                         println!("FAILED: {what}: {why}");
+                        late.extend(is_late.then_some(n));
                         results.lacks(&name, case, system, why);
                     }
                 }
@@ -157,15 +184,18 @@ impl Scenario {
 }
 
 /// What a measurement gave, or why it did not end.
-async fn tried(measuring: Measuring) -> Result<Option<Figures>, String> {
+async fn tried(measuring: Measuring) -> Result<Option<Figures>, Failed> {
     match tokio::time::timeout(MEASURING_MAX, AssertUnwindSafe(measuring).catch_unwind()).await {
-        Err(_) => Err(format!("it did not end within {} s", MEASURING_MAX.as_secs())),
+        Err(_) => {
+            let why = format!("it did not end within {} s", MEASURING_MAX.as_secs());
+            Err(Failed { why, is_late: true })
+        }
         Ok(Ok(figures)) => Ok(figures),
         Ok(Err(panic)) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             let first = text.as_deref().and_then(|text| text.lines().next()).unwrap_or("a panic");
-            Err(first.to_owned())
+            Err(Failed { why: first.to_owned(), is_late: false })
         }
     }
 }

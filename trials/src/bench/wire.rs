@@ -53,8 +53,8 @@ async fn told(
     let (mut reader, _) = Reader::open(along, None).await;
     reader.next().await;
     let (writing, pushing) = behind(&under, &writing, compression).await;
-    let mut talk = writing.talk(hello(1, None)).await?;
-    let writer = welcome(&mut talk).await.writer?;
+    let mut talk = writing.talk(hello(1, None)).await.unwrap_or_else(|e| panic!("a session: {e}"));
+    let writer = welcome(&mut talk).await.writer.expect("a writer");
     let mut stream = Stream::of_all(vec![writer], Mix { is_append: true, ..Mix::NOTES }, batch).remove(0);
     stream.tell(&texts);
     let (pushed, given) = (pushing.passed(), reading.passed());

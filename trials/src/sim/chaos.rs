@@ -159,11 +159,20 @@ impl World {
                 let policy = self.rng.pick(&POLICIES).copied().flatten();
                 let kinds = ["note", "knowledge", "identity"];
                 let Ok(kind) = Kind::new(*self.rng.pick(&kinds).unwrap_or(&"note")) else { return };
+                // A program is asked for where there is something to ask about.
+                let disputed = self.disputed_kind(&who.tenant, &kinds);
+                let kind = disputed.filter(|_| policy == Some(Policy::Resolver)).unwrap_or(kind);
                 self.stats.policy_changes += 1;
                 self.note(|| format!("{kind} is settled by {policy:?}"));
                 self.exec.spawn(life, async move {
                     let result = hub.set_policy(&who.tenant, NodeId::HUB, &kind, policy).await.map(drop);
                     ctx.emit(Output::Operated { what: "set policy", result });
+                    if policy == Some(Policy::Resolver) {
+                        // It speaks of what is open at once, and as long as others have not settled that.
+                        let result = hub.arbitrate().await.map(drop);
+                        ctx.emit(Output::Operated { what: "arbitrate", result });
+                        hub.ask_due().await;
+                    }
                 });
             }
             14..17 => self.move_primary(g, n),

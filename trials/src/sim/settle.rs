@@ -3,7 +3,7 @@
 use gateway::hub::error::HubError;
 use gateway::hub::work::{Settled, Settler};
 use semantics::conflict::Conflict;
-use semantics::ids::{Key, NodeId, RecordId, Revision, TenantId};
+use semantics::ids::{Key, Kind, NodeId, RecordId, Revision, TenantId};
 use semantics::kind;
 use semantics::reason::Reason;
 use semantics::resolution::Choice;
@@ -72,6 +72,14 @@ impl World {
             ctx.emit(Output::Operated { what: "arbitrate", result });
             hub.ask_due().await;
         });
+    }
+
+    /// A kind among these of which a conflict is open.
+    pub(super) fn disputed_kind(&self, tenant: &TenantId, kinds: &[&str]) -> Option<Kind> {
+        let oracle = self.store.oracle();
+        let open = conflicts(oracle.logs.get(tenant)?).into_iter().filter(|(_, _, conflict)| conflict.open);
+        let mut disputed = open.map(|(_, _, conflict)| conflict.subject.kind);
+        disputed.find(|kind| kinds.contains(&kind.as_str()))
     }
 
     /// A precedent that stands.

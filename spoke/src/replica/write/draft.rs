@@ -10,7 +10,7 @@ use semantics::ids::{CommitNumber, Incarnation, Key, MutationId, NodeId, Salt, W
 use semantics::kind::is_pushable;
 use semantics::reason::{Reason, Refusal};
 
-use super::form::form;
+use super::form::operation;
 use super::{Write, WriteOutcome};
 use crate::error::StoreError;
 use crate::replica::Entropy;
@@ -104,7 +104,7 @@ impl Draft<'_> {
         let footing = self.footing(&key, parent.as_ref());
         let current = footing.current.as_ref();
         let is_sure = self.stands || !self.confirmed.contains_key(&key);
-        let Some(op) = form(current, op, placement.as_ref(), rules, is_sure)? else { return Ok(None) };
+        let Some(op) = operation(current, op, placement.as_ref(), rules, is_sure)? else { return Ok(None) };
         let seen_time = current.map_or(footing.base_time, |record| newest(record).max(footing.base_time));
         let mut clock = self.clock;
         let mutation = Mutation {

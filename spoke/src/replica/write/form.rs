@@ -1,7 +1,9 @@
-//! The form in which a write travels, given what it is made on.
+//! Which operation a write is, given the record as it is shown here: checked against the kind, with its defaults, and in the
+//! form in which it travels.
 
 use semantics::canonical::{object_to_canonical, parse_object};
 use semantics::envelope::{BODY_BYTES_MAX, KEY_ID_CLEAR, Op, Placement, Record};
+use semantics::form;
 use semantics::kind::Policy;
 use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
@@ -10,7 +12,7 @@ use super::WriteOp;
 use crate::replica::kinds::KindRules;
 
 /// The operation; `None` where the record already is as asked, and what is shown `is_sure`.
-pub(super) fn form(
+pub(super) fn operation(
     current: Option<&Record>,
     op: WriteOp,
     placement: Option<&Placement>,
@@ -33,17 +35,7 @@ pub(super) fn form(
             let set = canonical(&set)?;
             let record = live.ok_or_else(absent)?;
             let held = fields_of(record)?.ok_or_else(|| sealed(record))?;
-            if rules.rule.policy == Policy::AppendOnly {
-                return Err(Refusal::new(Reason::AppendOnly, "it was written once and stays as it is"));
-            }
-            let mut body = held.clone();
-            for name in &remove {
-                if set.contains_key(name) {
-                    return Err(Refusal::new(Reason::Malformed, format!("{name} is both set and removed")));
-                }
-                body.remove(name);
-            }
-            body.extend(set.clone());
+            let body = form::after_patch(&held, &set, &remove, rules.rule.policy)?;
             if rules.rule.policy != Policy::Fields {
                 return put(live, body, is_done, rules);
             }
@@ -51,8 +43,7 @@ pub(super) fn form(
                 return Ok(None);
             }
             check(&body, rules)?;
-            // What is set to the value it has is set all the same: under a concurrent change it is a statement.
-            patch(set, remove.into_iter().filter(|name| held.contains_key(name)).collect(), &body)
+            form::of_patch(&held, &set, &remove, rules.rule.policy).map(Some)
         }
     }
 }
@@ -68,28 +59,7 @@ fn put(
     if held.as_ref() == Some(&body) && is_done {
         return Ok(None);
     }
-    match held {
-        Some(held) if rules.rule.policy == Policy::Fields => {
-            let remove = held.keys().filter(|name| !body.contains_key(*name)).cloned().collect();
-            let set = body.iter().filter(|(name, value)| held.get(*name) != Some(value));
-            patch(set.map(|(name, value)| (name.clone(), value.clone())).collect(), remove, &body)
-        }
-        _ => Ok(Some(Op::Put { body: object_to_canonical(&body)?.into() })),
-    }
-}
-
-fn patch(
-    set: Map<String, Value>,
-    mut remove: Vec<String>,
-    body: &Map<String, Value>,
-) -> Result<Option<Op>, Refusal> {
-    if set.is_empty() && remove.is_empty() {
-        // Only the placement changes, or nothing that is shown: a patch of nothing is no patch.
-        return Ok(Some(Op::Put { body: object_to_canonical(body)?.into() }));
-    }
-    remove.sort();
-    remove.dedup();
-    Ok(Some(Op::Patch { set: object_to_canonical(&set)?.into(), remove }))
+    form::of_put(held.as_ref(), &body, rules.rule.policy).map(Some)
 }
 
 /// The object as its canonical form reads: `1.0` and `1` are one number.
