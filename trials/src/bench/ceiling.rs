@@ -299,7 +299,6 @@ pub(crate) fn scenario(settings: &Settings) -> Scenario {
         "The ceilings of a commit: one client, one commit after the other, with nothing but the database. On Postgres one \
          statement, on SQLite one transaction in the same process.",
     );
-    scenario.rounds_at_most(2);
     for count in counts {
         for on in On::BOTH {
             scenario.add(format!("{count} rows"), commit_name(on), move |ground| async move {

@@ -151,6 +151,5 @@ pub(crate) fn scenario(settings: &Settings) -> Scenario {
             }
         }
     }
-    scenario.rounds_at_most(3);
     scenario
 }

@@ -462,7 +462,6 @@ pub(crate) fn receipt_scenario(settings: &Settings) -> Scenario {
             }
         }
     }
-    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -493,6 +492,5 @@ pub(crate) fn peak_scenario(settings: &Settings) -> Scenario {
             move |ground| async move { Some(bare_peak(&ground, count).await) },
         );
     }
-    scenario.rounds_at_most(3);
     scenario
 }

@@ -93,7 +93,6 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
         }
         scenario.add(case, echo::NAME, move |ground| async move { Some(bare_idle(&ground, count).await) });
     }
-    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -166,6 +165,5 @@ pub(crate) fn storm_scenario(settings: &Settings) -> Scenario {
         scenario.compare(&case, "ms", on.name(), echo::NAME, None);
     }
     scenario.add(case, echo::NAME, move |_| async move { Some(bare_storm(count).await) });
-    scenario.rounds_at_most(2);
     scenario
 }

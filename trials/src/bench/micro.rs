@@ -221,6 +221,5 @@ pub(crate) fn scenario(settings: &Settings) -> Scenario {
             scenario.compare(case, NS, OURS, system, None);
         }
     }
-    scenario.rounds_at_most(3);
     scenario
 }

@@ -36,6 +36,5 @@ pub(crate) fn scenario(settings: &Settings) -> Scenario {
             scenario.compare(&case, SERVING, on.name(), on.name(), Some(other));
         }
     }
-    scenario.rounds_at_most(2);
     scenario
 }

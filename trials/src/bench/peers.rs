@@ -179,7 +179,6 @@ fn receipt_scenario(settings: &Settings) -> Scenario {
             }
         }
     }
-    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -209,7 +208,6 @@ fn peak_scenario(settings: &Settings) -> Scenario {
         scenario.add(case.clone(), etcd::NAME, move |ground| async move { etcd::peak(&ground, count).await });
         scenario.add(case, nats::NAME, move |ground| async move { nats::peak(&ground, count).await });
     }
-    scenario.rounds_at_most(3);
     scenario
 }
 
@@ -256,7 +254,6 @@ fn idle_scenario(settings: &Settings) -> Scenario {
             scenario.compare(&case, "KiB each", On::PostgresTls.name(), other, None);
         }
     }
-    scenario.rounds_at_most(3);
     scenario
 }
 

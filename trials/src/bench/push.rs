@@ -286,7 +286,6 @@ pub(crate) fn mixes_scenario(settings: &Settings) -> Scenario {
             scenario.compare(&load.name(), SERVING, on.name(), on.name(), Some(&first.name()));
         }
     }
-    scenario.rounds_at_most(2);
     scenario
 }
 
