@@ -414,7 +414,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, clap::Parser)]
+    #[derive(Debug, Parser)]
     struct Line {
         #[command(subcommand)]
         _command: ConflictsCommand,
@@ -422,7 +422,7 @@ mod tests {
 
     fn refused(args: &[&str]) -> ErrorKind {
         let line = ["conflicts"].iter().chain(args);
-        <Line as clap::Parser>::try_parse_from(line).unwrap_err().kind()
+        Line::try_parse_from(line).unwrap_err().kind()
     }
 
     #[test]
