@@ -23,7 +23,7 @@ use crate::version::VERSION_WRITERS_MAX;
 use base::Standing;
 
 pub use ancestor::{ANCESTOR_ROWS_MAX, Row, ancestor};
-pub use guard::collapses;
+pub use guard::{collapses, is_kept_unread};
 pub use parse::parse;
 
 /// A mutation whose body or patch was checked, and is parsed at most once (key id 0).

@@ -166,7 +166,11 @@ impl MadeOn<'_> {
             }
             Op::Put { .. } | Op::Delete => mutation.op.clone(),
         };
-        Ok(Mutation { op, base: Base { own: None, ..mutation.base.clone() }, ..mutation.clone() })
+        // Its author's own writes since are in its body, and in no record here.
+        let mut base = Base { own: None, ..mutation.base.clone() };
+        let held = self.record.map(|record| record.version.clone()).unwrap_or_default();
+        base.version.retain(|dot| dot.writer != mutation.dot.writer || held.contains(dot));
+        Ok(Mutation { op, base, ..mutation.clone() })
     }
 
     /// The fields that a write was made on; none = no live record, or a sealed one.

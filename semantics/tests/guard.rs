@@ -5,7 +5,7 @@ mod support;
 
 use semantics::canonical::to_canonical;
 use semantics::conflict::{Clash, Side, fold};
-use semantics::decide::{Context, Decision, collapses, decide};
+use semantics::decide::{Context, Decision, collapses, decide, is_kept_unread};
 use semantics::envelope::{Mutation, Op, Record};
 use semantics::ids::{Kind, Revision, Writer};
 use semantics::kind::Policy;
@@ -131,6 +131,8 @@ fn what_cannot_be_read_does_not_overwrite_a_healthy_one() {
             assert_eq!(kept.body(), healthy.body(), "{policy:?}");
             assert_eq!(decision.clashes()[0].loser, write.stamp());
             assert!(!decision.clashes()[0].is_collapse, "nobody can tell");
+            assert!(is_kept_unread(&write, &kept, policy));
+            assert!(!is_kept_unread(&write, &kept, Policy::LastWriter));
         }
     }
 }

@@ -9,6 +9,7 @@
 use proto::v1;
 use semantics::builtin::builtin;
 use semantics::conflict::Conflict;
+use semantics::decide::is_kept_unread;
 use semantics::envelope::Mutation;
 use semantics::ids::{CommitNumber, Dot, Key, Kind, RecordId, Revision, TenantId};
 use semantics::kind::{self, Declaration, Policy, PolicySet};
@@ -47,7 +48,7 @@ pub(super) async fn explained(
     for (at, row) in rows.iter().enumerate() {
         let before = rows.get(at + 1).or(oldest.as_ref()).filter(|before| before.revision == row.previous);
         let policy = rules.at(row.revision).filter(|_| row.mutation.is_some());
-        facts.push((policy, unseen(row, before), conflicts.of(row).await?));
+        facts.push((policy, unseen(row, before), conflicts.of(row, policy).await?));
     }
     let told = settlements(hub, tenant, rows, view).await?;
     let rows = told.into_iter().zip(facts).map(|(row, (policy, unseen, conflicts))| v1::HistoryRow {
@@ -139,10 +140,15 @@ struct Conflicts<'a> {
 
 impl Conflicts<'_> {
     /// Those of the row's record in the row's commit, and what became of them.
-    async fn of(&self, row: &LogRow) -> Result<Vec<v1::RowConflict>, HubError> {
+    async fn of(&self, row: &LogRow, policy: Option<Policy>) -> Result<Vec<v1::RowConflict>, HubError> {
         if row.outcome != RowOutcome::Conflicted {
             return Ok(Vec::new());
         }
+        let is_unread = row
+            .mutation
+            .as_ref()
+            .zip(policy)
+            .is_some_and(|(mutation, policy)| is_kept_unread(mutation, &row.record, policy));
         let mut told = Vec::new();
         for (id, conflict) in self.at_the_end_of(row).await? {
             let stamp = row.mutation.as_ref().map(Mutation::stamp);
@@ -158,7 +164,7 @@ impl Conflicts<'_> {
                 r#type: conflict.type_name().to_owned(),
                 stands: Some((&conflict.primary.stamp.dot).into()),
                 kept_out: stamp.is_some_and(|stamp| {
-                    conflict.collapsed == Some(stamp) && conflict.primary.stamp != stamp
+                    conflict.primary.stamp != stamp && (conflict.collapsed == Some(stamp) || is_unread)
                 }),
                 open: now.as_ref().is_some_and(|now| now.open),
                 settlement: now.and_then(|now| last_settlement(&id, &now)),

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use semantics::identity::summary::is_unreadable;
 use semantics::shown::on_one_line;
 use serde_json::{Value, json};
 
@@ -111,7 +112,9 @@ fn why(row: &v1::HistoryRow) -> Value {
 /// What stands beside a side, and what became of its conflict.
 fn side(row: &v1::HistoryRow, conflict: &v1::RowConflict) -> String {
     let own = row.mutation.as_ref().and_then(|mutation| mutation.dot.as_ref());
+    let is_unread = row.mutation.as_ref().is_some_and(|mutation| is_unreadable(&written(mutation).1));
     let stands = match &conflict.stands {
+        Some(_) if conflict.kept_out && is_unread => "it cannot be read and is kept out",
         Some(_) if conflict.kept_out => "it has collapsed and is kept out",
         Some(stands) if Some(stands) == own => "it stood then",
         Some(_) => "another side stood then",
@@ -299,6 +302,18 @@ mod tests {
         };
         let kept_out = v1::RowConflict { kept_out: true, settlement: settlement(false, "fine"), ..stands(9) };
         assert_eq!(told(kept_out), "it has collapsed and is kept out, and settled by acme/ann (fine)");
+        let metrics = json!({"parameter_values": {"D": 0, "C": 0.8, "R": 0.8}});
+        let state = json!({"identity_snapshot": {"stability_metrics": metrics}});
+        let put = v1::Put { body: state.to_string().into_bytes() };
+        let mutation = v1::Mutation { op: Some(v1::mutation::Op::Put(put)), ..Default::default() };
+        let conflicts = vec![v1::RowConflict { kept_out: true, ..stands(9) }];
+        let outcome = "conflicted".to_owned();
+        let row = v1::HistoryRow { outcome, mutation: Some(mutation), conflicts, ..merged() };
+        let told_of_it = why(&row)["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            told_of_it.ends_with("it cannot be read and is kept out, and nobody has settled it"),
+            "{told_of_it}"
+        );
         let undone = v1::RowConflict { settlement: settlement(true, ""), ..stands(4) };
         assert_eq!(told(undone), "it stood then, and taken back by acme/ann");
     }

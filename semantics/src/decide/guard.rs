@@ -5,6 +5,7 @@
 //! - `a_healthy_state_stands_over_a_collapsed_one_in_either_order`, where neither had seen the other.
 //! - `a_collapse_that_is_kept_out_is_told_by_its_conflict`, in either order.
 //! - `what_cannot_be_read_does_not_overwrite_a_healthy_one`: parameters that are there and out of their range, or no numbers.
+//!   That is no collapse, and no conflict tells it as one; [`is_kept_unread`] does, of a row of history.
 //! - `what_says_no_score_is_settled_as_any_other_body`, and so is a state of another kind, a delete and a sealed body.
 //! - `a_decision_at_the_hub_may_make_a_collapsed_state_stand`: a person has said so, or a precedent that was made over one.
 //! - `what_a_rule_puts_together_is_looked_at_once_more`: [`collapses`] tells what no person has said.
@@ -18,14 +19,14 @@ use super::base::Standing;
 use super::{Context, Parsed};
 use crate::clock::Stamp;
 use crate::conflict::{Clash, ConflictType};
-use crate::envelope::{KEY_ID_CLEAR, Op, Record};
+use crate::envelope::{KEY_ID_CLEAR, Mutation, Op, Record};
 use crate::fault::Fault;
 use crate::identity::KIND;
 use crate::identity::summary::{is_collapsed, is_healthy, is_unreadable};
 use crate::ids::{Dot, Writer};
 use crate::join::life::{Life, State};
 use crate::join::{self, Delta};
-use crate::kind::Rule;
+use crate::kind::{Policy, Rule};
 use crate::reason::Refusal;
 use crate::version::Version;
 
@@ -39,6 +40,20 @@ pub fn collapses(before: &Record, after: &Record) -> bool {
     before.key.kind.as_str() == KIND
         && state(before).is_some_and(|state| is_healthy(&state))
         && state(after).is_some_and(|state| is_down(&state))
+}
+
+/// Whether a write that does not stand was kept out because nobody can read it: what stands is healthy, and the policy then
+/// kept such a state out.
+#[must_use]
+pub fn is_kept_unread(mutation: &Mutation, stands: &Record, policy: Policy) -> bool {
+    let Op::Put { body } = &mutation.op else { return false };
+    let read = |body: &[u8]| serde_json::from_slice::<Value>(body).ok();
+    let is_clear = mutation.key_id == KEY_ID_CLEAR && stands.key_id == KEY_ID_CLEAR;
+    policy.is_ordered()
+        && mutation.key.kind.as_str() == KIND
+        && is_clear
+        && read(body).is_some_and(|state| is_unreadable(&state))
+        && stands.body().and_then(read).is_some_and(|state| is_healthy(&state))
 }
 
 /// A record and what comes upon it.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::identity::IdentityCommand;
@@ -272,6 +273,7 @@ pub(super) enum ConflictsCommand {
     /// Settle a conflict at the hub, or without an id every open one that the filters leave.
     Resolve {
         /// Id, as listed.
+        #[arg(conflicts_with_all = ["kind", "record", "of_type"])]
         id: Option<String>,
         #[command(flatten)]
         filter: Filter,
@@ -355,13 +357,13 @@ impl ConflictsCommand {
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(super) struct Filter {
     /// Only about records of this kind.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(super) kind: Option<String>,
     /// Only about the record with this id.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(super) record: Option<String>,
     /// Only of this type: version, divergent, split-brain, corruption, deletion, collision or equivocation.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = NonEmptyStringValueParser::new())]
     pub(super) of_type: Option<String>,
 }
 
@@ -403,4 +405,33 @@ pub(super) struct Import {
     /// Where bad rows go; else beside the input.
     #[arg(long, value_name = "FILE")]
     pub(super) rejected: Option<PathBuf>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        _command: ConflictsCommand,
+    }
+
+    fn refused(args: &[&str]) -> ErrorKind {
+        let line = ["conflicts"].iter().chain(args);
+        Line::try_parse_from(line).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_filter_that_is_empty_or_beside_an_id_is_refused() {
+        for filter in ["--kind", "--record", "--type"] {
+            assert_eq!(refused(&["list", filter, ""]), ErrorKind::InvalidValue, "{filter}");
+            assert_eq!(refused(&["resolve", filter, "", "--keep"]), ErrorKind::InvalidValue, "{filter}");
+            let beside = refused(&["resolve", "0a", filter, "one", "--keep"]);
+            assert_eq!(beside, ErrorKind::ArgumentConflict, "{filter}");
+        }
+    }
 }

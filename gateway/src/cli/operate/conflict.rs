@@ -1,5 +1,6 @@
 //! `hubward conflict`: the inbox of those who settle conflicts.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use proto::told::{self, Given};
 use proto::v1;
@@ -36,6 +37,7 @@ pub(in crate::cli) enum ConflictCommand {
     /// Settles a conflict, or without an id every open one that the filters leave.
     Resolve {
         /// Id, as listed.
+        #[arg(conflicts_with_all = ["kind", "record", "of_type"])]
         id: Option<String>,
         #[command(flatten)]
         filter: Filter,
@@ -57,7 +59,7 @@ pub(in crate::cli) enum ConflictCommand {
     /// Shows what a policy would have made of past conflicts, settled or not; changes nothing.
     Preview {
         /// Only about records of this kind.
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         kind: Option<String>,
         /// last_writer, fields, append_only, three_way, branch, consensus, manual, resolver or by_type.
         #[arg(long)]
@@ -84,13 +86,13 @@ pub(in crate::cli) enum ConflictCommand {
 #[derive(Debug, Clone, Default, Args)]
 pub(in crate::cli) struct Filter {
     /// Only about records of this kind.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     kind: Option<String>,
     /// Only about the record with this id.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     record: Option<String>,
     /// Only of this type: version, divergent, split-brain, corruption, deletion, collision or equivocation.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = NonEmptyStringValueParser::new())]
     of_type: Option<String>,
 }
 
@@ -286,4 +288,33 @@ async fn resolve_many(
     }
     out.list("conflicts", rows, &["id", "revision", "record_revision", "refused"]);
     first.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        _command: ConflictCommand,
+    }
+
+    fn refused(args: &[&str]) -> ErrorKind {
+        let line = ["conflicts"].iter().chain(args);
+        <Line as clap::Parser>::try_parse_from(line).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_filter_that_is_empty_or_beside_an_id_is_refused() {
+        for filter in ["--kind", "--record", "--type"] {
+            assert_eq!(refused(&["list", filter, ""]), ErrorKind::InvalidValue, "{filter}");
+            assert_eq!(refused(&["resolve", filter, "", "--keep"]), ErrorKind::InvalidValue, "{filter}");
+            let beside = refused(&["resolve", "0a", filter, "one", "--keep"]);
+            assert_eq!(beside, ErrorKind::ArgumentConflict, "{filter}");
+        }
+    }
 }
