@@ -45,6 +45,24 @@ fn alter(file: &Path, text: &[u8], to: &[u8]) {
 }
 
 #[tokio::test]
+async fn what_much_at_once_left_in_the_log_is_brought_into_the_file() {
+    let scratch = Scratch::new();
+    let (_store, replica) = replica(&scratch.file()).await;
+    let log_bytes =
+        || std::fs::metadata(scratch.file().with_extension("sqlite-wal")).map_or(0, |log| log.len());
+    let text = "long ".repeat(10_000);
+    let mut bulk = replica.bulk(NOW).await.unwrap();
+    for n in 0..400 {
+        let outcomes =
+            bulk.write(vec![put("note", &format!("{n}"), json!({"n": n, "text": text}))]).await.unwrap();
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    bulk.commit().await.unwrap();
+    assert!(log_bytes() < 1_000_000, "{} bytes", log_bytes());
+    assert_eq!(replica.page(&Range::default(), 1000).await.unwrap().len(), 400);
+}
+
+#[tokio::test]
 async fn a_copy_of_file_and_log_taken_at_any_commit_holds_what_was_committed() {
     let scratch = Scratch::new();
     let (_store, replica) = replica(&scratch.file()).await;

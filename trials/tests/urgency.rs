@@ -127,7 +127,7 @@ async fn a_collapse_is_known_elsewhere_at_once_while_an_import_saturates_the_ses
     let (after, elapsed) = (waiting(&mut from).await, start.elapsed());
     println!("{before} records waited at first and {after} after {elapsed:.1?} and {EVENTS} events");
     assert!(after > 0, "the session was saturated all the time");
-    told("from when the write was begun", took.begun);
-    let p99 = told("from when the write was durable here", took.answered);
+    told("from when the write was durable here", took.answered);
+    let p99 = told("from when the write was begun", took.begun);
     assert!(p99 < BOUND, "the event waits behind what is not urgent");
 }

@@ -34,6 +34,8 @@ const TURN_MAX: Duration = Duration::from_secs(600);
 const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Prepared statements kept for each connection: the statements of this module, in every size.
 const STATEMENTS_MAX: usize = 256;
+/// A log file that one transaction made longer than this is brought into the file at once, bytes.
+const LOG_BYTES_FOLDED: u64 = 16 * 1024 * 1024;
 /// The log file is cut back to this after a large transaction, bytes.
 const LOG_BYTES_KEPT: &str = "67108864";
 /// Page cache of the writer, KiB (SQLite wants them negative).
@@ -113,6 +115,14 @@ impl ReplicaStore for SqliteReplica {
         }
         found.truncate(FINDINGS_MAX);
         Ok(found)
+    }
+
+    async fn fold(&self) -> Result<(), StoreError> {
+        if wal::bytes(&self.path) <= LOG_BYTES_FOLDED {
+            return Ok(());
+        }
+        let sql = "pragma wal_checkpoint(truncate)";
+        sqlx::query(sql).fetch_all(&self.writer).await.map(|_| ()).map_err(failed)
     }
 }
 

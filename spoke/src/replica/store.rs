@@ -250,6 +250,12 @@ pub trait ReplicaStore: Send + Sync + Debug {
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// After a large transaction: brings what it left beside the state into its place, so that no later commit waits for
+    /// that (`what_much_at_once_left_in_the_log_is_brought_into_the_file`). Where it is not called, or fails, nothing is lost.
+    async fn fold(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Most findings of one [`ReplicaStore::check`].

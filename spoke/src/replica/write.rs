@@ -92,7 +92,10 @@ impl Bulk<'_> {
     /// # Errors
     /// [`ReplicaError::Store`]; then none is written.
     pub async fn commit(self) -> Result<(), ReplicaError> {
-        Ok(self.txn.commit().await?)
+        self.txn.commit().await?;
+        // All of it is durable; the next commit does it where this cannot.
+        drop(self.replica.store.fold().await);
+        Ok(())
     }
 }
 

@@ -24,14 +24,23 @@ const MAGIC: u32 = 0x377f_0682;
 /// Page sizes of SQLite, bytes.
 const PAGE_BYTES: (usize, usize) = (512, 65_536);
 
+fn log_of(replica: &Path) -> PathBuf {
+    let mut name = replica.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// How long the log of a replica is; none = 0.
+pub(super) fn bytes(replica: &Path) -> u64 {
+    std::fs::metadata(log_of(replica)).map_or(0, |log| log.len())
+}
+
 /// Refuses a log that holds more than SQLite would read of it. No log, or a torn one, is none of its business.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`]; [`StoreError::Unavailable`] when it cannot be read.
 pub(super) fn check(replica: &Path) -> Result<(), StoreError> {
-    let mut name = replica.as_os_str().to_owned();
-    name.push("-wal");
-    let path = PathBuf::from(name);
+    let path = log_of(replica);
     let unavailable = |error: io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
     let file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
