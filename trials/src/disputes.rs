@@ -108,7 +108,9 @@ impl<'a> Contender<'a> {
             body["identity_snapshot"] = json!({"stability_metrics": {"parameter_values": values}});
         }
         if kind == ASKED {
-            body["text"] = (0..=turn % TEXTS).map(|_| '-').collect::<String>().into();
+            let dashes: String = (0..=turn % TEXTS).map(|_| '-').collect();
+            // No text comes twice: one that is as it was before is no side's change, and the other's stands.
+            body["text"] = format!("{dashes}{}{:04}", self.spoke.name, self.writes).into();
         }
         let body = body.to_string();
         if self.spoke.run(&["put", kind, record, &body]).code == 0 {
@@ -201,7 +203,7 @@ pub fn run(database: Database, rounds: usize, seed: u64) -> Option<(Verdict, Rul
 pub fn judged(deeds: &[Deed], orders: &[Order], reader: &Spoke, hub: &Hub) -> (Verdict, Ruled) {
     let disputed: Vec<_> = [KIND, HABIT, VOTE, ASKED].iter().flat_map(|kind| read(reader, kind)).collect();
     let ruled = read(reader, RULED);
-    let rules = read::rules(hub, &disputed);
+    let rules = read::rules(hub, &disputed, orders);
     (judge(deeds, &disputed, &ruled), rules::judge(&rules, orders, &disputed, &ruled))
 }
 

@@ -223,7 +223,9 @@ async fn who_reads_no_answer_in_http_1_is_not_read_from_either() {
             let (asked, mut said) = (request.repeat(1_000).into_bytes(), 0);
             let stands = Duration::from_millis(250);
             while let Ok(sent) = tokio::time::timeout(stands, tcp.write(&asked[said % asked.len()..])).await {
-                said += sent.unwrap();
+                // It may be hung up on as well.
+                let Ok(sent) = sent else { break };
+                said += sent;
                 assert!(said < PIPELINED_BYTES_MAX, "it is read from for ever: {request:?}");
             }
             connections.push(tcp);

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use semantics::fault::Fault;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use self::error::{damaged, failed};
 use self::txn::Txn;
@@ -34,7 +34,7 @@ const TURN_MAX: Duration = Duration::from_secs(600);
 const BUSY_MAX: Duration = Duration::from_secs(10);
 /// Prepared statements kept for each connection: the statements of this module, in every size.
 const STATEMENTS_MAX: usize = 256;
-/// A log file that one transaction made longer than this is brought into the file at once, bytes.
+/// Longest log file that is left so after much was written at once, bytes.
 const LOG_BYTES_FOLDED: u64 = 16 * 1024 * 1024;
 /// The log file is cut back to this after a large transaction, bytes.
 const LOG_BYTES_KEPT: &str = "67108864";
@@ -121,9 +121,19 @@ impl ReplicaStore for SqliteReplica {
         if wal::bytes(&self.path) <= LOG_BYTES_FOLDED {
             return Ok(());
         }
-        let sql = "pragma wal_checkpoint(truncate)";
-        sqlx::query(sql).fetch_all(&self.writer).await.map(|_| ()).map_err(failed)
+        let mut writer = self.writer.acquire().await.map_err(failed)?;
+        // Readers are not waited for: what they still need stays in the log, and goes with a later commit.
+        set_busy(&mut writer, Duration::ZERO).await?;
+        let folded = sqlx::query("pragma wal_checkpoint(truncate)").fetch_all(&mut *writer).await;
+        set_busy(&mut writer, BUSY_MAX).await?;
+        folded.map(|_| ()).map_err(failed)
     }
+}
+
+/// How long statements of a connection wait for another one.
+async fn set_busy(connection: &mut SqliteConnection, wait: Duration) -> Result<(), StoreError> {
+    let sql = format!("pragma busy_timeout = {}", wait.as_millis());
+    sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.map(|_| ()).map_err(failed)
 }
 
 fn pool(connections_max: u32) -> SqlitePoolOptions {

@@ -252,7 +252,8 @@ pub trait ReplicaStore: Send + Sync + Debug {
     }
 
     /// After a large transaction: brings what it left beside the state into its place, so that no later commit waits for
-    /// that (`what_much_at_once_left_in_the_log_is_brought_into_the_file`). Where it is not called, or fails, nothing is lost.
+    /// that; where it is not called, or fails, nothing is lost
+    /// (`what_much_at_once_left_in_the_log_is_brought_into_the_file`).
     async fn fold(&self) -> Result<(), StoreError> {
         Ok(())
     }

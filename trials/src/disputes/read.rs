@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::fleet::{Hub, Spoke};
 use crate::history::disputes::{Disputed, Dot, Row, Settled, Stage};
-use crate::history::rules::Rules;
+use crate::history::rules::{Order, Rules};
 
 /// Every record of a kind, as a spoke that has synced sees it.
 ///
@@ -27,18 +27,22 @@ pub(super) fn read(reader: &Spoke, kind: &str) -> Vec<Disputed> {
     found.into_values().collect()
 }
 
-/// The tenant's topology, and the precedents that were ever followed.
-pub(super) fn rules(hub: &Hub, disputed: &[Disputed]) -> Rules {
+/// The tenant's topology, and the precedents that were ever followed or revoked.
+pub(super) fn rules(hub: &Hub, disputed: &[Disputed], orders: &[Order]) -> Rules {
     let stages = disputed.iter().flat_map(|record| record.conflicts.values().flatten());
     let settled = stages.filter_map(|stage| stage.settled.as_ref());
-    let followed: BTreeSet<&str> =
-        settled.filter_map(|settled| settled.by.strip_prefix("precedent/")).collect();
+    let followed = settled.filter_map(|settled| settled.by.strip_prefix("precedent/"));
+    let revoked = orders.iter().filter_map(|order| match order {
+        Order::Revoked(id, _) => Some(id.as_str()),
+        Order::Primary(..) => None,
+    });
+    let named: BTreeSet<&str> = followed.chain(revoked).collect();
     let uses = |row: &Value| (number(&row["revision"]), row["body"]["uses"].as_u64());
     let primary = |row: &Value| {
         let primary = row["body"]["shape"]["primary_replica"]["primary"].as_str();
         (number(&row["revision"]), primary.map(str::to_owned))
     };
-    let precedents = followed.into_iter().map(|id| (id.to_owned(), rows_at(hub, "precedent", id, uses)));
+    let precedents = named.into_iter().map(|id| (id.to_owned(), rows_at(hub, "precedent", id, uses)));
     Rules { precedents: precedents.collect(), primaries: rows_at(hub, "topology", "tenant", primary) }
 }
 
