@@ -104,8 +104,22 @@ fn decided_anew<'a>(
     if !is_known && !writes.iter().all(|(_, mutation)| creates(mutation)) {
         return None;
     }
+    if rule.policy == Policy::ThreeWay && is_nested(&writes) {
+        return Some(Err(not_kept(
+            "a side was made on a write of the other's author that the conflict does not name",
+        )));
+    }
     let made_on = MadeOn { revision: conflict.ancestor, record: ancestor };
     Some(made_on.decided(writes.into_iter().map(|(_, mutation)| mutation), rule, &conflict.path))
+}
+
+/// Whether one side was made on what another had been made on in turn: then they have another state in common than the
+/// ancestor.
+fn is_nested(writes: &[(Revision, &Mutation)]) -> bool {
+    writes.iter().filter_map(|(_, mutation)| mutation.base.own).any(|own| {
+        let of_others = writes.iter().filter(|(_, other)| other.dot.writer != own.writer);
+        of_others.into_iter().any(|(_, other)| other.base.version.contains(own))
+    })
 }
 
 /// What the sides were made on: the state at a revision, or none where each of them creates.

@@ -137,6 +137,25 @@ fn three_way_waits_for_nobody_where_the_sides_touch_different_paths() {
 }
 
 #[test]
+fn sides_that_have_more_in_common_than_their_ancestor_are_not_merged_on_it() {
+    // The later side rests on an earlier write of its author; the other side had seen that one, or not.
+    for has_seen in [false, true] {
+        let mut case = apart();
+        let own = Dot { writer: stamp(3).dot.writer, n: 7 };
+        let (later, _) = case.rows.get_mut(&3).unwrap();
+        later.base.own = Some(own);
+        later.base.version = later.base.version.clone().with(own);
+        if has_seen {
+            let (earlier, _) = case.rows.get_mut(&2).unwrap();
+            earlier.base.version = earlier.base.version.clone().with(own);
+        }
+        let merged = case.ask(Policy::ThreeWay).would;
+        assert_eq!(merged.is_err(), has_seen, "{merged:?}");
+        assert!(case.ask(Policy::Branch).would.is_ok());
+    }
+}
+
+#[test]
 fn what_came_is_what_was_settled() {
     let mut case = apart();
     assert_eq!(case.ask(Policy::Branch).came, Ok(Wanted::Value(json!({"a": 0, "b": 2}))));
