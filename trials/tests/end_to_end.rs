@@ -230,8 +230,11 @@ fn kill_9_of_the_hub_at_20_moments_of_a_stream_loses_no_acknowledged_put() {
     let (_a, _b) = (laptop.daemon(), desktop.daemon());
     let mut inside = 0;
     for kill in 0..STREAM_KILLS {
-        // One, two or three appends after its start, and at once.
-        until("an append begins", || (appends(&log).0 > kill % 3).then_some(()));
+        // In the first, second or third append after its start, or a later one, and at once.
+        until("an append is under way", || {
+            let (begun, is_inside) = appends(&log);
+            (begun > kill % 3 && is_inside).then_some(())
+        });
         hub.kill();
         inside += usize::from(appends(&log).1);
         hub.restart();
