@@ -45,6 +45,7 @@ macro_rules! store_tests {
             store_cases! { $open =>
                 append {
                     append_is_atomic,
+                    an_append_of_any_number_of_rows_is_whole,
                     append_is_durable,
                     append_moves_the_head_by_compare_and_set,
                     append_follows_its_chain,

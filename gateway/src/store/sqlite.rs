@@ -30,6 +30,9 @@ pub const DATABASE_FILE: &str = "hub.sqlite";
 pub const LOCK_FILE: &str = "hub.lock";
 /// Most connections that read at once.
 pub const READERS_MAX: u32 = 4;
+/// Most pages that the connection that writes keeps, KiB. A commit that has more of them goes to the disk in parts, some
+/// of them twice.
+const WRITER_CACHE_KIB: u32 = 16 * 1_024;
 /// Longest wait for the connection that writes, milliseconds: an exclusive section and what queued before it.
 pub const WRITER_WAIT_MS_MAX: u64 = 3 * EXCLUSIVE_MS_MAX;
 /// Longest wait for a lock of the file, milliseconds; only a process other than the hub would hold one.
@@ -72,7 +75,7 @@ impl SqliteStore {
         };
         let writer = pool()
             .max_connections(1)
-            .connect_with(options.clone())
+            .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")))
             .await
             .map_err(|error| error::of(&error))?;
         let readers = pool().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));

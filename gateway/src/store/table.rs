@@ -190,13 +190,26 @@ impl Table {
 
     /// An insert of so many rows; the tenant is `$1`, columns follow row by row.
     pub(super) fn insert(&self, rows: usize) -> String {
+        let mut next = 1;
+        self.insert_of(rows, 1, |text| {
+            next += 1;
+            let _ = write!(text, "${next}");
+        })
+    }
+
+    /// An insert of so many rows whose columns are bound as they come, row by row; the tenant is the parameter with this
+    /// number, behind them. SQLite takes a number for a name and looks for it among all of them whenever it is bound.
+    pub(super) fn insert_in_turn(&self, rows: usize, tenant: usize) -> String {
+        self.insert_of(rows, tenant, |text| text.push('?'))
+    }
+
+    fn insert_of(&self, rows: usize, tenant: usize, mut value: impl FnMut(&mut String)) -> String {
         let mut text = format!("insert into {} (tenant, {}) values ", self.name, self.names());
-        let mut next = 2;
         for row in 0..rows {
-            text.push_str(if row == 0 { "($1" } else { ", ($1" });
+            let _ = write!(text, "{}(${tenant}", if row == 0 { "" } else { ", " });
             for _ in self.columns {
-                let _ = write!(text, ", ${next}");
-                next += 1;
+                text.push_str(", ");
+                value(&mut text);
             }
             text.push(')');
         }
@@ -232,6 +245,10 @@ mod tests {
         assert_eq!(
             HELD.insert(1),
             "insert into held (tenant, revision) values ($1, $2) on conflict (tenant, revision) do nothing"
+        );
+        assert_eq!(
+            HELD.insert_in_turn(2, 3),
+            "insert into held (tenant, revision) values ($3, ?), ($3, ?) on conflict (tenant, revision) do nothing"
         );
         assert!(!LOG.insert(1).contains("conflict"));
     }

@@ -31,6 +31,35 @@ pub async fn append_is_atomic(engine: &Engine) {
     assert_eq!(held, BTreeSet::from([Revision(1)]));
 }
 
+pub async fn an_append_of_any_number_of_rows_is_whole(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    // Rows that go out 256, 64, 16, 4 and one at a time, and those of one small push.
+    for count in [1, 5, 2 * 256 + 64 + 16 + 3 * 4 + 3] {
+        let before = log.head.revision;
+        let mut draft = log.draft();
+        for n in 0..count {
+            let body = format!("{count}-{n}");
+            draft = draft.put(&note(&format!("n{n}")), body.as_bytes()).hold(before.0 + 1 + n, true);
+        }
+        let append = log.append(&*store, draft).await;
+
+        let page = store.log_page(&log.tenant, &everything(before)).await.unwrap();
+        assert_eq!(page.entries.into_iter().map(|entry| entry.row).collect::<Vec<_>>(), append.rows);
+        assert_eq!(page.cells, append.cells);
+        let keys: Vec<_> = append.pointers.iter().map(|pointer| &pointer.key).collect();
+        let mut loaded = store.load(&log.tenant, &wanted(&keys)).await.unwrap().current;
+        assert!(
+            append.pointers.iter().all(|p| loaded.remove(&p.key).is_some_and(|found| found.pointer == *p))
+        );
+        let revisions: BTreeSet<_> = append.rows.iter().map(|row| row.revision).collect();
+        assert_eq!(store.held(&log.tenant, &revisions).await.unwrap(), revisions);
+        let draft = revisions.iter().fold(log.draft(), |draft, revision| draft.hold(revision.0, false));
+        log.append(&*store, draft.put(&note("n0"), b"released")).await;
+        assert!(store.held(&log.tenant, &revisions).await.unwrap().is_empty());
+    }
+}
+
 pub async fn append_is_durable(engine: &Engine) {
     let store = engine.store();
     let mut log = Log::create(&*store, "t").await;

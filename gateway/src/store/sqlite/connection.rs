@@ -16,31 +16,34 @@ use crate::store::relational::{Connection, PerKey};
 use crate::store::table::{CELLS, COMMITS, HELD, LOG, RECORDS, Table, WRITERS};
 use crate::store::{Appended, StoreError};
 
-/// Most rows that one statement inserts: fewer trips to the thread on which SQLite runs.
-const ROWS_PER_INSERT: usize = 16;
+/// How many rows one statement inserts, the most first: few trips to the thread on which SQLite runs, and few statements.
+const ROWS_PER_INSERT: [usize; 5] = [256, 64, 16, 4, 1];
 
 const MOVE_HEAD: &str = "update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
      time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 and chain = $9";
-const RELEASE: &str = "delete from held where tenant = $1 and revision = $2";
+const RELEASE: &str = "delete from held where revision = ? and tenant = $2";
 
-/// Inserts into one table, of one row and of many.
-struct Inserts {
-    one: String,
-    many: String,
+/// What the append of one small push writes into: one row each.
+const ONE_EACH: [&Table; 5] = [&COMMITS, &LOG, &RECORDS, &WRITERS, &CELLS];
+
+/// Inserts into one table, in the order of [`ROWS_PER_INSERT`].
+type Inserts = LazyLock<[String; ROWS_PER_INSERT.len()]>;
+
+fn inserts(table: &Table) -> [String; ROWS_PER_INSERT.len()] {
+    ROWS_PER_INSERT.map(|rows| table.insert_in_turn(rows, rows * table.columns.len() + 1))
 }
 
-impl Inserts {
-    fn of(table: &Table) -> Self {
-        Self { one: table.insert(1), many: table.insert(ROWS_PER_INSERT) }
-    }
-}
-
-static INTO_LOG: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&LOG));
-static INTO_COMMITS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&COMMITS));
-static INTO_RECORDS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&RECORDS));
-static INTO_WRITERS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&WRITERS));
-static INTO_CELLS: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&CELLS));
-static INTO_HELD: LazyLock<Inserts> = LazyLock::new(|| Inserts::of(&HELD));
+static INTO_LOG: Inserts = LazyLock::new(|| inserts(&LOG));
+static INTO_COMMITS: Inserts = LazyLock::new(|| inserts(&COMMITS));
+static INTO_RECORDS: Inserts = LazyLock::new(|| inserts(&RECORDS));
+static INTO_WRITERS: Inserts = LazyLock::new(|| inserts(&WRITERS));
+static INTO_CELLS: Inserts = LazyLock::new(|| inserts(&CELLS));
+static INTO_HELD: Inserts = LazyLock::new(|| inserts(&HELD));
+/// All of [`ONE_EACH`], for one trip.
+static INTO_EACH: LazyLock<String> = LazyLock::new(|| {
+    let tenant = ONE_EACH.iter().map(|table| table.columns.len()).sum::<usize>() + 1;
+    ONE_EACH.map(|table| table.insert_in_turn(1, tenant)).join("; ")
+});
 
 fn bound(
     sql: &'static str,
@@ -60,23 +63,24 @@ async fn insert(
 ) -> Result<(), StoreError> {
     let (mut left, mut values) = (rows.len(), rows.values());
     let width = values.len() / left.max(1);
-    while left > 0 {
-        let (sql, count) =
-            if left >= ROWS_PER_INSERT { (&inserts.many, ROWS_PER_INSERT) } else { (&inserts.one, 1) };
-        run_with(connection, sql, tenant, values.by_ref().take(count * width)).await?;
-        left -= count;
+    for (count, sql) in ROWS_PER_INSERT.into_iter().zip(inserts.iter()) {
+        while left >= count {
+            run_in_turn(connection, sql, values.by_ref().take(count * width), tenant).await?;
+            left -= count;
+        }
     }
     Ok(())
 }
 
-/// Runs a statement whose first parameter is the tenant.
-async fn run_with(
+/// Runs statements whose last parameter is the tenant.
+async fn run_in_turn<'a>(
     connection: &mut SqliteConnection,
     sql: &'static str,
-    tenant: &TenantId,
-    values: impl Iterator<Item = Stored<'_>>,
+    values: impl Iterator<Item = Stored<'a>>,
+    tenant: &'a TenantId,
 ) -> Result<(), StoreError> {
-    let query = values.fold(sqlx::query(sql).bind(tenant.as_str().as_bytes()), |query, value| match value {
+    let tenant = Stored::Bytes(Some(tenant.as_str().as_bytes()));
+    let query = values.chain([tenant]).fold(sqlx::query(sql), |query, value| match value {
         Stored::Int(int) => query.bind(int),
         Stored::Bytes(bytes) => query.bind(bytes),
     });
@@ -116,18 +120,24 @@ impl Connection for SqliteConnection {
     }
 
     async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
-        if self.run(MOVE_HEAD, rows.head).await? == 0 {
+        let AppendRows { head, commits, log, records, writers, cells, held, released } = rows;
+        if self.run(MOVE_HEAD, head).await? == 0 {
             read::head(self, tenant).await?;
             return Ok(Appended::HeadMoved);
         }
-        insert(self, tenant, &INTO_COMMITS, &rows.commits).await?;
-        insert(self, tenant, &INTO_LOG, &rows.log).await?;
-        insert(self, tenant, &INTO_RECORDS, &rows.records).await?;
-        insert(self, tenant, &INTO_WRITERS, &rows.writers).await?;
-        insert(self, tenant, &INTO_CELLS, &rows.cells).await?;
-        insert(self, tenant, &INTO_HELD, &rows.held).await?;
-        for released in rows.released.values() {
-            run_with(self, RELEASE, tenant, [released].into_iter()).await?;
+        let each = [&commits, &log, &records, &writers, &cells];
+        if each.iter().all(|rows| rows.len() == 1) {
+            run_in_turn(self, &INTO_EACH, each.into_iter().flat_map(Rows::values), tenant).await?;
+        } else {
+            insert(self, tenant, &INTO_COMMITS, &commits).await?;
+            insert(self, tenant, &INTO_LOG, &log).await?;
+            insert(self, tenant, &INTO_RECORDS, &records).await?;
+            insert(self, tenant, &INTO_WRITERS, &writers).await?;
+            insert(self, tenant, &INTO_CELLS, &cells).await?;
+        }
+        insert(self, tenant, &INTO_HELD, &held).await?;
+        for released in released.values() {
+            run_in_turn(self, RELEASE, [released].into_iter(), tenant).await?;
         }
         Ok(Appended::Yes)
     }
