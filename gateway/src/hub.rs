@@ -294,6 +294,7 @@ impl Hub {
             clock: Arc::clone(&self.parts.clock),
             commit_bytes_max: self.readers.share(),
             version_writers_kept: self.bounds.version_writers_kept,
+            ahead_mutations_min: self.bounds.ahead_mutations_min,
             docket: Arc::clone(&self.docket),
         };
         let queued = tenant.committer.enqueue(work)?;

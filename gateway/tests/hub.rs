@@ -201,6 +201,7 @@ macro_rules! hub_tests {
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
+                    what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
                     a_contended_store_is_tried_again,
                     a_full_queue_refuses_and_takes_again,
                     a_queue_of_callers_that_are_gone_is_not_full,

@@ -1,5 +1,10 @@
 //! One committer per tenant and gateway: drains what waits, decides it against what is known, appends it, and
 //! answers. Whoever finds the committer free leads and commits for all who wait behind it, until its own work is done.
+//!
+//! While an append is under way, the next commit is decided on what will be known once it has happened. Nobody is told of
+//! it before it is appended itself, at the head that the append before it left, which the chain names
+//! ([`crate::store::Store::append`]). Where that append did not happen, what was decided on it is dropped and its works
+//! are still in the line.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +13,13 @@ use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 
-use super::docket::Docket;
+use super::docket::{Cases, Docket};
 use super::error::HubError;
 use super::feed::Feed;
 use super::heavy;
 use super::known::{Known, Missing};
 use super::plan::{Plan, plan};
-use super::queue::{Place, Queue, Waiting};
+use super::queue::{Place, Queue};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
 use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, TenantIo, Wanted};
@@ -35,7 +40,22 @@ pub struct Committer {
     tenant: TenantId,
     queue: Arc<Queue>,
     /// With whoever leads while it does.
-    known: Mutex<Option<Known>>,
+    standing: Mutex<Option<Standing>>,
+}
+
+/// Where a committer goes on.
+#[derive(Debug)]
+struct Standing {
+    known: Known,
+    next: Option<Decided>,
+}
+
+/// A commit that was decided while the one before it was appended.
+#[derive(Debug)]
+struct Decided {
+    /// The numbers of its works in the queue.
+    numbers: Vec<u64>,
+    plan: Plan,
 }
 
 /// What the committer works with.
@@ -49,6 +69,8 @@ pub struct Means {
     pub commit_bytes_max: usize,
     /// As [`super::limits::Bounds::version_writers_kept`].
     pub version_writers_kept: usize,
+    /// As [`super::limits::Bounds::ahead_mutations_min`].
+    pub ahead_mutations_min: usize,
     /// Where conflicts that come up wait for the hub's arbiter.
     pub docket: Arc<Docket>,
 }
@@ -57,7 +79,7 @@ impl Committer {
     /// A committer that knows nothing yet; at most so much work waits for it.
     #[must_use]
     pub fn new(tenant: TenantId, queue_max: usize) -> Self {
-        Self { tenant, queue: Arc::new(Queue::new(queue_max)), known: Mutex::default() }
+        Self { tenant, queue: Arc::new(Queue::new(queue_max)), standing: Mutex::default() }
     }
 
     /// Has work done, together with whatever else waits.
@@ -88,32 +110,34 @@ impl Committer {
     ) -> Result<Answer, HubError> {
         if let Some(lead) = queued.turn().await {
             while !queued.is_answered() {
-                let batch = self.queue.drain();
-                let mut known = self.known().take();
-                self.lead(means, feed, &mut known, batch).await;
-                *self.known() = known;
+                self.lead(means, feed).await;
             }
             drop(lead);
         }
         queued.answer().await
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn standing(&self) -> MutexGuard<'_, Option<Standing>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn lead(&self, means: &Means, feed: &Feed, known: &mut Option<Known>, batch: Vec<Waiting>) {
+    async fn lead(&self, means: &Means, feed: &Feed) {
+        // Taken out while it leads: a caller that goes away in the middle leaves nothing half true.
+        let (known, next) = self.standing().take().map(|s| (s.known, s.next)).unzip();
+        let next = next.flatten();
+        let batch = self.queue.drain(next.as_ref().map_or(&[], |next| next.numbers.as_slice()));
+        let is_of = |next: &Decided| batch.iter().map(|waiting| &waiting.number).eq(&next.numbers);
+        let plan = next.filter(is_of).map(|next| next.plan);
         let (works, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.work, w.answer)).unzip();
-        let answers = self.commit_all(means, feed, known, &works).await;
-        match answers {
-            Ok(answers) => {
+        match self.commit_all(means, feed, known.zip(Some(plan)), &works).await {
+            Ok((standing, answers)) => {
+                *self.standing() = Some(standing);
                 for (sender, answer) in senders.into_iter().zip(answers) {
                     // The caller may be gone; its dots remember.
                     drop(sender.send(Ok(answer)));
                 }
             }
             Err(error) => {
-                *known = None;
                 for sender in senders {
                     drop(sender.send(Err(error.clone())));
                 }
@@ -126,30 +150,24 @@ impl Committer {
         &self,
         means: &Means,
         feed: &Feed,
-        known: &mut Option<Known>,
-        works: &[Work],
-    ) -> Result<Vec<Answer>, HubError> {
-        let mut misses = 0;
-        for _ in 0..ATTEMPTS_MAX + works.iter().map(Work::elements).sum::<usize>() {
-            // Taken out while the append runs: a caller that goes away in the middle leaves nothing half true.
-            let taken = known.take();
+        from: Option<(Known, Option<Plan>)>,
+        works: &[Arc<Work>],
+    ) -> Result<(Standing, Vec<Answer>), HubError> {
+        let (mut from, mut misses) = (from, 0);
+        for _ in 0..ATTEMPTS_MAX + works.iter().map(|work| work.elements()).sum::<usize>() {
             let step = if misses >= MISSES_MAX {
                 let mut io = means.store.exclusive(&self.tenant).await?;
                 self.step(means, feed, io.as_mut(), None, works).await?
             } else {
                 let mut io = Shared { store: means.store.as_ref(), tenant: &self.tenant };
-                self.step(means, feed, &mut io, taken, works).await?
+                self.step(means, feed, &mut io, from.take(), works).await?
             };
             match step {
-                Step::Done(mut now, answers) => {
-                    now.trim();
-                    *known = Some(*now);
-                    return Ok(answers);
+                Step::Done(mut standing, answers) => {
+                    standing.known.trim();
+                    return Ok((*standing, answers));
                 }
-                Step::Again(now) => {
-                    *known = Some(*now);
-                    misses = 0;
-                }
+                Step::Again(now) => (from, misses) = (Some((*now, None)), 0),
                 Step::Missed => misses += 1,
             }
         }
@@ -161,23 +179,31 @@ impl Committer {
         means: &Means,
         feed: &Feed,
         io: &mut dyn TenantIo,
-        known: Option<Known>,
-        works: &[Work],
+        from: Option<(Known, Option<Plan>)>,
+        works: &[Arc<Work>],
     ) -> Result<Step, HubError> {
-        let was_known = known.is_some();
-        let Some((mut known, plan)) = self.prepare(means, io, known, works).await? else {
+        let was_known = from.is_some();
+        let prepared = match from {
+            Some((known, Some(plan))) => Some((known, plan)),
+            Some((known, None)) => self.prepare(means, io, Some(known), works).await?,
+            None => self.prepare(means, io, None, works).await?,
+        };
+        let Some((mut known, Plan { append, current, answers })) = prepared else {
             return Ok(Step::Missed);
         };
-        let Plan { append, current, answers } = plan;
+        let all: Option<Vec<Answer>> = answers.into_iter().collect();
+        let mut next = None;
         if append.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
             // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
             return Ok(Step::Missed);
         }
         if let Some(append) = append {
-            let append = *append;
-            let commit = append.commit.number.0;
+            let (before, commit) = (known.head, append.commit.number.0);
+            let cases = Cases::of(&append, &current);
+            known.advance(&append, current);
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
-            let appended = io.append(&append).await;
+            let decide_next = async { all.as_ref().and_then(|_| self.decide_next(means, &known)) };
+            let (appended, decided) = futures::join!(io.append(&append), decide_next);
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
             match appended {
                 Ok(Appended::Yes) => {}
@@ -185,8 +211,9 @@ impl Committer {
                 Ok(Appended::HeadMoved) => return Ok(Step::Missed),
                 Err(StoreError::Contended) => return Ok(Step::Missed),
                 Err(StoreError::Unknown(_)) if Fault::UnknownAsFailed.is_planted() => {
-                    let known = Box::new(Known::at(known.head));
-                    return Ok(Step::Done(known, answers.into_iter().flatten().map(refused).collect()));
+                    let standing = Standing { known: Known::at(before), next: None };
+                    let answers = all.into_iter().flatten().map(refused).collect();
+                    return Ok(Step::Done(Box::new(standing), answers));
                 }
                 Err(StoreError::Unknown(_)) if !self.has_happened(means, &append).await? => {
                     return Ok(Step::Missed);
@@ -195,15 +222,29 @@ impl Committer {
                 Err(error) => return Err(error.into()),
             }
             feed.append(&append);
-            means.docket.note(&self.tenant, &append, &current);
-            known.advance(append, current);
+            if let Some(cases) = cases {
+                means.docket.add(&self.tenant, cases);
+            }
+            next = decided;
         }
-        let all: Option<Vec<Answer>> = answers.into_iter().collect();
-        let known = Box::new(known);
         Ok(match all {
-            Some(answers) => Step::Done(known, answers),
-            None => Step::Again(known),
+            Some(answers) => Step::Done(Box::new(Standing { known, next }), answers),
+            None => Step::Again(Box::new(known)),
         })
+    }
+
+    /// Decides what waits on what will be known once the append under way has happened; `None` where little waits, and where
+    /// something would have to be read first.
+    fn decide_next(&self, means: &Means, known: &Known) -> Option<Decided> {
+        let (numbers, works): (Vec<_>, Vec<_>) =
+            self.queue.ahead(means.ahead_mutations_min)?.into_iter().unzip();
+        let plan = self.plan(means, known, &works).ok()?;
+        Some(Decided { numbers, plan })
+    }
+
+    fn plan(&self, means: &Means, known: &Known, works: &[Arc<Work>]) -> Result<Plan, Box<Missing>> {
+        let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
+        heavy::run(heavy::is_heavy(known, works), of)
     }
 
     /// Reads what the plan misses until it misses nothing. `None` = another gateway kept moving the head between
@@ -213,15 +254,12 @@ impl Committer {
         means: &Means,
         io: &mut dyn TenantIo,
         known: Option<Known>,
-        works: &[Work],
+        works: &[Arc<Work>],
     ) -> Result<Option<(Known, Plan)>, HubError> {
         let mut known = known;
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let planned = known.as_ref().map(|known| {
-                let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
-                heavy::run(heavy::is_heavy(known, works), of)
-            });
+            let planned = known.as_ref().map(|known| self.plan(means, known, works));
             let missing = match planned {
                 None => Missing::default(),
                 Some(Err(missing)) => *missing,
@@ -289,7 +327,7 @@ fn refused(answer: Answer) -> Answer {
 
 enum Step {
     /// Every work is answered.
-    Done(Box<Known>, Vec<Answer>),
+    Done(Box<Standing>, Vec<Answer>),
     /// Committed; some work needs another commit.
     Again(Box<Known>),
     /// The head had moved.

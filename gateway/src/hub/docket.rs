@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use semantics::conflict::Conflict;
-use semantics::ids::{Kind, RecordId, TenantId};
+use semantics::ids::{Key, Kind, RecordId, TenantId};
 use semantics::kind;
 use tokio::sync::Notify;
 
@@ -30,6 +30,21 @@ pub enum Cases {
     All,
 }
 
+impl Cases {
+    /// Those of a commit: the conflicts that it opens and nobody has settled before; the whole inbox where it sets a rule.
+    pub(super) fn of(append: &Append, current: &BTreeMap<Key, Current>) -> Option<Self> {
+        let is_rule = |kind: &Kind| matches!(kind.as_str(), kind::POLICY | kind::KIND);
+        if append.rows.iter().any(|row| is_rule(&row.record.key.kind)) {
+            return Some(Self::All);
+        }
+        let conflicts = append.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind));
+        let is_new = |conflict: Conflict| conflict.open && conflict.resolution.is_none();
+        let new = conflicts.filter(|row| control_body(current.get(&row.record.key)).is_some_and(is_new));
+        let new: BTreeSet<RecordId> = new.map(|row| row.record.key.id.clone()).collect();
+        (!new.is_empty()).then_some(Self::Some(new))
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Docket {
@@ -39,26 +54,6 @@ pub struct Docket {
 }
 
 impl Docket {
-    /// Takes the conflicts that a commit opened, and nobody has settled before; the whole inbox where it set a rule.
-    pub(super) fn note(
-        &self,
-        tenant: &TenantId,
-        append: &Append,
-        current: &BTreeMap<semantics::ids::Key, Current>,
-    ) {
-        let is_rule = |kind: &Kind| matches!(kind.as_str(), kind::POLICY | kind::KIND);
-        if append.rows.iter().any(|row| is_rule(&row.record.key.kind)) {
-            self.add(tenant, Cases::All);
-        }
-        let conflicts = append.rows.iter().filter(|row| kind::is_conflict(&row.record.key.kind));
-        let is_new = |conflict: Conflict| conflict.open && conflict.resolution.is_none();
-        let new = conflicts.filter(|row| control_body(current.get(&row.record.key)).is_some_and(is_new));
-        let new: BTreeSet<RecordId> = new.map(|row| row.record.key.id.clone()).collect();
-        if !new.is_empty() {
-            self.add(tenant, Cases::Some(new));
-        }
-    }
-
     /// Has cases wait, beside those that do.
     pub fn add(&self, tenant: &TenantId, cases: Cases) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

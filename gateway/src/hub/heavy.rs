@@ -1,5 +1,6 @@
 //! Work that takes long and waits for nothing: it must not hold up the thread on which other tenants are served.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use semantics::ids::Key;
@@ -38,14 +39,14 @@ pub(super) fn check(declaration: &Declaration) -> Result<(), Refusal> {
 
 /// Whether planning these works, and checking what they make by the schemas of their kinds, may take long. What is not read yet counts for
 /// nothing: the plan ends there and is made again when it is.
-pub(super) fn is_heavy(known: &Known, works: &[Work]) -> bool {
+pub(super) fn is_heavy<W: Borrow<Work>>(known: &Known, works: &[W]) -> bool {
     looks(known, works) > LOOKS_BESIDE
 }
 
-fn looks(known: &Known, works: &[Work]) -> u64 {
+fn looks<W: Borrow<Work>>(known: &Known, works: &[W]) -> u64 {
     let mut records = Records { known, bytes: BTreeMap::new(), looks: 0 };
     for work in works {
-        match work {
+        match work.borrow() {
             Work::Push(push) => {
                 let mutations = push.items.iter().filter_map(|item| match item {
                     Item::Mutation { parsed, .. } => Some(&parsed.mutation),

@@ -1,6 +1,7 @@
 //! What a gateway knows of one tenant at one commit: everything it decides against. An append that finds the head
 //! unmoved proves all of it.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::limits::{
     CACHE_ANSWERS_MAX, CACHE_BYTES_MAX, CACHE_CELLS_MAX, CACHE_RECORDS_MAX, CACHE_WRITERS_MAX,
 };
 use super::work::{Item, PrecedentWork, SettleWork, Work};
-use crate::store::{CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
+use crate::store::{Append, CommitRow, Current, Loaded, LogRow, Wanted, WriterRow};
 
 mod compiled;
 
@@ -267,16 +268,16 @@ impl Known {
         }
     }
 
-    /// Steps over an append that happened.
-    pub fn advance(&mut self, append: crate::store::Append, current: BTreeMap<Key, Current>) {
+    /// Steps over an append: what is known then holds where it happened, and nowhere else.
+    pub fn advance(&mut self, append: &Append, current: BTreeMap<Key, Current>) {
         self.head = append.head;
         for (key, found) in current {
             self.remember(key.clone(), Some(found));
             self.learn(&key);
         }
-        self.writers.extend(append.writers.into_iter().map(|row| (row.writer, Some(row))));
-        self.cells.extend(append.cells.into_iter().map(|row| (row.cell, row.hash)));
-        self.answered.extend(append.commit.outcomes.into_iter().map(|answer| (answer.dot, answer)));
+        self.writers.extend(append.writers.iter().map(|row| (row.writer, Some(row.clone()))));
+        self.cells.extend(append.cells.iter().map(|row| (row.cell.clone(), row.hash.clone())));
+        self.answered.extend(append.commit.outcomes.iter().map(|answer| (answer.dot, answer.clone())));
     }
 
     /// Lets go of what has grown past its bound. Not while a plan is being made: it needs what it has read.
@@ -342,10 +343,10 @@ impl Known {
     /// What these works need that is not known yet. Empty after three rounds of reading, or more where one round
     /// does not hold it all.
     #[must_use]
-    pub fn missing(&self, works: &[Work]) -> Missing {
+    pub fn missing<W: Borrow<Work>>(&self, works: &[W]) -> Missing {
         let mut missing = Missing::default();
         for work in works {
-            match work {
+            match work.borrow() {
                 Work::Push(push) => self.push_misses(push, &mut missing),
                 Work::Control(control) => self.want_key(Some(control.key.clone()), &mut missing),
                 Work::Settle(settle) => self.settle_misses(settle, &mut missing),

@@ -7,6 +7,9 @@ use semantics::version::VERSION_WRITERS_KEPT;
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
+/// While a commit is written the next one is decided, once so many mutations wait for it: fewer cost less decided together
+/// with those that come meanwhile.
+pub const AHEAD_MUTATIONS_MIN: usize = 64;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;
 /// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
@@ -72,6 +75,8 @@ pub const KEEPER_MS: u64 = 90_000;
 pub struct Bounds {
     /// As [`QUEUE_MAX`].
     pub queue_max: usize,
+    /// As [`AHEAD_MUTATIONS_MIN`].
+    pub ahead_mutations_min: usize,
     /// As [`RING_BATCHES_MAX`].
     pub ring_batches_max: usize,
     /// As [`LEASE_MS`]; a lease is written for twice as long.
@@ -86,6 +91,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             queue_max: QUEUE_MAX,
+            ahead_mutations_min: AHEAD_MUTATIONS_MIN,
             ring_batches_max: RING_BATCHES_MAX,
             lease_ms: LEASE_MS,
             keeper_ms: KEEPER_MS,

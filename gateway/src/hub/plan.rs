@@ -1,6 +1,7 @@
 //! From what is known and what is asked to what one commit writes. Pure: the committer reads before and appends
 //! after.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use semantics::clock::{HybridTime, Stamp};
@@ -52,13 +53,18 @@ pub struct Plan {
 ///
 /// # Errors
 /// [`Missing`] when something must be read first.
-pub fn plan(known: &Known, works: &[Work], now_ms: u64, bytes_max: usize) -> Result<Plan, Box<Missing>> {
+pub fn plan<W: Borrow<Work>>(
+    known: &Known,
+    works: &[W],
+    now_ms: u64,
+    bytes_max: usize,
+) -> Result<Plan, Box<Missing>> {
     let missing = known.missing(works);
     if !missing.is_empty() {
         return Err(Box::new(missing));
     }
     let mut draft = Draft::new(known, now_ms, bytes_max);
-    let answers = works.iter().map(|work| draft.work(work)).collect();
+    let answers = works.iter().map(|work| draft.work(work.borrow())).collect();
     draft.finish(answers)
 }
 

@@ -4,6 +4,8 @@
 //!   stands in the line and is taken along (`who_does_not_wait_yet_holds_nobody_up`).
 //! - Who has led until its own work was done, or goes away in the middle, passes the lead to the one that has waited
 //!   longest and still waits (`who_goes_away_while_it_leads_passes_the_lead_on`). Nobody else is woken for it.
+//! - What is looked at ahead stays in the line until it is taken: whoever leads then takes the same, as long as nobody of
+//!   it has gone away (`what_was_looked_at_ahead_is_taken_as_it_was`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +21,8 @@ type Answered = Result<Answer, HubError>;
 
 /// Work that waits.
 pub(super) struct Waiting {
-    number: u64,
-    pub(super) work: Work,
+    pub(super) number: u64,
+    pub(super) work: Arc<Work>,
     bytes: usize,
     pub(super) answer: oneshot::Sender<Answered>,
     /// Where the lead is passed to, once it is waited for and as long as it was not.
@@ -58,6 +60,27 @@ impl Line {
     fn let_go(&mut self) {
         self.waiting.retain(|waiting| !waiting.answer.is_closed());
         self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).sum();
+    }
+
+    /// How many of the line go together, and how many mutations they hold: pushes up to the bound, anything else alone,
+    /// because it changes the rules that others are decided by.
+    fn together(&self) -> (usize, usize) {
+        let (mut count, mut mutations) = (0, 0);
+        for waiting in &self.waiting {
+            let size = match waiting.work.as_ref() {
+                Work::Push(push) => push.items.len(),
+                _ if count == 0 => COMMIT_MUTATIONS_MAX,
+                _ => break,
+            };
+            if count > 0 && mutations + size > COMMIT_MUTATIONS_MAX {
+                break;
+            }
+            (count, mutations) = (count + 1, mutations + size);
+            if mutations >= COMMIT_MUTATIONS_MAX {
+                break;
+            }
+        }
+        (count, mutations)
     }
 
     /// Who leads next; `None` = nobody, for now.
@@ -130,7 +153,7 @@ impl Queue {
         let number = line.next_number;
         line.next_number += 1;
         line.bytes += bytes;
-        line.waiting.push_back(Waiting { number, work, bytes, answer: sender, turn: None });
+        line.waiting.push_back(Waiting { number, work: Arc::new(work), bytes, answer: sender, turn: None });
         drop(line);
         Ok(Place { queue: Arc::clone(queue), number, answer, answered: None })
     }
@@ -151,35 +174,24 @@ impl Queue {
         (Some(Lead(Some(Arc::clone(queue)))), None)
     }
 
-    /// Takes a batch: pushes together up to the bound, anything else alone, because it changes the rules that
-    /// others are decided by.
-    pub(super) fn drain(&self) -> Vec<Waiting> {
+    /// What would be taken now, if it holds so many mutations; it stays where it is.
+    pub(super) fn ahead(&self, mutations_min: usize) -> Option<Vec<(u64, Arc<Work>)>> {
         let mut line = self.line();
-        let mut batch: Vec<Waiting> = Vec::new();
-        let mut mutations = 0;
-        while let Some(next) = line.waiting.front() {
-            if next.answer.is_closed() {
-                let gone = line.waiting.pop_front();
-                line.bytes -= gone.map_or(0, |gone| gone.bytes);
-                continue;
-            }
-            let size = match &next.work {
-                Work::Push(push) => push.items.len(),
-                _ if batch.is_empty() => COMMIT_MUTATIONS_MAX,
-                _ => break,
-            };
-            if !batch.is_empty() && mutations + size > COMMIT_MUTATIONS_MAX {
-                break;
-            }
-            mutations += size;
-            if let Some(next) = line.waiting.pop_front() {
-                line.bytes -= next.bytes;
-                batch.push(next);
-            }
-            if mutations >= COMMIT_MUTATIONS_MAX {
-                break;
-            }
-        }
+        line.let_go();
+        let (count, mutations) = line.together();
+        let of = |waiting: &Waiting| (waiting.number, Arc::clone(&waiting.work));
+        (count > 0 && mutations >= mutations_min).then(|| line.waiting.iter().take(count).map(of).collect())
+    }
+
+    /// Takes a batch of what goes together: just what was looked at ahead, where all of it still stands in front.
+    pub(super) fn drain(&self, looked_at: &[u64]) -> Vec<Waiting> {
+        let mut line = self.line();
+        line.let_go();
+        let is_as_it_was =
+            line.waiting.iter().map(|waiting| &waiting.number).take(looked_at.len()).eq(looked_at);
+        let count = if is_as_it_was && !looked_at.is_empty() { looked_at.len() } else { line.together().0 };
+        let batch: Vec<Waiting> = line.waiting.drain(..count).collect();
+        line.bytes -= batch.iter().map(|waiting| waiting.bytes).sum::<usize>();
         batch
     }
 }
@@ -244,7 +256,7 @@ mod tests {
     }
 
     fn answer_all(queue: &Queue) -> usize {
-        let batch = queue.drain();
+        let batch = queue.drain(&[]);
         let count = batch.len();
         batch.into_iter().for_each(|waiting| drop(waiting.answer.send(Ok(Answer::Done(true)))));
         count
@@ -333,6 +345,34 @@ mod tests {
         assert_eq!(push(&queue).unwrap_err().reason(), Reason::Overloaded);
         let _others = (enqueue(&queue).unwrap(), enqueue(&queue).unwrap());
         assert_eq!(enqueue(&queue).unwrap_err().reason(), Reason::Overloaded, "twice as much waits in all");
+    }
+
+    #[tokio::test]
+    async fn what_was_looked_at_ahead_is_taken_as_it_was() {
+        let queue = Arc::new(Queue::new(9));
+        let first = [push(&queue).unwrap(), push(&queue).unwrap()];
+        assert!(queue.ahead(1).is_none(), "they hold no mutation");
+        let ahead: Vec<u64> = queue.ahead(0).unwrap().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(ahead, [0, 1]);
+        let later = push(&queue).unwrap();
+        let taken = queue.drain(&ahead);
+        assert_eq!(
+            taken.iter().map(|waiting| waiting.number).collect::<Vec<_>>(),
+            ahead,
+            "without what came later"
+        );
+        drop(first);
+        let more = push(&queue).unwrap();
+        let ahead: Vec<u64> = queue.ahead(0).unwrap().into_iter().map(|(number, _)| number).collect();
+        drop(later);
+        let taken = queue.drain(&ahead);
+        assert_eq!(
+            taken.iter().map(|waiting| waiting.number).collect::<Vec<_>>(),
+            [3],
+            "one of them has gone away"
+        );
+        assert_eq!(queue.line().bytes, 0);
+        drop(more);
     }
 
     #[tokio::test]

@@ -178,6 +178,8 @@ fn bounded(options: PgConnectOptions) -> PgConnectOptions {
             ["enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"].map(off),
         )
         .options([("max_parallel_workers_per_gather", 0)])
+        // Planning an append anew each time takes longer than writing a small one.
+        .options([("plan_cache_mode", "force_generic_plan")])
         .statement_cache_capacity(256)
 }
 
