@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
 
 pub mod admin;
+pub mod around;
 pub mod audit;
 mod conflicts;
 pub mod examine;

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::{from_fn, from_fn_with_state};
 use proto::v1::admin_service_server::AdminServiceServer;
 use proto::v1::audit_service_server::AuditServiceServer;
 use proto::v1::auth_service_server::AuthServiceServer;
@@ -36,16 +35,17 @@ use crate::open_files;
 use crate::operator;
 use crate::place;
 use crate::rpc::admin::AdminHandler;
+use crate::rpc::around::{Around, in_use};
 use crate::rpc::audit::AuditHandler;
 use crate::rpc::examine::ExamineHandler;
-use crate::rpc::inflow::{self, Inflow};
-use crate::rpc::layers::{CALLS_MAX, Layers, in_use};
+use crate::rpc::inflow::Inflow;
+use crate::rpc::layers::{CALLS_MAX, Layers};
 use crate::rpc::node::NodeHandler;
 use crate::rpc::operators::OperatorHandler;
-use crate::rpc::outflow::{self, Outflow};
-use crate::rpc::shares::{self, Shares};
+use crate::rpc::outflow::Outflow;
+use crate::rpc::shares::Shares;
 use crate::rpc::sync::SyncHandler;
-use crate::rpc::turns::{self, Queues};
+use crate::rpc::turns::Queues;
 use crate::rpc::{Gate, status};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -224,12 +224,14 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     let at = Listening { listen: local(&spokes)?, operator_listen: local(&operators)? };
     let gate = Gate::new(hub, metrics.clone(), unread_ms_max);
     gate.tasks.spawn(sweep(Arc::clone(&gate), Arc::clone(&trust)));
-    // Each port has a limit of its own, so that operators are served while the other one is full.
-    let layers = || Layers::new(metrics.clone(), Arc::clone(&entropy), CALLS_MAX).noting(gate.access.clone());
     let untaken = [Outflow::default(), Outflow::default()];
+    // Each port has limits of its own, so that operators are served while the other one is full.
+    let around = |untaken: &Outflow| {
+        let layers = Layers::new(metrics.clone(), Arc::clone(&entropy), CALLS_MAX);
+        around(layers.noting(gate.access.clone()), &gate, &trust, untaken)
+    };
     let (health, spoke_routes) = spoke_routes(&gate, &trust).await?;
-    let spoke_routes =
-        layers().around(with_rights(spoke_routes, &gate, &trust, &untaken[0])).layer(from_fn(in_use));
+    let spoke_routes = around(&untaken[0]).calls(spoke_routes);
     let admin = AdminServiceServer::new(AdminHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let operator = OperatorHandler { gate: Arc::clone(&gate), trust: Arc::clone(&trust) };
@@ -247,9 +249,8 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     // What is asked on such a stream and not read piles up in the transport, where no layer counts it: it is for those
     // who show a credential, and others are refused before anything of it is read.
     let admin = admin.add_service(reflection);
-    let admin = with_rights(admin.into_axum_router(), &gate, &trust, &untaken[1]);
-    let operator_routes =
-        layers().around(admin).merge(operator::routes(Arc::clone(&gate), &untaken[1])).layer(from_fn(in_use));
+    let admin = around(&untaken[1]).calls(admin.into_axum_router());
+    let operator_routes = admin.merge(in_use(operator::routes(Arc::clone(&gate), &untaken[1])));
     let bounds = tls::Bounds::of_spokes();
     info!(connections_max = bounds.connections_max, files_max = open_files::max(), "listening");
     let rooms = (
@@ -271,16 +272,12 @@ pub async fn start(config: &Config, opened: Opened) -> Result<Running, HubError>
     Ok(Running { at, gate, untaken, engine, drain_lead, health, spokes, operators })
 }
 
-/// Looks who is calling and how many calls are open, how much of the call is held until it is whole, whether it is its
-/// turn, and how much of its answer is held until it is taken.
-fn with_rights(routes: axum::Router, gate: &Gate, trust: &Trust, untaken: &Outflow) -> axum::Router {
+/// What surrounds the calls of one listener, whose untaken answers are looked for from now on.
+fn around(layers: Layers, gate: &Gate, trust: &Trust, untaken: &Outflow) -> Around {
     gate.tasks.spawn(untaken.clone().watch(gate.unread_ms_max, gate.draining.clone()));
-    let outward = from_fn_with_state(untaken.clone(), outflow::bound);
-    let inward = from_fn_with_state(Inflow::default(), inflow::bound);
-    let turn = from_fn_with_state(Queues::default(), turns::bound);
-    let share = from_fn_with_state(Shares::default(), shares::bound);
     let rights = AuthLayer::new(trust.verifier(), status::of, status::note_caller);
-    routes.layer(outward).layer(turn).layer(inward).layer(share).layer(rights)
+    let (shares, inflow, turns) = (Shares::default(), Inflow::default(), Queues::default());
+    Around { layers, rights, shares, inflow, turns, outflow: untaken.clone() }
 }
 
 async fn spoke_routes(

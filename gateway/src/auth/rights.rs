@@ -140,13 +140,17 @@ pub const TABLE: &[(&str, Right, Wait)] = &[
 /// Who may call this; `None` = nobody.
 #[must_use]
 pub fn right_of(path: &str) -> Option<Right> {
-    TABLE.iter().find(|(known, ..)| *known == path).map(|(_, right, _)| *right)
+    row_of(path).map(|(_, right, _)| *right)
 }
 
 /// What this waits for before its work begins.
 #[must_use]
 pub fn wait_of(path: &str) -> Wait {
-    TABLE.iter().find(|(known, ..)| *known == path).map_or(Wait::Never, |(.., wait)| *wait)
+    row_of(path).map_or(Wait::Never, |(.., wait)| *wait)
+}
+
+fn row_of(path: &str) -> Option<&'static (&'static str, Right, Wait)> {
+    TABLE.binary_search_by_key(&path, |(known, ..)| known).ok().and_then(|at| TABLE.get(at))
 }
 
 #[cfg(test)]
@@ -225,6 +229,13 @@ mod tests {
         let document = include_str!("../../../docs/security.md");
         let rendered = rendered();
         assert!(document.contains(&rendered), "docs/security.md must contain:\n{rendered}");
+    }
+
+    #[test]
+    fn every_call_is_found_in_the_table() {
+        for (path, right, wait) in TABLE {
+            assert_eq!((right_of(path), wait_of(path)), (Some(*right), *wait), "{path}");
+        }
     }
 
     #[test]

@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use futures::stream::{Stream, StreamExt, try_unfold};
 use semantics::reason::Reason;
 use tonic::Status;
 
 use super::held::{Bounds, Held};
+use super::layers::Answer;
 use super::owner::Owner;
 use super::status;
 use crate::auth::rights::REFLECTION;
@@ -63,7 +63,11 @@ impl Inflow {
 }
 
 /// Counts what comes in of a call.
-pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -> Response {
+pub(super) async fn bound<A: Answer>(
+    inflow: &Inflow,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let owner = Owner::of(request.extensions());
     let says = Says::of(request.uri().path());
     let share = Arc::new(Mutex::new(inflow.share(owner, says)));
@@ -72,12 +76,12 @@ pub async fn bound(State(inflow): State<Inflow>, request: Request, next: Next) -
     match says {
         Says::Many => {
             drop(share);
-            next.run(request).await
+            next(request).await
         }
         Says::One => {
             let weighed = Arc::clone(&share);
             let told = Arc::new(move |bytes| locked(&weighed).weighs(bytes));
-            let response = proto::codec::weighing(told, next.run(request)).await;
+            let response = proto::codec::weighing(told, next(request)).await;
             drop(share);
             response
         }

@@ -12,8 +12,9 @@
 //! 9. turns of those that hold much (see [`super::turns`]): only once all of the call is there;
 //! 10. bytes on their way out (see [`super::outflow`]).
 //!
-//! Around all of them [`in_use`] tells the connection that it is used.
+//! Around all of them [`in_use`] tells the connection that it is used; [`super::around`] puts all of it together.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -49,6 +50,12 @@ pub const UNARY_MS_MAX: u64 = 30_000;
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const REQUEST_ID: &str = "x-request-id";
 
+/// What is around a call takes what comes of it inside. Each layer is a function of the request and of the one within it,
+/// so that what surrounds a call is one future: a service of its own for each would be cloned and boxed with every call.
+pub(super) trait Answer: Future<Output = Response> + Send {}
+
+impl<A: Future<Output = Response> + Send> Answer for A {}
+
 /// What the layers share.
 #[derive(Debug, Clone)]
 pub struct Layers {
@@ -73,14 +80,23 @@ impl Layers {
 
     /// Puts the layers around a router, but for rights.
     pub fn around(self, router: axum::Router) -> axum::Router {
-        use axum::middleware::{from_fn, from_fn_with_state};
-        // The last one added is the outermost.
-        router
-            .layer(from_fn(reason))
-            .layer(from_fn_with_state(self.clone(), overload))
-            .layer(from_fn(deadline))
-            .layer(from_fn(panic))
-            .layer(from_fn_with_state(self, trace))
+        let call = |State(layers): State<Arc<Self>>, request: Request, next: Next| async move {
+            layers.run(request, |request| next.run(request)).await
+        };
+        router.layer(axum::middleware::from_fn_with_state(Arc::new(self), call))
+    }
+
+    /// A call within them.
+    pub(super) async fn run<A: Answer>(
+        &self,
+        request: Request,
+        next: impl FnOnce(Request) -> A + Send,
+    ) -> Response {
+        let known = move |request| reason(request, next);
+        let admitted = move |request| overload(self, request, known);
+        let in_time = move |request| deadline(request, admitted);
+        let whole = move |request| panic(request, in_time);
+        trace(self, request, whole).await
     }
 }
 
@@ -88,12 +104,16 @@ fn refuse(error: HubError) -> Response {
     status::of(error).into_http::<Body>()
 }
 
-async fn trace(State(layers): State<Layers>, request: Request, next: Next) -> Response {
+async fn trace<A: Answer>(
+    layers: &Layers,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let id = request_id(request.headers(), layers.entropy.as_ref());
     let method = request.uri().path().to_owned();
     let watch = Stopwatch::start();
     let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
-    let answered = async { (next.run(request).await, status::refused(), status::caller()) };
+    let answered = async { (next(request).await, status::refused(), status::caller()) };
     let (mut response, refused, caller) = status::within(id.clone(), answered).await;
     let code = code_of(response.headers());
     // A path that nobody serves is the caller's invention: it becomes no label and no log line.
@@ -137,29 +157,32 @@ fn code_of(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-async fn panic(request: Request, next: Next) -> Response {
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+async fn panic<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
+    match AssertUnwindSafe(next(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => refuse(HubError::internal("a handler panicked")),
     }
 }
 
 /// Whoever handles a call may keep its [`crate::tls::Call`] for as long as it lasts; else it ends when it is answered.
-pub async fn in_use(mut request: Request, next: Next) -> Response {
+pub(super) async fn in_use<A: Answer>(
+    mut request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let call = request.extensions().get::<Peer>().map(|peer| peer.calls.begin());
     if let Some(call) = &call {
         request.extensions_mut().insert(call.clone());
     }
-    next.run(request).await
+    next(request).await
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
+async fn deadline<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
     let most = Duration::from_millis(UNARY_MS_MAX);
     let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.to_str().ok()?));
     // What a caller asks for is the time of the whole call: a stream is answered long before its end.
     let asked = asked.filter(|_| !is_stream(request.uri().path()));
     let patience = asked.map_or(most, |asked| asked.min(most));
-    match tokio::time::timeout(patience, next.run(request)).await {
+    match tokio::time::timeout(patience, next(request)).await {
         Ok(response) => response,
         Err(_) => refuse(HubError::transient(Reason::DeadlineExceeded, "the call took too long", 1_000)),
     }
@@ -190,18 +213,22 @@ fn timeout(text: &str) -> Option<Duration> {
     })
 }
 
-async fn overload(State(layers): State<Layers>, request: Request, next: Next) -> Response {
+async fn overload<A: Answer>(
+    layers: &Layers,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let Ok(_permit) = layers.calls.try_acquire() else {
         return refuse(HubError::transient(Reason::Overloaded, "too many calls at once", 200));
     };
-    next.run(request).await
+    next(request).await
 }
 
 /// A message that is too large, or no message at all, never reaches a handler; nor does a call that is another
 /// listener's.
-async fn reason(request: Request, next: Next) -> Response {
+async fn reason<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
+    let response = next(request).await;
     match Status::from_header_map(response.headers()) {
         // Of a message in a way that is not spoken it says so.
         Some(status) if status.code() == Code::Unimplemented && status.message().is_empty() => {

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::held::{Bounds, Held};
-use super::layers::{is_long, is_stream};
+use super::layers::{self, is_long, is_stream};
 use super::owner::Owner;
 use super::status;
 use crate::hub::error::HubError;
@@ -204,18 +204,22 @@ impl Drop for Piece {
 }
 
 /// Counts what goes out of a call.
-pub async fn bound(State(outflow): State<Outflow>, request: Request, next: Next) -> Response {
+pub(super) async fn bound<A: layers::Answer>(
+    outflow: &Outflow,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     if is_long(request.uri().path()) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let peer = request.extensions().get::<Peer>();
     let calls = peer.map(|peer| peer.calls.clone());
-    let share = Share { outflow, owner: Owner::of(request.extensions()), calls };
+    let share = Share { outflow: outflow.clone(), owner: Owner::of(request.extensions()), calls };
     if let Err(error) = share.check() {
         return status::of(error).into_http::<Body>();
     }
     let is_unary = !is_stream(request.uri().path());
-    let (parts, inner) = next.run(request).await.into_parts();
+    let (parts, inner) = next(request).await.into_parts();
     let mut counted = Counted::new(inner, share);
     // Its message is there already; looked at now, a refusal is still seen by the layers around.
     if is_unary && let Err(refused) = poll_fn(|cx| counted.poll_ahead(cx)).await {

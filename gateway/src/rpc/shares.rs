@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use semantics::reason::Reason;
 
-use super::layers::{CALLS_MAX, is_stream};
+use super::layers::{Answer, CALLS_MAX, is_stream};
 use super::owner::Owner;
 use super::status;
 use crate::hub::error::HubError;
@@ -125,7 +124,11 @@ impl Default for Shares {
 }
 
 /// Lets calls through for which there is a place.
-pub async fn bound(State(shares): State<Shares>, request: Request, next: Next) -> Response {
+pub(super) async fn bound<A: Answer>(
+    shares: &Shares,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let is_stream = is_stream(request.uri().path());
     let owner = Owner::of(request.extensions());
     let (places, address) = match owner {
@@ -137,17 +140,22 @@ pub async fn bound(State(shares): State<Shares>, request: Request, next: Next) -
     match places.take(address) {
         Err(error) => status::of(error).into_http::<Body>(),
         Ok(place) if is_stream => {
-            let response = next.run(request).await;
+            let response = next(request).await;
             response.map(|inner| Body::new(Placed { inner, _place: place }))
         }
-        Ok(_place) => next.run(request).await,
+        Ok(_place) => next(request).await,
     }
 }
 
-async fn known(places: &Places<Owner>, owner: Owner, request: Request, next: Next) -> Response {
+async fn known<A: Answer>(
+    places: &Places<Owner>,
+    owner: Owner,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     match places.take(owner) {
         Err(error) => status::of(error).into_http::<Body>(),
-        Ok(_place) => next.run(request).await,
+        Ok(_place) => next(request).await,
     }
 }
 

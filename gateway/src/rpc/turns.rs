@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -21,6 +20,7 @@ use semantics::reason::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use super::layers::Answer;
 use super::owner::Owner;
 use super::status;
 use crate::auth::rights::{Wait, wait_of};
@@ -174,11 +174,15 @@ impl Default for Queues {
 }
 
 /// Has a call wait for its turn, if it is one that does, and keeps it until the layers inside have counted the answer.
-pub async fn bound(State(queues): State<Queues>, request: Request, next: Next) -> Response {
+pub(super) async fn bound<A: Answer>(
+    queues: &Queues,
+    request: Request,
+    next: impl FnOnce(Request) -> A + Send,
+) -> Response {
     let turns = match wait_of(request.uri().path()) {
-        Wait::Never => return next.run(request).await,
-        Wait::ToRead => queues.reads,
-        Wait::ToWrite => queues.writes,
+        Wait::Never => return next(request).await,
+        Wait::ToRead => &queues.reads,
+        Wait::ToWrite => &queues.writes,
     };
     let owner = Owner::of(request.extensions());
     let (parts, body) = request.into_parts();
@@ -188,7 +192,7 @@ pub async fn bound(State(queues): State<Queues>, request: Request, next: Next) -
     };
     match turns.take(owner).await {
         Err(error) => status::of(error).into_http::<Body>(),
-        Ok(_turn) => next.run(Request::from_parts(parts, Body::from(message))).await,
+        Ok(_turn) => next(Request::from_parts(parts, Body::from(message))).await,
     }
 }
 

@@ -7,7 +7,6 @@ use semantics::ids::NodeId;
 use semantics::reason::Reason;
 use semantics::role::Role;
 use serde_json::{Value, json};
-use tower::{Layer, Service};
 
 use super::world::{ADMIN, Node, SYNC, World, confused, hub_over, jwt, refuse};
 
@@ -163,16 +162,9 @@ async fn what_names_no_right_is_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn the_layer_answers_for_the_service_and_tells_it_who_calls() {
+async fn the_layer_refuses_a_call_or_tells_it_who_calls() {
     let world = World::new().await;
-    let inner = tower::service_fn(|request: http::Request<String>| async move {
-        let node = Caller::principal(request.extensions()).map(|principal| principal.node);
-        assert_eq!(request.body(), "untouched");
-        Ok::<_, std::convert::Infallible>(http::Response::new(
-            node.map_or_else(|e| e.to_string(), |n| n.to_string()),
-        ))
-    });
-    let mut service = AuthLayer::new(world.trust.verifier(), refuse, drop).layer(inner);
+    let layer = AuthLayer::new(world.trust.verifier(), refuse, drop);
     let ask = |token: &str| {
         let shown = format!("Bearer {token}");
         http::Request::builder()
@@ -181,12 +173,14 @@ async fn the_layer_answers_for_the_service_and_tells_it_who_calls() {
             .body("untouched".to_owned())
             .unwrap()
     };
-    let refused = service.call(ask("nonsense")).await.unwrap();
-    assert_eq!(refused.headers()["grpc-status"], "16");
-    assert_eq!(refused.body(), "", "the service was not asked");
+    let mut refused = ask("nonsense");
+    assert_eq!(layer.admit(&mut refused).await.unwrap_err().code(), tonic::Code::Unauthenticated);
+    assert!(refused.extensions().is_empty());
     let parts = parts(&world).await;
     let token = jwt(&parts.header, &parts.claims, &world.token_key());
-    let answer = service.call(ask(&token)).await.unwrap();
+    let mut allowed = ask(&token);
+    layer.admit(&mut allowed).await.unwrap();
     let node: NodeId = serde_json::from_value(parts.claims["sub"].clone()).unwrap();
-    assert_eq!(answer.body(), &node.to_string());
+    assert_eq!(Caller::principal(allowed.extensions()).unwrap().node, node);
+    assert_eq!(allowed.body(), "untouched");
 }
