@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Buf;
 use prost::{Message, Name};
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
 use crate::form;
@@ -26,6 +26,16 @@ pub const READ_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The same as a multiple of its length.
 const READ_TIMES_MAX: usize = 4;
 
+/// Room that a call has for its next message before anything is said, each way: a session that is silent keeps it. It
+/// grows with what is said.
+const BUFFER_BYTES: usize = 1024;
+/// Messages that are ready go out together up to so many bytes.
+const TOGETHER_BYTES: usize = 32 * 1024;
+
+fn buffers() -> BufferSettings {
+    BufferSettings::new(BUFFER_BYTES, TOGETHER_BYTES)
+}
+
 /// Is told what a message weighs, bytes, before it is read.
 pub type Told = Arc<dyn Fn(usize) -> Result<(), Status> + Send + Sync>;
 
@@ -34,8 +44,8 @@ tokio::task_local! {
 }
 
 /// Runs a future in which every message is told before it is read.
-pub async fn weighing<F: Future>(told: Told, future: F) -> F::Output {
-    TOLD.scope(told, future).await
+pub fn weighing<F: Future>(told: Told, future: F) -> impl Future<Output = F::Output> {
+    TOLD.scope(told, future)
 }
 
 /// The codec of every service.
@@ -64,7 +74,7 @@ where
     type Decoder = WeighedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::default()
+        ProstEncoder::new(buffers())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -96,6 +106,10 @@ impl<U: Message + Name + Default> Decoder for WeighedDecoder<U> {
         let weight = weight(form, bytes)?;
         TOLD.try_with(|told| told(weight)).unwrap_or(Ok(()))?;
         U::decode(from).map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
     }
 }
 

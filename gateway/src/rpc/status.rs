@@ -25,10 +25,9 @@ tokio::task_local! {
 const INTERNAL: &str = "the hub failed to do this";
 
 /// Runs a future as part of a request, so that what goes wrong in it carries the request's id.
-pub async fn within<F: Future>(request_id: String, future: F) -> F::Output {
-    REQUEST
-        .scope(Request { id: request_id, refused: RefCell::new(None), caller: RefCell::new(None) }, future)
-        .await
+pub fn within<F: Future>(request_id: String, future: F) -> impl Future<Output = F::Output> {
+    // Not an async function: it would keep room for the future twice.
+    REQUEST.scope(Request { id: request_id, refused: RefCell::new(None), caller: RefCell::new(None) }, future)
 }
 
 /// The id of the request the current task works for; empty outside of one.
