@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::room::{self, Closed, Place};
@@ -89,10 +90,26 @@ pub struct Connection {
     stream: Stream,
     peer: Peer,
     place: Place,
-    patience: Pin<Box<Sleep>>,
-    unread: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Looked at when one of them came alone: a connection is read and written for each message.
+    alarms: FuturesUnordered<Waited>,
     seen: u64,
     is_over: bool,
+}
+
+/// What a connection is looked at for.
+#[derive(Debug)]
+enum Alarm {
+    /// Its time is over, unless it was used meanwhile.
+    Time,
+    /// An answer is not read.
+    Unread,
+}
+
+type Waited = Pin<Box<dyn Future<Output = Alarm> + Send + Sync>>;
+
+/// From now on.
+fn after(ms: u64) -> impl Future<Output = Alarm> + Send + Sync {
+    tokio::time::sleep(Duration::from_millis(ms)).map(|()| Alarm::Time)
 }
 
 #[derive(Debug)]
@@ -111,11 +128,12 @@ impl Connection {
     }
 
     fn new(stream: Stream, address: SocketAddr, is_tls: bool, place: Place) -> Self {
-        let first = Duration::from_millis(place.room().bounds().first_call_ms_max);
         let peer = Peer { address, is_tls, calls: Calls::default() };
-        let unread = Box::pin(peer.calls.0.unread.clone().cancelled_owned());
-        let patience = Box::pin(tokio::time::sleep(first));
-        Self { stream, peer, place, patience, unread, seen: 0, is_over: false }
+        let first = after(place.room().bounds().first_call_ms_max);
+        let unread = peer.calls.0.unread.clone().cancelled_owned().map(|()| Alarm::Unread);
+        let alarms: [Waited; 2] = [Box::pin(first), Box::pin(unread)];
+        let alarms = alarms.into_iter().collect();
+        Self { stream, peer, place, alarms, seen: 0, is_over: false }
     }
 
     /// Who is at the other end.
@@ -124,21 +142,29 @@ impl Connection {
         &self.peer
     }
 
+    /// Its time is over, unless anything was called since it was last looked at, or is.
+    fn look(&mut self) {
+        let (seen, is_used) = self.peer.calls.look();
+        self.is_over = seen == self.seen && !is_used;
+        if self.is_over {
+            self.place.room().count(Closed::Idle);
+        }
+        self.seen = seen;
+        self.alarms.push(Box::pin(after(self.place.room().bounds().idle_ms_max)));
+    }
+
     /// An error once nothing has been called, or taken of an answer, for too long; wakes the connection's task then.
     fn check_used(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while !self.is_over && self.patience.as_mut().poll(cx).is_ready() {
-            let (seen, is_used) = self.peer.calls.look();
-            self.is_over = seen == self.seen && !is_used;
-            if self.is_over {
-                self.place.room().count(Closed::Idle);
+        while !self.is_over
+            && let Poll::Ready(Some(alarm)) = self.alarms.poll_next_unpin(cx)
+        {
+            match alarm {
+                Alarm::Time => self.look(),
+                Alarm::Unread => {
+                    self.is_over = true;
+                    self.place.room().count(Closed::Unread);
+                }
             }
-            self.seen = seen;
-            let idle = Duration::from_millis(self.place.room().bounds().idle_ms_max);
-            self.patience = Box::pin(tokio::time::sleep(idle));
-        }
-        if !self.is_over && self.unread.as_mut().poll(cx).is_ready() {
-            self.is_over = true;
-            self.place.room().count(Closed::Unread);
         }
         if self.is_over {
             return Err(io::Error::new(
