@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 pub mod admin;
 pub mod around;
 pub mod audit;
+mod coming;
 mod conflicts;
 pub mod examine;
 mod held;

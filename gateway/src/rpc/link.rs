@@ -2,17 +2,18 @@
 //! for its commit keeps it from neither.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures::StreamExt;
 use prost::Message as _;
 use proto::v1;
 use semantics::access::Event;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Results, ServerMessage};
-use tonic::Streaming;
 use tracing::info;
 
+use super::coming::{Came, Coming, Incoming, TICK_MS};
 use super::keeper::Kept;
 use super::pushes::{Pushes, Size};
 use super::queue::{Last, Sender};
@@ -20,37 +21,40 @@ use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
 use crate::hub::error::HubError;
-use crate::hub::feed::NodeChanges;
 use crate::hub::session::{Heard, Outgoing, Pushed, Session};
 use crate::tls::Call;
 
 /// A session whose messages nobody reads is cut after this, milliseconds: long enough for the largest message on a slow
 /// line.
 pub const UNREAD_MS_MAX: u64 = 120_000;
-/// Time-driven work is looked for this often, milliseconds.
-const TICK_MS: u64 = 1_000;
 /// Messages sent before others get a turn, and answers that wait to be sent while more is heard.
 const TURN_MAX: usize = 16;
 
 /// A session and everything it holds.
-#[derive(Debug)]
 pub struct Link {
     pub(super) gate: Arc<Gate>,
     pub(super) session: Session,
-    pub(super) incoming: Streaming<v1::SessionRequest>,
+    /// What the spoke says.
+    pub(super) incoming: Incoming,
     pub(super) outgoing: Sender<v1::SessionResponse>,
     /// The goodbye's place.
     pub(super) last: Option<Last<v1::SessionResponse>>,
     pub(super) expires_ms: u64,
     /// Keeps the connection open; it ends with the session, whether or not its last messages are read.
     pub(super) _call: Option<Call>,
-    /// Tells when its node's registration may have changed since before it was greeted.
-    pub(super) changes: NodeChanges,
+    /// What else comes, beside the log's movement.
+    pub(super) coming: Coming,
     pub(super) kept: Kept,
     /// Its pushes that wait for their commits.
     pub(super) pushes: Pushes,
     /// What was said and waits to be sent.
     pub(super) answers: VecDeque<v1::SessionResponse>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("session", &self.session).finish_non_exhaustive()
+    }
 }
 
 /// For how many ticks no message was taken while there was no room for another.
@@ -80,8 +84,8 @@ impl From<HubError> for End {
 }
 
 impl Link {
-    /// Runs the session to its end.
-    pub async fn run(mut self) {
+    /// Runs the session to its end. Boxed: its task would keep room for it twice.
+    pub async fn run(mut self: Box<Self>) {
         self.gate.metrics.sessions.inc();
         let watch = Stopwatch::start();
         let end = self.serve().await;
@@ -121,23 +125,15 @@ impl Link {
 
     async fn serve(&mut self) -> End {
         let mut feed = self.session.tenant().feed.watch();
-        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (gate, outgoing) = (Arc::clone(&self.gate), self.outgoing.clone());
-        // Both are shared with others, or cost: they are waited for once, not anew for each message.
-        tokio::pin! {
-            let draining = gate.draining.cancelled();
-            let closed = outgoing.closed();
-        }
+        let outgoing = self.outgoing.clone();
         let (mut has_more, mut unread) = (true, Unread::default());
         loop {
             let step = tokio::select! {
-                () = &mut draining => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
-                () = &mut closed => Err(End::Gone),
-                message = self.incoming.message(), if self.hears() => match message {
-                    Ok(Some(message)) => self.hear(message).await,
-                    Ok(None) => Err(End::Gone),
-                    Err(status) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
+                Some(came) = self.coming.next() => self.take(&came, &mut unread).await,
+                message = self.incoming.next(), if self.hears() => match message {
+                    Some(Ok(message)) => self.hear(message).await,
+                    None => Err(End::Gone),
+                    Some(Err(status)) => Err(status::of_caller(&status).map_or(End::Gone, End::from)),
                 },
                 pushed = self.pushes.next(), if !self.pushes.is_empty() => match pushed {
                     Ok((results, watch)) => {
@@ -154,11 +150,6 @@ impl Link {
                     Err(_) => Err(End::Gone),
                 },
                 moved = feed.changed(), if self.session.has_credit() => moved.map_err(|_| End::Gone),
-                () = self.changes.come() => self.look().await,
-                _ = tick.tick() => {
-                    let has_room = outgoing.capacity() > 0;
-                    self.tick(unread.is_too_long(has_room, gate.unread_ms_max))
-                }
             };
             let spoken = match step {
                 Ok(()) => self.speak().await,
@@ -167,6 +158,18 @@ impl Link {
             match spoken {
                 Ok(more) => has_more = more,
                 Err(end) => return end,
+            }
+        }
+    }
+
+    async fn take(&mut self, came: &Came, unread: &mut Unread) -> Result<(), End> {
+        match came {
+            Came::Draining => Err(HubError::new(Reason::Draining, "the hub is shutting down").into()),
+            Came::Closed => Err(End::Gone),
+            Came::Changed => self.look().await,
+            Came::Tick => {
+                let has_room = self.outgoing.capacity() > 0;
+                self.tick(unread.is_too_long(has_room, self.gate.unread_ms_max))
             }
         }
     }
@@ -228,7 +231,7 @@ impl Link {
     }
 
     /// Looks at the node's registration again: a revoked node must go even while it grants no credit and is sent nothing.
-    async fn look(&self) -> Result<(), End> {
+    async fn look(&mut self) -> Result<(), End> {
         Box::pin(self.gate.hub.active_node(self.session.who())).await?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream;
 use proto::v1;
 use proto::v1::sync_service_server::SyncService;
 use semantics::access::{Event, Sample};
@@ -15,6 +16,7 @@ use semantics::session::{ClientMessage, Hello, Push, Reconcile, ServerMessage};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
+use super::coming::coming;
 use super::link::Link;
 use super::pushes::Pushes;
 use super::queue::{Last, Messages, Sender, queue, queue_with_last};
@@ -140,19 +142,19 @@ impl SyncHandler {
         if outgoing.send(Ok(Box::new(welcome))).await.is_err() {
             return Err(HubError::internal("a fresh channel is closed"));
         }
-        let link = Link {
+        let link = Box::new(Link {
             gate: Arc::clone(gate),
             session,
-            incoming,
+            incoming: stream::select_all([incoming]),
+            coming: coming(gate, &outgoing, changes),
             outgoing,
             last,
             expires_ms,
             _call: call,
-            changes,
             kept,
             pushes: Pushes::default(),
             answers: VecDeque::new(),
-        };
+        });
         gate.tasks.spawn(status::within(status::request_id(), link.run()));
         Ok(())
     }
