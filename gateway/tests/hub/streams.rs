@@ -114,8 +114,12 @@ pub async fn many_writers_in_one_commit(engine: &Engine) {
     }
     authors[0].put(&key("entity", "shared"), r#"{"all":0}"#).await;
     let seen = world.current(&key("entity", "shared")).await;
-    let before = world.store.head(&world.tenant).await.unwrap();
     let hub = world.hub_on(Arc::new(FaultStore::slow(engine.store())));
+    // What a gateway reads once before its first push is read: none of them comes later for it.
+    assert!(
+        world.author("first", "default").await.at(&hub).put(&note("first"), "{}").await.revision().is_some()
+    );
+    let before = world.store.head(&world.tenant).await.unwrap();
     let pushes = authors.iter_mut().enumerate().map(|(n, author)| {
         let own = author.write(&note(&format!("{n}")), None, put("{}"));
         let shared =
