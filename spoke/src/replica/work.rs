@@ -8,11 +8,12 @@ use semantics::fault::Fault;
 use semantics::ids::{Key, MutationId, Revision, Writer};
 use semantics::outcome::Outcome;
 use semantics::reason::{Reason, Refusal};
+use semantics::version::Version;
 
 use super::entry::{Entry, EntryState};
 use super::pending::base_on;
 use super::store::{ConfirmedRow, ReplicaTxn};
-use super::write::newest;
+use super::write::{newest, newest_of};
 use super::{kept, state};
 use crate::error::StoreError;
 
@@ -166,9 +167,9 @@ impl<'t> Work<'t> {
             let is_it =
                 |child: &&mut Option<Entry>| child.as_ref().is_some_and(|child| child.id() == entry.id());
             let entry = children.iter_mut().find(is_it).and_then(Option::take).unwrap_or(entry);
-            let time = settled_time(&entry, confirmed.get(&entry.mutation.key));
+            let stands = confirmed.get(&entry.mutation.key);
             let of_it = children.iter_mut().flatten().filter(|child| child.after == Some(entry.id()));
-            of_it.for_each(|child| self.outlives(child, &entry, time));
+            of_it.for_each(|child| self.outlives(child, &entry, stands));
             self.finished.push((entry.id(), revision));
             self.touched.insert(entry.mutation.key.clone());
             kept.push((entry, revision));
@@ -180,10 +181,11 @@ impl<'t> Work<'t> {
     }
 
     /// What an entry was made on is gone.
-    fn outlives(&self, child: &mut Entry, parent: &Entry, time: HybridTime) {
+    fn outlives(&self, child: &mut Entry, parent: &Entry, stands: Option<&ConfirmedRow>) {
         child.after = None;
-        child.base_time = child.base_time.max(parent.base_time).max(time);
         child.footing = base_on(&child.footing, &parent.mutation.base, parent.mutation.dot, self.writer);
+        let time = settled_time(parent, stands, &child.footing.version);
+        child.base_time = child.base_time.max(parent.base_time).max(time);
         // In a fixed base the parent is named already.
         if !child.is_dotted() {
             child.mutation.base = child.footing.clone();
@@ -279,11 +281,16 @@ impl<'t> Work<'t> {
     }
 }
 
-/// What a child of a settled entry must be stamped after. The confirmed record knows; the entry's own time may be wrong,
-/// because another copy of it, stamped anew, is what the hub took.
-fn settled_time(entry: &Entry, confirmed: Option<&ConfirmedRow>) -> HybridTime {
+/// What a child of a settled entry must be stamped after: the entry, and what the confirmed record bears of all that the
+/// child was made on. What others wrote beside it does not count: stamped after that, the child would win over it.
+///
+/// The confirmed record knows; the entry's own time may be wrong, because another copy of it, stamped anew, is what the
+/// hub took. So it counts no further than that record's.
+fn settled_time(entry: &Entry, confirmed: Option<&ConfirmedRow>, seen: &Version) -> HybridTime {
     let holds = confirmed.filter(|row| row.record.version.contains(entry.mutation.dot));
-    holds.map_or(entry.mutation.time, |row| newest(&row.record))
+    holds.map_or(entry.mutation.time, |row| {
+        newest_of(&row.record, seen).max(entry.mutation.time.min(newest(&row.record)))
+    })
 }
 
 fn depends_on(entry: &Entry, refusal: &Refusal) -> Refusal {

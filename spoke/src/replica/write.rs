@@ -9,7 +9,7 @@ use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
 
 use self::draft::Draft;
-pub(super) use self::draft::newest;
+pub(super) use self::draft::{newest, newest_of};
 use super::fallen::Fallen;
 use super::store::{ConfirmedRow, MetaKey, ROWS_MAX, ReplicaTxn};
 use super::{Replica, state};

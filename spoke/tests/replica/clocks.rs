@@ -90,6 +90,41 @@ async fn what_was_taken_since_the_last_pong_is_stamped_after_though_the_clock_st
     }
 }
 
+/// What rests on a write that the hub has merged is stamped after that write, not after what it was merged with.
+#[tokio::test]
+async fn what_rests_on_a_write_does_not_win_over_a_later_one_that_the_write_met() {
+    let (_, replica) = fresh().await;
+    let theirs = other().await;
+    let mut hub = Hub::default();
+    replica.write(put("entity", "e", json!({"name": "first"})), NOW).await.unwrap();
+    sync(&replica, &mut hub).await;
+    sync(&theirs, &mut hub).await;
+    let patch = |body| (key("entity", "e"), object(body), Vec::new());
+    // One write under way, one that rests on it; then somebody else's of the same field, later than both.
+    let (e, set, remove) = patch(json!({"a": 1}));
+    replica.patch(e, set, remove, NOW + 10).await.unwrap();
+    let under_way = replica.next_push(NOW + 10).await.unwrap().unwrap();
+    let (e, set, remove) = patch(json!({"name": "second"}));
+    replica.patch(e, set, remove, NOW + 20).await.unwrap();
+    let (e, set, remove) = patch(json!({"name": "third"}));
+    theirs.patch(e, set, remove, NOW + 50).await.unwrap();
+    push_at(&theirs, &mut hub, NOW + 50).await;
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "entity", "e").await, Some(json!({"a": 1, "name": "third"})));
+    let (e, set, remove) = patch(json!({"b": 1}));
+    replica.patch(e, set, remove, NOW + 60).await.unwrap();
+    let shown = Some(json!({"a": 1, "b": 1, "name": "third"}));
+    assert_eq!(body(&replica, "entity", "e").await, shown);
+
+    replica.settle(&hub.push(&under_way), NOW + 60).await.unwrap().unwrap();
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "entity", "e").await, shown, "its answer changes nothing of it");
+    push_at(&replica, &mut hub, NOW + 60).await;
+    pull(&replica, &hub).await;
+    assert_eq!(body(&replica, "entity", "e").await, shown, "nor does the hub");
+    assert_eq!(states(&replica).await, Vec::<&str>::new());
+}
+
 fn time(item: &PushItem) -> (u64, u32) {
     match item {
         PushItem::Mutation(mutation) => (mutation.time.ms, mutation.time.counter),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use semantics::clock::HybridTime;
+use semantics::clock::{HybridTime, Stamp};
 use semantics::decide::Context;
 use semantics::envelope::{Base, GroupPlace, KEY_ID_CLEAR, Mutation, Op, Record};
 use semantics::ids::{CommitNumber, Incarnation, Key, MutationId, NodeId, Salt, Writer};
 use semantics::kind::is_pushable;
 use semantics::reason::{Reason, Refusal};
+use semantics::version::Version;
 
 use super::form::operation;
 use super::{Write, WriteOutcome};
@@ -207,8 +208,18 @@ impl Draft<'_> {
 
 /// The greatest time in a record: what is made on it is later.
 pub(in crate::replica) fn newest(record: &Record) -> HybridTime {
-    let fields = record.fields.values().map(|field| field.stamp.time);
-    fields.fold(record.stamp.time.max(record.placement_stamp.time), HybridTime::max)
+    stamps(record).map(|stamp| stamp.time).fold(HybridTime::ZERO, HybridTime::max)
+}
+
+/// The greatest time in a record among these mutations of it: what is made on them is later.
+pub(in crate::replica) fn newest_of(record: &Record, seen: &Version) -> HybridTime {
+    let seen = stamps(record).filter(|stamp| seen.contains(stamp.dot));
+    seen.map(|stamp| stamp.time).fold(HybridTime::ZERO, HybridTime::max)
+}
+
+fn stamps(record: &Record) -> impl Iterator<Item = Stamp> + '_ {
+    let fields = record.fields.values().map(|field| field.stamp);
+    fields.chain([record.stamp, record.placement_stamp])
 }
 
 fn incarnation(current: Option<&Record>, op: &Op) -> Incarnation {
