@@ -15,6 +15,7 @@ use super::{Appended, StoreError};
 mod exclusive;
 pub(super) mod plain;
 pub(super) mod read;
+mod shown;
 mod store;
 
 /// What it means that no connection came free in time: while there are as many as there may be, all are in use. Else none
