@@ -24,7 +24,7 @@ use super::{Gate, node_of, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
 use crate::hub::Principal;
-use crate::hub::catch_up::From as PullFrom;
+use crate::hub::catch_up::{Caught, From as PullFrom};
 use crate::hub::error::HubError;
 use crate::hub::session::Session;
 use crate::tls::Call;
@@ -197,12 +197,12 @@ fn pull_from(request: v1::PullRequest) -> Result<PullFrom, Status> {
     })
 }
 
-/// Sends pages up to the next cut.
+/// Sends pages up to the next cut. While one is encoded the next is read: one page at most beside those in the queue.
 async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::PullResponse>) {
-    let mut from = from;
-    // Waits for room before it reads.
+    let mut caught = gate.hub.pull(who, &from).await;
+    // Waits for room before it reads on.
     while let Ok(permit) = sender.reserve().await {
-        let caught = match gate.hub.pull(who, &from).await {
+        let Caught { part, next, .. } = match caught {
             Ok(caught) => caught,
             Err(error) => {
                 // The call was answered when it began: nobody else sees that it is refused after all.
@@ -212,11 +212,17 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
                 return permit.send(Err(status::of(error)));
             }
         };
-        let changes = changes(&caught.part, &caught.next);
-        permit.send(Ok(Box::new(v1::PullResponse { changes: Some(changes) })));
-        match caught.next {
-            Next::Resume(resume) => from = PullFrom::Resume(resume),
-            Next::Cut(_) => return,
+        let send = async {
+            let changes = changes(&part, &next);
+            permit.send(Ok(Box::new(v1::PullResponse { changes: Some(changes) })));
+        };
+        match &next {
+            Next::Resume(resume) => {
+                let from = PullFrom::Resume(resume.clone());
+                // Asked for first: the database is at it while this page is encoded.
+                caught = futures::join!(gate.hub.pull(who, &from), send).0;
+            }
+            Next::Cut(_) => return send.await,
         }
     }
 }

@@ -102,10 +102,10 @@ pub async fn open(file: &Path) -> Result<Heads, StoreError> {
     let mut archive = connect_file(&file_options(file)).await?;
     let checked =
         archive.fetch("select cast(integrity_check as blob) from pragma_integrity_check limit 1", Vec::new());
-    let said = checked.await?.first().map(|row| row.bytes(0)).transpose()?.flatten();
-    if said.as_deref() != Some(b"ok") {
-        let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
-        return Err(StoreError::Corrupt(said));
+    let checked = checked.await?;
+    let said = checked.first().map(|row| row.bytes(0)).transpose()?.flatten();
+    if said != Some(b"ok") {
+        return Err(StoreError::Corrupt(String::from_utf8_lossy(said.unwrap_or_default()).into_owned()));
     }
     migrate_file(&mut archive).await?;
     let heads = copy::heads(&mut archive).await?;

@@ -44,7 +44,7 @@ pub(super) trait Columns: Send {
     /// An integer column, by position.
     fn int(&self, at: usize) -> Result<Option<i64>, StoreError>;
     /// A bytes column, by position.
-    fn bytes(&self, at: usize) -> Result<Option<Vec<u8>>, StoreError>;
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, StoreError>;
 }
 
 /// Reads a row's columns from left to right.
@@ -62,6 +62,10 @@ impl<'a, R: Columns> Cursor<'a, R> {
     /// Goes on with another table's columns.
     pub(super) fn table(&mut self, table: &'static str) {
         self.table = table;
+    }
+    /// Passes over columns.
+    pub(super) fn skip(&mut self, columns: usize) {
+        self.at += columns;
     }
     /// Says which table holds something that does not decode.
     pub(super) fn corrupt(&self, what: impl std::fmt::Display) -> StoreError {
@@ -87,30 +91,29 @@ impl<'a, R: Columns> Cursor<'a, R> {
     pub(super) fn flag(&mut self) -> Result<bool, StoreError> {
         Ok(self.int()? != 0)
     }
-    pub(super) fn maybe_bytes(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn maybe_bytes(&mut self) -> Result<Option<&'a [u8]>, StoreError> {
         self.at += 1;
         self.row.bytes(self.at - 1)
     }
-    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], StoreError> {
         self.maybe_bytes()?.ok_or_else(|| self.null())
     }
     /// An identifier of a fixed length.
     pub(super) fn id<T>(&mut self, make: impl FnOnce(&[u8]) -> Result<T, IdError>) -> Result<T, StoreError> {
-        let bytes = self.bytes()?;
-        make(&bytes).map_err(|error| self.corrupt(error))
+        make(self.bytes()?).map_err(|error| self.corrupt(error))
     }
     pub(super) fn maybe_name<T>(
         &mut self,
-        make: impl FnOnce(String) -> Result<T, IdError>,
+        make: impl FnOnce(&'a str) -> Result<T, IdError>,
     ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.maybe_bytes()? else { return Ok(None) };
-        let text = String::from_utf8(bytes).map_err(|error| self.corrupt(error))?;
+        let text = std::str::from_utf8(bytes).map_err(|error| self.corrupt(error))?;
         make(text).map(Some).map_err(|error| self.corrupt(error))
     }
     /// A name, as UTF-8 bytes.
     pub(super) fn name<T>(
         &mut self,
-        make: impl FnOnce(String) -> Result<T, IdError>,
+        make: impl FnOnce(&'a str) -> Result<T, IdError>,
     ) -> Result<T, StoreError> {
         self.maybe_name(make)?.ok_or_else(|| self.null())
     }

@@ -101,7 +101,7 @@ async fn copy<F: Connection, T: Connection>(
             let columns = statements.table.columns.iter().enumerate();
             let values = columns.map(|(at, (_, holds))| match holds {
                 Holds::Int => row.int(at).map(Value::Int),
-                Holds::Bytes => row.bytes(at).map(Value::Bytes),
+                Holds::Bytes => row.bytes(at).map(|bytes| Value::Bytes(bytes.map(<[u8]>::to_vec))),
             });
             decoded.push(values.collect::<Result<Vec<Value>, StoreError>>()?);
         }

@@ -114,7 +114,7 @@ pub async fn a_shown_page_is_a_log_page_without_what_nobody_is_sent(engine: &Eng
     log.append(&*store, draft).await;
     let draft = log.draft().put_in(&there, &note("a"), b"2").delete(&note("b")).put(&note("c"), b"2");
     log.append(&*store, draft).await;
-    let draft = log.draft().put_in(&there, &note("a"), b"3").put(&note("d"), &[7; 1000]);
+    let draft = log.draft().put_in(&there, &note("a"), b"3").put(&note("d"), &[7; 20_000]);
     log.append(&*store, draft).await;
     let all = store.log_page(&log.tenant, &everything(Revision::ZERO)).await.unwrap().entries;
     let is_said = |entry: &&LogEntry| {

@@ -38,66 +38,67 @@ pub(in crate::store) fn entry<R: Columns>(row: &R) -> Result<LogEntry, StoreErro
     Ok(LogEntry { row, now })
 }
 
-/// Where a log row's record is, and whether anybody is sent the row.
+/// A row of the log that was looked at.
 #[derive(Debug)]
-pub(in crate::store) struct Standing {
+pub(in crate::store) struct LookedAt<'a, R> {
     pub(in crate::store) revision: Revision,
-    pub(in crate::store) weight: usize,
+    /// Whether anybody is sent it.
     pub(in crate::store) is_shown: bool,
-    /// The record's latest revision, and its domain and facet there.
-    now: Option<(Revision, Domain, Option<Facet>)>,
+    pub(in crate::store) weight: usize,
+    rest: Cursor<'a, R>,
 }
 
-/// A log row's standing.
-pub(in crate::store) fn standing<R: Columns>(row: &R) -> Result<Standing, StoreError> {
-    let mut at = Cursor::new(row, "log");
-    let (revision, weight) = (Revision(at.number()?), at.number()?);
-    let weight = usize::try_from(weight).unwrap_or(usize::MAX);
-    let is_shown = at.flag()?;
-    let now = match at.maybe_number()?.filter(|_| is_shown) {
-        Some(now) => Some((Revision(now), at.name(Domain::new)?, at.maybe_name(Facet::new)?)),
-        None => None,
-    };
-    Ok(Standing { revision, weight, is_shown, now })
-}
+impl<'a, R: Columns> LookedAt<'a, R> {
+    /// What a row says before it is read.
+    pub(in crate::store) fn of(row: &'a R) -> Result<Self, StoreError> {
+        let mut at = Cursor::new(row, "log");
+        let (revision, is_shown, weight) = (Revision(at.number()?), at.flag()?, at.number()?);
+        let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+        Ok(Self { revision, is_shown, weight, rest: at })
+    }
 
-/// A log row as readers are sent it.
-pub(in crate::store) fn shown<R: Columns>(row: &R, standing: &Standing) -> Result<ShownRow, StoreError> {
-    let mut at = Cursor::new(row, "log");
-    let revision = Revision(at.number()?);
-    let key = at.key()?;
-    let (domain, facet) = (at.name(Domain::new)?, at.maybe_name(Facet::new)?);
-    let cell = Cell { domain, kind: key.kind.clone(), facet };
-    let departed = departed(&mut at)?;
-    let record = Sent::Wire(wire(&mut at, revision, &key)?);
-    let here = |(revision, domain, facet): &(Revision, Domain, Option<Facet>)| {
-        (*revision, Cell { domain: domain.clone(), kind: key.kind.clone(), facet: facet.clone() })
-    };
-    let now = standing.now.as_ref().map(here);
-    Ok(ShownRow { revision, key, cell, departed, now, weight: standing.weight, record })
+    /// The row as readers are sent it, with its content from elsewhere where it is heavy.
+    pub(in crate::store) fn read(self, heavy: Option<Cursor<'a, R>>) -> Result<ShownRow, StoreError> {
+        let Self { revision, weight, rest: mut at, .. } = self;
+        let key = at.key()?;
+        let (domain, facet) = (at.name(Domain::new)?, at.maybe_name(Facet::new)?);
+        let cell = Cell { domain, kind: key.kind.clone(), facet };
+        let departed = departed(&mut at)?;
+        let now = match at.maybe_number()?.map(Revision) {
+            None => {
+                at.skip(2);
+                None
+            }
+            Some(now) => {
+                let (domain, facet) = (at.name(Domain::new)?, at.maybe_name(Facet::new)?);
+                Some((now, Cell { domain, kind: key.kind.clone(), facet }))
+            }
+        };
+        let record = Sent::Wire(wire(&mut heavy.unwrap_or(at), revision, &key)?);
+        Ok(ShownRow { revision, key, cell, departed, now, weight, record })
+    }
 }
 
 /// A record's bytes, with the body that stands in its mutation. That they are its bytes is seen by the name alone.
 fn wire<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision, key: &Key) -> Result<Bytes, StoreError> {
+    let broken = |error: &dyn std::fmt::Display| {
+        StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
+    };
     let is_held = at.flag()?;
-    let holder = at.maybe_bytes()?.filter(|_| is_held);
-    let mut record = at.bytes()?;
-    let named = Named::decode(record.as_slice())
-        .map_err(|error| StoreError::Corrupt(format!("table log: record of revision {revision}: {error}")))?;
+    let (holder, stored) = (at.maybe_bytes()?, at.bytes()?);
+    let named = Named::decode(stored).map_err(|error| broken(&error))?;
     if named.key.is_none_or(|named| named.kind != key.kind.as_str() || named.id != key.id.as_str()) {
         return Err(at.corrupt(format_args!("revision {revision} holds another record than its columns say")));
     }
-    if is_held {
-        let holder = holder.map(|bytes| Holder::decode(bytes.as_slice())).transpose();
-        let holder = holder.map_err(|error| {
-            StoreError::Corrupt(format!("table log: mutation of revision {revision}: {error}"))
-        })?;
-        let held = holder.and_then(|holder| holder.put).ok_or_else(|| {
-            StoreError::Corrupt(format!("table log: record of revision {revision}: its mutation has no body"))
-        })?;
-        // Bytes always have room.
-        let _ = Body { body: Some(held.body) }.encode(&mut record);
+    if !is_held {
+        return Ok(Bytes::copy_from_slice(stored));
     }
+    let holder = holder.map(Holder::decode).transpose().map_err(|error| broken(&error))?;
+    let held = holder.and_then(|holder| holder.put).ok_or_else(|| broken(&"its mutation has no body"))?;
+    let body = Body { body: Some(held.body) };
+    let mut record = Vec::with_capacity(stored.len() + body.encoded_len());
+    record.extend_from_slice(stored);
+    body.encode(&mut record).map_err(|error| broken(&error))?;
     Ok(record.into())
 }
 
@@ -162,7 +163,7 @@ fn mutation<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision) -> Result<Op
     let broken = |error: &dyn std::fmt::Display| {
         StoreError::Corrupt(format!("table log: mutation of revision {revision}: {error}"))
     };
-    let mutation = proto::v1::Mutation::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
+    let mutation = proto::v1::Mutation::decode(bytes).map_err(|error| broken(&error))?;
     Mutation::try_from(mutation).map(Some).map_err(|error| broken(&error))
 }
 
@@ -176,7 +177,7 @@ fn record<R: Columns>(
         StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
     };
     let bytes = at.bytes()?;
-    let record = proto::v1::Record::decode(bytes.as_slice()).map_err(|error| broken(&error))?;
+    let record = proto::v1::Record::decode(bytes).map_err(|error| broken(&error))?;
     let held = holder.map(|mutation| match &mutation.op {
         Op::Put { body } => Ok(body.clone()),
         Op::Patch { .. } | Op::Delete => Err(broken(&"its mutation has no body")),
@@ -198,7 +199,7 @@ fn maybe_pointer<R: Columns>(at: &mut Cursor<'_, R>) -> Result<Option<Pointer>, 
         Cell { domain: at.name(Domain::new)?, kind: key.kind.clone(), facet: at.maybe_name(Facet::new)? };
     let (since, revision) = (Revision(at.number()?), Revision(at.number()?));
     let (deleted, digest) = (at.flag()?, at.id(Digest::from_slice)?);
-    let list = OpenList::decode(at.bytes()?.as_slice()).map_err(|error| at.corrupt(error))?;
+    let list = OpenList::decode(at.bytes()?).map_err(|error| at.corrupt(error))?;
     let mut open = Vec::new();
     for entry in list.open {
         let id = RecordId::new(entry.id).map_err(|error| at.corrupt(error))?;
@@ -219,7 +220,7 @@ pub(in crate::store) fn writer<R: Columns>(row: &R) -> Result<WriterRow, StoreEr
     let writer = writer_name(&mut at)?;
     let (last_n, last_digest) = (at.number()?, at.id(Digest::from_slice)?);
     let confirmed_n = at.number()?;
-    let list = AnsweredList::decode(at.bytes()?.as_slice()).map_err(|error| at.corrupt(error))?;
+    let list = AnsweredList::decode(at.bytes()?).map_err(|error| at.corrupt(error))?;
     let range = |entry: &super::AnsweredEntry| AnsweredRange {
         first_n: entry.first_n,
         last_n: entry.last_n,
@@ -240,7 +241,7 @@ pub(in crate::store) fn commit<R: Columns>(row: &R) -> Result<CommitRow, StoreEr
     let broken = |error: &dyn std::fmt::Display| {
         StoreError::Corrupt(format!("table commits: outcomes of commit {number}: {error}"))
     };
-    let list = OutcomeList::decode(at.bytes()?.as_slice()).map_err(|error| broken(&error))?;
+    let list = OutcomeList::decode(at.bytes()?).map_err(|error| broken(&error))?;
     let outcomes: Result<Vec<DotOutcome>, _> = list.outcomes.into_iter().map(DotOutcome::try_from).collect();
     let outcomes = outcomes.map_err(|error| broken(&error))?;
     Ok(CommitRow { number, first, last, chain, leaf, time_ms, horizon, outcomes })
@@ -249,14 +250,14 @@ pub(in crate::store) fn commit<R: Columns>(row: &R) -> Result<CommitRow, StoreEr
 /// A cell.
 pub(in crate::store) fn cell<R: Columns>(row: &R) -> Result<CellRow, StoreError> {
     let mut at = Cursor::new(row, "cells");
-    let cell = cell_of(&at.bytes()?).ok_or_else(|| at.corrupt("a key that is no cell"))?;
+    let cell = cell_of(at.bytes()?).ok_or_else(|| at.corrupt("a key that is no cell"))?;
     Ok(CellRow { cell, hash: at.id(LtHash::from_bytes)? })
 }
 
 /// A plain row.
 pub(in crate::store) fn plain<R: Columns>(row: &R) -> Result<PlainRow, StoreError> {
     let mut at = Cursor::new(row, "plain");
-    Ok(PlainRow { key: at.bytes()?, value: at.bytes()?, version: at.number()? })
+    Ok(PlainRow { key: at.bytes()?.to_vec(), value: at.bytes()?.to_vec(), version: at.number()? })
 }
 
 /// The first column, a revision.

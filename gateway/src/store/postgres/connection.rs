@@ -123,7 +123,7 @@ impl Columns for PgRow {
     fn int(&self, at: usize) -> Result<Option<i64>, StoreError> {
         self.try_get(at).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
-    fn bytes(&self, at: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    fn bytes(&self, at: usize) -> Result<Option<&[u8]>, StoreError> {
         self.try_get(at).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 }

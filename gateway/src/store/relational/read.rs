@@ -16,6 +16,9 @@ use crate::store::{
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
 pub(super) const ROWS_PER_READ: usize = 512;
+/// Records that weigh no more come with the look at where they are, bytes: so one statement brings at most
+/// [`ROWS_PER_READ`] times as much, whatever there is room for.
+pub(super) const LIGHT_BYTES_MAX: usize = 16 * 1024;
 /// Greater than every name: no byte of UTF-8 reaches it.
 const AFTER_ALL_NAMES: u8 = 0xff;
 
@@ -75,9 +78,8 @@ const LOG_PAGE_WEIGHTS: &str =
 
 const LOG_OF_RECORD: &str = "l.tenant = p.tenant and l.revision = p.revision";
 const RECORD_OF_LOG: &str = "p.tenant = l.tenant and p.kind = l.kind and p.id = l.id";
-/// Whether anybody is sent a row: it is its record's latest, or its record left a cell with it.
-const IS_SHOWN: &str = "cast(case when p.revision = l.revision or l.departed_domain is not null then 1 else 0 end \
-     as bigint)";
+/// Anybody is sent a row: it is its record's latest, or its record left a cell with it.
+const SHOWN: &str = "(p.revision = l.revision or l.departed_domain is not null)";
 /// A bound on `id` alone would be what the index is entered by, instead of the pair: a page would look at every key
 /// of its kind before it. So the prefix is compared in a form that no index serves.
 const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
@@ -109,7 +111,7 @@ pub(in crate::store) struct Pages {
     log: String,
     pointers: String,
     pointer_weights: String,
-    pub(super) standing: String,
+    pub(super) shown: String,
 }
 
 impl Pages {
@@ -117,14 +119,20 @@ impl Pages {
         let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
         let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
         let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
+        let light = format!("{SHOWN} and l.weight <= {LIGHT_BYTES_MAX}");
+        let held = format!("case when {light} and l.body_in_mutation <> 0 then l.mutation end");
+        let record = format!("case when {light} then l.record end");
         Self {
             log: format!(
                 "select {of_log}, {of_records} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
             ),
             pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
-            standing: format!(
-                "select l.revision, l.weight, {IS_SHOWN}, p.revision, p.domain, p.facet from log l {records} \
+            shown: format!(
+                "select l.revision, cast(case when {SHOWN} then 1 else 0 end as bigint), l.weight, l.kind, l.id, \
+                 l.domain, l.facet, l.departed_domain, l.departed_kind, l.departed_facet, l.departed_since, \
+                 p.revision, p.domain, p.facet, \
+                 l.body_in_mutation, {held}, {record} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
             ),
             pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
