@@ -84,13 +84,13 @@ pub(super) fn append(rows: &AppendRows, with_head: impl FnOnce(&'static str) -> 
     let AppendRows { head: _, commits, log, records, writers, cells, held, released } = rows;
     let every: [(&Table, &Rows); 5] =
         [(&LOG, log), (&COMMITS, commits), (&RECORDS, records), (&WRITERS, writers), (&CELLS, cells)];
-    if held.len() + released.len() > 0 {
+    if rows.is_single() {
+        every.into_iter().flat_map(|(_, rows)| rows.values()).fold(with_head(&SINGLE), with_value)
+    } else if held.len() + released.len() == 0 {
+        every.into_iter().fold(with_head(&MANY), with_arrays)
+    } else {
         let holding = every.into_iter().chain([(&HELD, held), (&HELD, released)]);
         holding.fold(with_head(&HOLDING), with_arrays)
-    } else if every.iter().all(|(_, rows)| rows.len() == 1) {
-        every.into_iter().flat_map(|(_, rows)| rows.values()).fold(with_head(&SINGLE), with_value)
-    } else {
-        every.into_iter().fold(with_head(&MANY), with_arrays)
     }
 }
 

@@ -79,6 +79,8 @@ impl Connection for PgConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, \
          (extract(epoch from clock_timestamp()) * 1000)::bigint from heads where tenant = $1";
 
+    const KEYS_AT_ONCE: usize = usize::MAX;
+
     fn pages() -> &'static read::Pages {
         &read::POSTGRES
     }
