@@ -7,6 +7,7 @@
 //! are still in the line.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::fault::Fault;
@@ -202,8 +203,11 @@ impl Committer {
             let cases = Cases::of(&append, &current);
             known.advance(&append, current);
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
-            let decide_next = async { all.as_ref().and_then(|_| self.decide_next(means, &known)) };
-            let (appended, decided) = futures::join!(io.append(&append), decide_next);
+            let appending = io.append(&append);
+            let (appended, decided) = match all {
+                Some(_) => beside(appending, self.decide_next(means, &known, append.rows.len())).await,
+                None => (appending.await, None),
+            };
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
             match appended {
                 Ok(Appended::Yes) => {}
@@ -233,18 +237,13 @@ impl Committer {
         })
     }
 
-    /// Decides what waits on what will be known once the append under way has happened; `None` where little waits, and where
-    /// something would have to be read first.
-    fn decide_next(&self, means: &Means, known: &Known) -> Option<Decided> {
-        let (numbers, works): (Vec<_>, Vec<_>) =
-            self.queue.ahead(means.ahead_mutations_min)?.into_iter().unzip();
-        let plan = self.plan(means, known, &works).ok()?;
+    /// Waits for enough work, and decides it on what will be known once the append of so many rows has happened; `None`
+    /// where something would have to be read first.
+    async fn decide_next(&self, means: &Means, known: &Known, rows: usize) -> Option<Decided> {
+        let come = self.queue.comes(means.ahead_mutations_min.max(rows / 2)).await;
+        let (numbers, works): (Vec<_>, Vec<_>) = come.into_iter().unzip();
+        let plan = plan_of(means, known, &works).ok()?;
         Some(Decided { numbers, plan })
-    }
-
-    fn plan(&self, means: &Means, known: &Known, works: &[Arc<Work>]) -> Result<Plan, Box<Missing>> {
-        let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
-        heavy::run(heavy::is_heavy(known, works), of)
     }
 
     /// Reads what the plan misses until it misses nothing. `None` = another gateway kept moving the head between
@@ -259,7 +258,7 @@ impl Committer {
         let mut known = known;
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let planned = known.as_ref().map(|known| self.plan(means, known, works));
+            let planned = known.as_ref().map(|known| plan_of(means, known, works));
             let missing = match planned {
                 None => Missing::default(),
                 Some(Err(missing)) => *missing,
@@ -312,6 +311,24 @@ impl Committer {
         let before = CommitNumber(append.expected.0);
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
+    }
+}
+
+fn plan_of(means: &Means, known: &Known, works: &[Arc<Work>]) -> Result<Plan, Box<Missing>> {
+    let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
+    heavy::run(heavy::is_heavy(known, works), of)
+}
+
+/// What comes of the first, and of the other where that ends no later.
+async fn beside<T, U>(
+    first: impl Future<Output = T>,
+    other: impl Future<Output = Option<U>>,
+) -> (T, Option<U>) {
+    let (mut first, mut other) = (pin!(first), pin!(other));
+    tokio::select! {
+        biased;
+        done = &mut first => (done, None),
+        other = &mut other => (first.await, other),
     }
 }
 

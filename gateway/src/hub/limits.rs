@@ -7,8 +7,8 @@ use semantics::version::VERSION_WRITERS_KEPT;
 
 /// Most mutations in one commit.
 pub const COMMIT_MUTATIONS_MAX: usize = 1024;
-/// While a commit is written the next one is decided, once so many mutations wait for it: fewer cost less decided together
-/// with those that come meanwhile.
+/// While a commit is written the next one is decided, once so many mutations wait for it, and half as many as the one under
+/// way has rows: fewer cost less decided together with those that come meanwhile.
 pub const AHEAD_MUTATIONS_MIN: usize = 64;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;

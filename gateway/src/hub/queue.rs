@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::reason::Reason;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::error::HubError;
 use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX};
@@ -99,6 +99,8 @@ pub(super) struct Queue {
     /// Most work that waits.
     queue_max: usize,
     line: Mutex<Line>,
+    /// Told of whatever comes.
+    came: Notify,
 }
 
 /// The right to lead. Dropping it passes it on.
@@ -131,7 +133,7 @@ pub(super) struct Place {
 impl Queue {
     /// Of at most so much work.
     pub(super) fn new(queue_max: usize) -> Self {
-        Self { queue_max, line: Mutex::default() }
+        Self { queue_max, line: Mutex::default(), came: Notify::new() }
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -155,6 +157,7 @@ impl Queue {
         line.bytes += bytes;
         line.waiting.push_back(Waiting { number, work: Arc::new(work), bytes, answer: sender, turn: None });
         drop(line);
+        queue.came.notify_one();
         Ok(Place { queue: Arc::clone(queue), number, answer, answered: None })
     }
 
@@ -174,8 +177,19 @@ impl Queue {
         (Some(Lead(Some(Arc::clone(queue)))), None)
     }
 
-    /// What would be taken now, if it holds so many mutations; it stays where it is.
-    pub(super) fn ahead(&self, mutations_min: usize) -> Option<Vec<(u64, Arc<Work>)>> {
+    /// Waits until what goes together holds so many mutations; it stays where it is. One waits at a time: who leads.
+    pub(super) async fn comes(&self, mutations_min: usize) -> Vec<(u64, Arc<Work>)> {
+        loop {
+            let came = self.came.notified();
+            if let Some(ahead) = self.ahead(mutations_min) {
+                return ahead;
+            }
+            came.await;
+        }
+    }
+
+    /// What would be taken now, if it holds so many mutations.
+    fn ahead(&self, mutations_min: usize) -> Option<Vec<(u64, Arc<Work>)>> {
         let mut line = self.line();
         line.let_go();
         let (count, mutations) = line.together();

@@ -194,6 +194,34 @@ pub(super) struct AnsweredEntry {
     pub(super) commit: u64,
 }
 
+/// Of a mutation on the wire what may have a record's body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Holder {
+    #[prost(message, optional, tag = "5")]
+    pub(super) put: Option<Held>,
+}
+
+/// The body of a put.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Held {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) body: Vec<u8>,
+}
+
+/// Of a record on the wire its name.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Named {
+    #[prost(message, optional, tag = "1")]
+    pub(super) key: Option<proto::v1::Key>,
+}
+
+/// Of a record on the wire its body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Body {
+    #[prost(bytes = "vec", optional, tag = "11")]
+    pub(super) body: Option<Vec<u8>>,
+}
+
 /// A commit's outcomes, as stored.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct OutcomeList {

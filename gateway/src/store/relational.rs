@@ -17,6 +17,7 @@ mod exclusive;
 pub(super) mod lender;
 pub(super) mod plain;
 pub(super) mod read;
+mod shown;
 mod store;
 
 /// What it means that no connection came free in time: while there are as many as there may be, all are in use. Else none

@@ -18,12 +18,12 @@ use crate::store::{
 };
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
-const ROWS_PER_READ: usize = 512;
+pub(super) const ROWS_PER_READ: usize = 512;
 /// Greater than every name: no byte of UTF-8 reaches it.
 const AFTER_ALL_NAMES: u8 = 0xff;
 
 /// What finds one of many keys' rows, for one key and for many.
-fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
+pub(super) fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
     let one: Vec<String> =
         keys.iter().enumerate().map(|(at, (column, _))| format!("{alias}.{column} = ${}", at + 2)).collect();
     let one =
@@ -78,6 +78,9 @@ const LOG_PAGE_WEIGHTS: &str =
 
 const LOG_OF_RECORD: &str = "l.tenant = p.tenant and l.revision = p.revision";
 const RECORD_OF_LOG: &str = "p.tenant = l.tenant and p.kind = l.kind and p.id = l.id";
+/// Whether anybody is sent a row: it is its record's latest, or its record left a cell with it.
+const IS_SHOWN: &str = "cast(case when p.revision = l.revision or l.departed_domain is not null then 1 else 0 end \
+     as bigint)";
 /// A bound on `id` alone would be what the index is entered by, instead of the pair: a page would look at every key
 /// of its kind before it. So the prefix is compared in a form that no index serves.
 const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
@@ -111,6 +114,7 @@ pub(in crate::store) struct Pages {
     log: String,
     pointers: String,
     pointer_weights: String,
+    pub(super) standing: String,
 }
 
 impl Pages {
@@ -132,6 +136,10 @@ impl Pages {
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
             ),
             pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
+            standing: format!(
+                "select l.revision, l.weight, {IS_SHOWN}, p.revision, p.domain, p.facet from log l {records} \
+                 where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
+            ),
             pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
         }
     }
@@ -161,7 +169,7 @@ static WRITERS_AFTER: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn limit(max: usize) -> i64 {
+pub(super) fn limit(max: usize) -> i64 {
     i64::try_from(max).unwrap_or(i64::MAX)
 }
 
@@ -186,7 +194,7 @@ pub(in crate::store) async fn tenants<C: Connection>(
     rows.iter().map(|row| Cursor::new(row, "heads").name(TenantId::new)).collect()
 }
 
-async fn currents<C: Connection>(
+pub(super) async fn currents<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
     keys: &BTreeSet<Key>,
@@ -301,7 +309,7 @@ pub(in crate::store) async fn log_page<C: Connection>(
 }
 
 /// Every cell; `None` when there are too many.
-async fn all_cells<C: Connection>(
+pub(super) async fn all_cells<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
 ) -> Result<Option<Vec<CellRow>>, StoreError> {
@@ -359,7 +367,7 @@ pub(in crate::store) async fn pointer_page<C: Connection>(
     Ok(PointerPage { head, rows, is_last: taken.is_all })
 }
 
-fn numbers(revisions: impl Iterator<Item = u64>) -> Vec<Vec<Value>> {
+pub(super) fn numbers(revisions: impl Iterator<Item = u64>) -> Vec<Vec<Value>> {
     revisions.map(|number| vec![Value::number(number)]).collect()
 }
 

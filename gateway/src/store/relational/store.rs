@@ -8,11 +8,11 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use sqlx::{Database, Transaction};
 
 use super::exclusive::Exclusive;
-use super::{Engine, plain, read};
+use super::{Engine, plain, read, shown};
 use crate::store::codec::write;
 use crate::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 
 /// Ends a transaction that has only read. What was read stands, whatever becomes of it.
@@ -75,6 +75,13 @@ impl<E: Engine> Store for E {
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
         let mut transaction = self.read().await?;
         let page = read::log_page(&mut *transaction, tenant, query).await?;
+        done(transaction).await;
+        Ok(page)
+    }
+
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        let mut transaction = self.read().await?;
+        let page = shown::shown_page(&mut *transaction, tenant, query).await?;
         done(transaction).await;
         Ok(page)
     }
