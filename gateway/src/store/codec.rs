@@ -5,6 +5,7 @@ use semantics::envelope::Cell;
 use semantics::ids::{Domain, Facet, IdError, Key, Kind, RecordId};
 
 use super::StoreError;
+use super::table::Table;
 
 pub(super) mod read;
 pub(super) mod rows;
@@ -58,6 +59,10 @@ pub(super) struct Cursor<'a, R> {
 impl<'a, R: Columns> Cursor<'a, R> {
     pub(super) fn new(row: &'a R, table: &'static str) -> Self {
         Self { row, table, at: 0 }
+    }
+    /// Begins behind the columns of others.
+    pub(super) fn behind(row: &'a R, others: &[&Table], table: &'static str) -> Self {
+        Self { row, table, at: others.iter().map(|other| other.columns.len()).sum() }
     }
     /// Goes on with another table's columns.
     pub(super) fn table(&mut self, table: &'static str) {

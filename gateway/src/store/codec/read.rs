@@ -11,6 +11,7 @@ use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
 use super::{AnsweredList, Body, Columns, Cursor, Holder, Named, OpenList, OutcomeList, cell_of};
+use crate::store::table::{LOG, RECORDS};
 use crate::store::{
     AnsweredRange, CellRow, CommitRow, Current, Departed, LogEntry, LogRow, OpenConflict, PlainRow, Pointer,
     RowOutcome, Sent, ShownRow, StoreError, WriterRow,
@@ -18,7 +19,15 @@ use crate::store::{
 
 /// A head, and the store's clock behind it.
 pub(in crate::store) fn head<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
-    let mut at = Cursor::new(row, "heads");
+    head_at(&mut Cursor::new(row, "heads"))
+}
+
+/// The same behind a record's columns.
+pub(in crate::store) fn head_behind<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
+    head_at(&mut Cursor::behind(row, &[&LOG, &RECORDS], "heads"))
+}
+
+fn head_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<(Head, Option<u64>), StoreError> {
     let head = Head {
         log_id: at.id(LogId::from_slice)?,
         commit: CommitNumber(at.number()?),
@@ -113,6 +122,11 @@ pub(in crate::store) fn current<R: Columns>(row: &R) -> Result<Current, StoreErr
     let pointer =
         now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
     Ok(Current { pointer, record: row.record })
+}
+
+/// The same, of a row that is null there where a left join found none.
+pub(in crate::store) fn maybe_current<R: Columns>(row: &R) -> Result<Option<Current>, StoreError> {
+    Cursor::new(row, "log").maybe_int()?.map(|_| current(row)).transpose()
 }
 
 fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+
 use super::{Connection, PerKey};
 use crate::store::codec::{Cursor, Value, cell_key, read, write};
 use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
@@ -108,6 +111,8 @@ impl Joins {
 /// Statements that join, for one engine.
 #[derive(Debug)]
 pub(in crate::store) struct Pages {
+    /// Records, and behind each the head: one row at least.
+    currents: PerKey,
     log: String,
     pointers: String,
     pointer_weights: String,
@@ -115,14 +120,22 @@ pub(in crate::store) struct Pages {
 }
 
 impl Pages {
-    fn new(joins: Joins) -> Self {
+    fn new(joins: Joins, head: &str) -> Self {
         let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
         let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
         let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
         let light = format!("{SHOWN} and l.weight <= {LIGHT_BYTES_MAX}");
         let held = format!("case when {light} and l.body_in_mutation <> 0 then l.mutation end");
         let record = format!("case when {light} then l.record end");
+        let currents = |found: &str| -> &'static str {
+            let found = match joins {
+                Joins::Plain => format!("({found})"),
+                Joins::Lateral => format!("lateral ({found})"),
+            };
+            format!("select found.*, head.* from ({head}) head left join {found} found on true").leak()
+        };
         Self {
+            currents: PerKey { one: currents(CURRENT.one), many: currents(CURRENT.many) },
             log: format!(
                 "select {of_log}, {of_records} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
@@ -141,9 +154,11 @@ impl Pages {
 }
 
 /// SQLite's.
-pub(in crate::store) static SQLITE: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Plain));
+pub(in crate::store) static SQLITE: LazyLock<Pages> =
+    LazyLock::new(|| Pages::new(Joins::Plain, SqliteConnection::HEAD));
 /// PostgreSQL's.
-pub(in crate::store) static POSTGRES: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Lateral));
+pub(in crate::store) static POSTGRES: LazyLock<Pages> =
+    LazyLock::new(|| Pages::new(Joins::Lateral, PgConnection::HEAD));
 
 static ALL_CELLS: LazyLock<String> =
     LazyLock::new(|| format!("select {} from cells c where c.tenant = $1 limit $2", CELLS.list("c")));
@@ -222,6 +237,33 @@ pub(in crate::store) async fn load<C: Connection>(
         writers: writers?.into_iter().map(|row| (row.writer, row)).collect(),
         cells: cells?.into_iter().map(|row| (row.cell.clone(), row)).collect(),
     })
+}
+
+/// Whether one statement loads all of it.
+pub(in crate::store) fn is_loaded_at_once<C: Connection>(wanted: &Wanted) -> bool {
+    wanted.writers.is_empty() && wanted.cells.is_empty() && wanted.keys.len() <= C::KEYS_AT_ONCE
+}
+
+/// Head and records in one statement, so that it needs no transaction.
+pub(in crate::store) async fn load_at_once<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    keys: &BTreeSet<Key>,
+) -> Result<Loaded, StoreError> {
+    let mut current = BTreeMap::new();
+    let (head, time_ms) = if keys.is_empty() {
+        head(connection, tenant).await?
+    } else {
+        let keys = keys.iter().map(write::key).collect();
+        let rows = connection.fetch_each(&C::pages().currents, tenant, keys).await?;
+        for row in &rows {
+            if let Some(found) = read::maybe_current(row)? {
+                current.insert(found.pointer.key.clone(), found);
+            }
+        }
+        rows.first().map_or_else(|| Err(StoreError::NoTenant(tenant.clone())), read::head_behind)?
+    };
+    Ok(Loaded { head, time_ms, current, writers: BTreeMap::new(), cells: BTreeMap::new() })
 }
 
 /// How many rows of a page are taken: the bounds look at what stands before a row.

@@ -45,13 +45,19 @@ impl<E: Engine> Store for E {
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
-        let mut transaction = self.read().await?;
-        let (head, _) = read::head(&mut *transaction, tenant).await?;
-        done(transaction).await;
+        let mut connection = self.statement().await?;
+        let (head, _) = read::head(&mut *connection, tenant).await?;
+        self.keep(connection);
         Ok(head)
     }
 
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        if read::is_loaded_at_once::<<E::Db as Database>::Connection>(wanted) {
+            let mut connection = self.statement().await?;
+            let loaded = read::load_at_once(&mut *connection, tenant, &wanted.keys).await?;
+            self.keep(connection);
+            return Ok(loaded);
+        }
         let mut transaction = self.read().await?;
         let loaded = read::load(&mut *transaction, tenant, wanted).await?;
         done(transaction).await;
