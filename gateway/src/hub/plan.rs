@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use semantics::clock::{HybridTime, Stamp};
 use semantics::commit::Head;
 use semantics::conflict::Conflict;
@@ -44,7 +45,7 @@ pub struct Plan {
     /// What to append; `None` when nothing changes.
     pub append: Option<Box<Append>>,
     /// The records the append changes, as they stand after it.
-    pub current: BTreeMap<Key, Current>,
+    pub current: IndexMap<Key, Current>,
     /// One answer for each work; `None` = plan it again after this commit.
     pub answers: Vec<Option<Answer>>,
 }
@@ -78,7 +79,7 @@ struct Draft<'a> {
     rows: Vec<LogRow>,
     /// Of each row's record.
     digests: Vec<Digest>,
-    current: BTreeMap<Key, Current>,
+    current: IndexMap<Key, Current>,
     writers: BTreeMap<Writer, WriterRow>,
     moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
     outcomes: Vec<DotOutcome>,
@@ -110,7 +111,7 @@ impl<'a> Draft<'a> {
             head: Head { commit: known.head.commit.next(), time_ms, ..known.head },
             rows: Vec::new(),
             digests: Vec::new(),
-            current: BTreeMap::new(),
+            current: IndexMap::new(),
             writers: BTreeMap::new(),
             moves: BTreeMap::new(),
             outcomes: Vec::new(),
@@ -281,7 +282,7 @@ impl<'a> Draft<'a> {
         let moved = self.head.horizon != self.known.head.horizon;
         let writers_moved = self.writers.iter().any(|(writer, row)| self.known.writer(writer) != Some(row));
         if self.rows.is_empty() && self.outcomes.is_empty() && !moved && !writers_moved {
-            return Ok(Plan { append: None, current: BTreeMap::new(), answers });
+            return Ok(Plan { append: None, current: IndexMap::new(), answers });
         }
         let cells = self.cells()?;
         let first = self.known.head.revision.next();
