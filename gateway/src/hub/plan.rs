@@ -15,7 +15,7 @@ use semantics::ids::{
     Digest, Domain, Dot, Facet, Incarnation, Key, NodeId, RecordId, Revision, Salt, Writer,
 };
 use semantics::kind;
-use semantics::lthash::LtHash;
+use semantics::lthash::{LtHash, Moves};
 use semantics::outcome::DotOutcome;
 use semantics::reason::{Reason, Refusal};
 use semantics::version::Version;
@@ -81,7 +81,7 @@ struct Draft<'a> {
     digests: Vec<Digest>,
     current: IndexMap<Key, Current>,
     writers: BTreeMap<Writer, WriterRow>,
-    moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
+    moves: BTreeMap<Cell, Moves>,
     outcomes: Vec<DotOutcome>,
     conflicts: Touched,
     holds: BTreeMap<Revision, bool>,
@@ -239,10 +239,10 @@ impl<'a> Draft<'a> {
             .map(|old| Departed { cell: old.cell.clone(), since: old.since });
         if let Some(old) = old.as_ref().filter(|old| !old.deleted && !Fault::SupersededInDigest.is_planted())
         {
-            self.moves.entry(old.cell.clone()).or_default().push((false, old.digest));
+            self.moves.entry(old.cell.clone()).or_default().leave.push(old.digest);
         }
         if !new.record.is_deleted() {
-            self.moves.entry(cell.clone()).or_default().push((true, digest));
+            self.moves.entry(cell.clone()).or_default().come.push(digest);
         }
         let pointer = Pointer {
             key: new.record.key.clone(),
@@ -333,13 +333,7 @@ impl<'a> Draft<'a> {
                 continue;
             };
             let mut hash: LtHash = known.clone();
-            for (came, digest) in moves {
-                if *came {
-                    hash.add(digest);
-                } else {
-                    hash.remove(digest);
-                }
-            }
+            hash.apply(moves);
             cells.push(CellRow { cell: cell.clone(), hash });
         }
         if missing.is_empty() { Ok(cells) } else { Err(Box::new(missing)) }
