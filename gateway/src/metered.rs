@@ -10,7 +10,7 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use crate::ambient::Stopwatch;
 use crate::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use crate::telemetry::Metrics;
 
@@ -102,6 +102,9 @@ impl Store for Metered {
     }
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
         self.inner.log_page(tenant, query).await
+    }
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        self.inner.shown_page(tenant, query).await
     }
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
         self.inner.pointer_page(tenant, query).await

@@ -14,7 +14,8 @@
 //!   commit number.
 //! - `append_is_the_only_way_the_log_changes`: plain rows and pruning never move a head.
 //! - `load_is_one_moment`: everything one [`Store::load`] returns, head included, was true at the same commit.
-//! - `log_page_is_one_moment`: likewise for [`Store::log_page`] and [`Store::pointer_page`].
+//! - `log_page_is_one_moment`: likewise for [`Store::log_page`], [`Store::shown_page`] and
+//!   [`Store::pointer_page`].
 //! - `log_pages_are_in_revision_order`, without gaps but for pruned rows.
 //! - `ids_are_compared_as_bytes`: no locale, no normalisation, no case folding, any Unicode including U+0000.
 //! - `pages_are_bounded`: no call returns more than the caller's bounds plus one row.
@@ -50,12 +51,14 @@ mod migrate;
 pub mod postgres;
 mod relational;
 mod shared;
+mod shown;
 mod space;
 pub mod sqlite;
 mod table;
 
 pub use self::error::StoreError;
 pub use self::shared::Shared;
+pub use self::shown::{LOOKED_AT_MAX, Sent, ShownChange, ShownPage, ShownRow};
 use self::space::check_plain;
 pub use self::space::{PLAIN_BYTES_MAX, PlainRow, Space};
 
@@ -408,6 +411,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError>;
     /// A page of the log, with where each of its records is now (`a_log_page_tells_where_each_record_is_now`).
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError>;
+    /// A page of the log as readers are sent it: without rows that say nothing to anybody, of which at most
+    /// [`LOOKED_AT_MAX`] are passed over (`a_shown_page_is_a_log_page_without_what_nobody_is_sent`).
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError>;
     /// A page of records, in key order (`records_of_one_kind_page`).
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError>;
     /// Log rows by revision; absent ones are left out (`rows_come_by_revision`).

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use semantics::commit::Head;
-use semantics::cursor::{Change, Cursor, Next, Page};
+use semantics::cursor::{Cursor, Next, Page};
 use semantics::delivery::Reader;
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Digest, Key, LogId, Revision};
@@ -23,7 +23,7 @@ use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
 use super::limits::{FORMER_VIEWS_MAX, LEASE_TOTAL_MS_MAX};
 use super::stretch::{Need, Stretch};
 use super::{Hub, Lease, Principal};
-use crate::store::{CellRow, Current, LogQuery, Pointer, PointerQuery, Wanted};
+use crate::store::{CellRow, Current, LogQuery, Pointer, PointerQuery, Sent, ShownChange, Wanted};
 
 /// Where a reader asks to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,10 @@ pub struct Caught {
 
 impl Caught {
     /// As a page of its own.
-    #[must_use]
-    pub fn into_page(self) -> Page {
+    ///
+    /// # Errors
+    /// STORE_CORRUPT when what was stored is no record.
+    pub fn into_page(self) -> Result<Page, HubError> {
         self.part.to_page(self.next)
     }
 }
@@ -147,7 +149,7 @@ impl Hub {
             with_cells: true,
         };
         let read_ms = self.clock().now_ms();
-        let mut page = self.store().log_page(&who.tenant, &query).await?;
+        let mut page = self.store().shown_page(&who.tenant, &query).await?;
         let current = std::mem::take(&mut page.current);
         let (head, place) = (page.head, (who.tenant.clone(), after));
         let is_shared = self.readers().are_several();
@@ -227,16 +229,17 @@ impl Hub {
             let stands = !deleted || *revision > horizon;
             stands && own.view.contains(cell) && !base.contains(cell)
         };
-        let changes = read
-            .rows
-            .into_iter()
-            .filter(is_new)
-            .map(|current| Change { revision: current.pointer.revision, record: current.record })
-            .collect();
+        let rows: Vec<Current> = read.rows.into_iter().filter(is_new).collect();
+        let weight = rows.iter().map(|current| current.record.weight()).sum();
+        let changes = rows.into_iter().map(|current| ShownChange {
+            revision: current.pointer.revision,
+            record: Sent::Record(Arc::new(current.record)),
+        });
+        let part = Part::of_changes(changes.collect(), weight);
         position.backfill = (!read.is_last).then_some(Backfill { after: last });
         position.seen_to = position.seen_to.max(read.head.revision);
         let next = Next::Resume(self.leased(who, position).await?);
-        Ok(Caught { part: Arc::new(Part::of_changes(changes)), next, view: Arc::new(own.view) })
+        Ok(Caught { part: Arc::new(part), next, view: Arc::new(own.view) })
     }
 
     /// Another view is in force: the scan begins anew where the reader's last cut was, because what was passed over

@@ -57,7 +57,9 @@ impl Batch {
     pub fn new(from: Before, head: Head, entries: Vec<LogEntry>) -> Self {
         let keys = entries.iter().map(|entry| &entry.row.record.key);
         let nodes = keys.filter(|key| kind::is_of_node(&key.kind)).map(|key| key.id.clone()).collect();
-        Self { from, head, nodes, rows: Rows::new(from.revision, entries, Arc::default()) }
+        let last = entries.last().map_or(from.revision, |entry| entry.row.revision);
+        let rows = entries.into_iter().map(Into::into).collect();
+        Self { from, head, nodes, rows: Rows::new(from.revision, last, rows, Arc::default()) }
     }
 
     /// Whether it changes this node's registration or view, so that the node's sessions look at theirs again.

@@ -54,9 +54,11 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// As a plain message.
-    #[must_use]
-    pub fn into_message(self) -> ServerMessage {
-        ServerMessage::Changes(self.part.to_page(self.next))
+    ///
+    /// # Errors
+    /// STORE_CORRUPT when what was stored is no record.
+    pub fn into_message(self) -> Result<ServerMessage, HubError> {
+        self.part.to_page(self.next).map(ServerMessage::Changes)
     }
 
     /// A committed batch is a cut.

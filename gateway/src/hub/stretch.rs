@@ -19,7 +19,7 @@ use tokio::sync;
 
 use super::feed::{Part, Rows, Since};
 use super::limits::{STRETCH_MS_MAX, STRETCHES_BYTES_MAX};
-use crate::store::{CellRow, LogPage};
+use crate::store::{CellRow, ShownPage};
 
 /// Places from which stretches are read side by side.
 const READING_MAX: usize = 16;
@@ -165,10 +165,10 @@ impl Stretches {
 
     /// Makes a stretch of a page that was read after a revision, with the weight at which it was to end and the time, and
     /// keeps it where others read too.
-    pub fn take(&self, place: Place, page: LogPage, read: (usize, u64), is_shared: bool) -> Arc<Stretch> {
+    pub fn take(&self, place: Place, page: ShownPage, read: (usize, u64), is_shared: bool) -> Arc<Stretch> {
         let (bytes_max, read_ms) = read;
-        let LogPage { head, entries, reaches_head, cells, has_cells, .. } = page;
-        let rows = Rows::new(place.1, entries, Arc::clone(&self.parts_bytes));
+        let ShownPage { head, rows, last, reaches_head, cells, has_cells, .. } = page;
+        let rows = Rows::new(place.1, last, rows, Arc::clone(&self.parts_bytes));
         let cells = has_cells.then_some(cells);
         let part_of = Mutex::new(head);
         let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, bytes_max, read_ms, part_of });

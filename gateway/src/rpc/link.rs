@@ -9,6 +9,7 @@ use futures::StreamExt;
 use prost::Message as _;
 use proto::v1;
 use semantics::access::Event;
+use semantics::cursor::Next;
 use semantics::reason::{Reason, Refusal};
 use semantics::session::{ClientMessage, Results, ServerMessage};
 use tracing::info;
@@ -21,6 +22,7 @@ use super::{Gate, status};
 use crate::access::Who;
 use crate::ambient::Stopwatch;
 use crate::hub::error::HubError;
+use crate::hub::feed::Part;
 use crate::hub::session::{Heard, Outgoing, Pushed, Session};
 use crate::tls::Call;
 
@@ -257,12 +259,15 @@ impl Link {
     }
 }
 
+/// What a part is on the wire, and how it goes on.
+pub(super) fn changes(part: &Part, next: &Next) -> v1::Changes {
+    let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
+    v1::Changes { batch: part.to_wire(), next: Some(next.into()), cost }
+}
+
 fn encode(gate: &Gate, next: Outgoing) -> v1::SessionResponse {
     let Outgoing { part, next } = next;
-    let encode = || proto::convert::encode_batch(&part.changes, &part.departures);
-    let batch = part.encoded.get_or_init(encode).clone();
-    let cost = u64::try_from(part.weight.max(1)).unwrap_or(u64::MAX);
-    let changes = v1::Changes { batch, next: Some((&next).into()), cost };
+    let changes = changes(&part, &next);
     gate.metrics.changes_bytes.inc_by(u64::try_from(changes.batch.len()).unwrap_or(0));
     v1::SessionResponse { message: Some(v1::session_response::Message::Changes(changes)) }
 }

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
 use super::coming::coming;
-use super::link::Link;
+use super::link::{Link, changes};
 use super::pushes::Pushes;
 use super::queue::{Last, Messages, Sender, queue, queue_with_last};
 use super::{Gate, node_of, status};
@@ -202,8 +202,8 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
     let mut from = from;
     // Waits for room before it reads.
     while let Ok(permit) = sender.reserve().await {
-        let page = match gate.hub.pull(who, &from).await {
-            Ok(caught) => caught.into_page(),
+        let caught = match gate.hub.pull(who, &from).await {
+            Ok(caught) => caught,
             Err(error) => {
                 // The call was answered when it began: nobody else sees that it is refused after all.
                 let sample = Sample::new(&status::request_id(), PULL, &error.refusal.detail);
@@ -212,9 +212,9 @@ async fn pages(gate: &Gate, who: &Principal, from: PullFrom, sender: Sender<v1::
                 return permit.send(Err(status::of(error)));
             }
         };
-        let next = page.next.clone();
-        permit.send(Ok(Box::new(v1::PullResponse { changes: Some(page.into()) })));
-        match next {
+        let changes = changes(&caught.part, &caught.next);
+        permit.send(Ok(Box::new(v1::PullResponse { changes: Some(changes) })));
+        match caught.next {
             Next::Resume(resume) => from = PullFrom::Resume(resume),
             Next::Cut(_) => return,
         }

@@ -5,6 +5,7 @@ use semantics::envelope::Cell;
 use semantics::ids::{Domain, Facet, IdError, Key, Kind, RecordId};
 
 use super::StoreError;
+use super::table::Table;
 
 pub(super) mod read;
 pub(super) mod rows;
@@ -58,6 +59,10 @@ pub(super) struct Cursor<'a, R> {
 impl<'a, R: Columns> Cursor<'a, R> {
     pub(super) fn new(row: &'a R, table: &'static str) -> Self {
         Self { row, table, at: 0 }
+    }
+    /// Begins behind the columns of others.
+    pub(super) fn behind(row: &'a R, others: &[&Table], table: &'static str) -> Self {
+        Self { row, table, at: others.iter().map(|other| other.columns.len()).sum() }
     }
     /// Goes on with another table's columns.
     pub(super) fn table(&mut self, table: &'static str) {
@@ -187,6 +192,34 @@ pub(super) struct AnsweredEntry {
     pub(super) last_n: u64,
     #[prost(uint64, tag = "3")]
     pub(super) commit: u64,
+}
+
+/// Of a mutation on the wire what may have a record's body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Holder {
+    #[prost(message, optional, tag = "5")]
+    pub(super) put: Option<Held>,
+}
+
+/// The body of a put.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Held {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) body: Vec<u8>,
+}
+
+/// Of a record on the wire its name.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Named {
+    #[prost(message, optional, tag = "1")]
+    pub(super) key: Option<proto::v1::Key>,
+}
+
+/// Of a record on the wire its body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Body {
+    #[prost(bytes = "vec", optional, tag = "11")]
+    pub(super) body: Option<Vec<u8>>,
 }
 
 /// A commit's outcomes, as stored.

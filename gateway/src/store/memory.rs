@@ -16,9 +16,10 @@ use tokio::time::timeout;
 
 use super::copy::RESTORED;
 use super::{
-    Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, Loaded, LogEntry, LogPage, LogQuery,
-    LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage, PointerQuery, Prune, Space,
-    Store, StoreError, TenantIo, Wanted, WriterRow, check_plain,
+    Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, LOOKED_AT_MAX, Loaded, LogEntry,
+    LogPage, LogQuery, LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage,
+    PointerQuery, Prune, ShownPage, ShownRow, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    check_plain,
 };
 
 type Plain = BTreeMap<(Space, Vec<u8>), (Vec<u8>, u64)>;
@@ -265,6 +266,29 @@ impl Store for MemoryStore {
             let cells = if has_cells { t.cells.values().cloned().collect() } else { Vec::new() };
             let current = t.currents(&query.keys);
             LogPage { head: t.head, entries, reaches_head, current, cells, has_cells }
+        })
+    }
+
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        self.with(tenant, |t| {
+            let mut shown: Vec<ShownRow> = Vec::new();
+            let (mut bytes, mut looked_at, mut last) = (0, 0, query.after);
+            let mut rows = t.log.range((Bound::Excluded(query.after), Bound::Unbounded)).peekable();
+            while let Some((revision, row)) = rows.next_if(|_| {
+                shown.len() < query.rows_max && bytes < query.bytes_max && looked_at < LOOKED_AT_MAX
+            }) {
+                (last, looked_at) = (*revision, looked_at + 1);
+                let now = t.pointers.get(&row.record.key);
+                if now.is_some_and(|now| now.revision == row.revision) || row.departed.is_some() {
+                    bytes += row.record.weight();
+                    shown.push(LogEntry { row: row.without_mutation(), now: now.cloned() }.into());
+                }
+            }
+            let reaches_head = rows.peek().is_none();
+            let has_cells = query.with_cells && reaches_head && t.cells.len() <= PAGE_CELLS_MAX;
+            let cells = if has_cells { t.cells.values().cloned().collect() } else { Vec::new() };
+            let current = t.currents(&query.keys);
+            ShownPage { head: t.head, rows: shown, last, reaches_head, current, cells, has_cells }
         })
     }
 

@@ -19,6 +19,7 @@ use self::primary::{Servers, Standing};
 
 use super::codec::Value;
 use super::codec::write::AppendRows;
+use super::relational::lender::Lender;
 use super::relational::{Connection as _, Engine, busy};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
@@ -56,8 +57,8 @@ const LOCK: &str = "select revision from heads where tenant = $1 for update";
 /// The store. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    reading: PgPool,
-    writing: PgPool,
+    reading: Lender<Postgres>,
+    writing: Lender<Postgres>,
     commits: Commits,
     servers: Servers,
     standing: Standing,
@@ -79,8 +80,8 @@ impl PostgresStore {
         let (options, standing) = servers.find().await?;
         migrate_with(&options).await?;
         let moved = CancellationToken::new();
-        let writing = pool(options.clone(), WRITING, standing, moved.clone()).await?;
-        let reading = pool(options, READING, standing, moved.clone()).await?;
+        let writing = Lender::new(pool(options.clone(), WRITING, standing, moved.clone()).await?);
+        let reading = Lender::new(pool(options, READING, standing, moved.clone()).await?);
         let commits = Commits::default();
         let present = Present::default();
         let store = Self { reading, writing, commits, servers, standing, moved, present, watch: None };
@@ -93,7 +94,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Internal`] when one does not go through.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        migrate_with(&self.writing.connect_options()).await
+        migrate_with(&self.writing.pool().connect_options()).await
     }
 
     /// Checks that a commit which was answered survives a crash of the server and a power cut.
@@ -110,6 +111,11 @@ impl PostgresStore {
         let checked = settings::check(&mut connection).await;
         settings::end_unsafe(&mut connection, &checked);
         checked.map(|()| connection)
+    }
+
+    /// Why there is no connection that reads.
+    fn none_reads(&self, error: &sqlx::Error) -> StoreError {
+        busy(self.reading.pool(), READING.most, error).unwrap_or_else(|| error::of(error))
     }
 
     /// Closes the connections in order; who waits for one is refused at once, and who waits for the end of a commit
@@ -229,8 +235,15 @@ impl Engine for PostgresStore {
     type Db = Postgres;
 
     async fn read(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let begun = self.reading.begin_with(READ).await;
-        begun.map_err(|error| busy(&self.reading, READING.most, &error).unwrap_or_else(|| error::of(&error)))
+        self.reading.begin(READ).await.map_err(|error| self.none_reads(&error))
+    }
+
+    async fn statement(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.reading.statement().await.map_err(|error| self.none_reads(&error))
+    }
+
+    fn keep(&self, connection: PoolConnection<Postgres>) {
+        self.reading.keep(connection);
     }
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
@@ -249,11 +262,15 @@ impl Engine for PostgresStore {
 
     async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
         self.commits.check()?;
-        let mut connection = self.writing.acquire().await.map_err(|error| error::of(&error))?;
+        let writing = self.writing.clone();
+        let mut connection = writing.statement().await.map_err(|error| error::of(&error))?;
         let tenant = tenant.clone();
         let append = async move {
             let appended = connection.append(&tenant, rows).await;
             settings::end_unsafe(&mut connection, &appended);
+            if appended.is_ok() {
+                writing.keep(connection);
+            }
             appended
         };
         self.commits.run(append).await

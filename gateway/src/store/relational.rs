@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 
 use semantics::ids::TenantId;
+use sqlx::pool::PoolConnection;
 use sqlx::{Database, Transaction};
 
 use super::codec::write::{AppendRows, Keys};
@@ -13,8 +14,10 @@ use super::codec::{Columns, Value};
 use super::{Appended, StoreError};
 
 mod exclusive;
+pub(super) mod lender;
 pub(super) mod plain;
 pub(super) mod read;
+mod shown;
 mod store;
 
 /// What it means that no connection came free in time: while there are as many as there may be, all are in use. Else none
@@ -43,6 +46,8 @@ pub(super) trait Connection: Send {
     type Row: Columns;
     /// Reads the head, its columns in the order of [`super::codec::write::head`], and the store's clock.
     const HEAD: &'static str;
+    /// Most keys whose rows one statement finds.
+    const KEYS_AT_ONCE: usize;
     /// Its statements that join.
     fn pages() -> &'static read::Pages;
     /// Runs a query.
@@ -78,6 +83,10 @@ pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     /// Its database.
     type Db: Database<Connection: Connection>;
 
+    /// A connection on which a single statement reads, at one moment.
+    fn statement(&self) -> impl Future<Output = Result<PoolConnection<Self::Db>, StoreError>> + Send;
+    /// Takes it when that went well.
+    fn keep(&self, connection: PoolConnection<Self::Db>);
     /// A transaction that reads at one moment.
     fn read(&self) -> impl Future<Output = Result<Transaction<'static, Self::Db>, StoreError>> + Send;
     /// Whether what is committed now is kept.

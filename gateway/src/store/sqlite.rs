@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use semantics::fault::Fault;
 use semantics::ids::TenantId;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, Sqlite, Transaction};
 
 use super::codec::write::AppendRows;
+use super::relational::lender::Lender;
 use super::relational::{Connection as _, Engine, busy, read};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 use crate::place;
@@ -48,7 +50,7 @@ pub struct SqliteStore {
 struct Inner {
     folder: PathBuf,
     writer: SqlitePool,
-    readers: SqlitePool,
+    readers: Lender<Sqlite>,
     _lock: File,
 }
 
@@ -79,6 +81,7 @@ impl SqliteStore {
             .await
             .map_err(|error| error::of(&error))?;
         let readers = pool().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
+        let readers = Lender::new(readers);
         let inner = Inner { folder: folder.to_path_buf(), writer, readers, _lock: lock };
         let store = Self { inner: Arc::new(inner) };
         store.migrate().await?;
@@ -167,13 +170,49 @@ async fn check_settings(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The connection that writes, for a transaction of which the driver knows nothing. Unless it went well the connection is
+/// closed, and what stands open on it ends with it.
+struct Whole {
+    writer: PoolConnection<Sqlite>,
+    is_done: bool,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.writer.close_on_drop();
+        }
+    }
+}
+
+/// Why there is no connection that writes.
+fn none_writes(error: &sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::PoolTimedOut => StoreError::Contended,
+        error => error::of(error),
+    }
+}
+
+/// Why there is no connection that reads.
+fn none_read(readers: &Lender<Sqlite>, error: &sqlx::Error) -> StoreError {
+    busy(readers.pool(), READERS_MAX, error).unwrap_or_else(|| error::of(error))
+}
+
 impl Engine for SqliteStore {
     type Db = Sqlite;
 
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let readers = &self.inner.readers;
-        let begun = readers.begin().await;
-        begun.map_err(|error| busy(readers, READERS_MAX, &error).unwrap_or_else(|| error::of(&error)))
+        readers.begin("BEGIN").await.map_err(|error| none_read(readers, &error))
+    }
+
+    async fn statement(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let readers = &self.inner.readers;
+        readers.statement().await.map_err(|error| none_read(readers, &error))
+    }
+
+    fn keep(&self, connection: PoolConnection<Sqlite>) {
+        self.inner.readers.keep(connection);
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -187,10 +226,7 @@ impl Engine for SqliteStore {
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let begun = self.inner.writer.begin_with("BEGIN IMMEDIATE").await;
-        begun.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => StoreError::Contended,
-            error => error::of(&error),
-        })
+        begun.map_err(|error| none_writes(&error))
     }
 
     async fn lock(&self, tenant: &TenantId) -> Result<Transaction<'static, Sqlite>, StoreError> {
@@ -200,6 +236,13 @@ impl Engine for SqliteStore {
     }
 
     async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
+        if rows.is_single() {
+            let writer = self.inner.writer.acquire().await.map_err(|error| none_writes(&error))?;
+            let mut whole = Whole { writer, is_done: false };
+            let appended = connection::append_single(&mut whole.writer, tenant, &rows).await?;
+            whole.is_done = true;
+            return Ok(appended);
+        }
         let mut transaction = self.write().await?;
         let appended = transaction.append(tenant, rows).await?;
         if appended == Appended::Yes {

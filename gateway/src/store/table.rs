@@ -203,6 +203,18 @@ impl Table {
         self.insert_of(rows, tenant, |text| text.push('?'))
     }
 
+    /// An insert of one row that is made only where the statement before it has written one; columns and tenant are bound
+    /// as [`Self::insert_in_turn`] says. For SQLite, which counts that.
+    pub(super) fn insert_behind(&self, tenant: usize) -> String {
+        let columns = ", ?".repeat(self.columns.len());
+        format!(
+            "insert into {} (tenant, {}) select ${tenant}{columns} where changes() = 1{}",
+            self.name,
+            self.names(),
+            self.on_conflict()
+        )
+    }
+
     fn insert_of(&self, rows: usize, tenant: usize, mut value: impl FnMut(&mut String)) -> String {
         let mut text = format!("insert into {} (tenant, {}) values ", self.name, self.names());
         for row in 0..rows {
@@ -249,6 +261,11 @@ mod tests {
         assert_eq!(
             HELD.insert_in_turn(2, 3),
             "insert into held (tenant, revision) values ($3, ?), ($3, ?) on conflict (tenant, revision) do nothing"
+        );
+        assert_eq!(
+            CELLS.insert_behind(3),
+            "insert into cells (tenant, cell, state) select $3, ?, ? where changes() = 1 \
+             on conflict (tenant, cell) do update set state = excluded.state"
         );
         assert!(!LOG.insert(1).contains("conflict"));
     }

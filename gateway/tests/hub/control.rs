@@ -116,7 +116,7 @@ pub async fn registering_again_gives_the_same_node(engine: &Engine) {
     let hello = crate::support::author::hello(None, None);
     let who = gateway::hub::Principal { tenant: world.tenant.clone(), node: second };
     let (mut live, _) = Session::open(&other, who, &hello).await.unwrap();
-    let first = live.next().await.unwrap().unwrap().into_message();
+    let first = live.next().await.unwrap().unwrap().into_message().unwrap();
     assert!(matches!(first, ServerMessage::Changes(page) if page.changes.is_empty()));
     world.check().await;
 }

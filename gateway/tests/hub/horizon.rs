@@ -281,7 +281,7 @@ pub async fn who_wrote_once_and_then_only_reads_keeps_no_commits(engine: &Engine
     quiet.confirmed_n = 0;
     let (mut live, _) = Session::open(&world.hub, quiet.who.clone(), &quiet.hello(None)).await.unwrap();
     let cursor = loop {
-        let message = live.next().await.unwrap().unwrap().into_message();
+        let message = live.next().await.unwrap().unwrap().into_message().unwrap();
         if let ServerMessage::Changes(Page { next: Next::Cut(cut), .. }) = message {
             break cut.cursor;
         }

@@ -15,7 +15,7 @@ use crate::support::rows::note;
 use crate::support::world::World;
 
 async fn next_cut(session: &mut Session, reader: &mut Reader) -> Option<Cut> {
-    let ServerMessage::Changes(page) = session.next().await.unwrap()?.into_message() else {
+    let ServerMessage::Changes(page) = session.next().await.unwrap()?.into_message().unwrap() else {
         panic!("changes only")
     };
     assert!(matches!(page.next, Next::Cut(_)));
@@ -223,7 +223,9 @@ pub async fn credit_stays_level_for_who_grants_what_each_message_cost(engine: &E
         let domain = if n % 2 == 0 { "a" } else { "b" };
         mover.put_in(domain, &note("moves"), &format!(r#"{{"n":{n}}}"#)).await;
         while let Some(outgoing) = live.next().await.unwrap() {
-            let ServerMessage::Changes(page) = outgoing.into_message() else { panic!("changes only") };
+            let ServerMessage::Changes(page) = outgoing.into_message().unwrap() else {
+                panic!("changes only")
+            };
             let bytes = page.weight().try_into().unwrap();
             live.on(ClientMessage::Credit { bytes }).await.unwrap();
             reader.apply(page);

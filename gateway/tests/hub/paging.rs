@@ -304,7 +304,7 @@ async fn parts(world: &World, author: &Author, reader: &mut Reader) -> Vec<Arc<P
         if let Next::Resume(resume) = &caught.next {
             from = From::Resume(resume.clone());
         }
-        if reader.apply(caught.into_page()).is_some() {
+        if reader.apply(caught.into_page().unwrap()).is_some() {
             return parts;
         }
     }

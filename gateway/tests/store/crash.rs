@@ -6,8 +6,9 @@ use std::process::Command;
 
 use gateway::store::memory::MemoryStore;
 use gateway::store::postgres::PostgresStore;
-use gateway::store::sqlite::SqliteStore;
+use gateway::store::sqlite::{DATABASE_FILE, SqliteStore};
 use gateway::store::{Space, Store};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
 
 use crate::model::answer;
 use crate::model::step::{Call, Change, Commit, Step, Version};
@@ -39,6 +40,7 @@ fn steps() -> Vec<Step> {
         put_plain(1),
         put_plain(2),
         Call::PlainDelete { space: Space::Ack, key: b"k", version: Version::Present },
+        Call::Append(commit(&[put("d", "d")])),
     ];
     calls.map(|call| Step { tenant: 0, call }).to_vec()
 }
@@ -135,11 +137,44 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What ends a statement in SQLite: the transaction stands open behind the first, and is gone with the second.
+const FAILS: [&str; 2] = ["abort", "rollback"];
+
+#[tokio::test]
+async fn an_append_that_fails_in_any_table_leaves_nothing_and_holds_nothing_up() {
+    let folder = std::env::temp_dir().join(format!("hubward-fails-{}", std::process::id()));
+    let store = SqliteStore::open(&folder).await.unwrap();
+    let mut log = Log::create(&store, "t").await;
+    let file = format!("sqlite:{}", folder.join(DATABASE_FILE).display());
+    let mut beside = SqliteConnection::connect(&file).await.unwrap();
+    for table in WRITES[8] {
+        for fails in FAILS {
+            let write = if *table == "heads" { "update" } else { "insert" };
+            let trap = format!(
+                "create trigger fails before {write} on {table} begin select raise({fails}, 'no'); end"
+            );
+            beside.execute(AssertSqlSafe(trap)).await.unwrap();
+            let before = held(&store, &log).await;
+            let drafts =
+                [log.draft().put(&note("a"), b"no"), log.draft().put(&note("a"), b"no").hold(1, true)];
+            for draft in drafts {
+                assert!(store.append(&log.tenant, &draft.build().0).await.is_err(), "{table} {fails}");
+                assert_eq!(held(&store, &log).await, before, "{table} {fails}");
+            }
+            beside.execute("drop trigger fails").await.unwrap();
+            log.put_each(&store, &["a", "b"]).await;
+        }
+    }
+    drop(beside);
+    store.close().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// When the session that writes a row is ended: before it, or while the commit is made.
 const MOMENTS: [(&str, &str); 2] = [("trigger", "before"), ("constraint trigger", "deferred")];
 
 /// The tables that each of the steps writes.
-const WRITES: [&[&str]; 8] = [
+const WRITES: [&[&str]; 9] = [
     &["heads"],
     &["heads", "commits", "log", "records", "writers", "cells", "held"],
     &["heads", "commits", "log", "records", "writers", "cells", "held"],
@@ -148,6 +183,7 @@ const WRITES: [&[&str]; 8] = [
     &["plain"],
     &["plain"],
     &["plain"],
+    &["heads", "commits", "log", "records", "writers", "cells"],
 ];
 
 fn trap(table: &str, (kind, moment): (&str, &str)) -> String {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use gateway::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
@@ -162,6 +162,10 @@ impl Store for FaultStore {
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
         self.log_pages.fetch_add(1, Ordering::SeqCst);
         self.inner.log_page(tenant, query).await
+    }
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        self.log_pages.fetch_add(1, Ordering::SeqCst);
+        self.inner.shown_page(tenant, query).await
     }
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
         self.inner.pointer_page(tenant, query).await

@@ -53,7 +53,7 @@ impl Reader {
             (None, None) => From::Start,
         };
         let caught = hub.pull(&self.who, &from).await?;
-        Ok(self.apply(caught.into_page()))
+        Ok(self.apply(caught.into_page()?))
     }
 
     /// Reads to a cut; the pages it took.
@@ -141,7 +141,9 @@ impl Reader {
     pub async fn listen(&mut self, session: &mut Session) -> Result<usize, HubError> {
         let mut messages = 0;
         while let Some(outgoing) = session.next().await? {
-            let ServerMessage::Changes(page) = outgoing.into_message() else { panic!("changes only") };
+            let ServerMessage::Changes(page) = outgoing.into_message().unwrap() else {
+                panic!("changes only")
+            };
             self.apply(page);
             messages += 1;
         }

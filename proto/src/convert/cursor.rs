@@ -124,14 +124,30 @@ impl From<&Departure> for v1::Departure {
     }
 }
 
-/// The bytes of a batch, made once and sent to many.
+/// A [`v1::Change`] whose record is bytes already.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EncodedChange {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    record: Bytes,
+}
+
+/// A [`v1::ChangeBatch`] of them.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EncodedBatch {
+    #[prost(message, repeated, tag = "1")]
+    changes: Vec<EncodedChange>,
+    #[prost(message, repeated, tag = "2")]
+    departures: Vec<v1::Departure>,
+}
+
+/// The bytes of a batch, made once and sent to many, of changes whose records are bytes already.
 #[must_use]
-pub fn encode_batch(changes: &[Change], departures: &[Departure]) -> Bytes {
-    let batch = v1::ChangeBatch {
-        changes: changes.iter().map(Into::into).collect(),
-        departures: departures.iter().map(Into::into).collect(),
-    };
-    batch.encode_to_vec().into()
+pub fn encode_batch(changes: impl Iterator<Item = (Revision, Bytes)>, departures: &[Departure]) -> Bytes {
+    let changes = changes.map(|(revision, record)| EncodedChange { revision: revision.0, record });
+    let departures = departures.iter().map(Into::into).collect();
+    EncodedBatch { changes: changes.collect(), departures }.encode_to_vec().into()
 }
 
 /// What a batch holds.
@@ -168,7 +184,9 @@ impl From<&Next> for v1::changes::Next {
 impl From<&Page> for v1::Changes {
     fn from(page: &Page) -> Self {
         let cost = u64::try_from(page.weight()).unwrap_or(u64::MAX);
-        Self { batch: encode_batch(&page.changes, &page.departures), next: Some((&page.next).into()), cost }
+        let record = |change: &Change| v1::Record::from(&change.record).encode_to_vec().into();
+        let changes = page.changes.iter().map(|change| (change.revision, record(change)));
+        Self { batch: encode_batch(changes, &page.departures), next: Some((&page.next).into()), cost }
     }
 }
 

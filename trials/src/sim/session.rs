@@ -148,7 +148,7 @@ async fn converse(
         moved.borrow_and_update();
         let has_room = inbox.has_room();
         if has_room && let Some(outgoing) = session.next().await? {
-            say(outgoing.into_message());
+            say(outgoing.into_message()?);
             ctx.suspend(At::Elsewhere).await;
             continue;
         }

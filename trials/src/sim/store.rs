@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use gateway::store::memory::MemoryStore;
 use gateway::store::{
     Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage,
-    PointerQuery, Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    PointerQuery, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
@@ -323,6 +323,17 @@ impl Store for SimStore {
         self.still(line)?;
         self.fault()?;
         let found = self.inner.log_page(tenant, query).await;
+        self.ctx.suspend(At::LogPageRead).await;
+        self.still(line)?;
+        found
+    }
+
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        let line = self.line();
+        self.ctx.suspend(At::LogPage).await;
+        self.still(line)?;
+        self.fault()?;
+        let found = self.inner.shown_page(tenant, query).await;
         self.ctx.suspend(At::LogPageRead).await;
         self.still(line)?;
         found

@@ -3,31 +3,31 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use semantics::cursor::{Change, DEPARTURE_BYTES, Departure, Next, Page};
+use semantics::cursor::{DEPARTURE_BYTES, Departure, Next, Page};
 use semantics::delivery::{Delivery, Reader, Row, delivery};
 use semantics::ids::Revision;
 use semantics::view::View;
 
-use crate::store::LogEntry;
+use crate::hub::error::HubError;
+use crate::store::{ShownChange, ShownRow};
 
 /// What one reader is sent at once.
 #[derive(Debug, Default)]
 pub struct Part {
     /// Records that came or changed.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ShownChange>,
     /// Records that left.
     pub departures: Vec<Departure>,
     /// The wire form, made once by the first session that sends it.
-    pub encoded: OnceLock<bytes::Bytes>,
+    encoded: OnceLock<bytes::Bytes>,
     /// What its changes weigh, bytes.
     pub weight: usize,
 }
 
 impl Part {
-    /// Of changes alone.
+    /// Of changes alone, with what they weigh.
     #[must_use]
-    pub fn of_changes(changes: Vec<Change>) -> Self {
-        let weight = changes.iter().map(|change| change.record.weight()).sum();
+    pub fn of_changes(changes: Vec<ShownChange>, weight: usize) -> Self {
         Self { changes, weight, ..Self::default() }
     }
 
@@ -38,24 +38,36 @@ impl Part {
     }
 
     /// As a page that goes on so.
+    ///
+    /// # Errors
+    /// STORE_CORRUPT when what was stored is no record.
+    pub fn to_page(&self, next: Next) -> Result<Page, HubError> {
+        let changes = self.changes.iter().map(ShownChange::to_change).collect::<Result<_, _>>()?;
+        Ok(Page { changes, departures: self.departures.clone(), next })
+    }
+
+    /// As on the wire.
     #[must_use]
-    pub fn to_page(&self, next: Next) -> Page {
-        Page { changes: self.changes.clone(), departures: self.departures.clone(), next }
+    pub fn to_wire(&self) -> bytes::Bytes {
+        let encode = || {
+            let changes = self.changes.iter().map(|change| (change.revision, change.record.to_wire()));
+            proto::convert::encode_batch(changes, &self.departures)
+        };
+        self.encoded.get_or_init(encode).clone()
     }
 
     /// Takes what this reader is sent of one row.
-    fn take(&mut self, entry: &LogEntry, page_end: Revision, reader: Reader<'_>) {
-        let row = &entry.row;
-        let now = entry.now.as_ref().map(|pointer| (pointer.revision, &pointer.cell));
+    fn take(&mut self, row: &ShownRow, page_end: Revision, reader: Reader<'_>) {
+        let now = row.now.as_ref().map(|(revision, cell)| (*revision, cell));
         let departed = row.departed.as_ref().map(|departed| (&departed.cell, departed.since));
         match delivery(Row { revision: row.revision, cell: &row.cell, departed, now, page_end }, reader) {
             Delivery::Change => {
-                self.weight += row.record.weight();
-                self.changes.push(Change { revision: row.revision, record: row.record.clone() });
+                self.weight += row.weight;
+                self.changes.push(ShownChange { revision: row.revision, record: row.record.clone() });
             }
             Delivery::Departure => {
                 self.weight += DEPARTURE_BYTES;
-                self.departures.push(Departure { revision: row.revision, key: row.record.key.clone() });
+                self.departures.push(Departure { revision: row.revision, key: row.key.clone() });
             }
             Delivery::Silence => {}
         }
@@ -81,13 +93,14 @@ pub(super) struct Parts {
 /// What a part takes in memory beside its changes, bytes, about.
 pub(super) const PART_BYTES: usize = 256;
 /// What a row takes in memory beside its weight, bytes, about: names are kept several times.
-const ROW_BYTES: usize = size_of::<LogEntry>() + 512;
+const ROW_BYTES: usize = size_of::<ShownRow>() + 512;
 
 /// Rows in revision order, right after a revision.
 #[derive(Debug)]
 pub struct Rows {
     after: Revision,
-    entries: Vec<LogEntry>,
+    last: Revision,
+    rows: Vec<ShownRow>,
     bytes: usize,
     parts: Mutex<Parts>,
     /// What the parts of all that are kept beside it take, bytes.
@@ -95,21 +108,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows after a revision; what their parts take is counted in `held`.
+    /// The rows after a revision up to another, but for some that say nothing to anybody; what their parts take is
+    /// counted in `held`.
     #[must_use]
-    pub fn new(after: Revision, mut entries: Vec<LogEntry>, held: Arc<AtomicUsize>) -> Self {
-        for entry in &mut entries {
-            // Readers are sent the record alone.
-            entry.row.mutation = None;
-        }
-        let bytes = entries.iter().map(|entry| entry.row.record.weight() + ROW_BYTES).sum();
-        Self { after, entries, bytes, parts: Mutex::default(), held }
-    }
-
-    /// The rows.
-    #[must_use]
-    pub fn entries(&self) -> &[LogEntry] {
-        &self.entries
+    pub fn new(after: Revision, last: Revision, rows: Vec<ShownRow>, held: Arc<AtomicUsize>) -> Self {
+        let bytes = rows.iter().map(|row| row.weight + ROW_BYTES).sum();
+        Self { after, last, rows, bytes, parts: Mutex::default(), held }
     }
 
     /// What the rows take in memory, bytes, about.
@@ -121,7 +125,7 @@ impl Rows {
     /// What the rows weigh for who is sent them, bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.bytes - self.entries.len() * ROW_BYTES
+        self.bytes - self.rows.len() * ROW_BYTES
     }
 
     /// The revision that they follow.
@@ -130,10 +134,10 @@ impl Rows {
         self.after
     }
 
-    /// The last row's revision; that which they follow when there are none.
+    /// The revision up to which they go; that which they follow when there are none.
     #[must_use]
     pub fn last(&self) -> Revision {
-        self.entries.last().map_or(self.after, |entry| entry.row.revision)
+        self.last
     }
 
     pub(super) fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -155,7 +159,7 @@ impl Rows {
         let reader = Reader { view, view_revision: Revision::ZERO, former: &[], floor, seen_to };
         let part = Arc::new(self.part_of(self.after, reader));
         // As values and on the wire.
-        let bytes = PART_BYTES + 2 * part.weight + part.changes.len() * size_of::<Change>();
+        let bytes = PART_BYTES + 2 * part.weight + part.changes.len() * size_of::<ShownChange>();
         parts.of_views.push((Arc::clone(view), since, Arc::clone(&part)));
         parts.bytes += bytes;
         self.held.fetch_add(bytes, Ordering::Relaxed);
@@ -176,8 +180,8 @@ impl Rows {
     #[must_use]
     pub fn part_of(&self, after: Revision, reader: Reader<'_>) -> Part {
         let mut part = Part::default();
-        for entry in self.entries.iter().filter(|entry| entry.row.revision > after) {
-            part.take(entry, self.last(), reader);
+        for row in self.rows.iter().filter(|row| row.revision > after) {
+            part.take(row, self.last(), reader);
         }
         part
     }

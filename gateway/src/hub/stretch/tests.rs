@@ -16,10 +16,11 @@ fn need(now: u64) -> Need {
 }
 
 /// A page without rows, read at a commit.
-fn page(commit: u64, reaches_head: bool) -> LogPage {
-    LogPage {
+fn page(commit: u64, reaches_head: bool) -> ShownPage {
+    ShownPage {
         head: head(commit),
-        entries: Vec::new(),
+        rows: Vec::new(),
+        last: Revision(3),
         reaches_head,
         current: BTreeMap::new(),
         cells: Vec::new(),

@@ -1,5 +1,6 @@
 //! Rows of columns as domain values. Whatever does not decode is told as corrupt.
 
+use bytes::Bytes;
 use prost::Message as _;
 use semantics::commit::Head;
 use semantics::envelope::{Cell, Content, Mutation, Op, Record};
@@ -9,15 +10,24 @@ use semantics::ids::{
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
-use super::{AnsweredList, Columns, Cursor, OpenList, OutcomeList, cell_of};
+use super::{AnsweredList, Body, Columns, Cursor, Holder, Named, OpenList, OutcomeList, cell_of};
+use crate::store::table::{LOG, RECORDS};
 use crate::store::{
     AnsweredRange, CellRow, CommitRow, Current, Departed, LogEntry, LogRow, OpenConflict, PlainRow, Pointer,
-    RowOutcome, StoreError, WriterRow,
+    RowOutcome, Sent, ShownRow, StoreError, WriterRow,
 };
 
 /// A head, and the store's clock behind it.
 pub(in crate::store) fn head<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
-    let mut at = Cursor::new(row, "heads");
+    head_at(&mut Cursor::new(row, "heads"))
+}
+
+/// The same behind a record's columns.
+pub(in crate::store) fn head_behind<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
+    head_at(&mut Cursor::behind(row, &[&LOG, &RECORDS], "heads"))
+}
+
+fn head_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<(Head, Option<u64>), StoreError> {
     let head = Head {
         log_id: at.id(LogId::from_slice)?,
         commit: CommitNumber(at.number()?),
@@ -37,6 +47,69 @@ pub(in crate::store) fn entry<R: Columns>(row: &R) -> Result<LogEntry, StoreErro
     Ok(LogEntry { row, now })
 }
 
+/// Where a log row's record is, and whether anybody is sent the row.
+#[derive(Debug)]
+pub(in crate::store) struct Standing {
+    pub(in crate::store) revision: Revision,
+    pub(in crate::store) weight: usize,
+    pub(in crate::store) is_shown: bool,
+    /// The record's latest revision, and its domain and facet there.
+    now: Option<(Revision, Domain, Option<Facet>)>,
+}
+
+/// A log row's standing.
+pub(in crate::store) fn standing<R: Columns>(row: &R) -> Result<Standing, StoreError> {
+    let mut at = Cursor::new(row, "log");
+    let (revision, weight) = (Revision(at.number()?), at.number()?);
+    let weight = usize::try_from(weight).unwrap_or(usize::MAX);
+    let is_shown = at.flag()?;
+    let now = match at.maybe_number()?.filter(|_| is_shown) {
+        Some(now) => Some((Revision(now), at.name(Domain::new)?, at.maybe_name(Facet::new)?)),
+        None => None,
+    };
+    Ok(Standing { revision, weight, is_shown, now })
+}
+
+/// A log row as readers are sent it.
+pub(in crate::store) fn shown<R: Columns>(row: &R, standing: &Standing) -> Result<ShownRow, StoreError> {
+    let mut at = Cursor::new(row, "log");
+    let revision = Revision(at.number()?);
+    let key = at.key()?;
+    let (domain, facet) = (at.name(Domain::new)?, at.maybe_name(Facet::new)?);
+    let cell = Cell { domain, kind: key.kind.clone(), facet };
+    let departed = departed(&mut at)?;
+    let record = Sent::Wire(wire(&mut at, revision, &key)?);
+    let here = |(revision, domain, facet): &(Revision, Domain, Option<Facet>)| {
+        (*revision, Cell { domain: domain.clone(), kind: key.kind.clone(), facet: facet.clone() })
+    };
+    let now = standing.now.as_ref().map(here);
+    Ok(ShownRow { revision, key, cell, departed, now, weight: standing.weight, record })
+}
+
+/// A record's bytes, with the body that stands in its mutation. That they are its bytes is seen by the name alone.
+fn wire<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision, key: &Key) -> Result<Bytes, StoreError> {
+    let is_held = at.flag()?;
+    let holder = at.maybe_bytes()?.filter(|_| is_held);
+    let mut record = at.bytes()?;
+    let named = Named::decode(record.as_slice())
+        .map_err(|error| StoreError::Corrupt(format!("table log: record of revision {revision}: {error}")))?;
+    if named.key.is_none_or(|named| named.kind != key.kind.as_str() || named.id != key.id.as_str()) {
+        return Err(at.corrupt(format_args!("revision {revision} holds another record than its columns say")));
+    }
+    if is_held {
+        let holder = holder.map(|bytes| Holder::decode(bytes.as_slice())).transpose();
+        let holder = holder.map_err(|error| {
+            StoreError::Corrupt(format!("table log: mutation of revision {revision}: {error}"))
+        })?;
+        let held = holder.and_then(|holder| holder.put).ok_or_else(|| {
+            StoreError::Corrupt(format!("table log: record of revision {revision}: its mutation has no body"))
+        })?;
+        // Bytes always have room.
+        let _ = Body { body: Some(held.body) }.encode(&mut record);
+    }
+    Ok(record.into())
+}
+
 /// A log row.
 pub(in crate::store) fn log<R: Columns>(row: &R) -> Result<LogRow, StoreError> {
     log_at(&mut Cursor::new(row, "log"))
@@ -48,6 +121,11 @@ pub(in crate::store) fn current<R: Columns>(row: &R) -> Result<Current, StoreErr
     let pointer =
         now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
     Ok(Current { pointer, record: row.record })
+}
+
+/// The same, of a row that is null there where a left join found none.
+pub(in crate::store) fn maybe_current<R: Columns>(row: &R) -> Result<Option<Current>, StoreError> {
+    Cursor::new(row, "log").maybe_int()?.map(|_| current(row)).transpose()
 }
 
 fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {

@@ -28,6 +28,15 @@ pub(in crate::store) struct AppendRows {
     pub(in crate::store) released: Rows,
 }
 
+impl AppendRows {
+    /// Whether it is one row for each table that every append writes, as a single mutation has it, and nothing else.
+    pub(in crate::store) fn is_single(&self) -> bool {
+        let Self { head: _, commits, log, records, writers, cells, held, released } = self;
+        [commits, log, records, writers, cells].iter().all(|rows| rows.len() == 1)
+            && held.len() + released.len() == 0
+    }
+}
+
 /// Encodes an append. Of two rows with one key the later one stands.
 pub(in crate::store) fn append(tenant: &TenantId, append: &Append) -> AppendRows {
     let mut head_values = vec![Value::text(tenant.as_str()), Value::number(append.expected.0)];

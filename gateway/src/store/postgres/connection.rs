@@ -5,8 +5,7 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row as _};
 
-use super::append::{self, APPEND};
-use super::{error, settings};
+use super::{append, error, settings};
 use crate::store::codec::write::{AppendRows, Keys};
 use crate::store::codec::{Columns, Value};
 use crate::store::relational::{Connection, PerKey, read};
@@ -80,6 +79,8 @@ impl Connection for PgConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, \
          (extract(epoch from clock_timestamp()) * 1000)::bigint from heads where tenant = $1";
 
+    const KEYS_AT_ONCE: usize = usize::MAX;
+
     fn pages() -> &'static read::Pages {
         &read::POSTGRES
     }
@@ -107,7 +108,7 @@ impl Connection for PgConnection {
     }
 
     async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
-        let query = append::bound(bound(APPEND.as_str(), rows.head.iter().cloned()), &rows);
+        let query = append::append(&rows, |sql| bound(sql, rows.head.iter().cloned()));
         drop(rows);
         let row = query.fetch_one(&mut *self).await.map_err(|error| error::of_commit(&error))?;
         if row.int(0)? == Some(1) {

@@ -14,14 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use semantics::ids::{LogId, TenantId};
-use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
 use super::commits::{COMMIT_MS_MAX, Commits};
 use super::primary::{ASK_MS_MAX, Servers, Standing, standing};
 use super::{PostgresStore, connected, error, presence};
+use crate::store::relational::lender::Lender;
 use crate::store::relational::{Connection as _, plain};
 use crate::store::{Space, StoreError, copy};
 
@@ -102,7 +103,7 @@ impl PostgresStore {
         now_ms: u64,
         log_id: impl FnMut() -> LogId + Send,
     ) -> Result<Vec<(TenantId, LogId)>, StoreError> {
-        let options = self.writing.connect_options();
+        let options = self.writing.pool().connect_options();
         let mut place = connected(&options).await?;
         if !presence::enter(&mut place).await.map_err(|error| error::of(&error))? {
             return Err(StoreError::Unavailable(presence::RESTORING.to_owned()));
@@ -192,7 +193,7 @@ struct Looking {
     servers: Servers,
     at: PgConnectOptions,
     standing: Standing,
-    writing: PgPool,
+    writing: Lender<Postgres>,
     commits: Commits,
     present: Present,
 }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, Postgres};
 
 use super::{CONNECTIONS_MAX, error};
 use crate::store::StoreError;
+use crate::store::relational::lender::Lender;
 
 /// Whether a session's settings keep what is committed. Names no table: it stands in any statement.
 pub(super) const ARE_SAFE: &str = "(current_setting('fsync') <> 'off' \
@@ -46,9 +47,10 @@ const ONE: &str = "select current_setting($1)";
 const ITS_BYTES: &str = "select pg_database_size(current_database())::text";
 
 /// What the server says of itself, and how much of it this hub uses.
-pub(super) async fn told(pools: &[&PgPool; 2]) -> Result<BTreeMap<&'static str, String>, StoreError> {
-    let idle = |pool: &PgPool| u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    let in_use: u32 = pools.iter().map(|pool| pool.size().saturating_sub(idle(pool))).sum();
+pub(super) async fn told(
+    pools: &[&Lender<Postgres>; 2],
+) -> Result<BTreeMap<&'static str, String>, StoreError> {
+    let in_use: u32 = pools.iter().map(|pool| pool.in_use()).sum();
     let [reading, _] = pools;
     let mut connection = reading.acquire().await.map_err(|error| error::of(&error))?;
     let mut told = BTreeMap::from([("engine", "postgresql".to_owned())]);

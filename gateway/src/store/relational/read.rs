@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+
 use super::{Connection, PerKey};
 use crate::store::codec::{Cursor, Value, cell_key, read, write};
 use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
@@ -15,12 +18,12 @@ use crate::store::{
 };
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
-const ROWS_PER_READ: usize = 512;
+pub(super) const ROWS_PER_READ: usize = 512;
 /// Greater than every name: no byte of UTF-8 reaches it.
 const AFTER_ALL_NAMES: u8 = 0xff;
 
 /// What finds one of many keys' rows, for one key and for many.
-fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
+pub(super) fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)], behind: &str) -> PerKey {
     let one: Vec<String> =
         keys.iter().enumerate().map(|(at, (column, _))| format!("{alias}.{column} = ${}", at + 2)).collect();
     let one =
@@ -75,6 +78,9 @@ const LOG_PAGE_WEIGHTS: &str =
 
 const LOG_OF_RECORD: &str = "l.tenant = p.tenant and l.revision = p.revision";
 const RECORD_OF_LOG: &str = "p.tenant = l.tenant and p.kind = l.kind and p.id = l.id";
+/// Whether anybody is sent a row: it is its record's latest, or its record left a cell with it.
+const IS_SHOWN: &str = "cast(case when p.revision = l.revision or l.departed_domain is not null then 1 else 0 end \
+     as bigint)";
 /// A bound on `id` alone would be what the index is entered by, instead of the pair: a page would look at every key
 /// of its kind before it. So the prefix is compared in a form that no index serves.
 const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
@@ -103,31 +109,48 @@ impl Joins {
 /// Statements that join, for one engine.
 #[derive(Debug)]
 pub(in crate::store) struct Pages {
+    /// Records, and behind each the head: one row at least.
+    currents: PerKey,
     log: String,
     pointers: String,
     pointer_weights: String,
+    pub(super) standing: String,
 }
 
 impl Pages {
-    fn new(joins: Joins) -> Self {
+    fn new(joins: Joins, head: &str) -> Self {
         let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
         let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
         let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
+        let currents = |found: &str| -> &'static str {
+            let found = match joins {
+                Joins::Plain => format!("({found})"),
+                Joins::Lateral => format!("lateral ({found})"),
+            };
+            format!("select found.*, head.* from ({head}) head left join {found} found on true").leak()
+        };
         Self {
+            currents: PerKey { one: currents(CURRENT.one), many: currents(CURRENT.many) },
             log: format!(
                 "select {of_log}, {of_records} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
             ),
             pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
+            standing: format!(
+                "select l.revision, l.weight, {IS_SHOWN}, p.revision, p.domain, p.facet from log l {records} \
+                 where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
+            ),
             pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
         }
     }
 }
 
 /// SQLite's.
-pub(in crate::store) static SQLITE: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Plain));
+pub(in crate::store) static SQLITE: LazyLock<Pages> =
+    LazyLock::new(|| Pages::new(Joins::Plain, SqliteConnection::HEAD));
 /// PostgreSQL's.
-pub(in crate::store) static POSTGRES: LazyLock<Pages> = LazyLock::new(|| Pages::new(Joins::Lateral));
+pub(in crate::store) static POSTGRES: LazyLock<Pages> =
+    LazyLock::new(|| Pages::new(Joins::Lateral, PgConnection::HEAD));
 
 static ALL_CELLS: LazyLock<String> =
     LazyLock::new(|| format!("select {} from cells c where c.tenant = $1 limit $2", CELLS.list("c")));
@@ -146,7 +169,7 @@ static WRITERS_AFTER: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn limit(max: usize) -> i64 {
+pub(super) fn limit(max: usize) -> i64 {
     i64::try_from(max).unwrap_or(i64::MAX)
 }
 
@@ -171,7 +194,7 @@ pub(in crate::store) async fn tenants<C: Connection>(
     rows.iter().map(|row| Cursor::new(row, "heads").name(TenantId::new)).collect()
 }
 
-async fn currents<C: Connection>(
+pub(super) async fn currents<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
     keys: &BTreeSet<Key>,
@@ -206,6 +229,33 @@ pub(in crate::store) async fn load<C: Connection>(
         writers: writers?.into_iter().map(|row| (row.writer, row)).collect(),
         cells: cells?.into_iter().map(|row| (row.cell.clone(), row)).collect(),
     })
+}
+
+/// Whether one statement loads all of it.
+pub(in crate::store) fn is_loaded_at_once<C: Connection>(wanted: &Wanted) -> bool {
+    wanted.writers.is_empty() && wanted.cells.is_empty() && wanted.keys.len() <= C::KEYS_AT_ONCE
+}
+
+/// Head and records in one statement, so that it needs no transaction.
+pub(in crate::store) async fn load_at_once<C: Connection>(
+    connection: &mut C,
+    tenant: &TenantId,
+    keys: &BTreeSet<Key>,
+) -> Result<Loaded, StoreError> {
+    let mut current = BTreeMap::new();
+    let (head, time_ms) = if keys.is_empty() {
+        head(connection, tenant).await?
+    } else {
+        let keys = keys.iter().map(write::key).collect();
+        let rows = connection.fetch_each(&C::pages().currents, tenant, keys).await?;
+        for row in &rows {
+            if let Some(found) = read::maybe_current(row)? {
+                current.insert(found.pointer.key.clone(), found);
+            }
+        }
+        rows.first().map_or_else(|| Err(StoreError::NoTenant(tenant.clone())), read::head_behind)?
+    };
+    Ok(Loaded { head, time_ms, current, writers: BTreeMap::new(), cells: BTreeMap::new() })
 }
 
 /// How many rows of a page are taken: the bounds look at what stands before a row.
@@ -259,7 +309,7 @@ pub(in crate::store) async fn log_page<C: Connection>(
 }
 
 /// Every cell; `None` when there are too many.
-async fn all_cells<C: Connection>(
+pub(super) async fn all_cells<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
 ) -> Result<Option<Vec<CellRow>>, StoreError> {
@@ -317,7 +367,7 @@ pub(in crate::store) async fn pointer_page<C: Connection>(
     Ok(PointerPage { head, rows, is_last: taken.is_all })
 }
 
-fn numbers(revisions: impl Iterator<Item = u64>) -> Vec<Vec<Value>> {
+pub(super) fn numbers(revisions: impl Iterator<Item = u64>) -> Vec<Vec<Value>> {
     revisions.map(|number| vec![Value::number(number)]).collect()
 }
 

@@ -8,11 +8,11 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use sqlx::{Database, Transaction};
 
 use super::exclusive::Exclusive;
-use super::{Engine, plain, read};
+use super::{Engine, plain, read, shown};
 use crate::store::codec::write;
 use crate::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 
 /// Ends a transaction that has only read. What was read stands, whatever becomes of it.
@@ -45,13 +45,19 @@ impl<E: Engine> Store for E {
     }
 
     async fn head(&self, tenant: &TenantId) -> Result<Head, StoreError> {
-        let mut transaction = self.read().await?;
-        let (head, _) = read::head(&mut *transaction, tenant).await?;
-        done(transaction).await;
+        let mut connection = self.statement().await?;
+        let (head, _) = read::head(&mut *connection, tenant).await?;
+        self.keep(connection);
         Ok(head)
     }
 
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        if read::is_loaded_at_once::<<E::Db as Database>::Connection>(wanted) {
+            let mut connection = self.statement().await?;
+            let loaded = read::load_at_once(&mut *connection, tenant, &wanted.keys).await?;
+            self.keep(connection);
+            return Ok(loaded);
+        }
         let mut transaction = self.read().await?;
         let loaded = read::load(&mut *transaction, tenant, wanted).await?;
         done(transaction).await;
@@ -69,6 +75,13 @@ impl<E: Engine> Store for E {
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
         let mut transaction = self.read().await?;
         let page = read::log_page(&mut *transaction, tenant, query).await?;
+        done(transaction).await;
+        Ok(page)
+    }
+
+    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+        let mut transaction = self.read().await?;
+        let page = shown::shown_page(&mut *transaction, tenant, query).await?;
         done(transaction).await;
         Ok(page)
     }

@@ -19,12 +19,10 @@ use crate::store::{Appended, StoreError};
 /// How many rows one statement inserts, the most first: few trips to the thread on which SQLite runs, and few statements.
 const ROWS_PER_INSERT: [usize; 5] = [256, 64, 16, 4, 1];
 
-const MOVE_HEAD: &str = "update heads set commit_number = $4, revision = $5, chain = $6, horizon = $7, \
-     time_ms = $8 where tenant = $1 and commit_number = $2 and log_id = $3 and chain = $9";
 const RELEASE: &str = "delete from held where revision = ? and tenant = $2";
 
-/// What the append of one small push writes into: one row each.
-const ONE_EACH: [&Table; 5] = [&COMMITS, &LOG, &RECORDS, &WRITERS, &CELLS];
+/// What every append writes into, in the order in which it does.
+const EVERY: [&Table; 5] = [&COMMITS, &LOG, &RECORDS, &WRITERS, &CELLS];
 
 /// Inserts into one table, in the order of [`ROWS_PER_INSERT`].
 type Inserts = LazyLock<[String; ROWS_PER_INSERT.len()]>;
@@ -33,26 +31,69 @@ fn inserts(table: &Table) -> [String; ROWS_PER_INSERT.len()] {
     ROWS_PER_INSERT.map(|rows| table.insert_in_turn(rows, rows * table.columns.len() + 1))
 }
 
+static MOVE_HEAD: LazyLock<String> = LazyLock::new(|| move_head(1));
 static INTO_LOG: Inserts = LazyLock::new(|| inserts(&LOG));
 static INTO_COMMITS: Inserts = LazyLock::new(|| inserts(&COMMITS));
 static INTO_RECORDS: Inserts = LazyLock::new(|| inserts(&RECORDS));
 static INTO_WRITERS: Inserts = LazyLock::new(|| inserts(&WRITERS));
 static INTO_CELLS: Inserts = LazyLock::new(|| inserts(&CELLS));
 static INTO_HELD: Inserts = LazyLock::new(|| inserts(&HELD));
-/// All of [`ONE_EACH`], for one trip.
-static INTO_EACH: LazyLock<String> = LazyLock::new(|| {
-    let tenant = ONE_EACH.iter().map(|table| table.columns.len()).sum::<usize>() + 1;
-    ONE_EACH.map(|table| table.insert_in_turn(1, tenant)).join("; ")
+/// An append of one row for each of [`EVERY`], whole: one trip to the thread on which SQLite runs. Where the head is not
+/// moved nothing else is written, and no row comes back. The rows' values come first, then what the head is moved by.
+static SINGLE: LazyLock<String> = LazyLock::new(|| {
+    let tenant = EVERY.iter().map(|table| table.columns.len()).sum::<usize>() + 1;
+    let inserts = EVERY.map(|table| table.insert_behind(tenant)).join("; ");
+    format!("begin immediate; {} returning 1; {inserts}; commit", move_head(tenant))
 });
 
-fn bound(
-    sql: &'static str,
-    values: impl IntoIterator<Item = Value>,
-) -> Query<'static, Sqlite, SqliteArguments> {
-    values.into_iter().fold(sqlx::query(sql), |query, value| match value {
+/// Moves the head by what [`AppendRows::head`] holds; the first of it is the parameter with this number.
+fn move_head(first: usize) -> String {
+    let [tenant, expected, log_id, number, revision, chain, horizon, time_ms, expected_chain] =
+        std::array::from_fn(|at| first + at);
+    format!(
+        "update heads set commit_number = ${number}, revision = ${revision}, chain = ${chain}, \
+         horizon = ${horizon}, time_ms = ${time_ms} where tenant = ${tenant} and commit_number = ${expected} \
+         and log_id = ${log_id} and chain = ${expected_chain}"
+    )
+}
+
+/// Writes an append of single rows if the head is where it is expected, in a transaction of its own. Where that fails the
+/// transaction may stand open.
+pub(super) async fn append_single(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    rows: &AppendRows,
+) -> Result<Appended, StoreError> {
+    let AppendRows { head, commits, log, records, writers, cells, .. } = rows;
+    let every = [commits, log, records, writers, cells];
+    let query = every.into_iter().flat_map(Rows::values).fold(sqlx::query(SINGLE.as_str()), with_value);
+    let query = head.iter().cloned().fold(query, with);
+    let moved = query.fetch_all(&mut *connection).await.map_err(|error| error::of_commit(&error))?;
+    if moved.is_empty() {
+        read::head(connection, tenant).await?;
+        return Ok(Appended::HeadMoved);
+    }
+    Ok(Appended::Yes)
+}
+
+type Bound = Query<'static, Sqlite, SqliteArguments>;
+
+fn with(query: Bound, value: Value) -> Bound {
+    match value {
         Value::Int(int) => query.bind(int),
         Value::Bytes(bytes) => query.bind(bytes),
-    })
+    }
+}
+
+fn with_value(query: Bound, value: Stored<'_>) -> Bound {
+    match value {
+        Stored::Int(int) => query.bind(int),
+        Stored::Bytes(bytes) => query.bind(bytes),
+    }
+}
+
+fn bound(sql: &'static str, values: impl IntoIterator<Item = Value>) -> Bound {
+    values.into_iter().fold(sqlx::query(sql), with)
 }
 
 async fn insert(
@@ -80,10 +121,7 @@ async fn run_in_turn<'a>(
     tenant: &'a TenantId,
 ) -> Result<(), StoreError> {
     let tenant = Stored::Bytes(Some(tenant.as_str().as_bytes()));
-    let query = values.chain([tenant]).fold(sqlx::query(sql), |query, value| match value {
-        Stored::Int(int) => query.bind(int),
-        Stored::Bytes(bytes) => query.bind(bytes),
-    });
+    let query = values.chain([tenant]).fold(sqlx::query(sql), with_value);
     query.execute(connection).await.map(drop).map_err(|error| error::of(&error))
 }
 
@@ -91,6 +129,8 @@ impl Connection for SqliteConnection {
     type Row = SqliteRow;
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, null \
          from heads where tenant = $1";
+
+    const KEYS_AT_ONCE: usize = 1;
 
     fn pages() -> &'static Pages {
         &read::SQLITE
@@ -121,20 +161,15 @@ impl Connection for SqliteConnection {
 
     async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
         let AppendRows { head, commits, log, records, writers, cells, held, released } = rows;
-        if self.run(MOVE_HEAD, head).await? == 0 {
+        if self.run(&MOVE_HEAD, head).await? == 0 {
             read::head(self, tenant).await?;
             return Ok(Appended::HeadMoved);
         }
-        let each = [&commits, &log, &records, &writers, &cells];
-        if each.iter().all(|rows| rows.len() == 1) {
-            run_in_turn(self, &INTO_EACH, each.into_iter().flat_map(Rows::values), tenant).await?;
-        } else {
-            insert(self, tenant, &INTO_COMMITS, &commits).await?;
-            insert(self, tenant, &INTO_LOG, &log).await?;
-            insert(self, tenant, &INTO_RECORDS, &records).await?;
-            insert(self, tenant, &INTO_WRITERS, &writers).await?;
-            insert(self, tenant, &INTO_CELLS, &cells).await?;
-        }
+        insert(self, tenant, &INTO_COMMITS, &commits).await?;
+        insert(self, tenant, &INTO_LOG, &log).await?;
+        insert(self, tenant, &INTO_RECORDS, &records).await?;
+        insert(self, tenant, &INTO_WRITERS, &writers).await?;
+        insert(self, tenant, &INTO_CELLS, &cells).await?;
         insert(self, tenant, &INTO_HELD, &held).await?;
         for released in released.values() {
             run_in_turn(self, RELEASE, [released].into_iter(), tenant).await?;

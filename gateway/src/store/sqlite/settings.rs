@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::Sqlite;
 
 use super::{DATABASE_FILE, READERS_MAX, error};
 use crate::store::StoreError;
+use crate::store::relational::lender::Lender;
 
 /// Names of what is asked, and the questions; each answers with one text. Readers have the settings of the writer:
 /// both are opened with the same options.
@@ -19,12 +20,13 @@ const ASKED: [(&str, &str); 5] = [
 ];
 
 pub(super) async fn told(
-    pool: &SqlitePool,
+    readers: &Lender<Sqlite>,
     folder: &Path,
 ) -> Result<BTreeMap<&'static str, String>, StoreError> {
     let mut told = BTreeMap::from([("engine", "sqlite".to_owned())]);
     for (name, sql) in ASKED {
-        let value: String = sqlx::query_scalar(sql).fetch_one(pool).await.map_err(|e| error::of(&e))?;
+        let value: String =
+            sqlx::query_scalar(sql).fetch_one(readers.pool()).await.map_err(|e| error::of(&e))?;
         told.insert(name, value);
     }
     for (name, file) in
@@ -34,11 +36,7 @@ pub(super) async fn told(
         let bytes = std::fs::metadata(folder.join(file)).map_or(0, |file| file.len());
         told.insert(name, bytes.to_string());
     }
-    told.insert("readers_in_use", in_use(pool.size(), pool.num_idle()));
+    told.insert("readers_in_use", readers.in_use().to_string());
     told.insert("readers_max", READERS_MAX.to_string());
     Ok(told)
-}
-
-fn in_use(size: u32, idle: usize) -> String {
-    size.saturating_sub(u32::try_from(idle).unwrap_or(u32::MAX)).to_string()
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use gateway::store::{
-    Append, Appended, LogPage, LogQuery, PlainRow, PointerQuery, Prune, Store, StoreError, Wanted,
+    Append, Appended, LogPage, LogQuery, PlainRow, PointerQuery, Prune, Sent, Store, StoreError, Wanted,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, Kind, LogId, NodeId, Revision};
@@ -142,11 +143,12 @@ async fn read(store: &dyn Store, log: &Log, call: &Call) -> String {
                 keys: keys.iter().cloned().collect(),
                 with_cells: *with_cells,
             };
-            text(store.log_page(t, &query).await.map(|mut page: LogPage| {
+            let page = store.log_page(t, &query).await.map(|mut page: LogPage| {
                 // In no order.
                 page.cells.sort_by(|a, b| a.cell.cmp(&b.cell));
                 page
-            }))
+            });
+            text(page) + &shown(store, t, &query).await
         }
         Call::PointerPage { after, kind, prefix, rows_max, bytes_max } => {
             let query = PointerQuery {
@@ -170,6 +172,17 @@ async fn read(store: &dyn Store, log: &Log, call: &Call) -> String {
         }
         call => plain(store, log, call).await,
     }
+}
+
+/// The same page as readers are sent it, with its records as values.
+async fn shown(store: &dyn Store, t: &semantics::ids::TenantId, query: &LogQuery) -> String {
+    text(store.shown_page(t, query).await.map(|mut page| {
+        page.cells.sort_by(|a, b| a.cell.cmp(&b.cell));
+        for row in &mut page.rows {
+            row.record = Sent::Record(Arc::new(row.record.to_record().unwrap()));
+        }
+        page
+    }))
 }
 
 async fn plain(store: &dyn Store, log: &Log, call: &Call) -> String {
