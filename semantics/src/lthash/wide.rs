@@ -201,3 +201,23 @@ fn chi<S: Lanes>(simd: S, state: &mut [S::u64s; 25]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_width_gives_what_the_library_gives() {
+        let all: Vec<Digest> = (0..20).map(|byte| Digest([byte; 32])).collect();
+        for count in 0..all.len() {
+            let elements = &all[..count];
+            let mut expected = LtHash::empty();
+            elements.iter().for_each(|element| expected.add(element));
+            let wide = V4::try_new().map(|simd| simd.vectorize(Sum { simd, elements }));
+            let narrow = V3::try_new().map(|simd| simd.vectorize(Sum { simd, elements }));
+            for sum in [wide, narrow].into_iter().flatten() {
+                assert_eq!(sum, expected, "{count} elements");
+            }
+        }
+    }
+}

@@ -38,7 +38,13 @@ impl Layer {
                 cells.insert(cell, state);
             }
         }
-        Ok(Self { cells, moves: BTreeMap::new(), changed: BTreeSet::new(), is_anew, counts: Counts::default() })
+        Ok(Self {
+            cells,
+            moves: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            is_anew,
+            counts: Counts::default(),
+        })
     }
 
     /// Whether it was emptied.
