@@ -83,9 +83,7 @@ pub struct Difference {
 /// The digest of these records' sum.
 #[must_use]
 pub fn sum<'a>(records: impl IntoIterator<Item = &'a Digest>) -> Digest {
-    let mut sum = LtHash::empty();
-    records.into_iter().for_each(|digest| sum.add(digest));
-    sum.finish()
+    records.into_iter().collect::<LtHash>().finish()
 }
 
 /// Scopes whose records differ, in order; both lists are in order.

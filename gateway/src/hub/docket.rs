@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use indexmap::IndexMap;
 use semantics::conflict::Conflict;
 use semantics::ids::{Key, Kind, RecordId, TenantId};
 use semantics::kind;
@@ -32,7 +33,7 @@ pub enum Cases {
 
 impl Cases {
     /// Those of a commit: the conflicts that it opens and nobody has settled before; the whole inbox where it sets a rule.
-    pub(super) fn of(append: &Append, current: &BTreeMap<Key, Current>) -> Option<Self> {
+    pub(super) fn of(append: &Append, current: &IndexMap<Key, Current>) -> Option<Self> {
         let is_rule = |kind: &Kind| matches!(kind.as_str(), kind::POLICY | kind::KIND);
         if append.rows.iter().any(|row| is_rule(&row.record.key.kind)) {
             return Some(Self::All);

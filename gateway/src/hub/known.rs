@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use semantics::commit::Head;
 use semantics::conflict::Conflict;
 use semantics::envelope::Cell;
@@ -111,12 +112,13 @@ pub struct Known {
     pub store_ahead_ms: u64,
     /// A version of more writers leaves out those of revoked nodes.
     pub version_writers_kept: usize,
-    current: BTreeMap<Key, Option<Current>>,
+    /// Asked for several times a mutation, and never gone through.
+    current: IndexMap<Key, Option<Current>>,
     /// Weight of what `current` holds.
     bytes: usize,
     writers: BTreeMap<Writer, Option<WriterRow>>,
     cells: BTreeMap<Cell, LtHash>,
-    answered: BTreeMap<Dot, DotOutcome>,
+    answered: IndexMap<Dot, DotOutcome>,
     states: BTreeMap<Revision, Option<(Key, Version)>>,
     rows: BTreeMap<Revision, Option<LogRow>>,
     kinds: BTreeMap<Kind, Arc<CompiledKind>>,
@@ -171,11 +173,11 @@ impl Known {
             head,
             store_ahead_ms: 0,
             version_writers_kept: VERSION_WRITERS_KEPT,
-            current: BTreeMap::new(),
+            current: IndexMap::new(),
             bytes: 0,
             writers: BTreeMap::new(),
             cells: BTreeMap::new(),
-            answered: BTreeMap::new(),
+            answered: IndexMap::new(),
             states: BTreeMap::new(),
             rows: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -269,7 +271,7 @@ impl Known {
     }
 
     /// Steps over an append: what is known then holds where it happened, and nowhere else.
-    pub fn advance(&mut self, append: &Append, current: BTreeMap<Key, Current>) {
+    pub fn advance(&mut self, append: &Append, current: IndexMap<Key, Current>) {
         self.head = append.head;
         for (key, found) in current {
             self.remember(key.clone(), Some(found));

@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use semantics::clock::{HybridTime, Stamp};
 use semantics::commit::Head;
 use semantics::conflict::Conflict;
@@ -14,7 +15,7 @@ use semantics::ids::{
     Digest, Domain, Dot, Facet, Incarnation, Key, NodeId, RecordId, Revision, Salt, Writer,
 };
 use semantics::kind;
-use semantics::lthash::LtHash;
+use semantics::lthash::{LtHash, Moves};
 use semantics::outcome::DotOutcome;
 use semantics::reason::{Reason, Refusal};
 use semantics::version::Version;
@@ -44,7 +45,7 @@ pub struct Plan {
     /// What to append; `None` when nothing changes.
     pub append: Option<Box<Append>>,
     /// The records the append changes, as they stand after it.
-    pub current: BTreeMap<Key, Current>,
+    pub current: IndexMap<Key, Current>,
     /// One answer for each work; `None` = plan it again after this commit.
     pub answers: Vec<Option<Answer>>,
 }
@@ -78,9 +79,9 @@ struct Draft<'a> {
     rows: Vec<LogRow>,
     /// Of each row's record.
     digests: Vec<Digest>,
-    current: BTreeMap<Key, Current>,
+    current: IndexMap<Key, Current>,
     writers: BTreeMap<Writer, WriterRow>,
-    moves: BTreeMap<Cell, Vec<(bool, Digest)>>,
+    moves: BTreeMap<Cell, Moves>,
     outcomes: Vec<DotOutcome>,
     conflicts: Touched,
     holds: BTreeMap<Revision, bool>,
@@ -110,7 +111,7 @@ impl<'a> Draft<'a> {
             head: Head { commit: known.head.commit.next(), time_ms, ..known.head },
             rows: Vec::new(),
             digests: Vec::new(),
-            current: BTreeMap::new(),
+            current: IndexMap::new(),
             writers: BTreeMap::new(),
             moves: BTreeMap::new(),
             outcomes: Vec::new(),
@@ -238,10 +239,10 @@ impl<'a> Draft<'a> {
             .map(|old| Departed { cell: old.cell.clone(), since: old.since });
         if let Some(old) = old.as_ref().filter(|old| !old.deleted && !Fault::SupersededInDigest.is_planted())
         {
-            self.moves.entry(old.cell.clone()).or_default().push((false, old.digest));
+            self.moves.entry(old.cell.clone()).or_default().leave.push(old.digest);
         }
         if !new.record.is_deleted() {
-            self.moves.entry(cell.clone()).or_default().push((true, digest));
+            self.moves.entry(cell.clone()).or_default().come.push(digest);
         }
         let pointer = Pointer {
             key: new.record.key.clone(),
@@ -281,7 +282,7 @@ impl<'a> Draft<'a> {
         let moved = self.head.horizon != self.known.head.horizon;
         let writers_moved = self.writers.iter().any(|(writer, row)| self.known.writer(writer) != Some(row));
         if self.rows.is_empty() && self.outcomes.is_empty() && !moved && !writers_moved {
-            return Ok(Plan { append: None, current: BTreeMap::new(), answers });
+            return Ok(Plan { append: None, current: IndexMap::new(), answers });
         }
         let cells = self.cells()?;
         let first = self.known.head.revision.next();
@@ -332,13 +333,7 @@ impl<'a> Draft<'a> {
                 continue;
             };
             let mut hash: LtHash = known.clone();
-            for (came, digest) in moves {
-                if *came {
-                    hash.add(digest);
-                } else {
-                    hash.remove(digest);
-                }
-            }
+            hash.apply(moves);
             cells.push(CellRow { cell: cell.clone(), hash });
         }
         if missing.is_empty() { Ok(cells) } else { Err(Box::new(missing)) }

@@ -132,9 +132,7 @@ impl Replica {
             range.after = Some(last.record.key.clone());
             rows.retain(|row| !layer::is_kept(view, &row.record) && !Fault::ShrunkViewKept.is_planted());
             let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
-            for row in &rows {
-                layer.drops(row);
-            }
+            layer.drops(&rows);
             taken.note(txn, &keys).await?;
             txn.confirmed_delete(&keys).await?;
         }

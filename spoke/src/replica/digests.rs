@@ -39,9 +39,8 @@ impl Replica {
             let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
             let Some(last) = rows.last() else { return Ok((revision, sum)) };
             range.after = Some(last.record.key.clone());
-            for digest in rows.iter().filter_map(|row| of(&row.record)) {
-                sum.add(&digest);
-            }
+            let digests: Vec<Digest> = rows.iter().filter_map(|row| of(&row.record)).collect();
+            sum.extend(&digests);
         }
     }
 }

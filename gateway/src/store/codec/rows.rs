@@ -6,6 +6,9 @@ use prost::Message;
 use super::clamped;
 use crate::store::table::Table;
 
+/// Most bytes that rows are given room for before they are written: later ones as long as the first.
+const RESERVED_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// Rows of one table.
 #[derive(Debug)]
 pub(in crate::store) struct Rows {
@@ -38,8 +41,14 @@ impl Rows {
         items: impl IntoIterator<Item = T>,
         write: impl Fn(&mut Self, T),
     ) -> Self {
-        let mut rows = Self { width: table.columns.len(), places: Vec::new(), bytes: Vec::new() };
-        items.into_iter().for_each(|item| write(&mut rows, item));
+        let mut items = items.into_iter();
+        let (width, count) = (table.columns.len(), items.size_hint().0);
+        let mut rows = Self { width, places: Vec::with_capacity(width * count), bytes: Vec::new() };
+        if let Some(first) = items.next() {
+            write(&mut rows, first);
+            rows.bytes.reserve(rows.bytes.len().saturating_mul(count).min(RESERVED_BYTES_MAX));
+        }
+        items.for_each(|item| write(&mut rows, item));
         rows
     }
 

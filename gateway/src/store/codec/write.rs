@@ -59,13 +59,17 @@ pub(in crate::store) fn append(tenant: &TenantId, append: &Append) -> AppendRows
     }
 }
 
-/// The rows in the order of their keys, of those with one key the last. As a rule they come so.
+/// The rows in the order of their keys, of those with one key the last.
 fn last_of_each<T, K: Ord>(rows: &[T], key: impl Fn(&T) -> &K) -> Vec<&T> {
     let mut found: Vec<&T> = rows.iter().collect();
-    if !found.is_sorted_by(|a, b| key(a) < key(b)) {
-        found =
-            found.into_iter().map(|row| (key(row), row)).collect::<BTreeMap<_, _>>().into_values().collect();
-    }
+    found.sort_by(|a, b| key(a).cmp(key(b)));
+    found.dedup_by(|later, earlier| {
+        let is_same = key(later) == key(earlier);
+        if is_same {
+            *earlier = *later;
+        }
+        is_same
+    });
     found
 }
 

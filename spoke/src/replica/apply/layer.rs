@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use semantics::digest::record_digest;
 use semantics::envelope::{Cell, Record};
 use semantics::ids::{Digest, Key};
-use semantics::lthash::LtHash;
+use semantics::lthash::{LtHash, Moves};
 use semantics::view::View;
 
 use crate::error::StoreError;
@@ -16,6 +16,8 @@ use crate::sync::Counts;
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
 pub(super) struct Layer {
     cells: BTreeMap<Cell, LtHash>,
+    /// What has yet to be summed up.
+    moves: BTreeMap<Cell, Moves>,
     changed: BTreeSet<Cell>,
     is_anew: bool,
     counts: Counts,
@@ -36,7 +38,13 @@ impl Layer {
                 cells.insert(cell, state);
             }
         }
-        Ok(Self { cells, changed: BTreeSet::new(), is_anew, counts: Counts::default() })
+        Ok(Self {
+            cells,
+            moves: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            is_anew,
+            counts: Counts::default(),
+        })
     }
 
     /// Whether it was emptied.
@@ -79,6 +87,7 @@ impl Layer {
                 Staged::Departure(_) => {}
             }
         }
+        self.sum_up();
         txn.confirmed_put(&put).await?;
         txn.confirmed_delete(&delete).await?;
         Ok(put.into_iter().map(|row| row.record.key).chain(delete).collect())
@@ -89,28 +98,33 @@ impl Layer {
         self.counts
     }
 
-    /// A row that goes because it can no longer be seen.
-    pub(super) fn drops(&mut self, row: &ConfirmedRow) {
-        self.counts.note(!row.record.is_deleted(), false);
-        self.leaves(row);
+    /// Rows that go because they can no longer be seen.
+    pub(super) fn drops(&mut self, rows: &[ConfirmedRow]) {
+        for row in rows {
+            self.counts.note(!row.record.is_deleted(), false);
+            self.leaves(row);
+        }
+        self.sum_up();
     }
 
     /// A row that is about to go: its cell's digest no longer counts it.
     fn leaves(&mut self, row: &ConfirmedRow) {
         if !row.record.is_deleted() {
-            self.cell(row.record.cell()).remove(&row.digest);
+            self.moves.entry(row.record.cell()).or_default().leave.push(row.digest);
         }
     }
 
     fn comes(&mut self, row: &ConfirmedRow) {
         if !row.record.is_deleted() {
-            self.cell(row.record.cell()).add(&row.digest);
+            self.moves.entry(row.record.cell()).or_default().come.push(row.digest);
         }
     }
 
-    fn cell(&mut self, cell: Cell) -> &mut LtHash {
-        self.changed.insert(cell.clone());
-        self.cells.entry(cell).or_default()
+    fn sum_up(&mut self) {
+        for (cell, moves) in std::mem::take(&mut self.moves) {
+            self.cells.entry(cell.clone()).or_default().apply(&moves);
+            self.changed.insert(cell);
+        }
     }
 
     /// Writes the digest states that changed.
