@@ -2,7 +2,7 @@
 //! checks of one run's history, told by the clients and by whoever reads the log in the end.
 //!
 //! - `an_acknowledged_write_has_a_row`, and one alone.
-//! - `what_nobody_had_seen_is_a_side_of_a_conflict`, unless it is what stands.
+//! - `what_nobody_had_seen_is_a_side_of_a_conflict`, unless it is what stands, or a settlement says that it stood before.
 //! - `a_settlement_stands_as_it_was_answered`, and holds what was chosen.
 //! - `nobody_settles_what_is_settled`.
 //! - `an_undo_brings_back_what_stood_before`.
@@ -227,10 +227,13 @@ impl Disputed {
         })
     }
 
-    /// Writes that were written over unseen, and are in no conflict. What a conflict only counted is not told by name.
+    /// Writes that were written over unseen, and are in no conflict. What a conflict only counted is not told by name; what
+    /// a settlement was written over is named by it, and comes back when it is undone.
     fn unlisted(&self) -> usize {
         let stages = || self.conflicts.values().flatten();
         let listed: BTreeSet<&Dot> = stages().flat_map(|stage| &stage.sides).collect();
+        let written = stages().filter_map(|stage| stage.settled.as_ref()).filter(|s| s.standing != s.before);
+        let settled_over: BTreeSet<u64> = written.map(|settled| settled.before).collect();
         let counted: usize =
             self.conflicts.values().filter_map(|all| all.iter().map(|s| s.dropped).max()).sum();
         let writes = || self.rows.iter().filter(|row| row.is_a_clients());
@@ -240,6 +243,7 @@ impl Disputed {
             let later = || writes().filter(|later| later.revision > row.revision);
             let known = row.dot.as_ref().is_some_and(|dot| later().any(|by| is_seen(dot, by)));
             let named = row.dot.as_ref().is_some_and(|dot| listed.contains(dot));
+            let named = named || settled_over.contains(&row.revision);
             !known && !named && Some(row.revision) != last
         });
         unlisted.count().saturating_sub(counted)
@@ -342,6 +346,23 @@ mod tests {
             stages(record)[0].dropped = 1;
         });
         assert_eq!(counted, Verdict::default());
+        // Written by whoever knew of both sides, and settled over before anybody else knew of it.
+        let over = |before: u64| {
+            move |_: &mut Vec<Deed>, record: &mut Disputed| {
+                record.rows.insert(3, row(13, ("c", 1), &[("a", 2), ("b", 1)]));
+                record.rows.push(row(18, ("a", 3), &[("a", 2), ("b", 1)]));
+                for settled in stages(record).iter_mut().filter_map(|stage| stage.settled.as_mut()) {
+                    settled.before = before;
+                }
+                record.rows[5].says = if before == 13 { "c1" } else { "b1" }.to_owned();
+            }
+        };
+        assert_eq!(found(over(13)), Verdict::default());
+        assert_eq!(
+            found(over(12)),
+            one(|verdict| verdict.unlisted = 1),
+            "nothing says that it was settled over"
+        );
     }
 
     #[test]
