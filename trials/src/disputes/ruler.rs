@@ -39,7 +39,7 @@ impl Ruler {
     /// One act after the other. What is not answered may be done all the same.
     pub(super) fn turn(&mut self, hub: &Hub) {
         match self.turns % 4 {
-            0 => self.appoint(hub),
+            0 => drop(self.appoint(hub)),
             1 => self.decide(hub),
             2 => self.come_or_go(),
             _ => self.revoke(hub),
@@ -47,22 +47,24 @@ impl Ruler {
         self.turns += 1;
     }
 
-    /// Makes the next node the primary.
-    fn appoint(&mut self, hub: &Hub) {
+    /// One node writes.
+    pub(super) fn let_one_write(&mut self, hub: &Hub) {
+        until("one node may write", || self.appoint(hub));
+    }
+
+    /// Makes the next node the primary, if that is answered.
+    fn appoint(&mut self, hub: &Hub) -> Option<()> {
         let listed = hub.admin(&["node", "list"]);
-        if listed.code != 0 {
-            return;
-        }
-        let listed = listed.json();
+        let listed = (listed.code == 0).then(|| listed.json())?;
         let nodes = listed["nodes"].as_array().map_or(&[][..], Vec::as_slice);
-        let Some(node) = nodes.get(self.turns / 4 % nodes.len().max(1)) else { return };
+        let node = nodes.get(self.turns / 4 % nodes.len().max(1))?;
         let id = node["node"].as_str().map(str::to_owned);
         let primary = id.as_deref().unwrap_or_default();
         let set = ["topology", "set", "primary-replica", "--primary", primary, "--kind", RULED];
         let ran = hub.admin(&set);
-        if ran.code == 0 {
-            self.orders.push(Order::Primary(id, revision(&ran.json())));
-        }
+        let told = (ran.code == 0).then(|| ran.json())?;
+        self.orders.push(Order::Primary(id, revision(&told)));
+        Some(())
     }
 
     /// Everybody writes again.
