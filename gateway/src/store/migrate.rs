@@ -12,11 +12,17 @@ pub(super) type File = (i64, &'static str, &'static str);
 pub(super) const SQLITE: &[File] = &[
     (1, "init", include_str!("../../../migrations/hub-sqlite/0001_init.sql")),
     (2, "commit_horizon", include_str!("../../../migrations/hub-sqlite/0002_commit_horizon.sql")),
+    (3, "outcomes_as_they_are", include_str!("../../../migrations/hub-sqlite/0003_outcomes_as_they_are.sql")),
 ];
 /// PostgreSQL's.
 pub(super) const POSTGRES: &[File] = &[
     (1, "init", include_str!("../../../migrations/hub-postgres/0001_init.sql")),
     (2, "commit_horizon", include_str!("../../../migrations/hub-postgres/0002_commit_horizon.sql")),
+    (
+        3,
+        "outcomes_as_they_are",
+        include_str!("../../../migrations/hub-postgres/0003_outcomes_as_they_are.sql"),
+    ),
 ];
 
 /// Runs what has not run. On PostgreSQL under an advisory lock.

@@ -1,0 +1,1 @@
+-- Here nothing is ever compressed: there is nothing to say.
