@@ -10,7 +10,7 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use crate::ambient::Stopwatch;
 use crate::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use crate::telemetry::Metrics;
 
@@ -63,8 +63,11 @@ impl TenantIo for MeteredIo<'_> {
         self.inner.commits(numbers).await
     }
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        self.append_prepared(append, Prepared::default()).await
+    }
+    async fn append_prepared(&mut self, append: &Append, prepared: Prepared) -> Result<Appended, StoreError> {
         let measure = Measure::of(append);
-        let appended = self.inner.append(append).await;
+        let appended = self.inner.append_prepared(append, prepared).await;
         measure.done(self.metrics, &self.tenant, &appended);
         appended
     }
@@ -91,8 +94,19 @@ impl Store for Metered {
         self.inner.load(tenant, wanted).await
     }
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
+        self.append_prepared(tenant, append, Prepared::default()).await
+    }
+    fn prepare(&self, tenant: &TenantId, append: &Append) -> Prepared {
+        self.inner.prepare(tenant, append)
+    }
+    async fn append_prepared(
+        &self,
+        tenant: &TenantId,
+        append: &Append,
+        prepared: Prepared,
+    ) -> Result<Appended, StoreError> {
         let measure = Measure::of(append);
-        let appended = self.inner.append(tenant, append).await;
+        let appended = self.inner.append_prepared(tenant, append, prepared).await;
         measure.done(&self.metrics, tenant, &appended);
         appended
     }

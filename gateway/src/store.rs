@@ -49,6 +49,7 @@ mod error;
 pub mod memory;
 mod migrate;
 pub mod postgres;
+mod prepared;
 mod relational;
 mod shared;
 mod shown;
@@ -57,6 +58,7 @@ pub mod sqlite;
 mod table;
 
 pub use self::error::StoreError;
+pub use self::prepared::Prepared;
 pub use self::shared::Shared;
 pub use self::shown::{LOOKED_AT_MAX, Sent, ShownChange, ShownPage, ShownRow};
 use self::space::check_plain;
@@ -379,6 +381,14 @@ pub trait TenantIo: Send {
     /// Appends (`exclusive_reads_and_appends`). Inside an exclusive section this also ends the section
     /// (`exclusive_is_released_by_its_append`).
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
+    /// As [`Store::append_prepared`].
+    async fn append_prepared(
+        &mut self,
+        append: &Append,
+        _prepared: Prepared,
+    ) -> Result<Appended, StoreError> {
+        self.append(append).await
+    }
 }
 
 /// The store. See the module for its contract.
@@ -407,6 +417,20 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError>;
     /// Appends at the expected commit number alone (`an_append_at_an_old_commit_number_writes_nothing`).
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError>;
+    /// What can be made of an append before its turn has come, for [`Store::append_prepared`].
+    fn prepare(&self, _tenant: &TenantId, _append: &Append) -> Prepared {
+        Prepared::default()
+    }
+    /// As [`Store::append`], with what was made of it before; of another append that counts for nothing
+    /// (`a_prepared_append_is_as_any_other`).
+    async fn append_prepared(
+        &self,
+        tenant: &TenantId,
+        append: &Append,
+        _prepared: Prepared,
+    ) -> Result<Appended, StoreError> {
+        self.append(tenant, append).await
+    }
     /// Takes the tenant's head for one read-decide-append; dropping it gives up (`exclusive_is_released_on_drop`).
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError>;
     /// A page of the log, with where each of its records is now (`a_log_page_tells_where_each_record_is_now`).

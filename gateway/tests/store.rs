@@ -49,6 +49,7 @@ macro_rules! store_tests {
                     append_is_durable,
                     append_moves_the_head_by_compare_and_set,
                     append_follows_its_chain,
+                    a_prepared_append_is_as_any_other,
                     an_append_at_an_old_commit_number_writes_nothing,
                     append_refuses_another_log,
                     append_is_the_only_way_the_log_changes,

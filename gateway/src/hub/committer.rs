@@ -1,29 +1,30 @@
 //! One committer per tenant and gateway: drains what waits, decides it against what is known, appends it, and
 //! answers. Whoever finds the committer free leads and commits for all who wait behind it, until its own work is done.
 //!
-//! While an append is under way, the next commit is decided on what will be known once it has happened. Nobody is told of
-//! it before it is appended itself, at the head that the append before it left, which the chain names
-//! ([`crate::store::Store::append`]). Where that append did not happen, what was decided on it is dropped and its works
-//! are still in the line.
+//! While an append is under way, the next commit is decided on what will be known once it has happened, and written down
+//! as its engine sends it. Nobody is told of it before it is appended itself, at the head that the append before it left,
+//! which the chain names ([`crate::store::Store::append`]). Where that append did not happen, what was decided on it is
+//! dropped with what was known, and its works are still in the line.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use semantics::commit::Head;
 use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 
 use super::docket::{Cases, Docket};
 use super::error::HubError;
-use super::feed::Feed;
+use super::feed::{Batch, Feed};
 use super::heavy;
 use super::known::{Known, Missing};
 use super::plan::{Plan, plan};
 use super::queue::{Place, Queue};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
-use crate::store::{Append, Appended, LOAD_KEYS_MAX, Shared, Store, StoreError, TenantIo, Wanted};
+use crate::store::{Append, Appended, LOAD_KEYS_MAX, Prepared, Shared, Store, StoreError, TenantIo, Wanted};
 
 /// Head misses in a row after which the committer takes the head for itself.
 const MISSES_MAX: usize = 2;
@@ -47,6 +48,7 @@ pub struct Committer {
 /// Where a committer goes on.
 #[derive(Debug)]
 struct Standing {
+    /// What will be known once the next commit has happened, where one is decided.
     known: Known,
     next: Option<Decided>,
 }
@@ -56,7 +58,29 @@ struct Standing {
 struct Decided {
     /// The numbers of its works in the queue.
     numbers: Vec<u64>,
-    plan: Plan,
+    ready: Ready,
+}
+
+/// A commit that waits for nothing but its turn.
+#[derive(Debug)]
+struct Ready {
+    /// The head that it goes on from.
+    before: Head,
+    change: Option<Change>,
+    /// One answer for each work; `None` = some need another commit.
+    answers: Option<Vec<Answer>>,
+}
+
+/// What a commit changes, in the form that each wants who is given it.
+#[derive(Debug)]
+struct Change {
+    append: Box<Append>,
+    /// For the store.
+    prepared: Prepared,
+    /// For those who follow the log.
+    batch: Batch,
+    /// For the hub's arbiter.
+    cases: Option<Cases>,
 }
 
 /// What the committer works with.
@@ -124,13 +148,18 @@ impl Committer {
 
     async fn lead(&self, means: &Means, feed: &Feed) {
         // Taken out while it leads: a caller that goes away in the middle leaves nothing half true.
-        let (known, next) = self.standing().take().map(|s| (s.known, s.next)).unzip();
-        let next = next.flatten();
-        let batch = self.queue.drain(next.as_ref().map_or(&[], |next| next.numbers.as_slice()));
+        let standing = self.standing().take();
+        let next = standing.as_ref().and_then(|standing| standing.next.as_ref());
+        let batch = self.queue.drain(next.map_or(&[], |next| next.numbers.as_slice()));
         let is_of = |next: &Decided| batch.iter().map(|waiting| &waiting.number).eq(&next.numbers);
-        let plan = next.filter(is_of).map(|next| next.plan);
+        let from = match standing {
+            Some(Standing { known, next: None }) => Some((known, None)),
+            Some(Standing { known, next: Some(next) }) if is_of(&next) => Some((known, Some(next.ready))),
+            // What is known is what that commit would have left.
+            _ => None,
+        };
         let (works, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.work, w.answer)).unzip();
-        match self.commit_all(means, feed, known.zip(Some(plan)), &works).await {
+        match self.commit_all(means, feed, from, &works).await {
             Ok((standing, answers)) => {
                 *self.standing() = Some(standing);
                 for (sender, answer) in senders.into_iter().zip(answers) {
@@ -151,7 +180,7 @@ impl Committer {
         &self,
         means: &Means,
         feed: &Feed,
-        from: Option<(Known, Option<Plan>)>,
+        from: Option<(Known, Option<Ready>)>,
         works: &[Arc<Work>],
     ) -> Result<(Standing, Vec<Answer>), HubError> {
         let (mut from, mut misses) = (from, 0);
@@ -180,32 +209,29 @@ impl Committer {
         means: &Means,
         feed: &Feed,
         io: &mut dyn TenantIo,
-        from: Option<(Known, Option<Plan>)>,
+        from: Option<(Known, Option<Ready>)>,
         works: &[Arc<Work>],
     ) -> Result<Step, HubError> {
         let was_known = from.is_some();
-        let prepared = match from {
-            Some((known, Some(plan))) => Some((known, plan)),
+        let ready = match from {
+            Some((known, Some(ready))) => Some((known, ready)),
             Some((known, None)) => self.prepare(means, io, Some(known), works).await?,
             None => self.prepare(means, io, None, works).await?,
         };
-        let Some((mut known, Plan { append, current, answers })) = prepared else {
+        let Some((mut known, Ready { before, change, answers: all })) = ready else {
             return Ok(Step::Missed);
         };
-        let all: Option<Vec<Answer>> = answers.into_iter().collect();
         let mut next = None;
-        if append.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
+        if change.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
             // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
             return Ok(Step::Missed);
         }
-        if let Some(append) = append {
-            let (before, commit) = (known.head, append.commit.number.0);
-            let cases = Cases::of(&append, &current);
-            known.advance(&append, current);
+        if let Some(Change { append, prepared, batch, cases }) = change {
+            let commit = append.commit.number.0;
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
-            let appending = io.append(&append);
+            let appending = io.append_prepared(&append, prepared);
             let (appended, decided) = match all {
-                Some(_) => beside(appending, self.decide_next(means, &known, append.rows.len())).await,
+                Some(_) => beside(appending, self.decide_next(means, &mut known, append.rows.len())).await,
                 None => (appending.await, None),
             };
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
@@ -225,7 +251,7 @@ impl Committer {
                 Err(StoreError::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            feed.append(&append);
+            feed.push(batch);
             if let Some(cases) = cases {
                 means.docket.add(&self.tenant, cases);
             }
@@ -237,13 +263,32 @@ impl Committer {
         })
     }
 
-    /// Waits for enough work, and decides it on what will be known once the append of so many rows has happened; `None`
+    /// Waits for enough work, and makes it ready on what will be known once the append of so many rows has happened; `None`
     /// where something would have to be read first.
-    async fn decide_next(&self, means: &Means, known: &Known, rows: usize) -> Option<Decided> {
+    async fn decide_next(&self, means: &Means, known: &mut Known, rows: usize) -> Option<Decided> {
+        // The append that is under way goes first.
+        tokio::task::yield_now().await;
         let come = self.queue.comes(means.ahead_mutations_min.max(rows / 2)).await;
         let (numbers, works): (Vec<_>, Vec<_>) = come.into_iter().unzip();
-        let plan = plan_of(means, known, &works).ok()?;
-        Some(Decided { numbers, plan })
+        let ready = self.ready(means, known, &works).ok()?;
+        Some(Decided { numbers, ready })
+    }
+
+    /// Plans a commit, and knows what it leaves.
+    fn ready(&self, means: &Means, known: &mut Known, works: &[Arc<Work>]) -> Result<Ready, Box<Missing>> {
+        heavy::run(heavy::is_heavy(known, works), || {
+            let before = known.head;
+            let Plan { append, current, answers } =
+                plan(known, works, means.clock.now_ms(), means.commit_bytes_max)?;
+            let change = append.map(|append| {
+                let cases = Cases::of(&append, &current);
+                known.advance(&append, current);
+                let prepared = means.store.prepare(&self.tenant, &append);
+                let batch = Batch::of(&append);
+                Change { append, prepared, batch, cases }
+            });
+            Ok(Ready { before, change, answers: answers.into_iter().collect() })
+        })
     }
 
     /// Reads what the plan misses until it misses nothing. `None` = another gateway kept moving the head between
@@ -254,18 +299,14 @@ impl Committer {
         io: &mut dyn TenantIo,
         known: Option<Known>,
         works: &[Arc<Work>],
-    ) -> Result<Option<(Known, Plan)>, HubError> {
+    ) -> Result<Option<(Known, Ready)>, HubError> {
         let mut known = known;
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let planned = known.as_ref().map(|known| plan_of(means, known, works));
-            let missing = match planned {
+            let missing = match known.as_mut().map(|known| self.ready(means, known, works)) {
                 None => Missing::default(),
                 Some(Err(missing)) => *missing,
-                Some(Ok(plan)) => match known {
-                    Some(known) => return Ok(Some((known, plan))),
-                    None => Missing::default(),
-                },
+                Some(Ok(ready)) => return Ok(known.map(|known| (known, ready))),
             };
             let before = known.as_ref().map(|known| known.head);
             let read = self.read(means, io, known, &missing.first(LOAD_KEYS_MAX)).await?;
@@ -312,11 +353,6 @@ impl Committer {
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
     }
-}
-
-fn plan_of(means: &Means, known: &Known, works: &[Arc<Work>]) -> Result<Plan, Box<Missing>> {
-    let of = || plan(known, works, means.clock.now_ms(), means.commit_bytes_max);
-    heavy::run(heavy::is_heavy(known, works), of)
 }
 
 /// What comes of the first, and of the other where that ends no later.

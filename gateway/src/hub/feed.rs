@@ -62,6 +62,27 @@ impl Batch {
         Self { from, head, nodes, rows: Rows::new(from.revision, last, rows, Arc::default()) }
     }
 
+    /// One commit.
+    #[must_use]
+    pub fn of(append: &Append) -> Self {
+        let pointers: BTreeMap<_, _> =
+            append.pointers.iter().map(|pointer| (&pointer.key, pointer)).collect();
+        let entries = append
+            .rows
+            .iter()
+            .map(|row| LogEntry {
+                row: row.without_mutation(),
+                now: pointers.get(&row.record.key).copied().cloned(),
+            })
+            .collect();
+        let from = Before {
+            commit: append.expected,
+            chain: append.expected_chain,
+            revision: Revision(append.commit.first.0.saturating_sub(1)),
+        };
+        Self::new(from, append.head, entries)
+    }
+
     /// Whether it changes this node's registration or view, so that the node's sessions look at theirs again.
     #[must_use]
     pub fn concerns(&self, node: &RecordId) -> bool {
@@ -117,26 +138,6 @@ impl Feed {
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes in a commit of this gateway.
-    pub fn append(&self, append: &Append) {
-        let pointers: BTreeMap<_, _> =
-            append.pointers.iter().map(|pointer| (&pointer.key, pointer)).collect();
-        let entries = append
-            .rows
-            .iter()
-            .map(|row| LogEntry {
-                row: row.without_mutation(),
-                now: pointers.get(&row.record.key).copied().cloned(),
-            })
-            .collect();
-        let from = Before {
-            commit: append.expected,
-            chain: append.expected_chain,
-            revision: Revision(append.commit.first.0.saturating_sub(1)),
-        };
-        self.push(Batch::new(from, append.head, entries));
     }
 
     /// Takes in a batch. One that does not follow the last starts the ring anew; one already there is dropped.

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::commits::COMMIT_MS_MAX;
 use self::commits::Commits;
+use self::connection::Bound;
 use self::failover::{Present, Watch};
 use self::primary::{Servers, Standing};
 
 use super::codec::Value;
-use super::codec::write::AppendRows;
 use super::relational::lender::Lender;
 use super::relational::{Connection as _, Engine, busy};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
@@ -260,20 +260,20 @@ impl Engine for PostgresStore {
         Ok(transaction)
     }
 
-    async fn append_whole(&self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
+    async fn append_whole(&self, tenant: &TenantId, append: Bound) -> Result<Appended, StoreError> {
         self.commits.check()?;
         let writing = self.writing.clone();
         let mut connection = writing.statement().await.map_err(|error| error::of(&error))?;
         let tenant = tenant.clone();
-        let append = async move {
-            let appended = connection.append(&tenant, rows).await;
+        let appending = async move {
+            let appended = connection.append(&tenant, append).await;
             settings::end_unsafe(&mut connection, &appended);
             if appended.is_ok() {
                 writing.keep(connection);
             }
             appended
         };
-        self.commits.run(append).await
+        self.commits.run(appending).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -44,6 +44,8 @@ pub(super) struct PerKey {
 pub(super) trait Connection: Send {
     /// Its rows.
     type Row: Columns;
+    /// An append as it is sent.
+    type Written: Send + 'static;
     /// Reads the head, its columns in the order of [`super::codec::write::head`], and the store's clock.
     const HEAD: &'static str;
     /// Most keys whose rows one statement finds.
@@ -69,14 +71,19 @@ pub(super) trait Connection: Send {
         sql: &'static str,
         values: Vec<Value>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
-    /// Writes an append if the head is where it is expected. The caller sees to it that all of it is written or
+    /// Writes an append down; that needs no connection.
+    fn written(rows: AppendRows) -> Self::Written;
+    /// Appends if the head is where it is expected. The caller sees to it that all of it is written or
     /// nothing.
     fn append(
         &mut self,
         tenant: &TenantId,
-        rows: AppendRows,
+        append: Self::Written,
     ) -> impl Future<Output = Result<Appended, StoreError>> + Send;
 }
+
+/// An append as an engine sends it.
+pub(super) type Written<E> = <<<E as Engine>::Db as Database>::Connection as Connection>::Written;
 
 /// An engine: how its transactions begin and end.
 pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
@@ -104,7 +111,7 @@ pub(super) trait Engine: Clone + fmt::Debug + Send + Sync + 'static {
     fn append_whole(
         &self,
         tenant: &TenantId,
-        rows: AppendRows,
+        append: Written<Self>,
     ) -> impl Future<Output = Result<Appended, StoreError>> + Send;
     /// Commits.
     fn commit(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use semantics::ids::{CommitNumber, TenantId};
 
-use super::{Append, Appended, CommitRow, Loaded, Store, StoreError, TenantIo, Wanted};
+use super::{Append, Appended, CommitRow, Loaded, Prepared, Store, StoreError, TenantIo, Wanted};
 
 /// A tenant's loads and appends outside of any exclusive section.
 #[derive(Debug)]
@@ -32,5 +32,8 @@ impl TenantIo for Shared<'_> {
     }
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         self.store.append(self.tenant, append).await
+    }
+    async fn append_prepared(&mut self, append: &Append, prepared: Prepared) -> Result<Appended, StoreError> {
+        self.store.append_prepared(self.tenant, append, prepared).await
     }
 }

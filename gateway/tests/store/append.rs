@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use gateway::store::{Appended, Prune, Space, StoreError};
+use gateway::store::memory::MemoryStore;
+use gateway::store::{Appended, Prune, Space, Store as _, StoreError};
 use semantics::commit::Head;
 use semantics::envelope::BODY_BYTES_MAX;
 use semantics::ids::{CommitNumber, Digest, LogId, Revision};
@@ -103,6 +104,39 @@ pub async fn append_follows_its_chain(engine: &Engine) {
     assert_eq!(store.append(&log.tenant, &stale).await.unwrap(), Appended::HeadMoved);
     assert_eq!(snapshot(&*store, &log.tenant).await, before);
     log.put_each(&*store, &["c"]).await;
+}
+
+pub async fn a_prepared_append_is_as_any_other(engine: &Engine) {
+    let store = engine.store();
+    let log = Log::create(&*store, "t").await;
+    let model = MemoryStore::new();
+    assert!(model.create_tenant(&log.tenant, &log.head).await.unwrap());
+    let (one, after) = log.draft().put(&note("a"), b"1").build();
+    let (many, after) = after.draft().put(&note("a"), b"2").put(&note("b"), b"1").build();
+    let (holding, after) = after.draft().put(&note("c"), b"1").hold(1, true).build();
+    let (last, _) = after.draft().put(&note("c"), b"2").put(&note("d"), b"1").build();
+    let appends = [&one, &many, &holding, &last];
+    // All before the first is appended; the last gets what was made of another.
+    let mut prepared = appends.map(|append| store.prepare(&log.tenant, append));
+    prepared[3] = store.prepare(&log.tenant, &many);
+    for (append, prepared) in appends.into_iter().zip(prepared) {
+        let appended = store.append_prepared(&log.tenant, append, prepared).await.unwrap();
+        assert_eq!(appended, Appended::Yes);
+        assert_eq!(model.append(&log.tenant, append).await.unwrap(), Appended::Yes);
+        assert_eq!(snapshot(&*store, &log.tenant).await, snapshot(&model, &log.tenant).await);
+    }
+    let before = snapshot(&*store, &log.tenant).await;
+    for append in appends {
+        let prepared = store.prepare(&log.tenant, append);
+        let appended = store.append_prepared(&log.tenant, append, prepared).await.unwrap();
+        assert_eq!(appended, Appended::HeadMoved);
+    }
+    assert_eq!(snapshot(&*store, &log.tenant).await, before);
+    let other = Log::create(&*store, "u").await;
+    let (theirs, _) = other.draft().put(&note("a"), b"u").build();
+    let ours = store.prepare(&log.tenant, &theirs);
+    assert_eq!(store.append_prepared(&other.tenant, &theirs, ours).await.unwrap(), Appended::Yes);
+    assert_eq!(snapshot(&*store, &log.tenant).await, before);
 }
 
 pub async fn an_append_at_an_old_commit_number_writes_nothing(engine: &Engine) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use gateway::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
@@ -138,7 +138,18 @@ impl Store for FaultStore {
         }
         Ok(loaded)
     }
+    fn prepare(&self, tenant: &TenantId, append: &Append) -> Prepared {
+        self.inner.prepare(tenant, append)
+    }
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
+        self.append_prepared(tenant, append, Prepared::default()).await
+    }
+    async fn append_prepared(
+        &self,
+        tenant: &TenantId,
+        append: &Append,
+        prepared: Prepared,
+    ) -> Result<Appended, StoreError> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         while self.stands.load(Ordering::SeqCst) {
@@ -146,11 +157,11 @@ impl Store for FaultStore {
         }
         let fault = self.faults.lock().unwrap().pop_front();
         match fault {
-            None => self.inner.append(tenant, append).await,
+            None => self.inner.append_prepared(tenant, append, prepared).await,
             Some(Fault::Contended) => Err(StoreError::Contended),
             Some(Fault::LostBefore) => Err(StoreError::Unknown("lost".to_owned())),
             Some(Fault::LostAfter) => {
-                self.inner.append(tenant, append).await?;
+                self.inner.append_prepared(tenant, append, prepared).await?;
                 Err(StoreError::Unknown("lost".to_owned()))
             }
         }

@@ -76,6 +76,7 @@ fn transposed(keys: Keys) -> Vec<Array> {
 
 impl Connection for PgConnection {
     type Row = PgRow;
+    type Written = Bound;
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, \
          (extract(epoch from clock_timestamp()) * 1000)::bigint from heads where tenant = $1";
 
@@ -107,10 +108,12 @@ impl Connection for PgConnection {
         Ok(done.rows_affected())
     }
 
-    async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
-        let query = append::append(&rows, |sql| bound(sql, rows.head.iter().cloned()));
-        drop(rows);
-        let row = query.fetch_one(&mut *self).await.map_err(|error| error::of_commit(&error))?;
+    fn written(rows: AppendRows) -> Bound {
+        append::append(&rows, |sql| bound(sql, rows.head.iter().cloned()))
+    }
+
+    async fn append(&mut self, tenant: &TenantId, append: Bound) -> Result<Appended, StoreError> {
+        let row = append.fetch_one(&mut *self).await.map_err(|error| error::of_commit(&error))?;
         if row.int(0)? == Some(1) {
             return Ok(Appended::Yes);
         }

@@ -10,9 +10,11 @@ use sqlx::Transaction;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use super::store::written;
 use super::{Connection as _, Engine, read};
-use crate::store::codec::write;
-use crate::store::{Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, StoreError, TenantIo, Wanted};
+use crate::store::{
+    Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, Prepared, StoreError, TenantIo, Wanted,
+};
 
 type Held<E> = Arc<Mutex<Option<Transaction<'static, <E as Engine>::Db>>>>;
 
@@ -60,9 +62,14 @@ impl<E: Engine> TenantIo for Exclusive<E> {
     }
 
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
+        self.append_prepared(append, Prepared::default()).await
+    }
+
+    async fn append_prepared(&mut self, append: &Append, prepared: Prepared) -> Result<Appended, StoreError> {
         let mut transaction = self.held.lock().await.take().ok_or(StoreError::Contended)?;
-        let rows = write::append(&self.tenant, append);
-        let appended = transaction.append(&self.tenant, rows).await.map_err(|error| match error {
+        let written =
+            prepared.take(&self.tenant, append).unwrap_or_else(|| written::<E>(&self.tenant, append));
+        let appended = transaction.append(&self.tenant, written).await.map_err(|error| match error {
             // Nothing is committed yet: what became of it is known.
             StoreError::Unknown(detail) => StoreError::Unavailable(detail),
             error => error,

@@ -8,16 +8,21 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use sqlx::{Database, Transaction};
 
 use super::exclusive::Exclusive;
-use super::{Engine, plain, read, shown};
+use super::{Connection, Engine, Written, plain, read, shown};
 use crate::store::codec::write;
 use crate::store::{
     Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 
 /// Ends a transaction that has only read. What was read stands, whatever becomes of it.
 async fn done<Db: Database>(transaction: Transaction<'static, Db>) {
     let _ = transaction.rollback().await;
+}
+
+/// An append as its engine sends it.
+pub(super) fn written<E: Engine>(tenant: &TenantId, append: &Append) -> Written<E> {
+    <E::Db as Database>::Connection::written(write::append(tenant, append))
 }
 
 #[async_trait]
@@ -65,7 +70,21 @@ impl<E: Engine> Store for E {
     }
 
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {
-        self.append_whole(tenant, write::append(tenant, append)).await
+        self.append_prepared(tenant, append, Prepared::default()).await
+    }
+
+    fn prepare(&self, tenant: &TenantId, append: &Append) -> Prepared {
+        Prepared::of(tenant, append, written::<E>(tenant, append))
+    }
+
+    async fn append_prepared(
+        &self,
+        tenant: &TenantId,
+        append: &Append,
+        prepared: Prepared,
+    ) -> Result<Appended, StoreError> {
+        let written = prepared.take(tenant, append).unwrap_or_else(|| written::<E>(tenant, append));
+        self.append_whole(tenant, written).await
     }
 
     async fn exclusive<'a>(&'a self, tenant: &TenantId) -> Result<Box<dyn TenantIo + 'a>, StoreError> {

@@ -127,6 +127,7 @@ async fn run_in_turn<'a>(
 
 impl Connection for SqliteConnection {
     type Row = SqliteRow;
+    type Written = AppendRows;
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, null \
          from heads where tenant = $1";
 
@@ -157,6 +158,10 @@ impl Connection for SqliteConnection {
     async fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, StoreError> {
         let done = bound(sql, values).execute(&mut *self).await.map_err(|error| error::of(&error))?;
         Ok(done.rows_affected())
+    }
+
+    fn written(rows: AppendRows) -> AppendRows {
+        rows
     }
 
     async fn append(&mut self, tenant: &TenantId, rows: AppendRows) -> Result<Appended, StoreError> {
