@@ -178,14 +178,14 @@ impl Hub {
         own: Own,
     ) -> Result<Caught, HubError> {
         let Read { stretch, head, _turn, .. } = read;
-        let view = Arc::new(own.view);
+        let mut view = Arc::new(own.view);
         let is_shared = position.base_view == position.view
             && position.at == stretch.rows.after()
             && position.seen_to == position.at;
         let since = stretch.rows.since(position.floor);
         let is_known = |since: &Since| *since == Since::After || position.view <= position.floor;
         let part = match since.filter(|since| is_shared && is_known(since)) {
-            Some(since) => self.stretches.part(&stretch, &view, since),
+            Some(since) => self.stretches.part(&stretch, &mut view, since),
             None => {
                 let former = self.former_views(who, &position, &head).await?;
                 let Position { view: view_revision, floor, seen_to, .. } = position;

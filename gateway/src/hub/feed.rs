@@ -209,7 +209,7 @@ impl Feed {
 
     /// What a reader with this view is sent of a batch; made once for each distinct view, as long as there is room.
     #[must_use]
-    pub fn part(&self, batch: &Batch, view: &Arc<View>) -> Arc<Part> {
+    pub fn part(&self, batch: &Batch, view: &mut Arc<View>) -> Arc<Part> {
         let part = batch.rows.part(view, Since::Before);
         if self.parts_bytes.load(Ordering::Relaxed) > RING_PARTS_BYTES_MAX {
             for old in &self.lock().batches {

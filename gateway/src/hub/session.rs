@@ -342,7 +342,7 @@ impl Session {
                 chain: head.chain,
                 view_revision: before.view_revision,
             };
-            let part = self.tenant.feed.part(&batch, &self.view);
+            let part = self.tenant.feed.part(&batch, &mut self.view);
             if part.weight > LIVE_BYTES_MAX.min(self.hub.readers().share().saturating_mul(LIVE_SHARES)) {
                 // More than one message holds, or more than each reader may get at once: the same in pages.
                 self.place = Place::CatchUp(From::Cursor(before));

@@ -187,7 +187,7 @@ impl Stretches {
     /// What a reader with this view is sent of a whole stretch; made once for each distinct view, as long as there is
     /// room.
     #[must_use]
-    pub fn part(&self, stretch: &Stretch, view: &Arc<View>, since: Since) -> Arc<Part> {
+    pub fn part(&self, stretch: &Stretch, view: &mut Arc<View>, since: Since) -> Arc<Part> {
         let part = stretch.rows.part(view, since);
         self.trim();
         part

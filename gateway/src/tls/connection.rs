@@ -204,6 +204,25 @@ impl AsyncWrite for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check_used(cx)?;
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+    /// So that a message leaves with its head: one system call, one packet, under TLS one record.
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
@@ -215,5 +234,28 @@ impl AsyncWrite for Connection {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use io::IoSlice;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+    use crate::tls::{Bounds, Room};
+
+    #[tokio::test]
+    async fn what_is_written_in_pieces_leaves_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, address) = listener.accept().await.unwrap();
+        let place = Room::new(Bounds::default(), Metrics::new()).enter(address.ip()).unwrap();
+        let mut connection = Connection::plain(stream, address, place);
+        assert!(connection.is_write_vectored());
+        let pieces = [IoSlice::new(b"head"), IoSlice::new(b"body")];
+        assert_eq!(connection.write_vectored(&pieces).await.unwrap(), 8);
     }
 }

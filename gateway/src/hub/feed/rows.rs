@@ -144,12 +144,16 @@ impl Rows {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a reader with this view is sent who has seen all before; made once for each distinct view.
+    /// What a reader with this view is sent who has seen all before; made once for each distinct view. Equal views become
+    /// one, so that they are compared once and kept once.
     #[must_use]
-    pub fn part(&self, view: &Arc<View>, since: Since) -> Arc<Part> {
+    pub fn part(&self, view: &mut Arc<View>, since: Since) -> Arc<Part> {
         let mut parts = self.parts();
         let is_it = |of: &Arc<View>, from| from == since && (Arc::ptr_eq(of, view) || **of == **view);
-        if let Some((.., part)) = parts.of_views.iter().find(|(of, from, _)| is_it(of, *from)) {
+        if let Some((of, _, part)) = parts.of_views.iter().find(|(of, from, _)| is_it(of, *from)) {
+            if !Arc::ptr_eq(of, view) {
+                *view = Arc::clone(of);
+            }
             return Arc::clone(part);
         }
         let (floor, seen_to) = match since {

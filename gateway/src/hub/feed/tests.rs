@@ -26,9 +26,21 @@ fn a_batch_is_put_together_once_for_equal_views() {
     let feed = Feed::default();
     feed.push(batch(1));
     let Live::Batch(batch) = feed.after(CommitNumber(0), None) else { panic!("it is there") };
-    let part = feed.part(&batch, &view(1));
-    assert!(Arc::ptr_eq(&part, &feed.part(&batch, &view(1))));
-    assert!(!Arc::ptr_eq(&part, &feed.part(&batch, &view(2))));
+    let part = feed.part(&batch, &mut view(1));
+    assert!(Arc::ptr_eq(&part, &feed.part(&batch, &mut view(1))));
+    assert!(!Arc::ptr_eq(&part, &feed.part(&batch, &mut view(2))));
+}
+
+#[test]
+fn equal_views_become_one() {
+    let feed = Feed::default();
+    feed.push(batch(1));
+    let Live::Batch(batch) = feed.after(CommitNumber(0), None) else { panic!("it is there") };
+    let [mut one, mut two, mut other] = [view(1), view(1), view(2)];
+    for view in [&mut one, &mut two, &mut other] {
+        let _made = feed.part(&batch, view);
+    }
+    assert!(Arc::ptr_eq(&one, &two) && other == view(2));
 }
 
 #[test]
@@ -45,7 +57,7 @@ fn many_views_take_no_more_than_their_bound() {
         parts.bytes += views * PART_BYTES;
         feed.parts_bytes.fetch_add(views * PART_BYTES, Ordering::Relaxed);
         drop(parts);
-        let _made = feed.part(&batch, &view(0));
+        let _made = feed.part(&batch, &mut view(0));
         assert!(held(&feed) <= RING_PARTS_BYTES_MAX, "{} after {commit} commits", held(&feed));
     }
     assert!(held(&feed) > RING_PARTS_BYTES_MAX / 4, "the newest stay put together");
@@ -56,7 +68,7 @@ fn what_leaves_the_ring_takes_its_parts_with_it() {
     let feed = Feed::default();
     feed.push(batch(1));
     if let Live::Batch(batch) = feed.after(CommitNumber(0), None) {
-        let _made = feed.part(&batch, &view(1));
+        let _made = feed.part(&batch, &mut view(1));
     }
     assert_eq!(held(&feed), PART_BYTES);
     // A gap starts the ring anew.
