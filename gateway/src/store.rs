@@ -42,6 +42,7 @@ use semantics::ids::{CommitNumber, Digest, Dot, Key, Kind, NodeId, RecordId, Rev
 use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
+mod append;
 pub mod archive;
 mod codec;
 pub(crate) mod copy;
@@ -49,7 +50,6 @@ mod error;
 pub mod memory;
 mod migrate;
 pub mod postgres;
-mod prepared;
 mod relational;
 mod shared;
 mod shown;
@@ -57,8 +57,8 @@ mod space;
 pub mod sqlite;
 mod table;
 
+pub use self::append::{Append, Appended, Prepared};
 pub use self::error::StoreError;
-pub use self::prepared::Prepared;
 pub use self::shared::Shared;
 pub use self::shown::{LOOKED_AT_MAX, Sent, ShownChange, ShownPage, ShownRow};
 use self::space::check_plain;
@@ -234,38 +234,6 @@ pub struct CellRow {
     pub hash: LtHash,
 }
 
-/// What one commit writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Append {
-    /// The head's commit number before.
-    pub expected: CommitNumber,
-    /// The head's chain before.
-    pub expected_chain: Digest,
-    /// The head after.
-    pub head: Head,
-    /// The commit.
-    pub commit: CommitRow,
-    /// Its rows, in revision order.
-    pub rows: Vec<LogRow>,
-    /// Pointers to insert or replace.
-    pub pointers: Vec<Pointer>,
-    /// Writers to insert or replace.
-    pub writers: Vec<WriterRow>,
-    /// Cell hashes to insert or replace.
-    pub cells: Vec<CellRow>,
-    /// Revisions that pruning must leave, or may take again.
-    pub holds: Vec<(Revision, bool)>,
-}
-
-/// Whether an append happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Appended {
-    /// It did, durably.
-    Yes,
-    /// The head was not where expected; nothing was written.
-    HeadMoved,
-}
-
 /// What a load asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -381,7 +349,7 @@ pub trait TenantIo: Send {
     /// Appends (`exclusive_reads_and_appends`). Inside an exclusive section this also ends the section
     /// (`exclusive_is_released_by_its_append`).
     async fn append(&mut self, append: &Append) -> Result<Appended, StoreError>;
-    /// As [`Store::append_prepared`].
+    /// As [`Store::append_prepared`] (`a_prepared_append_is_as_any_other`).
     async fn append_prepared(
         &mut self,
         append: &Append,
@@ -417,7 +385,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError>;
     /// Appends at the expected commit number alone (`an_append_at_an_old_commit_number_writes_nothing`).
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError>;
-    /// What can be made of an append before its turn has come, for [`Store::append_prepared`].
+    /// What can be made of an append before its turn has come (`a_prepared_append_is_as_any_other`).
     fn prepare(&self, _tenant: &TenantId, _append: &Append) -> Prepared {
         Prepared::default()
     }

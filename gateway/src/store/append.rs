@@ -1,11 +1,44 @@
-//! Appends that an engine has written down before their turn.
+//! What one commit writes, also where an engine has written it down before its turn.
 
 use std::any::Any;
 use std::fmt;
 
-use semantics::ids::{Digest, TenantId};
+use semantics::commit::Head;
+use semantics::ids::{CommitNumber, Digest, Revision, TenantId};
 
-use super::Append;
+use super::{CellRow, CommitRow, LogRow, Pointer, WriterRow};
+
+/// What one commit writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The head's commit number before.
+    pub expected: CommitNumber,
+    /// The head's chain before.
+    pub expected_chain: Digest,
+    /// The head after.
+    pub head: Head,
+    /// The commit.
+    pub commit: CommitRow,
+    /// Its rows, in revision order.
+    pub rows: Vec<LogRow>,
+    /// Pointers to insert or replace.
+    pub pointers: Vec<Pointer>,
+    /// Writers to insert or replace.
+    pub writers: Vec<WriterRow>,
+    /// Cell hashes to insert or replace.
+    pub cells: Vec<CellRow>,
+    /// Revisions that pruning must leave, or may take again.
+    pub holds: Vec<(Revision, bool)>,
+}
+
+/// Whether an append happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It did, durably.
+    Yes,
+    /// The head was not where expected; nothing was written.
+    HeadMoved,
+}
 
 /// What an engine makes of an append before its turn has come; by default nothing.
 #[derive(Default)]
