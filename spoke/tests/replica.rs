@@ -373,6 +373,43 @@ async fn a_shrunk_view_drops_what_lies_outside_of_it_at_the_cut() {
 }
 
 #[tokio::test]
+async fn a_replica_that_starts_anew_takes_nothing_in_that_lies_outside_of_the_view() {
+    let (_, replica) = fresh().await;
+    let mut hub = Hub::default();
+    let writer = other().await;
+    for (kind, id) in [("note", "n"), ("note", "gone"), ("entity", "e"), ("entity", "gone")] {
+        writer.write(put(kind, id, json!({})), NOW).await.unwrap();
+    }
+    sync(&writer, &mut hub).await;
+    for kind in ["note", "entity"] {
+        writer.delete(key(kind, "gone"), NOW + 1).await.unwrap().unwrap();
+    }
+    sync(&writer, &mut hub).await;
+    sync(&replica, &mut hub).await;
+    replica.rebootstrap().await.unwrap();
+    let changes: Vec<Change> = hub.cut(None).changes;
+    let departure = Departure { revision: Revision(1), key: key("note", "n") };
+    replica.stage(changes, vec![departure], b"resume").await.unwrap();
+    assert!(body(&replica, "entity", "e").await.is_some(), "what was there is shown until the cut");
+    let domain = semantics::ids::Domain::default_domain();
+    let selector = Selector { domain, kind: Some(key("note", "n").kind), facet: None };
+    hub.view = View { cells: [selector].into() };
+    let cut = cut_of(&hub.cut(None));
+    let applied = replica.apply_cut(page(vec![], vec![], cut.clone()), &cut).await.unwrap().unwrap();
+    assert_eq!(applied.digest_matches, Some(true));
+    assert_eq!((applied.counts.added, applied.counts.updated, applied.counts.deleted), (1, 0, 0));
+    assert!(body(&replica, "note", "n").await.is_some());
+    assert_eq!(body(&replica, "entity", "e").await, None);
+    assert_eq!(replica.confirmed_digest().await.unwrap().1, hub.digest());
+    // A tombstone outside of the view would answer a write there as one of the view's.
+    replica.write(put("entity", "gone", json!({})), NOW + 2).await.unwrap();
+    replica.write(put("note", "gone", json!({})), NOW + 2).await.unwrap();
+    let Some(entity) = replica.get(&key("entity", "gone")).await.unwrap() else { panic!("no record") };
+    let Some(note) = replica.get(&key("note", "gone")).await.unwrap() else { panic!("no record") };
+    assert_eq!((entity.record.incarnation.0, note.record.incarnation.0), (0, 1));
+}
+
+#[tokio::test]
 async fn concurrent_edits_merge_under_the_pending_layer() {
     let (_, replica) = fresh().await;
     let mut hub = Hub::default();

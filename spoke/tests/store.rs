@@ -258,6 +258,7 @@ async fn a_write_in_a_read_transaction_is_refused() {
     assert!(refused(txn.confirmed_put(&[row(key("note", "a"), 1, None)]).await));
     assert!(refused(txn.outbox_remove(&[MutationId([1; 16])]).await));
     assert!(refused(txn.staging_clear().await));
+    assert!(refused(txn.staging_confirm().await));
     assert!(refused(txn.visible_changed(&[key("note", "a")]).await));
     txn.commit().await.unwrap();
 }

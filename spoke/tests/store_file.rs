@@ -11,9 +11,9 @@ use std::sync::Arc;
 use semantics::reason::Reason;
 use serde_json::json;
 use spoke::error::StoreError;
-use spoke::replica::Replica;
 use spoke::replica::sqlite::SqliteReplica;
 use spoke::replica::store::{Mode, Range, ReplicaStore};
+use spoke::replica::{Greeting, Replica};
 use support::store::Scratch;
 use support::*;
 
@@ -303,6 +303,32 @@ async fn a_row_that_is_missing_from_an_index_is_found() {
     assert_eq!(replica.status().await.unwrap().outbox.queued, 1);
     let found = store.check().await.unwrap();
     assert!(found.iter().any(|finding| finding.contains("outbox_queued")), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_catch_up_that_an_older_version_began_begins_again() {
+    let scratch = Scratch::new();
+    let mut hub = Hub::default();
+    confirmed_note(&scratch, &mut hub).await;
+    // The file as the version before left it in the middle of a catch-up.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for sql in [
+        "delete from _sqlx_migrations where version >= 4",
+        "delete from meta where name = 'cursor'",
+        "insert into meta values ('resume', x'0102')",
+        "drop table staging",
+        "create table staging (key blob primary key not null, revision bigint not null, is_change bigint not null, \
+         record blob not null)",
+        "insert into staging values (cast('note' as blob) || x'00' || cast('m' as blob), 9, 1, x'00')",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let (_, replica) = replica(&scratch.file()).await;
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!("no hello") };
+    assert_eq!(hello.resume, None);
+    pull(&replica, &hub).await;
 }
 
 #[tokio::test]

@@ -73,9 +73,12 @@ impl Replica {
             txn = self.write_txn().await?;
         }
         let mut taken = Taken::default();
-        let mut layer = Layer::open(&mut *txn, held.is_none()).await?;
+        let mut layer = match held {
+            Some(_) => Layer::open(&mut *txn).await?,
+            None => Layer::anew(&mut *txn, cut.view.clone()).await?,
+        };
         take_items(&mut *txn, &mut layer, &mut taken, page).await?;
-        self.take_view(&mut *txn, &mut layer, &mut taken, cut).await?;
+        take_view(&mut *txn, &mut layer, &mut taken, cut).await?;
         layer.save(&mut *txn).await?;
         state::save(&mut *txn, MetaKey::Cursor, &cut.cursor).await?;
         txn.meta_put(MetaKey::Resume, None).await?;
@@ -113,29 +116,6 @@ impl Replica {
         let mut txn = self.write_txn().await?;
         forget_position(&mut *txn).await?;
         Ok(txn.commit().await?)
-    }
-
-    /// The view in force from this cut on: what lies outside of it goes.
-    async fn take_view(
-        &self,
-        txn: &mut dyn ReplicaTxn,
-        layer: &mut Layer,
-        taken: &mut Taken,
-        cut: &Cut,
-    ) -> Result<(), StoreError> {
-        let Some(view) = &cut.view else { return Ok(()) };
-        state::save(txn, MetaKey::View, view).await?;
-        let mut range = Range::default();
-        loop {
-            let mut rows = txn.confirmed_page(&range, ROWS_MAX).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            range.after = Some(last.record.key.clone());
-            rows.retain(|row| !layer::is_kept(view, &row.record) && !Fault::ShrunkViewKept.is_planted());
-            let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
-            layer.drops(&rows);
-            taken.note(txn, &keys).await?;
-            txn.confirmed_delete(&keys).await?;
-        }
     }
 
     /// What the cut settles in the outbox: entries whose effect it brought go, and what else lies on a touched
@@ -192,7 +172,10 @@ impl Taken {
         let declarations = keys.iter().filter(|key| kind::is_declaration(&key.kind));
         self.kinds.extend(declarations.map(|key| key.id.as_str().to_owned()));
         txn.visible_changed(keys).await?;
-        self.touched.extend(txn.outbox_has(keys).await?);
+        // Where every record may have changed, those with entries are found by the entries.
+        if !self.is_anew {
+            self.touched.extend(txn.outbox_has(keys).await?);
+        }
         Ok(())
     }
 
@@ -213,17 +196,45 @@ impl Taken {
     }
 }
 
+/// The view in force from this cut on: what lies outside of it goes. A replica that starts anew has taken
+/// nothing of it in.
+async fn take_view(
+    txn: &mut dyn ReplicaTxn,
+    layer: &mut Layer,
+    taken: &mut Taken,
+    cut: &Cut,
+) -> Result<(), StoreError> {
+    let Some(view) = &cut.view else { return Ok(()) };
+    state::save(txn, MetaKey::View, view).await?;
+    if layer.is_anew() {
+        return Ok(());
+    }
+    let mut range = Range::default();
+    loop {
+        let mut rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        range.after = Some(last.record.key.clone());
+        rows.retain(|row| !layer::is_kept(view, &row.record));
+        let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
+        layer.drops(&rows);
+        taken.note(txn, &keys).await?;
+        txn.confirmed_delete(&keys).await?;
+    }
+}
+
 async fn take_items(
     txn: &mut dyn ReplicaTxn,
     layer: &mut Layer,
     taken: &mut Taken,
     page: Page,
 ) -> Result<(), StoreError> {
+    let items = staged(page.changes, page.departures);
     if layer.is_anew() {
         taken.is_anew = true;
         taken.kinds.insert(kind::KIND.to_owned());
+        stage_items(txn, &items).await?;
+        return take_all(txn, layer, taken).await;
     }
-    let items = staged(page.changes, page.departures);
     if txn.staging_page(None, 1).await?.is_empty() {
         // The usual case in a live session: nothing staged, so nothing is staged now either.
         let mut latest: BTreeMap<Key, Staged> = BTreeMap::new();
@@ -249,6 +260,20 @@ async fn take_items(
         taken.note(txn, &keys).await?;
     }
     txn.staging_clear().await
+}
+
+/// Makes what is staged the layer, but for what lies outside of its view.
+async fn take_all(txn: &mut dyn ReplicaTxn, layer: &mut Layer, taken: &mut Taken) -> Result<(), StoreError> {
+    txn.staging_confirm().await?;
+    let mut range = Range::default();
+    loop {
+        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        range.after = Some(last.record.key.clone());
+        let (come, out) = layer.adopt(rows)?;
+        txn.confirmed_delete(&out).await?;
+        taken.note(txn, &come).await?;
+    }
 }
 
 fn staged(changes: Vec<Change>, departures: Vec<Departure>) -> Vec<Staged> {

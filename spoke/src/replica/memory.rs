@@ -340,6 +340,16 @@ impl ReplicaTxn for Txn {
         let range = Range { after: after.cloned(), ..Range::default() };
         Ok(page(&self.state.staging, &range, limit))
     }
+    async fn staging_confirm(&mut self) -> Result<(), StoreError> {
+        let state = self.writable()?;
+        let rows = std::mem::take(&mut state.staging);
+        let confirmed = rows.values().filter_map(|item| match &**item {
+            Staged::Change(change) => Some(ConfirmedRow::of(change)),
+            Staged::Departure(_) => None,
+        });
+        state.confirmed = Arc::new(confirmed.map(|row| (row.record.key.clone(), Arc::new(row))).collect());
+        Ok(())
+    }
     async fn staging_clear(&mut self) -> Result<(), StoreError> {
         self.writable()?.staging = Arc::default();
         Ok(())

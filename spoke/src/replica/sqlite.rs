@@ -23,7 +23,7 @@ use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, SqliteConnection, SqliteP
 
 use self::error::{damaged, failed};
 use self::txn::Txn;
-use super::store::{FINDINGS_MAX, Mode, ReplicaStore, ReplicaTxn};
+use super::store::{FINDINGS_MAX, Mode, ROWS_MAX, ReplicaStore, ReplicaTxn};
 use crate::error::StoreError;
 
 /// Read transactions that may be open at once; more wait.
@@ -70,6 +70,7 @@ impl SqliteReplica {
             })
             .busy_timeout(BUSY_MAX)
             .statement_cache_capacity(STATEMENTS_MAX)
+            .row_buffer_size(ROWS_MAX)
             .pragma("journal_size_limit", LOG_BYTES_KEPT)
             .pragma("cell_size_check", "on")
             .pragma("temp_store", "memory");
@@ -154,6 +155,7 @@ fn migrations() -> Migrator {
         (1, "init", include_str!("../../../migrations/replica/0001_init.sql")),
         (2, "kept", include_str!("../../../migrations/replica/0002_kept.sql")),
         (3, "sealed", include_str!("../../../migrations/replica/0003_sealed.sql")),
+        (4, "staging", include_str!("../../../migrations/replica/0004_staging.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)

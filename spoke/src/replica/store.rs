@@ -112,6 +112,13 @@ pub struct ConfirmedRow {
 }
 
 impl ConfirmedRow {
+    /// What a change brings.
+    #[must_use]
+    pub fn of(change: &Change) -> Self {
+        let Change { revision, record } = change;
+        Self { revision: *revision, digest: record_digest(record), record: record.clone() }
+    }
+
     /// Whether this is what came. What a damaged file makes of a record is neither shown nor written on: it would be
     /// spread.
     ///
@@ -361,6 +368,10 @@ pub trait ReplicaTxn: Send {
     async fn staging_put(&mut self, items: &[Staged]) -> Result<(), StoreError>;
     /// Staged items after this key, in key order (`keys_are_any_text_in_the_order_of_their_bytes`).
     async fn staging_page(&mut self, after: Option<&Key>, limit: usize) -> Result<Vec<Staged>, StoreError>;
+    /// Makes the staged changes the confirmed rows, in place of those that were there, with the digests of their records;
+    /// staged departures go, and nothing is staged afterwards
+    /// (`what_is_staged_takes_the_place_of_the_confirmed_rows`).
+    async fn staging_confirm(&mut self) -> Result<(), StoreError>;
     /// Removes every staged item (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
     async fn staging_clear(&mut self) -> Result<(), StoreError>;
 

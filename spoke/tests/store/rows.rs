@@ -1,6 +1,6 @@
 //! Rows of each sort: put, replaced, removed, cleared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -110,6 +110,43 @@ async fn clearing_takes_every_row_of_its_sort_and_of_no_other() {
     }
     assert_eq!(txn.pending_page(&Range::default(), 10).await.unwrap().len(), 1);
     assert_eq!(txn.outbox_totals().await.unwrap().entries, 1);
+}
+
+#[tokio::test]
+async fn what_is_staged_takes_the_place_of_the_confirmed_rows() {
+    let store = TestStore::new().await;
+    let change = |id: &str, revision, body| Change {
+        revision: Revision(revision),
+        record: record(key("note", id), body),
+    };
+    let before = [row(key("note", "a"), 1, Some("1")), row(key("note", "b"), 2, Some("2"))];
+    let mut txn = write(&store).await;
+    txn.confirmed_put(&before).await.unwrap();
+    txn.remnants_put(&before).await.unwrap();
+    txn.commit().await.unwrap();
+    let mut earlier = read(&store).await;
+    for round in 3..6 {
+        let changes = [change("a", round, Some("3")), change("c", round, None)];
+        let gone = Staged::Departure(Departure { revision: Revision(round), key: key("note", "b") });
+        let mut txn = write(&store).await;
+        txn.staging_put(&changes.clone().map(|change| Staged::Change(Box::new(change)))).await.unwrap();
+        txn.staging_put(&[gone]).await.unwrap();
+        txn.staging_confirm().await.unwrap();
+        let rows = changes.map(|change| ConfirmedRow::of(&change));
+        assert_eq!(txn.confirmed_page(&Range::default(), 10).await.unwrap(), rows);
+        assert!(txn.staging_page(None, 10).await.unwrap().is_empty());
+        assert_eq!(txn.remnants_page(None, 10).await.unwrap(), before);
+        txn.commit().await.unwrap();
+        let mut later = read(&store).await;
+        assert_eq!(later.confirmed_page(&Range::default(), 10).await.unwrap(), rows);
+        assert_eq!(later.confirmed_get(&[key("note", "b")]).await.unwrap(), BTreeMap::new());
+        assert_eq!(earlier.confirmed_page(&Range::default(), 10).await.unwrap(), before);
+    }
+    let mut txn = write(&store).await;
+    txn.staging_confirm().await.unwrap();
+    assert!(txn.confirmed_page(&Range::default(), 10).await.unwrap().is_empty());
+    drop(txn);
+    assert_eq!(read(&store).await.confirmed_page(&Range::default(), 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

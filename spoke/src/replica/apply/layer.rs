@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use semantics::digest::record_digest;
 use semantics::envelope::{Cell, Record};
+use semantics::fault::Fault;
 use semantics::ids::{Digest, Key};
 use semantics::lthash::{LtHash, Moves};
 use semantics::view::View;
@@ -14,42 +14,57 @@ use crate::replica::store::{ConfirmedRow, Range, ReplicaTxn, Staged};
 use crate::sync::Counts;
 
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
+#[derive(Default)]
 pub(super) struct Layer {
     cells: BTreeMap<Cell, LtHash>,
     /// What has yet to be summed up.
     moves: BTreeMap<Cell, Moves>,
     changed: BTreeSet<Cell>,
     is_anew: bool,
+    /// Where the replica starts anew: what lies outside of it is not counted in.
+    view: Option<View>,
     counts: Counts,
 }
 
 impl Layer {
-    /// The layer as it stands; emptied when the replica starts anew.
-    pub(super) async fn open(txn: &mut dyn ReplicaTxn, is_anew: bool) -> Result<Self, StoreError> {
+    /// The layer as it stands.
+    pub(super) async fn open(txn: &mut dyn ReplicaTxn) -> Result<Self, StoreError> {
         let mut cells = BTreeMap::new();
-        if is_anew {
-            note_all(txn).await?;
-            txn.confirmed_clear().await?;
-            txn.cells_clear().await?;
-        } else {
-            for (cell, state) in txn.cells().await? {
-                let state = LtHash::from_bytes(&state)
-                    .map_err(|e| StoreError::Corrupt { what: "cell digest", detail: e.to_string() })?;
-                cells.insert(cell, state);
-            }
+        for (cell, state) in txn.cells().await? {
+            let state = LtHash::from_bytes(&state)
+                .map_err(|e| StoreError::Corrupt { what: "cell digest", detail: e.to_string() })?;
+            cells.insert(cell, state);
         }
-        Ok(Self {
-            cells,
-            moves: BTreeMap::new(),
-            changed: BTreeSet::new(),
-            is_anew,
-            counts: Counts::default(),
-        })
+        Ok(Self { cells, ..Self::default() })
     }
 
-    /// Whether it was emptied.
+    /// The replica starts anew, under a view: what the layer holds will be replaced by what is staged.
+    pub(super) async fn anew(txn: &mut dyn ReplicaTxn, view: Option<View>) -> Result<Self, StoreError> {
+        note_all(txn).await?;
+        txn.cells_clear().await?;
+        Ok(Self { is_anew: true, view, ..Self::default() })
+    }
+
+    /// Whether the replica starts anew.
     pub(super) fn is_anew(&self) -> bool {
         self.is_anew
+    }
+
+    /// Counts in rows of which the layer now consists. Which stay, and which lie outside of the view and have to go.
+    pub(super) fn adopt(&mut self, rows: Vec<ConfirmedRow>) -> Result<(Vec<Key>, Vec<Key>), StoreError> {
+        let (mut come, mut out) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            row.check()?;
+            if self.view.as_ref().is_some_and(|view| !is_kept(view, &row.record)) {
+                out.push(row.record.key);
+                continue;
+            }
+            self.counts.note(false, !row.record.is_deleted());
+            self.comes(&row);
+            come.push(row.record.key);
+        }
+        self.sum_up();
+        Ok((come, out))
     }
 
     /// Takes staged items in: of what is held and what comes the highest revision stays. Which records changed.
@@ -74,9 +89,7 @@ impl Layer {
             match item {
                 Staged::Change(change) => {
                     self.counts.note(was_live, !change.record.is_deleted());
-                    let record = change.record.clone();
-                    let row =
-                        ConfirmedRow { revision: change.revision, digest: record_digest(&record), record };
+                    let row = ConfirmedRow::of(change);
                     self.comes(&row);
                     put.push(row);
                 }
@@ -161,7 +174,8 @@ async fn note_all(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
 /// Whether a row stays under a view. A tombstone has no facet any more: it stays where any facet of its kind would.
 pub(super) fn is_kept(view: &View, record: &Record) -> bool {
     let cell = record.cell();
-    view.contains(&cell)
+    Fault::ShrunkViewKept.is_planted()
+        || view.contains(&cell)
         || record.is_deleted()
             && view.cells.iter().any(|selector| {
                 selector.domain == cell.domain && selector.kind.as_ref().is_none_or(|kind| *kind == cell.kind)

@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 
 use semantics::cursor::{Change, Departure};
+use semantics::digest::record_digest;
 use semantics::envelope::Record;
 use semantics::ids::{Key, Revision};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::batch::{marks, pieces, row_marks};
 use super::codec::{
-    KEY_END, column, digest_of, key_bytes, key_of, kind_bytes, limit, number, record_bytes, record_of,
+    KEY_END, digest_of, key_bytes, key_of, kind_bytes, limit, number, record_bytes, record_of,
     revision_column, sealed_record, unsealed_record,
 };
-use super::error::failed;
+use super::error::{damaged, failed};
 use crate::error::StoreError;
 use crate::replica::store::{ConfirmedRow, Range, Staged};
 
 type ConfirmedColumns = (Vec<u8>, i64, Vec<u8>, Vec<u8>);
 type PendingColumns = (Vec<u8>, Vec<u8>);
-type StagedColumns = (Vec<u8>, i64, i64, Vec<u8>);
+
+/// Where staged records lie, for a person.
+const STAGED: &str = "staging area";
 
 /// Keys from the first (inclusive) to the second (exclusive).
 fn bounds(range: &Range) -> (Vec<u8>, Vec<u8>) {
@@ -177,21 +180,26 @@ pub(super) async fn pending_page(
 
 pub(super) async fn staging_put(conn: &mut SqliteConnection, items: &[Staged]) -> Result<(), StoreError> {
     for items in pieces(items) {
+        // Whether it is a change tells a record that is not empty.
         let sql = format!(
-            "insert into staging (key, revision, is_change, record) values {} on conflict (key) do update set \
-             revision = excluded.revision, is_change = excluded.is_change, record = excluded.record \
-             where (excluded.revision, excluded.is_change) > (staging.revision, staging.is_change)",
+            "insert into staging (key, revision, digest, record) values {} on conflict (key) do update set \
+             revision = excluded.revision, digest = excluded.digest, record = excluded.record \
+             where (excluded.revision, length(excluded.record) > 0) > (staging.revision, length(staging.record) > 0)",
             row_marks(items.len(), 4)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for item in items {
-            let (revision, is_change) = item.rank();
-            let (key, revision) = (key_bytes(item.key()), column(revision.0)?);
-            let record = match item {
-                Staged::Change(change) => sealed_record(&[&key, &revision.to_be_bytes()], &change.record),
-                Staged::Departure(_) => Vec::new(),
+            let (digest, record) = match item {
+                Staged::Change(change) => {
+                    (record_digest(&change.record).as_bytes().to_vec(), record_bytes(&change.record))
+                }
+                Staged::Departure(_) => (Vec::new(), Vec::new()),
             };
-            query = query.bind(key).bind(revision).bind(i64::from(is_change)).bind(record);
+            query = query
+                .bind(key_bytes(item.key()))
+                .bind(revision_column(item.rank().0)?)
+                .bind(digest)
+                .bind(record);
         }
         query.execute(&mut *conn).await.map_err(failed)?;
     }
@@ -204,18 +212,36 @@ pub(super) async fn staging_page(
     rows: usize,
 ) -> Result<Vec<Staged>, StoreError> {
     let (from, to) = bounds(&Range { after: after.cloned(), ..Range::default() });
-    let sql = "select key, revision, is_change, record from staging where key >= ? and key < ? order by key limit ?";
-    let query = sqlx::query_as::<_, StagedColumns>(sql).bind(from).bind(to).bind(limit(rows));
+    let sql =
+        "select key, revision, digest, record from staging where key >= ? and key < ? order by key limit ?";
+    let query = sqlx::query_as::<_, ConfirmedColumns>(sql).bind(from).bind(to).bind(limit(rows));
     let rows = query.fetch_all(conn).await.map_err(failed)?;
     rows.into_iter().map(staged_of).collect()
 }
 
-fn staged_of((key, revision, is_change, record): StagedColumns) -> Result<Staged, StoreError> {
-    let place: [&[u8]; 2] = [&key, &revision.to_be_bytes()];
+fn staged_of((key, revision, digest, record): ConfirmedColumns) -> Result<Staged, StoreError> {
     let revision = Revision(number(revision)?);
-    if is_change == 0 && record.is_empty() {
+    if record.is_empty() && digest.is_empty() {
         return Ok(Staged::Departure(Departure { revision, key: key_of(&key)? }));
     }
-    let record = unsealed_record("staging area", &place, &record)?;
+    let record = record_of(STAGED, &key, &record)?;
+    if record_digest(&record) != digest_of(&digest)? {
+        return Err(damaged(STAGED, format!("record {} is not what came", record.key)));
+    }
     Ok(Staged::Change(Box::new(Change { revision, record })))
+}
+
+/// The two tables change their names, so that no row is written a second time.
+pub(super) async fn staging_confirm(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    let statements = [
+        "delete from staging where length(record) = 0",
+        "alter table confirmed rename to replaced",
+        "alter table staging rename to confirmed",
+        "alter table replaced rename to staging",
+        "delete from staging",
+    ];
+    for sql in statements {
+        sqlx::query(sql).persistent(false).execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
 }

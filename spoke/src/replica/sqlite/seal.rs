@@ -1,6 +1,7 @@
 //! Sums over stored values. SQLite checks how its pages hang together and not what they hold: a bit that flips inside a
 //! value would be read as if it had been written, and sent to every node. A value is stored with a sum over itself and
-//! the place it belongs to, and compared wherever it is read. The confirmed layer has the hub's own digests for that.
+//! the place it belongs to, and compared wherever it is read. The confirmed layer, and what is staged to become it, has
+//! the hub's own digests for that.
 
 use sha2::{Digest as _, Sha256};
 

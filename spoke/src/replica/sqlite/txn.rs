@@ -199,6 +199,9 @@ impl ReplicaTxn for Txn {
     async fn staging_page(&mut self, after: Option<&Key>, limit: usize) -> Result<Vec<Staged>, StoreError> {
         layers::staging_page(self.conn(), after, limit).await
     }
+    async fn staging_confirm(&mut self) -> Result<(), StoreError> {
+        layers::staging_confirm(self.writable()?).await
+    }
     async fn staging_clear(&mut self) -> Result<(), StoreError> {
         self.clear("delete from staging").await
     }
