@@ -309,7 +309,9 @@ impl Hub {
     /// Store errors.
     pub async fn poll(&self, id: &TenantId) -> Result<Head, HubError> {
         let tenant = self.tenant(id);
-        tenant.sums.forget_old(self.clock().now_ms());
+        let now_ms = self.clock().now_ms();
+        tenant.sums.forget_old(now_ms);
+        self.stretches.forget_old(now_ms);
         let before = tenant.feed.end();
         let head = self.store().head(id).await?;
         tenant.feed.renew(head);

@@ -172,6 +172,7 @@ macro_rules! hub_tests {
                     an_undo_is_refused_once_others_have_gone_on,
                     a_path_in_conflict_again_is_not_opened_twice,
                     an_undo_is_refused_once_a_side_is_pruned,
+                    an_undo_is_refused_once_pruning_may_take_a_side,
                     a_write_over_a_conflict_leaves_it_open_with_its_sides,
                     the_records_own_rule_decides_what_may_stand,
                     a_node_settles_what_its_view_shows_and_nothing_else,

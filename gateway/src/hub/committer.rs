@@ -266,6 +266,8 @@ impl Committer {
     /// Waits for enough work, and makes it ready on what will be known once the append of so many rows has happened; `None`
     /// where something would have to be read first.
     async fn decide_next(&self, means: &Means, known: &mut Known, rows: usize) -> Option<Decided> {
+        // The append that is under way goes first.
+        tokio::task::yield_now().await;
         let come = self.queue.comes(means.ahead_mutations_min.max(rows / 2)).await;
         let (numbers, works): (Vec<_>, Vec<_>) = come.into_iter().unzip();
         let ready = self.ready(means, known, &works).ok()?;

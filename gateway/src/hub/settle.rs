@@ -153,7 +153,7 @@ impl Hub {
     /// # Errors
     /// NOT_FOUND; STALE when the conflict moved or is open, when its path is in conflict again, or when somebody has
     /// written over what the resolution wrote; RECORD_GONE when the horizon has reached the resolution, or when history
-    /// no longer holds a side, the ancestor or the state before; otherwise as [`Hub::resolve`].
+    /// no longer holds a side (or pruning may take it at any moment), the ancestor or the state before; otherwise as [`Hub::resolve`].
     pub async fn undo_resolution(
         &self,
         tenant: &TenantId,

@@ -71,10 +71,15 @@ impl Stretch {
         let floor = need.floor.unwrap_or(need.head.horizon);
         let is_young = (self.head.revision >= floor || Fault::StretchBeforeFloor.is_planted())
             && (self.head.revision >= need.known || Fault::StretchBeforeView.is_planted())
-            && need.now_ms.checked_sub(self.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX);
+            && self.is_of_late(need.now_ms);
         let is_ended =
             !self.reaches_head || self.head == need.head || self.rows.weight() > need.bytes_max / 2;
         is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
+    }
+
+    /// Whether it was read no longer than [`STRETCH_MS_MAX`] ago.
+    fn is_of_late(&self, now_ms: u64) -> bool {
+        now_ms.checked_sub(self.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX)
     }
 
     /// Whether it was found to be part of the log that ends there.
@@ -118,6 +123,11 @@ impl Kept {
         Some(old)
     }
 
+    fn oldest(&self) -> Option<Arc<Stretch>> {
+        let (_, place) = self.order.first_key_value()?;
+        self.at.get(place).map(|(_, oldest)| Arc::clone(oldest))
+    }
+
     fn take_oldest(&mut self) -> Option<Arc<Stretch>> {
         let (_, place) = self.order.pop_first()?;
         let (_, old) = self.at.remove(&place)?;
@@ -126,7 +136,8 @@ impl Kept {
     }
 }
 
-/// The stretches that a gateway keeps, at most [`STRETCHES_BYTES_MAX`] with what was put together of them.
+/// The stretches that a gateway keeps, at most [`STRETCHES_BYTES_MAX`] with what was put together of them, and none for longer
+/// than somebody may be given it.
 #[derive(Debug)]
 pub struct Stretches {
     kept: Mutex<Kept>,
@@ -191,6 +202,19 @@ impl Stretches {
         let part = stretch.rows.part(view, since);
         self.trim();
         part
+    }
+
+    /// Lets go of what is given to nobody any more.
+    pub fn forget_old(&self, now_ms: u64) {
+        let mut kept = self.lock();
+        let mut gone = Vec::new();
+        while let Some(oldest) = kept.oldest().filter(|oldest| !oldest.is_of_late(now_ms)) {
+            oldest.rows.forget_parts();
+            gone.extend(kept.take_oldest());
+        }
+        drop(kept);
+        // Freed without the lock.
+        drop(gone);
     }
 
     /// Lets go of the oldest until the bound holds.

@@ -19,6 +19,7 @@ pub(super) mod plain;
 pub(super) mod read;
 mod shown;
 mod store;
+mod tail;
 
 /// What it means that no connection came free in time: while there are as many as there may be, all are in use. Else none
 /// could be made.

@@ -155,7 +155,7 @@ pub async fn commit_unknown(engine: &Engine) {
 /// where it did not.
 pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(engine: &Engine) {
     let world = World::new(engine).await;
-    let faulty = Arc::new(FaultStore::slow(engine.store()));
+    let faulty = Arc::new(FaultStore::new(engine.store()));
     let committer = Committer::new(world.tenant.clone(), 8);
     let means = Means {
         store: Arc::<FaultStore>::clone(&faulty),
@@ -173,15 +173,17 @@ pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(en
         let before = world.store.head(&world.tenant).await.unwrap();
         let now_ms = world.clock.now_ms();
         faulty.fail(fault.as_slice());
-        let (tries, _) = faulty.tries_and_turns();
-        // Each goes alone; the second waits while the first is appended.
+        let prepared = faulty.prepared();
+        // Each goes alone; the second is decided while the first is appended.
+        faulty.stand(true);
         let open = committer.submit(&means, &feed, Work::OpenEpoch(writer));
         let close = committer.submit(&means, &feed, Work::CloseEpochs(vec![writer]));
         let later = async {
-            while faulty.tries_and_turns().0 == tries {
+            while faulty.prepared() < prepared + 2 {
                 tokio::task::yield_now().await;
             }
             world.clock.advance(1_000);
+            faulty.stand(false);
         };
         let (opened, closed, ()) = futures::join!(open, close, later);
         assert!(matches!((opened.unwrap(), closed.unwrap()), (Answer::Done(true), Answer::Done(true))));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gateway::hub::Principal;
 use gateway::hub::error::HubError;
 use gateway::hub::work::{Settled, Settler};
-use gateway::store::{LogRow, RowOutcome};
+use gateway::store::{LogRow, RowOutcome, Space};
 use semantics::conflict::Conflict;
 use semantics::envelope::{Mutation, Op};
 use semantics::ids::{Dot, Incarnation, Key, NodeId, RecordId, Revision, Writer};
@@ -319,6 +319,30 @@ pub async fn an_undo_is_refused_once_a_side_is_pruned(engine: &Engine) {
         assert_eq!((refused.reason(), refused.refusal.detail), (Reason::RecordGone, said));
         assert!(!conflict(&world, &id).await.1.open);
     }
+}
+
+/// Settled, the conflict holds nothing, and pruning is no commit: what it may take is as good as gone, though it is
+/// stored when the undo is looked at.
+pub async fn an_undo_is_refused_once_pruning_may_take_a_side(engine: &Engine) {
+    let world = World::new(engine).await;
+    let mut quarrel = Quarrel::of_bodies(&world, "note").await;
+    let id = quarrel.id(&world).await;
+    quarrel.one.put(&quarrel.subject, r#"{"t":"over"}"#).await;
+    let was = conflict(&world, &id).await.1;
+    let far = serde_json::to_vec(&Revision(1_000_000)).unwrap();
+    assert!(world.store.plain_put(&world.tenant, Space::Mark, b"pruned-to", &far, 0).await.unwrap());
+    for _ in 0..2 {
+        world.maintain().await;
+    }
+    resolve(&world, &id, Choice::Keep).await.unwrap();
+    let sides: BTreeSet<Revision> = was.sides().map(|side| side.revision).collect();
+    let stored = world.store.rows(&world.tenant, &sides).await.unwrap();
+    assert_eq!(stored.len(), sides.len(), "all are still there");
+    let refused = undo(&world, &id).await.unwrap_err();
+    let said = format!("revision {}, a side of the conflict, is not kept any more", was.losers[0].revision);
+    assert_eq!((refused.reason(), refused.refusal.detail), (Reason::RecordGone, said));
+    assert!(!conflict(&world, &id).await.1.open);
+    world.check().await;
 }
 
 /// Somebody who saw both sides writes over them: the conflict stays for whoever settles it, with both sides.

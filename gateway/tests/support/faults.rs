@@ -32,6 +32,7 @@ pub struct FaultStore {
     waits: AtomicBool,
     stands: AtomicBool,
     time_ms: AtomicU64,
+    prepared: AtomicU64,
     tries: AtomicU64,
     turns: AtomicU64,
     plain: AtomicU64,
@@ -49,6 +50,7 @@ impl FaultStore {
             waits: AtomicBool::new(false),
             stands: AtomicBool::new(false),
             time_ms: AtomicU64::new(0),
+            prepared: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             plain: AtomicU64::new(0),
@@ -106,6 +108,10 @@ impl FaultStore {
     pub fn keep_pruned(&self) {
         self.keeps_pruned.store(true, Ordering::SeqCst);
     }
+    /// Appends that were written down.
+    pub fn prepared(&self) -> u64 {
+        self.prepared.load(Ordering::SeqCst)
+    }
     /// Appends that were tried beside others, and times the head was asked for alone.
     pub fn tries_and_turns(&self) -> (u64, u64) {
         (self.tries.load(Ordering::SeqCst), self.turns.load(Ordering::SeqCst))
@@ -139,6 +145,7 @@ impl Store for FaultStore {
         Ok(loaded)
     }
     fn prepare(&self, tenant: &TenantId, append: &Append) -> Prepared {
+        self.prepared.fetch_add(1, Ordering::SeqCst);
         self.inner.prepare(tenant, append)
     }
     async fn append(&self, tenant: &TenantId, append: &Append) -> Result<Appended, StoreError> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
+use gateway::hub::limits::STRETCH_MS_MAX;
 use tokio::task::JoinSet;
 
 use super::echo::{self, Echo};
@@ -18,6 +19,9 @@ use crate::member::Member;
 const OPENING_MAX: usize = 16;
 /// Sessions before memory is looked at: what the first ones need stays.
 const FIRST: usize = 20;
+
+/// For so long a hub keeps pages that one reader was sent for others.
+const KEPT_FOR_OTHERS: Duration = Duration::from_millis(STRETCH_MS_MAX);
 
 /// What so many more sessions take of a process, once nothing moves.
 pub(crate) async fn taken(id: u32, before: f64, count: usize, quiet: Duration) -> Figures {
@@ -39,7 +43,7 @@ pub(crate) async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figure
     let begin = Instant::now();
     let sessions = readers(under.members("idle", count).await).await.0;
     let opened = begin.elapsed().as_secs_f64();
-    // All of them read on: nothing waits in the hub.
+    // All of them read on: nothing waits in the hub, and soon it keeps nothing for others who come.
     let mut reading = JoinSet::new();
     for mut reader in first.into_iter().chain(sessions) {
         reading.spawn(async move {
@@ -48,6 +52,7 @@ pub(crate) async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figure
             }
         });
     }
+    tokio::time::sleep(ground.settings.pick(Duration::ZERO, KEPT_FOR_OTHERS, KEPT_FOR_OTHERS)).await;
     let figures = taken(id, before, count, ground.settings.times.measure).await.with("open s", opened);
     reading.shutdown().await;
     under.end(ground).await;
@@ -75,7 +80,8 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
     let mut scenario = Scenario::new(
         "idle-session",
         "Sessions at the head, with nothing to say: resident memory of the hub for each more of them, its connection and \
-         what the hub keeps of its node included, and what keeping them costs. `open s`: joining, connecting and the first \
+         what the hub keeps of its node included, and what keeping them costs, once the hub has let go of the pages that it \
+         keeps for others who come at the same time. `open s`: joining, connecting and the first \
          cut of all, 16 side by side. Beside it a stream each way on a connection of its own to bare tonic.",
     );
     for count in counts {

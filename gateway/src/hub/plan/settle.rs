@@ -37,6 +37,7 @@ impl Draft<'_> {
             Act::Resolve { wanted, .. } => wanted,
             Act::Undo { wanted } => {
                 self.check_undo(&conflict, &stands, &subject, &known.rule)?;
+                self.check_sides(&conflict, subject.pointer.revision)?;
                 wanted
             }
         };
@@ -150,6 +151,19 @@ impl Draft<'_> {
         {
             let detail = "what the resolution wrote was written over since: write the value anew instead";
             return Err(Refusal::new(Reason::Stale, detail));
+        }
+        Ok(())
+    }
+
+    /// An open conflict names only what is kept. The sides of a settled one held nothing back: whoever asked saw them
+    /// stored, and pruning may have come since.
+    fn check_sides(&mut self, conflict: &Conflict, newest: Revision) -> Result<(), Refusal> {
+        for side in conflict.sides() {
+            if !self.stays(side.revision, newest) {
+                let detail =
+                    format!("revision {}, a side of the conflict, is not kept any more", side.revision);
+                return Err(gone(detail));
+            }
         }
         Ok(())
     }

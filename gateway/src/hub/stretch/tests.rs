@@ -53,6 +53,27 @@ fn a_stretch_serves_who_could_have_read_it_in_that_moment() {
 }
 
 #[test]
+fn a_stretch_is_kept_as_long_as_it_may_serve() {
+    let stretches = Stretches::default();
+    for (after, read_ms) in [(3, 1_000), (5, 2_000)] {
+        let place = (tenant("acme"), Revision(after));
+        drop(stretches.take(place, page(10, false), (100, read_ms), true));
+    }
+    let is_kept = |after| {
+        stretches.find(&tenant("acme"), Revision(after)).is_some_and(|s| s.rows.after() == Revision(after))
+    };
+    for (now_ms, first, second) in [
+        (1_000 + STRETCH_MS_MAX, true, true),
+        (1_001 + STRETCH_MS_MAX, false, true),
+        (2_001 + STRETCH_MS_MAX, false, false),
+    ] {
+        stretches.forget_old(now_ms);
+        assert_eq!((is_kept(3), is_kept(5)), (first, second), "at {now_ms}");
+    }
+    assert_eq!(stretches.lock().bytes, 0);
+}
+
+#[test]
 fn who_holds_nothing_is_served_what_was_read_above_the_horizon() {
     let need = |horizon| Need { head: Head { horizon: Revision(horizon), ..head(20) }, ..need(20) };
     assert!(stretch(10, false).serves(&need(10)) && !stretch(10, false).serves(&need(11)));

@@ -81,8 +81,8 @@ const LOG_PAGE_WEIGHTS: &str =
 
 const LOG_OF_RECORD: &str = "l.tenant = p.tenant and l.revision = p.revision";
 const RECORD_OF_LOG: &str = "p.tenant = l.tenant and p.kind = l.kind and p.id = l.id";
-/// Anybody is sent a row: it is its record's latest, or its record left a cell with it.
-const SHOWN: &str = "(p.revision = l.revision or l.departed_domain is not null)";
+/// A row's record left a cell with it. Anybody is sent such a row, or its record's latest.
+const DEPARTED: &str = "l.departed_domain is not null";
 /// A bound on `id` alone would be what the index is entered by, instead of the pair: a page would look at every key
 /// of its kind before it. So the prefix is compared in a form that no index serves.
 const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
@@ -117,6 +117,9 @@ pub(in crate::store) struct Pages {
     pointers: String,
     pointer_weights: String,
     pub(super) shown: String,
+    /// As it, of the log's end: that a row says that its record left a cell stands in the place of whether it is shown, and
+    /// nothing in that of where its record is now.
+    pub(super) shown_at_end: String,
 }
 
 impl Pages {
@@ -124,9 +127,17 @@ impl Pages {
         let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
         let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
         let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
-        let light = format!("{SHOWN} and l.weight <= {LIGHT_BYTES_MAX}");
-        let held = format!("case when {light} and l.body_in_mutation <> 0 then l.mutation end");
-        let record = format!("case when {light} then l.record end");
+        let shown = |is_shown: &str, light: &str, now: &str, records: &str| {
+            format!(
+                "select l.revision, cast(case when {is_shown} then 1 else 0 end as bigint), l.weight, l.kind, l.id, \
+                 l.domain, l.facet, l.departed_domain, l.departed_kind, l.departed_facet, l.departed_since, {now}, \
+                 l.body_in_mutation, case when {light} and l.body_in_mutation <> 0 then l.mutation end, \
+                 case when {light} then l.record end from log l {records} \
+                 where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
+            )
+        };
+        let is_light = format!("l.weight <= {LIGHT_BYTES_MAX}");
+        let is_shown = format!("(p.revision = l.revision or {DEPARTED})");
         let currents = |found: &str| -> &'static str {
             let found = match joins {
                 Joins::Plain => format!("({found})"),
@@ -141,12 +152,17 @@ impl Pages {
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
             ),
             pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
-            shown: format!(
-                "select l.revision, cast(case when {SHOWN} then 1 else 0 end as bigint), l.weight, l.kind, l.id, \
-                 l.domain, l.facet, l.departed_domain, l.departed_kind, l.departed_facet, l.departed_since, \
-                 p.revision, p.domain, p.facet, \
-                 l.body_in_mutation, {held}, {record} from log l {records} \
-                 where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
+            shown: shown(
+                &is_shown,
+                &format!("{is_shown} and {is_light}"),
+                "p.revision, p.domain, p.facet",
+                &records,
+            ),
+            shown_at_end: shown(
+                DEPARTED,
+                &is_light,
+                "cast(null as bigint), cast(null as bytea), cast(null as bytea)",
+                "",
             ),
             pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
         }

@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 use semantics::ids::{Revision, TenantId};
 
 use super::read::{LIGHT_BYTES_MAX, ROWS_PER_READ, all_cells, currents, head, limit, numbers, per_key};
+use super::tail::Tail;
 use super::{Connection, PerKey};
 use crate::store::codec::read::LookedAt;
-use crate::store::codec::{Cursor, Value};
+use crate::store::codec::{Columns, Cursor, Value};
 use crate::store::{LOOKED_AT_MAX, LogQuery, ShownPage, ShownRow, StoreError};
 
 /// Fewest rows that one statement looks at.
@@ -56,10 +57,11 @@ pub(super) async fn shown_page<C: Connection>(
     query: &LogQuery,
 ) -> Result<ShownPage, StoreError> {
     let (head, _) = head(connection, tenant).await?;
+    let tail = Tail::read(connection, tenant, query.after, &head).await?;
     let mut found = Found { rows: Vec::new(), bytes: 0, looked_at: 0, last: query.after };
     let mut reaches_head = false;
     while !reaches_head && !found.is_full(query) {
-        reaches_head = look(connection, tenant, query, &mut found).await?;
+        reaches_head = look(connection, tenant, query, tail.as_ref(), &mut found).await?;
     }
     let current = currents(connection, tenant, &query.keys).await?;
     let cells = if query.with_cells && reaches_head { all_cells(connection, tenant).await? } else { None };
@@ -72,16 +74,18 @@ async fn look<C: Connection>(
     connection: &mut C,
     tenant: &TenantId,
     query: &LogQuery,
+    tail: Option<&Tail>,
     found: &mut Found,
 ) -> Result<bool, StoreError> {
     let most = found.next(query);
     // One more than are taken tells whether the log goes on.
     let bounds =
         vec![Value::text(tenant.as_str()), Value::number(found.last.0), Value::Int(Some(limit(most + 1)))];
-    let rows = connection.fetch(&C::pages().shown, bounds).await?;
+    let sql = if tail.is_some() { &C::pages().shown_at_end } else { &C::pages().shown };
+    let rows = connection.fetch(sql, bounds).await?;
     let (mut heavy, mut room) = (Vec::new(), query.bytes_max.saturating_sub(found.bytes));
     for row in rows.iter().take(most) {
-        let row = LookedAt::of(row)?;
+        let row = looked_at(row, tail)?;
         if room == 0 {
             break;
         }
@@ -102,14 +106,26 @@ async fn look<C: Connection>(
         if at == most || found.is_full(query) {
             return Ok(false);
         }
-        let row = LookedAt::of(row)?;
+        let row = looked_at(row, tail)?;
         found.looked_at += 1;
         found.last = row.revision;
         if row.is_shown {
             found.bytes = found.bytes.saturating_add(row.weight);
             let content = contents.remove(&row.revision);
-            found.rows.push(row.read(content)?);
+            let mut row = row.read(content)?;
+            if let Some(tail) = tail {
+                tail.set_now(&mut row);
+            }
+            found.rows.push(row);
         }
     }
     Ok(true)
+}
+
+fn looked_at<'a, R: Columns>(row: &'a R, tail: Option<&Tail>) -> Result<LookedAt<'a, R>, StoreError> {
+    let mut row = LookedAt::of(row)?;
+    if let Some(tail) = tail {
+        tail.look(&mut row);
+    }
+    Ok(row)
 }
