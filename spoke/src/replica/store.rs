@@ -88,7 +88,8 @@ impl MetaKey {
             Self::Order => "order",
             Self::Cursor => "cursor",
             Self::View => "view",
-            Self::Resume => "resume",
+            // Under its name of before, "resume", it counted on rows that are read by nobody any more.
+            Self::Resume => "catch-up",
             Self::Condition => "condition",
             Self::Kinds => "kinds",
             Self::Backups => "backups",

@@ -182,9 +182,9 @@ pub(super) async fn staging_put(conn: &mut SqliteConnection, items: &[Staged]) -
     for items in pieces(items) {
         // Whether it is a change tells a record that is not empty.
         let sql = format!(
-            "insert into staging (key, revision, digest, record) values {} on conflict (key) do update set \
+            "insert into arrived (key, revision, digest, record) values {} on conflict (key) do update set \
              revision = excluded.revision, digest = excluded.digest, record = excluded.record \
-             where (excluded.revision, length(excluded.record) > 0) > (staging.revision, length(staging.record) > 0)",
+             where (excluded.revision, length(excluded.record) > 0) > (arrived.revision, length(arrived.record) > 0)",
             row_marks(items.len(), 4)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -213,7 +213,7 @@ pub(super) async fn staging_page(
 ) -> Result<Vec<Staged>, StoreError> {
     let (from, to) = bounds(&Range { after: after.cloned(), ..Range::default() });
     let sql =
-        "select key, revision, digest, record from staging where key >= ? and key < ? order by key limit ?";
+        "select key, revision, digest, record from arrived where key >= ? and key < ? order by key limit ?";
     let query = sqlx::query_as::<_, ConfirmedColumns>(sql).bind(from).bind(to).bind(limit(rows));
     let rows = query.fetch_all(conn).await.map_err(failed)?;
     rows.into_iter().map(staged_of).collect()
@@ -234,11 +234,11 @@ fn staged_of((key, revision, digest, record): ConfirmedColumns) -> Result<Staged
 /// The two tables change their names, so that no row is written a second time.
 pub(super) async fn staging_confirm(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let statements = [
-        "delete from staging where length(record) = 0",
+        "delete from arrived where length(record) = 0",
         "alter table confirmed rename to replaced",
-        "alter table staging rename to confirmed",
-        "alter table replaced rename to staging",
-        "delete from staging",
+        "alter table arrived rename to confirmed",
+        "alter table replaced rename to arrived",
+        "delete from arrived",
     ];
     for sql in statements {
         sqlx::query(sql).persistent(false).execute(&mut *conn).await.map_err(failed)?;

@@ -203,7 +203,7 @@ impl ReplicaTxn for Txn {
         layers::staging_confirm(self.writable()?).await
     }
     async fn staging_clear(&mut self) -> Result<(), StoreError> {
-        self.clear("delete from staging").await
+        self.clear("delete from arrived").await
     }
 
     async fn cells(&mut self) -> Result<BTreeMap<Cell, Vec<u8>>, StoreError> {
