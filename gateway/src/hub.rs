@@ -7,6 +7,7 @@ use semantics::commit::Head;
 use semantics::fault::Fault;
 use semantics::ids::{LogId, NodeId, Revision, TenantId};
 use semantics::reason::Reason;
+use semantics::session::{PAGE_BYTES_MAX, PAGE_CHANGES_MAX};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,7 @@ mod heavy;
 pub mod hello;
 pub mod identities;
 pub mod known;
+mod latest;
 pub mod limits;
 pub mod maintain;
 mod matrix;
@@ -58,7 +60,8 @@ use self::committer::{Committer, Means};
 use self::docket::Docket;
 use self::error::HubError;
 use self::feed::Feed;
-use self::limits::{Bounds, LEASES_PER_NODE_MAX};
+use self::latest::LatestKept;
+use self::limits::{Bounds, LATEST_FROM, LEASES_PER_NODE_MAX};
 use self::presence::Presence;
 use self::queue::Place;
 use self::readers::Readers;
@@ -106,11 +109,13 @@ pub struct Paging {
     pub rows_max: usize,
     /// Weight at which a page ends, bytes; one change may pass it.
     pub bytes_max: usize,
+    /// A reader that begins from nothing is told by the records' latest revisions what to pass over, where the log has so many.
+    pub latest_from: u64,
 }
 
 impl Default for Paging {
     fn default() -> Self {
-        Self { rows_max: semantics::session::PAGE_CHANGES_MAX, bytes_max: semantics::session::PAGE_BYTES_MAX }
+        Self { rows_max: PAGE_CHANGES_MAX, bytes_max: PAGE_BYTES_MAX, latest_from: LATEST_FROM }
     }
 }
 
@@ -185,6 +190,7 @@ pub struct Hub {
     /// Turns at putting a page together; held by nobody who waits for a reader.
     pages: Semaphore,
     stretches: Stretches,
+    latest: LatestKept,
 }
 
 /// Tries at a lease that other catch-ups of the node are renewing.
@@ -217,6 +223,7 @@ impl Hub {
             asks,
             pages,
             stretches: Stretches::default(),
+            latest: LatestKept::default(),
         }
     }
 
@@ -312,6 +319,7 @@ impl Hub {
         let now_ms = self.clock().now_ms();
         tenant.sums.forget_old(now_ms);
         self.stretches.forget_old(now_ms);
+        self.latest.forget_unused(now_ms);
         let before = tenant.feed.end();
         let head = self.store().head(id).await?;
         tenant.feed.renew(head);
@@ -327,8 +335,8 @@ impl Hub {
         if last.commit < head.commit && last.log_id == head.log_id {
             let query = crate::store::LogQuery {
                 after: last.revision,
-                rows_max: semantics::session::PAGE_CHANGES_MAX,
-                bytes_max: semantics::session::PAGE_BYTES_MAX,
+                rows_max: PAGE_CHANGES_MAX,
+                bytes_max: PAGE_BYTES_MAX,
                 keys: std::collections::BTreeSet::new(),
                 with_cells: false,
             };

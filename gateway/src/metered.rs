@@ -9,8 +9,8 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
 use crate::ambient::Stopwatch;
 use crate::store::{
-    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CommitRow, Latest, Loaded, LogPage, LogQuery, LogRow, Only, PlainRow, PointerPage,
+    PointerQuery, Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use crate::telemetry::Metrics;
 
@@ -117,8 +117,16 @@ impl Store for Metered {
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError> {
         self.inner.log_page(tenant, query).await
     }
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
-        self.inner.shown_page(tenant, query).await
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError> {
+        self.inner.shown_page(tenant, query, only).await
+    }
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError> {
+        self.inner.latest(tenant, records_max).await
     }
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
         self.inner.pointer_page(tenant, query).await

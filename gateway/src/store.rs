@@ -47,6 +47,7 @@ pub mod archive;
 mod codec;
 pub(crate) mod copy;
 mod error;
+mod latest;
 pub mod memory;
 mod migrate;
 pub mod postgres;
@@ -59,6 +60,7 @@ mod table;
 
 pub use self::append::{Append, Appended, Prepared};
 pub use self::error::StoreError;
+pub use self::latest::{LATEST_BEHIND_MAX, Latest, Only};
 pub use self::shared::Shared;
 pub use self::shown::{LOOKED_AT_MAX, Sent, ShownChange, ShownPage, ShownRow};
 use self::space::check_plain;
@@ -404,8 +406,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A page of the log, with where each of its records is now (`a_log_page_tells_where_each_record_is_now`).
     async fn log_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<LogPage, StoreError>;
     /// A page of the log as readers are sent it: without rows that say nothing to anybody, of which at most
-    /// [`LOOKED_AT_MAX`] are passed over (`a_shown_page_is_a_log_page_without_what_nobody_is_sent`).
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError>;
+    /// [`LOOKED_AT_MAX`] are passed over (`a_shown_page_is_a_log_page_without_what_nobody_is_sent`). Of some rows only it has
+    /// those that nothing superseded since, as long as no more than
+    /// [`LATEST_BEHIND_MAX`] revisions came (`a_shown_page_of_latest_revisions_is_without_history`).
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError>;
+    /// The latest revision of each record at one moment; `None` where there are more records than asked for
+    /// (`latest_revisions_are_those_of_all_records`).
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError>;
     /// A page of records, in key order (`records_of_one_kind_page`).
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError>;
     /// Log rows by revision; absent ones are left out (`rows_come_by_revision`).

@@ -111,6 +111,8 @@ macro_rules! store_tests {
                     a_pointer_page_stops_after_the_row_that_reaches_the_bytes,
                     a_log_page_tells_where_each_record_is_now,
                     a_shown_page_is_a_log_page_without_what_nobody_is_sent,
+                    a_shown_page_of_latest_revisions_is_without_history,
+                    latest_revisions_are_those_of_all_records,
                     a_log_page_brings_records_and_cells,
                     a_log_page_brings_all_cells_or_none,
                     load_finds_what_is_there_and_leaves_out_the_rest,

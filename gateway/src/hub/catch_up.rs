@@ -20,10 +20,13 @@ use self::position::{Backfill, End, Position, expired, other_chain};
 use super::error::HubError;
 use super::feed::{Part, Since};
 use super::known::{NodeBody, NodeStatus, control_body, node_key, view_key};
-use super::limits::{FORMER_VIEWS_MAX, LEASE_TOTAL_MS_MAX};
-use super::stretch::{Need, Stretch};
+use super::limits::{FORMER_VIEWS_MAX, LATEST_RECORDS_MAX, LEASE_TOTAL_MS_MAX};
+use super::stretch::{Need, Stretch, Taken};
 use super::{Hub, Lease, Principal};
-use crate::store::{CellRow, Current, LogQuery, Pointer, PointerQuery, Sent, ShownChange, Wanted};
+use crate::store::{
+    CellRow, Current, LATEST_BEHIND_MAX, Latest, LogQuery, Only, Pointer, PointerQuery, Sent, ShownChange,
+    ShownPage, Wanted,
+};
 
 /// Where a reader asks to go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +89,7 @@ impl Hub {
             let _turn = self.page_turn().await?;
             return self.backfill_page(who, position).await;
         }
-        let at = position.as_ref().map(|position| (position.at, position.floor));
-        let read = self.read_on(who, at).await?;
+        let read = self.read_on(who, position.as_ref()).await?;
         let own = self.own(who, &read.current)?;
         let mut position = match position {
             Some(position) => position,
@@ -118,9 +120,10 @@ impl Hub {
 
     /// What comes after a position (or, with none, from the log's beginning): as others have read it where that
     /// serves, else from the store.
-    async fn read_on(&self, who: &Principal, at: Option<(Revision, Revision)>) -> Result<Read<'_>, HubError> {
-        let after = at.map(|(after, _)| after).unwrap_or_default();
-        let floor = at.map(|(_, floor)| floor);
+    async fn read_on(&self, who: &Principal, position: Option<&Position>) -> Result<Read<'_>, HubError> {
+        let after = position.map(|position| position.at).unwrap_or_default();
+        let floor = position.map(|position| position.floor);
+        let is_plain = position.is_none_or(Position::is_plain);
         let bytes_max = self.page_bytes();
         let mut reading = None;
         loop {
@@ -128,8 +131,8 @@ impl Hub {
                 let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
                 let loaded = self.store().load(&who.tenant, &wanted).await?;
                 let (head, current) = (loaded.head, loaded.current);
-                let known = current.values().map(|own| own.pointer.revision).max().unwrap_or_default();
-                let need = Need { floor, known, head, bytes_max, now_ms: self.clock().now_ms() };
+                let known = known_at(&current);
+                let need = Need { floor, is_plain, known, head, bytes_max, now_ms: self.clock().now_ms() };
                 if stretch.serves(&need) && self.is_part_of(who, &stretch, head).await? {
                     let turn = self.page_turn().await?;
                     return Ok(Read { stretch, head, current, _turn: turn });
@@ -149,12 +152,66 @@ impl Hub {
             with_cells: true,
         };
         let read_ms = self.clock().now_ms();
-        let mut page = self.store().shown_page(&who.tenant, &query).await?;
+        let (mut page, only) = self.shown_page(who, position, &query).await?;
         let current = std::mem::take(&mut page.current);
         let (head, place) = (page.head, (who.tenant.clone(), after));
+        if let Some(only) = &only {
+            page.head = only.latest.head;
+            page.reaches_head &= page.head == head;
+        }
         let is_shared = self.readers().are_several();
-        let stretch = self.stretches.take(place, page, (bytes_max, read_ms), is_shared);
+        let read = Taken { bytes_max, read_ms, is_without_history: only.is_some() };
+        let stretch = self.stretches.take(place, page, read, is_shared);
         Ok(Read { stretch, head, current, _turn: turn })
+    }
+
+    /// A page from the store, and the rows that it was read by.
+    async fn shown_page(
+        &self,
+        who: &Principal,
+        position: Option<&Position>,
+        query: &LogQuery,
+    ) -> Result<(ShownPage, Option<Only>), HubError> {
+        if let Some(only) = self.only(who, position).await? {
+            let page = self.store().shown_page(&who.tenant, query, Some(&only)).await?;
+            if self.is_told_by(who, &only.latest, &page).await? {
+                return Ok((page, Some(only)));
+            }
+            self.latest.is_over(&who.tenant, &only.latest);
+        }
+        Ok((self.store().shown_page(&who.tenant, query, None).await?, None))
+    }
+
+    /// The rows that are all that a reader is sent who began from nothing: after its first page, up to where it began, each
+    /// record's latest alone, and nothing of what left before. A short log is not worth it.
+    async fn only(&self, who: &Principal, position: Option<&Position>) -> Result<Option<Only>, HubError> {
+        let from = self.parts().paging.latest_from;
+        let goes_on = |at: &&Position| at.origin.is_none() && at.is_plain() && at.at < at.floor;
+        let Some(to) = position.filter(goes_on).map(|at| at.floor).filter(|floor| floor.0 >= from) else {
+            return Ok(None);
+        };
+        let now_ms = self.clock().now_ms();
+        let latest = match self.latest.find(&who.tenant, to, now_ms) {
+            None if self.latest.is_due(&who.tenant, now_ms) => {
+                let latest = self.store().latest(&who.tenant, LATEST_RECORDS_MAX).await?.map(Arc::new);
+                self.latest.keep(&who.tenant, latest.clone(), now_ms);
+                latest
+            }
+            found => found,
+        };
+        Ok(latest.map(|latest| {
+            let to = if Fault::LatestPastFloor.is_planted() { latest.head.revision } else { to };
+            Only { latest, to }
+        }))
+    }
+
+    /// Whether what was read earlier serves for a page that was read now: it is of the same log and not far behind, nothing that
+    /// the page may not show was there yet, and no row that stood then may have been pruned.
+    async fn is_told_by(&self, who: &Principal, latest: &Latest, page: &ShownPage) -> Result<bool, HubError> {
+        let read_at = latest.head.revision;
+        let is_near = page.head.revision.0.saturating_sub(read_at.0) <= LATEST_BEHIND_MAX;
+        let is_young = read_at >= known_at(&page.current) && read_at >= page.head.horizon;
+        Ok(is_near && is_young && self.still_holds(&who.tenant, &latest.head, &page.head).await?)
     }
 
     /// Whether the log that ends there holds the commit at which a stretch was read. One that was put back under this
@@ -179,9 +236,7 @@ impl Hub {
     ) -> Result<Caught, HubError> {
         let Read { stretch, head, _turn, .. } = read;
         let mut view = Arc::new(own.view);
-        let is_shared = position.base_view == position.view
-            && position.at == stretch.rows.after()
-            && position.seen_to == position.at;
+        let is_shared = position.is_plain() && position.at == stretch.rows.after();
         let since = stretch.rows.since(position.floor);
         let is_known = |since: &Since| *since == Since::After || position.view <= position.floor;
         let part = match since.filter(|since| is_shared && is_known(since)) {
@@ -466,6 +521,11 @@ pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
         sum.combine(&row.hash);
     }
     sum.finish()
+}
+
+/// Up to where what a reader may see is known by its own records.
+fn known_at(own: &BTreeMap<Key, Current>) -> Revision {
+    own.values().map(|own| own.pointer.revision).max().unwrap_or_default()
 }
 
 fn own_keys(who: &Principal) -> BTreeSet<Key> {

@@ -35,6 +35,16 @@ pub const RING_PARTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const STRETCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A page is given to other readers for so long, milliseconds.
 pub const STRETCH_MS_MAX: u64 = 30_000;
+/// Where a log has so many revisions, who begins from nothing is sent by its records' latest: some pages.
+pub const LATEST_FROM: u64 = 4_000;
+/// Most records of a log whose latest revisions are kept for readers that begin from nothing: 8 MiB.
+pub const LATEST_RECORDS_MAX: usize = 1_048_576;
+/// Most tenants of which a gateway keeps them.
+pub const LATEST_TENANTS_MAX: usize = 4;
+/// They are kept for so long without use, milliseconds.
+pub const LATEST_UNUSED_MS_MAX: u64 = 30_000;
+/// Those of one tenant are read anew no sooner than this, milliseconds.
+pub const LATEST_AGAIN_MS: u64 = 5_000;
 /// A live reader gets a batch whole when it is no larger than so many of its shares (a commit ends with the element
 /// with which it passes one); what is more goes in pages.
 pub const LIVE_SHARES: usize = 2;

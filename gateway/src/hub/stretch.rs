@@ -37,12 +37,21 @@ pub struct Stretch {
     pub cells: Option<Vec<CellRow>>,
     /// Its rows.
     pub rows: Rows,
-    /// The weight at which it was to end, bytes.
-    bytes_max: usize,
-    /// When it was read, milliseconds since 1970-01-01 UTC.
-    read_ms: u64,
+    /// How it was read.
+    read: Taken,
     /// The head whose log it was last found to be part of.
     part_of: Mutex<Head>,
+}
+
+/// How a stretch was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// The weight at which it was to end, bytes.
+    pub bytes_max: usize,
+    /// When it was read, milliseconds since 1970-01-01 UTC.
+    pub read_ms: u64,
+    /// Whether it holds only what a reader is sent who began with nothing after it.
+    pub is_without_history: bool,
 }
 
 /// What a reader needs of a stretch.
@@ -50,6 +59,8 @@ pub struct Stretch {
 pub struct Need {
     /// It holds nothing older than this revision's state; `None` when it holds nothing.
     pub floor: Option<Revision>,
+    /// Its scan goes straight on.
+    pub is_plain: bool,
     /// The reader's registration and view are of this revision: nothing is shown that was gone by then.
     pub known: Revision,
     /// The head now.
@@ -62,7 +73,7 @@ pub struct Need {
 
 impl Stretch {
     /// Whether a reader is served by it: it is of the same log, read within [`STRETCH_MS_MAX`], no older than anything
-    /// the reader may hold, than its registration and view and than what was pruned, no heavier than a page may be, and
+    /// the reader may hold, than its registration and view and than what was pruned, no heavier than a page may be, with the history that the reader needs, and
     /// either brings the reader to the head or on by half a page. That the log did not become another one past its
     /// commit under the same id is for [`Self::is_part_of`] and the log's chain to say.
     #[must_use]
@@ -74,12 +85,14 @@ impl Stretch {
             && self.is_of_late(need.now_ms);
         let is_ended =
             !self.reaches_head || self.head == need.head || self.rows.weight() > need.bytes_max / 2;
-        is_of_log && is_young && is_ended && self.bytes_max <= need.bytes_max
+        let is_enough = !self.read.is_without_history
+            || (need.is_plain && need.floor.is_none_or(|floor| floor >= self.rows.last()));
+        is_of_log && is_young && is_ended && is_enough && self.read.bytes_max <= need.bytes_max
     }
 
     /// Whether it was read no longer than [`STRETCH_MS_MAX`] ago.
     fn is_of_late(&self, now_ms: u64) -> bool {
-        now_ms.checked_sub(self.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX)
+        now_ms.checked_sub(self.read.read_ms).is_some_and(|age_ms| age_ms <= STRETCH_MS_MAX)
     }
 
     /// Whether it was found to be part of the log that ends there.
@@ -174,15 +187,13 @@ impl Stretches {
         self.reading[at].lock().await
     }
 
-    /// Makes a stretch of a page that was read after a revision, with the weight at which it was to end and the time, and
-    /// keeps it where others read too.
-    pub fn take(&self, place: Place, page: ShownPage, read: (usize, u64), is_shared: bool) -> Arc<Stretch> {
-        let (bytes_max, read_ms) = read;
+    /// Makes a stretch of a page that was read after a revision, and keeps it where others read too.
+    pub fn take(&self, place: Place, page: ShownPage, read: Taken, is_shared: bool) -> Arc<Stretch> {
         let ShownPage { head, rows, last, reaches_head, cells, has_cells, .. } = page;
         let rows = Rows::new(place.1, last, rows, Arc::clone(&self.parts_bytes));
         let cells = has_cells.then_some(cells);
         let part_of = Mutex::new(head);
-        let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, bytes_max, read_ms, part_of });
+        let stretch = Arc::new(Stretch { head, reaches_head, cells, rows, read, part_of });
         if is_shared {
             self.keep(place, &stretch);
         }

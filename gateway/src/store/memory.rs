@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::copy::RESTORED;
 use super::{
-    Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, LOOKED_AT_MAX, Loaded, LogEntry,
-    LogPage, LogQuery, LogRow, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage,
+    Append, Appended, CellRow, CommitRow, Current, EXCLUSIVE_MS_MAX, LOOKED_AT_MAX, Latest, Loaded, LogEntry,
+    LogPage, LogQuery, LogRow, Only, PAGE_CELLS_MAX, PRUNE_COMMITS_MAX, PlainRow, Pointer, PointerPage,
     PointerQuery, Prune, ShownPage, ShownRow, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
     check_plain,
 };
@@ -81,6 +81,46 @@ impl Tenant {
 
     fn currents(&self, keys: &BTreeSet<Key>) -> BTreeMap<Key, Current> {
         keys.iter().filter_map(|key| self.current(key).map(|current| (key.clone(), current))).collect()
+    }
+
+    /// What somebody is sent of the rows after a revision, the last that was looked at, and whether that was all there are.
+    fn shown(&self, query: &LogQuery) -> (Vec<ShownRow>, Revision, bool) {
+        let mut shown: Vec<ShownRow> = Vec::new();
+        let (mut bytes, mut looked_at, mut last) = (0, 0, query.after);
+        let mut rows = self.log.range((Bound::Excluded(query.after), Bound::Unbounded)).peekable();
+        while let Some((revision, row)) = rows
+            .next_if(|_| shown.len() < query.rows_max && bytes < query.bytes_max && looked_at < LOOKED_AT_MAX)
+        {
+            (last, looked_at) = (*revision, looked_at + 1);
+            let now = self.pointers.get(&row.record.key);
+            if now.is_some_and(|now| now.revision == row.revision) || row.departed.is_some() {
+                bytes += row.record.weight();
+                shown.push(LogEntry { row: row.without_mutation(), now: now.cloned() }.into());
+            }
+        }
+        (shown, last, rows.peek().is_none())
+    }
+
+    /// The same of rows that were the latest of their records when that was read.
+    fn shown_only(&self, query: &LogQuery, only: &Only) -> (Vec<ShownRow>, Revision, bool) {
+        let (mut shown, mut bytes, mut last) = (Vec::new(), 0, query.after);
+        let mut wanted = only.after(query.after).iter().peekable();
+        while let Some(revision) = wanted.next_if(|_| shown.len() < query.rows_max && bytes < query.bytes_max)
+        {
+            last = *revision;
+            let is_latest = |row: &&LogRow| {
+                self.pointers.get(&row.record.key).is_some_and(|now| now.revision == row.revision)
+            };
+            if let Some(row) = self.log.get(revision).filter(is_latest) {
+                bytes += row.record.weight();
+                let row = ShownRow::from(LogEntry { row: row.without_mutation(), now: None });
+                shown.push(ShownRow { now: Some((row.revision, row.cell.clone())), ..row });
+            }
+        }
+        if wanted.peek().is_some() {
+            return (shown, last, false);
+        }
+        (shown, only.to, only.to == self.head.revision)
     }
 
     fn append(&mut self, append: &Append) -> Appended {
@@ -269,26 +309,27 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError> {
         self.with(tenant, |t| {
-            let mut shown: Vec<ShownRow> = Vec::new();
-            let (mut bytes, mut looked_at, mut last) = (0, 0, query.after);
-            let mut rows = t.log.range((Bound::Excluded(query.after), Bound::Unbounded)).peekable();
-            while let Some((revision, row)) = rows.next_if(|_| {
-                shown.len() < query.rows_max && bytes < query.bytes_max && looked_at < LOOKED_AT_MAX
-            }) {
-                (last, looked_at) = (*revision, looked_at + 1);
-                let now = t.pointers.get(&row.record.key);
-                if now.is_some_and(|now| now.revision == row.revision) || row.departed.is_some() {
-                    bytes += row.record.weight();
-                    shown.push(LogEntry { row: row.without_mutation(), now: now.cloned() }.into());
-                }
-            }
-            let reaches_head = rows.peek().is_none();
+            let shown = only.map_or_else(|| t.shown(query), |only| t.shown_only(query, only));
+            let (rows, last, reaches_head) = shown;
             let has_cells = query.with_cells && reaches_head && t.cells.len() <= PAGE_CELLS_MAX;
             let cells = if has_cells { t.cells.values().cloned().collect() } else { Vec::new() };
             let current = t.currents(&query.keys);
-            ShownPage { head: t.head, rows: shown, last, reaches_head, current, cells, has_cells }
+            ShownPage { head: t.head, rows, last, reaches_head, current, cells, has_cells }
+        })
+    }
+
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError> {
+        self.with(tenant, |t| {
+            let mut revisions: Vec<_> = t.pointers.values().map(|pointer| pointer.revision).collect();
+            revisions.sort_unstable();
+            (revisions.len() <= records_max).then_some(Latest { head: t.head, revisions })
         })
     }
 

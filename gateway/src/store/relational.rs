@@ -14,6 +14,7 @@ use super::codec::{Columns, Value};
 use super::{Appended, StoreError};
 
 mod exclusive;
+mod latest;
 pub(super) mod lender;
 pub(super) mod plain;
 pub(super) mod read;
@@ -49,6 +50,8 @@ pub(super) trait Connection: Send {
     type Written: Send + 'static;
     /// Reads the head, its columns in the order of [`super::codec::write::head`], and the store's clock.
     const HEAD: &'static str;
+    /// Reads how many records there are, up to a limit, and their revisions as decimals, each but the last with a comma behind it.
+    const LATEST: &'static str;
     /// Most keys whose rows one statement finds.
     const KEYS_AT_ONCE: usize;
     /// Its statements that join.

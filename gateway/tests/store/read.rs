@@ -1,10 +1,12 @@
 //! Reads: order, bounds, and what comes with them.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 use gateway::store::{
-    Appended, CellRow, LOAD_KEYS_MAX, LogEntry, LogQuery, PAGE_CELLS_MAX, PointerQuery, Prune, ShownRow,
-    Wanted,
+    Appended, CellRow, LOAD_KEYS_MAX, LogEntry, LogQuery, Only, PAGE_CELLS_MAX, PointerQuery, Prune,
+    ShownRow, Wanted,
 };
 use semantics::ids::{CommitNumber, Kind, NodeId, Revision, Writer};
 use semantics::lthash::LtHash;
@@ -106,6 +108,15 @@ pub async fn a_log_page_tells_where_each_record_is_now(engine: &Engine) {
     assert!(page.entries[3].row.departed.is_none() && page.entries[3].now.as_ref().unwrap().deleted);
 }
 
+/// Rows with their records as values.
+fn values(rows: &[ShownRow]) -> Vec<impl PartialEq + fmt::Debug + use<>> {
+    let value = |row: &ShownRow| {
+        let ShownRow { revision, key, cell, departed, now, weight, record } = row.clone();
+        (revision, key, cell, departed, now, weight, record.to_record().unwrap())
+    };
+    rows.iter().map(value).collect()
+}
+
 pub async fn a_shown_page_is_a_log_page_without_what_nobody_is_sent(engine: &Engine) {
     let store = engine.store();
     let mut log = Log::create(&*store, "t").await;
@@ -136,7 +147,7 @@ pub async fn a_shown_page_is_a_log_page_without_what_nobody_is_sent(engine: &Eng
             let mut query = LogQuery { rows_max, ..everything(Revision::ZERO) };
             let mut found = Vec::new();
             loop {
-                let page = store.shown_page(&log.tenant, &query).await.unwrap();
+                let page = store.shown_page(&log.tenant, &query, None).await.unwrap();
                 assert!(page.rows.len() <= rows_max && page.has_cells == page.reaches_head);
                 found.extend(page.rows);
                 query.after = page.last;
@@ -145,19 +156,75 @@ pub async fn a_shown_page_is_a_log_page_without_what_nobody_is_sent(engine: &Eng
                 }
             }
             assert_eq!(query.after, log.pointers[&last].revision, "to the end of what was looked at");
-            let values = |rows: &[ShownRow]| {
-                let value = |row: &ShownRow| {
-                    let ShownRow { revision, key, cell, departed, now, weight, record } = row.clone();
-                    (revision, key, cell, departed, now, weight, record.to_record().unwrap())
-                };
-                rows.iter().map(value).collect::<Vec<_>>()
-            };
             assert_eq!(values(&found), values(&expected));
         }
     }
     let query = LogQuery { bytes_max: 1, ..everything(Revision::ZERO) };
-    let page = store.shown_page(&log.tenant, &query).await.unwrap();
+    let page = store.shown_page(&log.tenant, &query, None).await.unwrap();
     assert_eq!((page.rows.len(), page.last, page.reaches_head), (1, Revision(4), false));
+}
+
+pub async fn latest_revisions_are_those_of_all_records(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    assert_eq!(store.latest(&log.tenant, 0).await.unwrap().unwrap().revisions, []);
+    let draft =
+        log.draft().put(&note("a"), b"1").put(&note("b"), b"1").put(&note("c"), b"1").delete(&note("b"));
+    log.append(&*store, draft).await;
+    let draft = log.draft().put(&note("a"), b"2");
+    log.append(&*store, draft).await;
+    let latest = store.latest(&log.tenant, 3).await.unwrap().unwrap();
+    assert_eq!(latest.revisions, [3, 4, 5].map(Revision), "a tombstone is one");
+    assert_eq!(latest.head, log.head);
+    assert_eq!(store.latest(&log.tenant, 2).await.unwrap(), None, "more than asked for");
+}
+
+pub async fn a_shown_page_of_latest_revisions_is_without_history(engine: &Engine) {
+    let store = engine.store();
+    let mut log = Log::create(&*store, "t").await;
+    // Far apart and close together, light and heavy; the last two lie beyond what is asked for.
+    let there = cell("there", "note", Some("f"));
+    let mut draft = log.draft().put(&note("c"), b"1");
+    for _ in 0..20 {
+        draft = draft.put(&note("often"), b"x");
+    }
+    draft = draft.put(&note("a"), &[7; 20_000]).put_in(&there, &note("b"), b"1").delete(&note("c"));
+    log.append(&*store, draft).await;
+    let latest = Arc::new(store.latest(&log.tenant, 10).await.unwrap().unwrap());
+    assert_eq!(latest.revisions, [21, 22, 23, 24].map(Revision));
+    let at_once = store.shown_page(&log.tenant, &everything(Revision::ZERO), None).await.unwrap();
+    let draft = log.draft().put(&note("a"), b"2").put(&note("d"), b"");
+    log.append(&*store, draft).await;
+    let stood = |rows: &[ShownRow]| {
+        let stood = rows.iter().filter(|row| row.key != note("a")).cloned();
+        values(&stood.collect::<Vec<_>>())
+    };
+    for (to, expected) in [(24, 4), (22, 2), (20, 0)] {
+        let only = Only { latest: Arc::clone(&latest), to: Revision(to) };
+        for rows_max in 1..=5 {
+            let mut query = LogQuery { rows_max, ..everything(Revision::ZERO) };
+            let mut found = Vec::new();
+            while query.after < only.to {
+                let page = store.shown_page(&log.tenant, &query, Some(&only)).await.unwrap();
+                assert!(page.rows.len() <= rows_max && page.last > query.after && page.head == log.head);
+                assert!(!page.reaches_head && !page.has_cells, "the log went on");
+                found.extend(page.rows);
+                query.after = page.last;
+            }
+            assert_eq!(query.after, only.to, "to the end of what was asked for");
+            assert_eq!(values(&found), stood(&at_once.rows[..expected]), "what still stands, up to {to}");
+        }
+    }
+    let prune = Prune { rows: vec![Revision(23)], ..Prune::default() };
+    store.prune(&log.tenant, &prune).await.unwrap();
+    let only = Only { latest, to: Revision(24) };
+    let page = store.shown_page(&log.tenant, &everything(Revision(20)), Some(&only)).await.unwrap();
+    let kept: Vec<Revision> = page.rows.iter().map(|row| row.revision).collect();
+    assert_eq!((kept, page.last), ([21, 24].map(Revision).to_vec(), Revision(24)));
+    let latest = Arc::new(store.latest(&log.tenant, 10).await.unwrap().unwrap());
+    let only = Only { to: latest.head.revision, latest };
+    let page = store.shown_page(&log.tenant, &everything(Revision::ZERO), Some(&only)).await.unwrap();
+    assert!(page.reaches_head && page.has_cells && page.rows.len() == 4);
 }
 
 pub async fn a_log_page_brings_records_and_cells(engine: &Engine) {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use gateway::store::{
-    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CommitRow, Latest, Loaded, LogPage, LogQuery, LogRow, Only, PlainRow, PointerPage,
+    PointerQuery, Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
@@ -181,9 +181,17 @@ impl Store for FaultStore {
         self.log_pages.fetch_add(1, Ordering::SeqCst);
         self.inner.log_page(tenant, query).await
     }
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError> {
         self.log_pages.fetch_add(1, Ordering::SeqCst);
-        self.inner.shown_page(tenant, query).await
+        self.inner.shown_page(tenant, query, only).await
+    }
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError> {
+        self.inner.latest(tenant, records_max).await
     }
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {
         self.inner.pointer_page(tenant, query).await

@@ -37,7 +37,11 @@ impl Default for Settings {
 impl Settings {
     /// Small pages, so that a test of paging needs few records.
     pub fn paged(rows_max: usize) -> Self {
-        let paging = Paging { rows_max, ..Paging::default() };
+        let paging = Paging {
+            rows_max,
+            latest_from: u64::try_from(rows_max).unwrap_or(u64::MAX),
+            ..Paging::default()
+        };
         Self { paging, ..Self::default() }
     }
 }

@@ -53,7 +53,11 @@ impl World {
                 expiry_ms: self.profile.expiry_ms,
                 settled_ms: self.profile.settled_ms,
             },
-            paging: Paging { rows_max: self.profile.page_rows, ..Paging::default() },
+            paging: Paging {
+                rows_max: self.profile.page_rows,
+                latest_from: u64::try_from(self.profile.page_rows).unwrap_or(u64::MAX),
+                ..Paging::default()
+            },
         };
         let life = self.next_id();
         self.gateways[g].life = life;

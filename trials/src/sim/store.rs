@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use gateway::store::memory::MemoryStore;
 use gateway::store::{
-    Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage,
-    PointerQuery, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CommitRow, EXCLUSIVE_MS_MAX, Latest, Loaded, LogPage, LogQuery, LogRow, Only, PlainRow,
+    PointerPage, PointerQuery, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
@@ -328,12 +328,28 @@ impl Store for SimStore {
         found
     }
 
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError> {
         let line = self.line();
         self.ctx.suspend(At::LogPage).await;
         self.still(line)?;
         self.fault()?;
-        let found = self.inner.shown_page(tenant, query).await;
+        let found = self.inner.shown_page(tenant, query, only).await;
+        self.ctx.suspend(At::LogPageRead).await;
+        self.still(line)?;
+        found
+    }
+
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError> {
+        let line = self.line();
+        self.ctx.suspend(At::LogPage).await;
+        self.still(line)?;
+        self.fault()?;
+        let found = self.inner.latest(tenant, records_max).await;
         self.ctx.suspend(At::LogPageRead).await;
         self.still(line)?;
         found

@@ -67,6 +67,11 @@ impl Position {
         if self.floor < head.horizon { Err(expired(self.floor, head)) } else { Ok(()) }
     }
 
+    /// Whether its scan goes straight on: under one view, over rows of which nothing was shown before.
+    pub(super) fn is_plain(&self) -> bool {
+        self.base_view == self.view && self.seen_to == self.at
+    }
+
     pub(super) fn cut(&self, read: &Stretch, view: &View) -> Cut {
         let head = &read.head;
         let cursor = Cursor {

@@ -12,7 +12,7 @@ fn tenant(name: &str) -> TenantId {
 }
 
 fn need(now: u64) -> Need {
-    Need { floor: None, known: Revision(0), head: head(now), bytes_max: 100, now_ms: 1_000 }
+    Need { floor: None, is_plain: true, known: Revision(0), head: head(now), bytes_max: 100, now_ms: 1_000 }
 }
 
 /// A page without rows, read at a commit.
@@ -28,8 +28,12 @@ fn page(commit: u64, reaches_head: bool) -> ShownPage {
     }
 }
 
+fn read(read_ms: u64) -> Taken {
+    Taken { bytes_max: 100, read_ms, is_without_history: false }
+}
+
 fn stretch(commit: u64, reaches_head: bool) -> Arc<Stretch> {
-    Stretches::default().take((tenant("acme"), Revision(3)), page(commit, reaches_head), (100, 1_000), false)
+    Stretches::default().take((tenant("acme"), Revision(3)), page(commit, reaches_head), read(1_000), false)
 }
 
 #[test]
@@ -53,11 +57,22 @@ fn a_stretch_serves_who_could_have_read_it_in_that_moment() {
 }
 
 #[test]
+fn a_stretch_without_history_serves_who_began_with_nothing_after_it() {
+    let read = Taken { is_without_history: true, ..read(1_000) };
+    let stretch = Stretches::default().take((tenant("acme"), Revision(3)), page(10, false), read, false);
+    assert_eq!(stretch.rows.last(), Revision(3));
+    let need = |floor: Option<u64>| Need { floor: floor.map(Revision), ..need(20) };
+    assert!(stretch.serves(&need(None)) && stretch.serves(&need(Some(3))));
+    assert!(!stretch.serves(&need(Some(2))), "it may hold what left with a row that is not there");
+    assert!(!stretch.serves(&Need { is_plain: false, ..need(Some(3)) }), "it was shown some of it before");
+}
+
+#[test]
 fn a_stretch_is_kept_as_long_as_it_may_serve() {
     let stretches = Stretches::default();
     for (after, read_ms) in [(3, 1_000), (5, 2_000)] {
         let place = (tenant("acme"), Revision(after));
-        drop(stretches.take(place, page(10, false), (100, read_ms), true));
+        drop(stretches.take(place, page(10, false), read(read_ms), true));
     }
     let is_kept = |after| {
         stretches.find(&tenant("acme"), Revision(after)).is_some_and(|s| s.rows.after() == Revision(after))
@@ -83,14 +98,14 @@ fn who_holds_nothing_is_served_what_was_read_above_the_horizon() {
 fn a_stretch_is_found_by_its_own_tenant_and_kept_only_where_several_read() {
     let stretches = Stretches::default();
     let place = |name| (tenant(name), Revision(3));
-    let _lone = stretches.take(place("acme"), page(10, false), (100, 1_000), false);
+    let _lone = stretches.take(place("acme"), page(10, false), read(1_000), false);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_none());
-    let kept = stretches.take(place("acme"), page(10, false), (100, 1_000), true);
+    let kept = stretches.take(place("acme"), page(10, false), read(1_000), true);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &kept)));
     for (name, after) in [("acme", 2), ("acme", 4), ("other", 3), ("zoo", 3)] {
         assert!(stretches.find(&tenant(name), Revision(after)).is_none(), "{name} {after}");
     }
-    let anew = stretches.take(place("acme"), page(11, false), (100, 1_000), true);
+    let anew = stretches.take(place("acme"), page(11, false), read(1_000), true);
     assert!(stretches.find(&tenant("acme"), Revision(3)).is_some_and(|found| Arc::ptr_eq(&found, &anew)));
 }
 
@@ -99,8 +114,7 @@ fn many_stretches_take_no_more_than_their_bound() {
     let stretches = Stretches::default();
     let places = u64::try_from(2 * STRETCHES_BYTES_MAX / STRETCH_BYTES).unwrap();
     for after in 0..places {
-        let _kept =
-            stretches.take((tenant("acme"), Revision(after)), page(places, false), (100, 1_000), true);
+        let _kept = stretches.take((tenant("acme"), Revision(after)), page(places, false), read(1_000), true);
     }
     let kept = stretches.lock();
     assert!(kept.bytes <= STRETCHES_BYTES_MAX && kept.at.len() == kept.order.len());

@@ -80,6 +80,8 @@ impl Connection for PgConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, \
          (extract(epoch from clock_timestamp()) * 1000)::bigint from heads where tenant = $1";
 
+    const LATEST: &'static str = "select count(*), convert_to(coalesce(string_agg(revision::text, ','), ''), 'UTF8') \
+         from (select revision from records where tenant = $1 limit $2) found";
     const KEYS_AT_ONCE: usize = usize::MAX;
 
     fn pages() -> &'static read::Pages {

@@ -88,6 +88,24 @@ const DEPARTED: &str = "l.departed_domain is not null";
 const POINTER_RANGE: &str = "where p.tenant = $1 and (p.kind, p.id) >= ($2, $3) and (p.kind, p.id) < ($4, $5) \
      and substr(p.id, 1, length($6)) = $6 order by p.kind, p.id limit $7";
 
+/// Of a row of the log what its readers are sent: whether it is shown, its content where that is to come with it, and where its
+/// record is now.
+fn shown_columns(is_shown: &str, is_latest: &str, now: &str) -> String {
+    let light = format!("{is_latest}l.weight <= {LIGHT_BYTES_MAX}");
+    format!(
+        "l.revision, cast(case when {is_shown} then 1 else 0 end as bigint), l.weight, l.kind, l.id, \
+         l.domain, l.facet, l.departed_domain, l.departed_kind, l.departed_facet, l.departed_since, {now}, \
+         l.body_in_mutation, case when {light} and l.body_in_mutation <> 0 then l.mutation end, \
+         case when {light} then l.record end"
+    )
+}
+
+/// The same without a look at its record: that it says that its record left a cell stands in the place of whether it is shown,
+/// and nothing in that of where its record is now.
+pub(super) fn columns_at_end() -> String {
+    shown_columns(DEPARTED, "", "cast(null as bigint), cast(null as bytea), cast(null as bytea)")
+}
+
 /// How an engine is told to look up one row for each of another table.
 #[derive(Debug, Clone, Copy)]
 enum Joins {
@@ -117,8 +135,7 @@ pub(in crate::store) struct Pages {
     pointers: String,
     pointer_weights: String,
     pub(super) shown: String,
-    /// As it, of the log's end: that a row says that its record left a cell stands in the place of whether it is shown, and
-    /// nothing in that of where its record is now.
+    /// As it, without a look at each record.
     pub(super) shown_at_end: String,
 }
 
@@ -127,16 +144,12 @@ impl Pages {
         let log = joins.look_up("join", "log", "l", LOG_OF_RECORD);
         let records = joins.look_up("left join", "records", "p", RECORD_OF_LOG);
         let (of_log, of_records) = (LOG.list("l"), RECORDS.list("p"));
-        let shown = |is_shown: &str, light: &str, now: &str, records: &str| {
+        let shown = |columns: &str, records: &str| {
             format!(
-                "select l.revision, cast(case when {is_shown} then 1 else 0 end as bigint), l.weight, l.kind, l.id, \
-                 l.domain, l.facet, l.departed_domain, l.departed_kind, l.departed_facet, l.departed_since, {now}, \
-                 l.body_in_mutation, case when {light} and l.body_in_mutation <> 0 then l.mutation end, \
-                 case when {light} then l.record end from log l {records} \
-                 where l.tenant = $1 and l.revision > $2 order by l.revision limit $3"
+                "select {columns} from log l {records} where l.tenant = $1 and l.revision > $2 \
+                 order by l.revision limit $3"
             )
         };
-        let is_light = format!("l.weight <= {LIGHT_BYTES_MAX}");
         let is_shown = format!("(p.revision = l.revision or {DEPARTED})");
         let currents = |found: &str| -> &'static str {
             let found = match joins {
@@ -153,17 +166,10 @@ impl Pages {
             ),
             pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
             shown: shown(
-                &is_shown,
-                &format!("{is_shown} and {is_light}"),
-                "p.revision, p.domain, p.facet",
+                &shown_columns(&is_shown, &format!("{is_shown} and "), "p.revision, p.domain, p.facet"),
                 &records,
             ),
-            shown_at_end: shown(
-                DEPARTED,
-                &is_light,
-                "cast(null as bigint), cast(null as bytea), cast(null as bytea)",
-                "",
-            ),
+            shown_at_end: shown(&columns_at_end(), ""),
             pointer_weights: format!("select l.revision, l.weight from records p {log} {POINTER_RANGE}"),
         }
     }

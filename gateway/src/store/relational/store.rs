@@ -8,11 +8,11 @@ use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 use sqlx::{Database, Transaction};
 
 use super::exclusive::Exclusive;
-use super::{Connection, Engine, Written, plain, read, shown};
+use super::{Connection, Engine, Written, latest, plain, read, shown};
 use crate::store::codec::write;
 use crate::store::{
-    Append, Appended, CommitRow, Loaded, LogPage, LogQuery, LogRow, PlainRow, PointerPage, PointerQuery,
-    Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
+    Append, Appended, CommitRow, Latest, Loaded, LogPage, LogQuery, LogRow, Only, PlainRow, PointerPage,
+    PointerQuery, Prepared, Prune, ShownPage, Space, Store, StoreError, TenantIo, Wanted, WriterRow,
 };
 
 /// Ends a transaction that has only read. What was read stands, whatever becomes of it.
@@ -98,11 +98,23 @@ impl<E: Engine> Store for E {
         Ok(page)
     }
 
-    async fn shown_page(&self, tenant: &TenantId, query: &LogQuery) -> Result<ShownPage, StoreError> {
+    async fn shown_page(
+        &self,
+        tenant: &TenantId,
+        query: &LogQuery,
+        only: Option<&Only>,
+    ) -> Result<ShownPage, StoreError> {
         let mut transaction = self.read().await?;
-        let page = shown::shown_page(&mut *transaction, tenant, query).await?;
+        let page = shown::shown_page(&mut *transaction, tenant, query, only).await?;
         done(transaction).await;
         Ok(page)
+    }
+
+    async fn latest(&self, tenant: &TenantId, records_max: usize) -> Result<Option<Latest>, StoreError> {
+        let mut transaction = self.read().await?;
+        let latest = latest::latest(&mut *transaction, tenant, records_max).await?;
+        done(transaction).await;
+        Ok(latest)
     }
 
     async fn pointer_page(&self, tenant: &TenantId, query: &PointerQuery) -> Result<PointerPage, StoreError> {

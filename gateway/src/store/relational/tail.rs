@@ -19,8 +19,8 @@ const ROWS_MAX: usize = 2_048;
 const NAMES: &str = "select revision, kind, id, domain, facet from log \
      where tenant = $1 and revision > $2 order by revision limit $3";
 
-/// Where the records are now whose rows were superseded within it.
-#[derive(Debug)]
+/// Where the records are now whose rows were superseded within it; of rows that are each the latest, nothing.
+#[derive(Debug, Default)]
 pub(super) struct Tail(BTreeMap<Revision, (Revision, Cell)>);
 
 impl Tail {
@@ -37,7 +37,7 @@ impl Tail {
             return Ok(None);
         }
         if rows < 2 {
-            return Ok(Some(Self(BTreeMap::new())));
+            return Ok(Some(Self::default()));
         }
         let bounds =
             vec![Value::text(tenant.as_str()), Value::number(after.0), Value::Int(Some(limit(rows)))];

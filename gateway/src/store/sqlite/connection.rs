@@ -131,6 +131,8 @@ impl Connection for SqliteConnection {
     const HEAD: &'static str = "select log_id, commit_number, revision, chain, horizon, time_ms, null \
          from heads where tenant = $1";
 
+    const LATEST: &'static str = "select count(*), cast(coalesce(group_concat(revision, ','), '') as blob) \
+         from (select revision from records where tenant = $1 limit $2) found";
     const KEYS_AT_ONCE: usize = 1;
 
     fn pages() -> &'static Pages {

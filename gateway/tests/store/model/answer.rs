@@ -176,7 +176,7 @@ async fn read(store: &dyn Store, log: &Log, call: &Call) -> String {
 
 /// The same page as readers are sent it, with its records as values.
 async fn shown(store: &dyn Store, t: &semantics::ids::TenantId, query: &LogQuery) -> String {
-    text(store.shown_page(t, query).await.map(|mut page| {
+    text(store.shown_page(t, query, None).await.map(|mut page| {
         page.cells.sort_by(|a, b| a.cell.cmp(&b.cell));
         for row in &mut page.rows {
             row.record = Sent::Record(Arc::new(row.record.to_record().unwrap()));
