@@ -1,9 +1,10 @@
 //! The world: hubs on one store, nodes, replicas, what connects them, and the queue of what happens next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gateway::ambient::Clock;
+use gateway::ambient::{Clock, Passing};
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
@@ -186,6 +187,11 @@ impl Clock for SimClock {
     fn now_ms(&self) -> u64 {
         let ahead_ms = *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner);
         (BASE_MS + self.ctx.now_ms()).saturating_add_signed(ahead_ms)
+    }
+
+    fn passes(&self, ms: u64) -> Passing {
+        let is_quiet = self.ctx.lock().is_quiet;
+        if is_quiet { Box::pin(ready(())) } else { Box::pin(self.ctx.sleep(ms)) }
     }
 }
 
