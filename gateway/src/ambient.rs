@@ -1,11 +1,21 @@
 //! Time and randomness, as parameters. The only file of this crate that touches the real ones.
 
 use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Ends once some time has passed.
+pub type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Wall-clock time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since 1970-01-01 UTC.
     fn now_ms(&self) -> u64;
+    /// Ends once so many milliseconds have passed; at once by a clock that only a test turns.
+    fn passes(&self, _ms: u64) -> Passing {
+        Box::pin(ready(()))
+    }
 }
 
 /// Randomness that nobody outside can guess.
@@ -23,6 +33,10 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn passes(&self, ms: u64) -> Passing {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
     }
 }
 
@@ -55,7 +69,7 @@ impl Stopwatch {
     }
     /// Time since the start.
     #[must_use]
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }

@@ -25,6 +25,7 @@ pub mod error;
 pub mod examine;
 pub mod feed;
 pub mod foreseen;
+mod gather;
 mod heavy;
 pub mod hello;
 pub mod identities;
@@ -302,6 +303,7 @@ impl Hub {
             commit_bytes_max: self.readers.share(),
             version_writers_kept: self.bounds.version_writers_kept,
             ahead_mutations_min: self.bounds.ahead_mutations_min,
+            gather_works_min: self.bounds.gather_works_min,
             docket: Arc::clone(&self.docket),
         };
         let queued = tenant.committer.enqueue(work)?;

@@ -203,6 +203,7 @@ macro_rules! hub_tests {
                     two_gateways_fair,
                     commit_unknown,
                     what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
+                    who_was_answered_together_is_committed_together_again,
                     a_contended_store_is_tried_again,
                     a_full_queue_refuses_and_takes_again,
                     a_queue_of_callers_that_are_gone_is_not_full,

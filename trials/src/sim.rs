@@ -5,6 +5,7 @@ mod answers;
 pub mod app;
 pub mod chaos;
 pub mod checks;
+pub mod clock;
 pub mod exec;
 pub mod ferry;
 pub mod fuse;

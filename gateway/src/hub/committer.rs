@@ -18,8 +18,10 @@ use semantics::reason::{Reason, Refusal};
 use super::docket::{Cases, Docket};
 use super::error::HubError;
 use super::feed::{Batch, Feed};
+use super::gather::Gathering;
 use super::heavy;
 use super::known::{Known, Missing};
+use super::limits::GATHER_MS;
 use super::plan::{Plan, plan};
 use super::queue::{Place, Queue};
 use super::work::{Answer, Work};
@@ -43,6 +45,7 @@ pub struct Committer {
     queue: Arc<Queue>,
     /// With whoever leads while it does.
     standing: Mutex<Option<Standing>>,
+    gathering: Gathering,
 }
 
 /// Where a committer goes on.
@@ -96,6 +99,8 @@ pub struct Means {
     pub version_writers_kept: usize,
     /// As [`super::limits::Bounds::ahead_mutations_min`].
     pub ahead_mutations_min: usize,
+    /// As [`super::limits::Bounds::gather_works_min`].
+    pub gather_works_min: usize,
     /// Where conflicts that come up wait for the hub's arbiter.
     pub docket: Arc<Docket>,
 }
@@ -104,7 +109,8 @@ impl Committer {
     /// A committer that knows nothing yet; at most so much work waits for it.
     #[must_use]
     pub fn new(tenant: TenantId, queue_max: usize) -> Self {
-        Self { tenant, queue: Arc::new(Queue::new(queue_max)), standing: Mutex::default() }
+        let queue = Arc::new(Queue::new(queue_max));
+        Self { tenant, queue, standing: Mutex::default(), gathering: Gathering::default() }
     }
 
     /// Has work done, together with whatever else waits.
@@ -147,6 +153,7 @@ impl Committer {
     }
 
     async fn lead(&self, means: &Means, feed: &Feed) {
+        self.gather(means).await;
         // Taken out while it leads: a caller that goes away in the middle leaves nothing half true.
         let standing = self.standing().take();
         let next = standing.as_ref().and_then(|standing| standing.next.as_ref());
@@ -162,6 +169,7 @@ impl Committer {
         match self.commit_all(means, feed, from, &works).await {
             Ok((standing, answers)) => {
                 *self.standing() = Some(standing);
+                self.expect(means, &works);
                 for (sender, answer) in senders.into_iter().zip(answers) {
                     // The caller may be gone; its dots remember.
                     drop(sender.send(Ok(answer)));
@@ -173,6 +181,27 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Waits a moment for those who were answered last, unless the next commit is decided already.
+    async fn gather(&self, means: &Means) {
+        if self.standing().as_ref().is_some_and(|standing| standing.next.is_some()) {
+            return;
+        }
+        let Some(mutations) = self.gathering.awaited(means.clock.now_ms()) else { return };
+        let all_came = tokio::select! {
+            biased;
+            () = self.queue.gathers(mutations) => true,
+            () = means.clock.passes(GATHER_MS) => false,
+        };
+        self.gathering.waited(all_came);
+    }
+
+    /// Expects those back whose works are about to be answered.
+    fn expect(&self, means: &Means, works: &[Arc<Work>]) {
+        let mutations = works.iter().map(|work| work.elements()).sum();
+        let (waiting, now_ms) = (self.queue.mutations(), means.clock.now_ms());
+        self.gathering.answered(works.len(), means.gather_works_min, mutations, waiting, now_ms);
     }
 
     /// Commits until every work has its answer: one commit, unless its bounds make it several.

@@ -10,6 +10,12 @@ pub const COMMIT_MUTATIONS_MAX: usize = 1024;
 /// While a commit is written the next one is decided, once so many mutations wait for it, and half as many as the one under
 /// way has rows: fewer cost less decided together with those that come meanwhile.
 pub const AHEAD_MUTATIONS_MIN: usize = 64;
+/// After so many pushes were answered at once, the next commit waits for them to come back.
+pub const GATHER_WORKS_MIN: usize = 4;
+/// Until so many mutations wait at most.
+pub const GATHER_MUTATIONS_MAX: usize = 64;
+/// And for so long at most, milliseconds: a runtime's timers know none shorter.
+pub const GATHER_MS: u64 = 1;
 /// Most work items that wait for one tenant's committer.
 pub const QUEUE_MAX: usize = 4096;
 /// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
@@ -89,6 +95,8 @@ pub struct Bounds {
     pub ahead_mutations_min: usize,
     /// As [`RING_BATCHES_MAX`].
     pub ring_batches_max: usize,
+    /// As [`GATHER_WORKS_MIN`].
+    pub gather_works_min: usize,
     /// As [`LEASE_MS`]; a lease is written for twice as long.
     pub lease_ms: u64,
     /// As [`KEEPER_MS`].
@@ -102,6 +110,7 @@ impl Default for Bounds {
         Self {
             queue_max: QUEUE_MAX,
             ahead_mutations_min: AHEAD_MUTATIONS_MIN,
+            gather_works_min: GATHER_WORKS_MIN,
             ring_batches_max: RING_BATCHES_MAX,
             lease_ms: LEASE_MS,
             keeper_ms: KEEPER_MS,

@@ -24,6 +24,7 @@ pub(super) struct Waiting {
     pub(super) number: u64,
     pub(super) work: Arc<Work>,
     bytes: usize,
+    mutations: usize,
     pub(super) answer: oneshot::Sender<Answered>,
     /// Where the lead is passed to, once it is waited for and as long as it was not.
     turn: Option<oneshot::Sender<Lead>>,
@@ -41,7 +42,18 @@ struct Line {
     waiting: VecDeque<Waiting>,
     next_number: u64,
     bytes: usize,
+    mutations: usize,
+    /// Who leads is told once so many mutations wait.
+    awaited: Option<usize>,
     is_led: bool,
+}
+
+/// What is no push goes alone, as a full commit does.
+fn mutations(work: &Work) -> usize {
+    match work {
+        Work::Push(push) => push.items.len(),
+        _ => COMMIT_MUTATIONS_MAX,
+    }
 }
 
 impl Line {
@@ -60,6 +72,12 @@ impl Line {
     fn let_go(&mut self) {
         self.waiting.retain(|waiting| !waiting.answer.is_closed());
         self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).sum();
+        self.mutations = self.waiting.iter().map(|waiting| waiting.mutations).sum();
+    }
+
+    /// Whether as many wait as who leads awaits; once.
+    fn is_awaited(&mut self) -> bool {
+        self.awaited.take_if(|awaited| *awaited <= self.mutations).is_some()
     }
 
     /// How many of the line go together, and how many mutations they hold: pushes up to the bound, anything else alone,
@@ -99,7 +117,7 @@ pub(super) struct Queue {
     /// Most work that waits.
     queue_max: usize,
     line: Mutex<Line>,
-    /// Told of whatever comes.
+    /// Told once as many wait as are awaited.
     came: Notify,
 }
 
@@ -143,7 +161,7 @@ impl Queue {
     /// Has work wait. OVERLOADED when the queue is full.
     pub(super) fn enqueue(queue: &Arc<Self>, work: Work) -> Result<Place, HubError> {
         let (sender, answer) = oneshot::channel();
-        let bytes = work.bytes();
+        let (bytes, mutations) = (work.bytes(), mutations(&work));
         let mut line = queue.line();
         if !line.has_room(&work, queue.queue_max) {
             // Nobody leads for callers that are gone: were all of them, the queue would stay full for good.
@@ -155,9 +173,14 @@ impl Queue {
         let number = line.next_number;
         line.next_number += 1;
         line.bytes += bytes;
-        line.waiting.push_back(Waiting { number, work: Arc::new(work), bytes, answer: sender, turn: None });
+        line.mutations += mutations;
+        let work = Arc::new(work);
+        line.waiting.push_back(Waiting { number, work, bytes, mutations, answer: sender, turn: None });
+        let is_awaited = line.is_awaited();
         drop(line);
-        queue.came.notify_one();
+        if is_awaited {
+            queue.came.notify_one();
+        }
         Ok(Place { queue: Arc::clone(queue), number, answer, answered: None })
     }
 
@@ -193,8 +216,33 @@ impl Queue {
         let mut line = self.line();
         line.let_go();
         let (count, mutations) = line.together();
+        let is_enough = count > 0 && mutations >= mutations_min;
+        line.awaited = (!is_enough).then_some(mutations_min.max(line.mutations + 1));
         let of = |waiting: &Waiting| (waiting.number, Arc::clone(&waiting.work));
-        (count > 0 && mutations >= mutations_min).then(|| line.waiting.iter().take(count).map(of).collect())
+        is_enough.then(|| line.waiting.iter().take(count).map(of).collect())
+    }
+
+    /// Waits until so many mutations wait, whether or not they go together. One waits at a time: who leads.
+    pub(super) async fn gathers(&self, mutations_min: usize) {
+        loop {
+            let came = self.came.notified();
+            if self.has(mutations_min) {
+                return;
+            }
+            came.await;
+        }
+    }
+
+    fn has(&self, mutations_min: usize) -> bool {
+        let mut line = self.line();
+        let has = line.mutations >= mutations_min;
+        line.awaited = (!has).then_some(mutations_min);
+        has
+    }
+
+    /// How many mutations wait.
+    pub(super) fn mutations(&self) -> usize {
+        self.line().mutations
     }
 
     /// Takes a batch of what goes together: just what was looked at ahead, where all of it still stands in front.
@@ -206,6 +254,8 @@ impl Queue {
         let count = if is_as_it_was && !looked_at.is_empty() { looked_at.len() } else { line.together().0 };
         let batch: Vec<Waiting> = line.waiting.drain(..count).collect();
         line.bytes -= batch.iter().map(|waiting| waiting.bytes).sum::<usize>();
+        line.mutations -= batch.iter().map(|waiting| waiting.mutations).sum::<usize>();
+        line.awaited = None;
         batch
     }
 }

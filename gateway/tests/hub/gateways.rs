@@ -18,7 +18,7 @@ use semantics::session::PAGE_BYTES_MAX;
 use semantics::version::VERSION_WRITERS_KEPT;
 
 use crate::support::ambient::TestClock;
-use crate::support::author::{outcomes, put, revision};
+use crate::support::author::{Author, outcomes, put, revision};
 use crate::support::engine::Engine;
 use crate::support::faults::{Fault, FaultStore};
 use crate::support::reader::{Reader, session};
@@ -163,6 +163,7 @@ pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(en
         commit_bytes_max: BODY_BYTES_MAX,
         version_writers_kept: VERSION_WRITERS_KEPT,
         ahead_mutations_min: 1,
+        gather_works_min: 1,
         docket: Arc::default(),
     };
     let feed = Feed::default();
@@ -194,6 +195,34 @@ pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(en
         world.clock.advance(1_000);
         world.check().await;
     }
+}
+
+/// Whoever comes first of those who were answered at once waits for the others, for a moment.
+pub async fn who_was_answered_together_is_committed_together_again(engine: &Engine) {
+    let world = World::new(engine).await;
+    let bounds = Bounds { gather_works_min: 1, ..Bounds::default() };
+    let hub = world.hub_bounded(engine.store(), bounds);
+    let (mut one, mut two) = (world.author("one", "default").await, world.author("two", "default").await);
+    (one, two) = (one.at(&hub), two.at(&hub));
+    let commit = async || world.store.head(&world.tenant).await.unwrap().commit;
+    let three_of = |author: &mut Author, name: &str| {
+        [1, 2, 3].map(|nth| author.write(&note(&format!("{name}{nth}")), None, put("{}")))
+    };
+    let first = three_of(&mut one, "a");
+    one.push(&first).await.unwrap();
+    world.clock.stand(true);
+    let before = commit().await;
+    let [second, third, last] = three_of(&mut two, "b");
+    let more = [one.write(&note("c"), None, put("{}"))];
+    let (more, both) = (one.push(&more), [second, third]);
+    let answers = futures::join!(more, two.push(&both));
+    assert!(answers.0.is_ok() && answers.1.is_ok(), "{answers:?}");
+    assert_eq!(commit().await, before.next(), "three came back, from wherever");
+    let late = async { world.clock.stand(false) };
+    let (answer, ()) = futures::join!(two.push(std::slice::from_ref(&last)), late);
+    assert!(outcomes(&answer.unwrap())[0].revision().is_some(), "they are not waited for without end");
+    assert_eq!(commit().await, before.next().next());
+    world.check().await;
 }
 
 pub async fn a_contended_store_is_tried_again(engine: &Engine) {

@@ -18,12 +18,13 @@ use spoke::sync::Phase;
 use super::app::DOMAINS;
 use super::chaos::task_kind;
 use super::checks::{confirmed_rows, outbox_entries};
+use super::clock::SimClock;
 use super::exec::{StoreFaults, at_once};
 use super::machine::Machine;
 use super::oracle::{Checked, Log, ensure};
 use super::restore::RECOVERY_MS;
 use super::rng::SimEntropy;
-use super::world::{Event, Gateway, Node, SimClock, World};
+use super::world::{Event, Gateway, Node, World};
 
 /// Longest time from the last fault until everything is quiet, milliseconds.
 const QUIET_MS_MAX: u64 = 180_000;

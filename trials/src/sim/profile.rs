@@ -115,7 +115,7 @@ const OUTGOING_MAX: usize = 64;
 const CROWDED_SLOW: u64 = 120;
 
 fn draw_bounds(rng: &mut Rng, level: Level) -> Bounds {
-    let mut bounds = Bounds { ahead_mutations_min: 1, ..Bounds::default() };
+    let mut bounds = Bounds { ahead_mutations_min: 1, gather_works_min: 1, ..Bounds::default() };
     if level >= Level::Network && rng.permille(300) {
         bounds.ring_batches_max = usize::try_from(rng.range(1, 3)).unwrap_or(1);
     }

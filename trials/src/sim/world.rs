@@ -1,9 +1,8 @@
 //! The world: hubs on one store, nodes, replicas, what connects them, and the queue of what happens next.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use gateway::ambient::Clock;
 use gateway::hub::error::HubError;
 use gateway::hub::{Hub, Principal};
 use gateway::store::Append;
@@ -15,6 +14,7 @@ use spoke::sync::Timer;
 use std::task::Waker;
 
 use super::answers::Answers;
+use super::clock::SimClock;
 use super::exec::{Ctx, Executor};
 use super::ferry::Ferry;
 use super::machine::Machine;
@@ -161,32 +161,6 @@ pub enum Event {
     ClockIsRight(usize),
     /// Records cross over once more.
     Ferry(Ferry),
-}
-
-/// A gateway's clock.
-#[derive(Debug, Clone)]
-pub struct SimClock {
-    ctx: Ctx,
-    ahead_ms: Arc<Mutex<i64>>,
-}
-
-impl SimClock {
-    /// Ahead of true time by so much.
-    #[must_use]
-    pub fn new(ctx: Ctx) -> Self {
-        Self { ctx, ahead_ms: Arc::default() }
-    }
-    /// Sets it.
-    pub fn set(&self, ahead_ms: i64) {
-        *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner) = ahead_ms;
-    }
-}
-
-impl Clock for SimClock {
-    fn now_ms(&self) -> u64 {
-        let ahead_ms = *self.ahead_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        (BASE_MS + self.ctx.now_ms()).saturating_add_signed(ahead_ms)
-    }
 }
 
 /// A gateway.
