@@ -131,7 +131,7 @@ impl Hub {
                 let wanted = Wanted { keys: own_keys(who), ..Wanted::default() };
                 let loaded = self.store().load(&who.tenant, &wanted).await?;
                 let (head, current) = (loaded.head, loaded.current);
-                let known = known_at(&current);
+                let known = current.values().map(|own| own.pointer.revision).max().unwrap_or_default();
                 let need = Need { floor, is_plain, known, head, bytes_max, now_ms: self.clock().now_ms() };
                 if stretch.serves(&need) && self.is_part_of(who, &stretch, head).await? {
                     let turn = self.page_turn().await?;
@@ -155,10 +155,6 @@ impl Hub {
         let (mut page, only) = self.shown_page(who, position, &query).await?;
         let current = std::mem::take(&mut page.current);
         let (head, place) = (page.head, (who.tenant.clone(), after));
-        if let Some(only) = &only {
-            page.head = only.latest.head;
-            page.reaches_head &= page.head == head;
-        }
         let is_shared = self.readers().are_several();
         let read = Taken { bytes_max, read_ms, is_without_history: only.is_some() };
         let stretch = self.stretches.take(place, page, read, is_shared);
@@ -186,12 +182,12 @@ impl Hub {
     /// record's latest alone, and nothing of what left before. A short log is not worth it.
     async fn only(&self, who: &Principal, position: Option<&Position>) -> Result<Option<Only>, HubError> {
         let from = self.parts().paging.latest_from;
-        let goes_on = |at: &&Position| at.origin.is_none() && at.is_plain() && at.at < at.floor;
-        let Some(to) = position.filter(goes_on).map(|at| at.floor).filter(|floor| floor.0 >= from) else {
+        let began_from_nothing = |at: &&Position| at.origin.is_none() && at.is_plain() && at.floor.0 >= from;
+        let Some(position) = position.filter(began_from_nothing).filter(|at| at.at < at.floor) else {
             return Ok(None);
         };
         let now_ms = self.clock().now_ms();
-        let latest = match self.latest.find(&who.tenant, to, now_ms) {
+        let latest = match self.latest.find(&who.tenant, now_ms) {
             None if self.latest.is_due(&who.tenant, now_ms) => {
                 let latest = self.store().latest(&who.tenant, LATEST_RECORDS_MAX).await?.map(Arc::new);
                 self.latest.keep(&who.tenant, latest.clone(), now_ms);
@@ -199,19 +195,21 @@ impl Hub {
             }
             found => found,
         };
-        Ok(latest.map(|latest| {
-            let to = if Fault::LatestPastFloor.is_planted() { latest.head.revision } else { to };
+        let only = latest.map(|latest| {
+            let end = latest.head.revision;
+            let to = if Fault::LatestPastFloor.is_planted() { end } else { end.min(position.floor) };
             Only { latest, to }
-        }))
+        });
+        Ok(only.filter(|only| position.at < only.to))
     }
 
-    /// Whether what was read earlier serves for a page that was read now: it is of the same log and not far behind, nothing that
-    /// the page may not show was there yet, and no row that stood then may have been pruned.
+    /// Whether what was read earlier serves for a page that was read now: it is of the same log, and of what came since nothing
+    /// is missing that says what it superseded.
     async fn is_told_by(&self, who: &Principal, latest: &Latest, page: &ShownPage) -> Result<bool, HubError> {
-        let read_at = latest.head.revision;
-        let is_near = page.head.revision.0.saturating_sub(read_at.0) <= LATEST_BEHIND_MAX;
-        let is_young = read_at >= known_at(&page.current) && read_at >= page.head.horizon;
-        Ok(is_near && is_young && self.still_holds(&who.tenant, &latest.head, &page.head).await?)
+        let (read_at, head) = (latest.head.revision, &page.head);
+        let is_near = head.revision.0.saturating_sub(read_at.0) <= LATEST_BEHIND_MAX;
+        let is_whole = is_near && read_at >= head.horizon;
+        Ok(is_whole && self.still_holds(&who.tenant, &latest.head, head).await?)
     }
 
     /// Whether the log that ends there holds the commit at which a stretch was read. One that was put back under this
@@ -521,11 +519,6 @@ pub fn view_digest(view: &View, cells: &[CellRow]) -> Digest {
         sum.combine(&row.hash);
     }
     sum.finish()
-}
-
-/// Up to where what a reader may see is known by its own records.
-fn known_at(own: &BTreeMap<Key, Current>) -> Revision {
-    own.values().map(|own| own.pointer.revision).max().unwrap_or_default()
 }
 
 fn own_keys(who: &Principal) -> BTreeSet<Key> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use semantics::ids::{Revision, TenantId};
+use semantics::ids::TenantId;
 
 use super::limits::{LATEST_AGAIN_MS, LATEST_TENANTS_MAX, LATEST_UNUSED_MS_MAX};
 use crate::store::Latest;
@@ -37,13 +37,12 @@ impl LatestKept {
         }
     }
 
-    /// What was read of a tenant at a revision or later.
-    pub(super) fn find(&self, tenant: &TenantId, from: Revision, now_ms: u64) -> Option<Arc<Latest>> {
+    /// What was read of a tenant last.
+    pub(super) fn find(&self, tenant: &TenantId, now_ms: u64) -> Option<Arc<Latest>> {
         let mut kept = self.lock();
         let kept = kept.get_mut(tenant)?;
-        let found = kept.latest.as_ref().filter(|latest| latest.head.revision >= from)?;
         kept.used_ms = now_ms;
-        Some(Arc::clone(found))
+        kept.latest.clone()
     }
 
     /// Whether it may be read: it was not read of late.
