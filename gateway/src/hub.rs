@@ -310,6 +310,12 @@ impl Hub {
         Ok(Entered { tenant: Arc::clone(tenant), means, queued })
     }
 
+    /// Lets go of what is kept for readers and given to none any more.
+    pub(crate) fn forget_old(&self, now_ms: u64) {
+        self.stretches.forget_old(now_ms);
+        self.latest.forget_unused(now_ms);
+    }
+
     /// Looks whether another gateway has moved a tenant's log, and reads what it appended into the ring; where that
     /// is more than a page, or some of it may have been pruned already, the ring begins anew at the head instead. A
     /// wake-up calls this early; polling calls it at least every [`limits::POLL_MS`].
@@ -320,8 +326,7 @@ impl Hub {
         let tenant = self.tenant(id);
         let now_ms = self.clock().now_ms();
         tenant.sums.forget_old(now_ms);
-        self.stretches.forget_old(now_ms);
-        self.latest.forget_unused(now_ms);
+        self.forget_old(now_ms);
         let before = tenant.feed.end();
         let head = self.store().head(id).await?;
         tenant.feed.renew(head);

@@ -216,10 +216,10 @@ impl Committer {
         for _ in 0..ATTEMPTS_MAX + works.iter().map(|work| work.elements()).sum::<usize>() {
             let step = if misses >= MISSES_MAX {
                 let mut io = means.store.exclusive(&self.tenant).await?;
-                self.step(means, feed, io.as_mut(), None, works).await?
+                self.step(means, feed, io.as_mut(), true, None, works).await?
             } else {
                 let mut io = Shared { store: means.store.as_ref(), tenant: &self.tenant };
-                self.step(means, feed, &mut io, from.take(), works).await?
+                self.step(means, feed, &mut io, false, from.take(), works).await?
             };
             match step {
                 Step::Done(mut standing, answers) => {
@@ -238,6 +238,7 @@ impl Committer {
         means: &Means,
         feed: &Feed,
         io: &mut dyn TenantIo,
+        is_exclusive: bool,
         from: Option<(Known, Option<Ready>)>,
         works: &[Arc<Work>],
     ) -> Result<Step, HubError> {
@@ -260,8 +261,11 @@ impl Committer {
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
             let appending = io.append_prepared(&append, prepared);
             let (appended, decided) = match all {
-                Some(_) => beside(appending, self.decide_next(means, &mut known, append.rows.len())).await,
-                None => (appending.await, None),
+                // An exclusive section waits for nothing but its end.
+                Some(_) if !is_exclusive => {
+                    beside(appending, self.decide_next(means, &mut known, append.rows.len())).await
+                }
+                _ => (appending.await, None),
             };
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
             match appended {

@@ -69,6 +69,7 @@ impl Hub {
     /// Store errors.
     pub async fn maintain(&self, tenant: &TenantId) -> Result<(), HubError> {
         let now_ms = self.clock().now_ms();
+        self.forget_old(now_ms);
         let seen = self.all_seen(tenant).await?;
         let writers = self.all_writers(tenant).await?;
         let since_ms = now_ms.saturating_sub(self.parts().retention.expiry_ms);

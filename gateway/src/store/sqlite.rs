@@ -243,12 +243,17 @@ impl Engine for SqliteStore {
             whole.is_done = true;
             return Ok(appended);
         }
-        let mut transaction = self.write().await?;
-        let appended = transaction.append(tenant, rows).await?;
-        if appended == Appended::Yes {
-            self.commit(transaction).await?;
-        }
-        Ok(appended)
+        let (store, tenant) = (self.clone(), tenant.clone());
+        // A task of its own: what its caller does beside it does not keep the one writer.
+        let appending = tokio::spawn(async move {
+            let mut transaction = store.write().await?;
+            let appended = transaction.append(&tenant, rows).await?;
+            if appended == Appended::Yes {
+                store.commit(transaction).await?;
+            }
+            Ok(appended)
+        });
+        appending.await.unwrap_or_else(|error| Err(StoreError::Unknown(error.to_string())))
     }
 
     async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {

@@ -58,7 +58,8 @@ impl Draft<'_> {
         let standing = self.known.current(&mutation.key);
         let is_ancestor = match standing.filter(|current| current.pointer.revision == revision) {
             Some(current) => was_seen(&current.record.key, &current.record.version),
-            None if revision == Revision::ZERO => false,
+            // What does not exist yet is not read: that it is missing would be remembered.
+            None if revision == Revision::ZERO || revision > self.known.head.revision => false,
             None => match self.known.state(revision) {
                 Some(Some((key, version))) => was_seen(key, version) && self.stays(revision, before),
                 Some(None) => false,
