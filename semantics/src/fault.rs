@@ -131,8 +131,6 @@ faults! {
     StretchOfOtherChain = "stretch_of_other_chain",
     /// A shared page is given to readers whose registration or view is younger.
     StretchBeforeView = "stretch_before_view",
-    /// Who began from nothing is sent by the records' latest past where it began.
-    LatestPastFloor = "latest_past_floor",
     /// A fresh reader is told what had left before it came.
     DepartureBeforeReader = "departure_before_reader",
     /// The ring is kept and followed although the log has become another one under the same id.

@@ -63,7 +63,6 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::SilenceTakenForAnswer, 254),
     (Fault::EpochKeptByCopy, 9),
     (Fault::StretchBeforeFloor, 39),
-    (Fault::LatestPastFloor, 1),
     (Fault::StretchOfOtherChain, 174),
     (Fault::StretchBeforeView, 9),
     (Fault::DepartureBeforeReader, 6),

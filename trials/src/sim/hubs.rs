@@ -55,7 +55,7 @@ impl World {
             },
             paging: Paging {
                 rows_max: self.profile.page_rows,
-                latest_from: u64::try_from(self.profile.page_rows).unwrap_or(u64::MAX),
+                latest_from: self.profile.latest_from(),
                 ..Paging::default()
             },
         };

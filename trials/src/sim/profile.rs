@@ -136,6 +136,17 @@ impl Profile {
         self.bounds.lease_ms < LEASE_MS
     }
 
+    /// From how many revisions on who begins from nothing is sent by the records' latest: a page, in half of the worlds with short
+    /// pages. In the others pages are shared with whoever follows.
+    #[must_use]
+    pub fn latest_from(&self) -> u64 {
+        if self.page_rows.is_multiple_of(2) {
+            u64::try_from(self.page_rows).unwrap_or(u64::MAX)
+        } else {
+            u64::MAX
+        }
+    }
+
     /// Draws one.
     #[must_use]
     pub fn draw(rng: &mut Rng, level: Level) -> Self {
