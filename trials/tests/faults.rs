@@ -63,7 +63,7 @@ const NOTICED: &[(Fault, u64)] = &[
     (Fault::SilenceTakenForAnswer, 254),
     (Fault::EpochKeptByCopy, 9),
     (Fault::StretchBeforeFloor, 39),
-    (Fault::StretchOfOtherChain, 174),
+    (Fault::StretchOfOtherChain, 323),
     (Fault::StretchBeforeView, 9),
     (Fault::DepartureBeforeReader, 6),
     (Fault::RingOfOtherChain, 79),

@@ -73,8 +73,8 @@ pub struct Need {
 
 impl Stretch {
     /// Whether a reader is served by it: it is of the same log, read within [`STRETCH_MS_MAX`], no older than anything
-    /// the reader may hold, than its registration and view and than what was pruned, no heavier than a page may be, with the history that the reader needs, and
-    /// either brings the reader to the head or on by half a page. That the log did not become another one past its
+    /// the reader may hold, than its registration and view and than what was pruned, no heavier than a page may be, with
+    /// the history that the reader needs, and either brings the reader to the head or on by half a page. That the log did not become another one past its
     /// commit under the same id is for [`Self::is_part_of`] and the log's chain to say.
     #[must_use]
     pub fn serves(&self, need: &Need) -> bool {

@@ -141,9 +141,9 @@ impl Profile {
     #[must_use]
     pub fn latest_from(&self) -> u64 {
         if self.page_rows.is_multiple_of(2) {
-            u64::try_from(self.page_rows).unwrap_or(u64::MAX)
-        } else {
             u64::MAX
+        } else {
+            u64::try_from(self.page_rows).unwrap_or(u64::MAX)
         }
     }
 
