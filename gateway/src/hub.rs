@@ -64,7 +64,7 @@ use self::feed::Feed;
 use self::latest::LatestKept;
 use self::limits::{Bounds, LATEST_FROM, LEASES_PER_NODE_MAX};
 use self::presence::Presence;
-use self::queue::Place;
+use self::queue::{Lead, Place};
 use self::readers::Readers;
 use self::recovery::Marks;
 use self::resolver::Resolver;
@@ -166,13 +166,24 @@ pub(crate) struct Entered {
     tenant: Arc<Tenant>,
     means: Means,
     queued: Place,
+    /// Its turn to lead, where that has come.
+    lead: Option<Lead>,
 }
 
 impl Entered {
+    /// Waits until there is an answer, or it is its turn to commit for all who wait: whether it is.
+    pub(crate) async fn leads(&mut self) -> bool {
+        if self.lead.is_none() {
+            self.lead = self.queued.turn().await;
+        }
+        self.lead.is_some()
+    }
+
     /// Waits for the answer.
-    pub(crate) async fn answer(self) -> Result<Answer, HubError> {
-        let Self { tenant, means, queued } = self;
-        tenant.committer.answered(&means, &tenant.feed, queued).await
+    pub(crate) async fn answer(mut self) -> Result<Answer, HubError> {
+        self.leads().await;
+        let Self { tenant, means, queued, lead } = self;
+        tenant.committer.answered(&means, &tenant.feed, queued, lead).await
     }
 }
 
@@ -307,7 +318,7 @@ impl Hub {
             docket: Arc::clone(&self.docket),
         };
         let queued = tenant.committer.enqueue(work)?;
-        Ok(Entered { tenant: Arc::clone(tenant), means, queued })
+        Ok(Entered { tenant: Arc::clone(tenant), means, queued, lead: None })
     }
 
     /// Lets go of what is kept for readers and given to none any more.

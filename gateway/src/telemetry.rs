@@ -1,12 +1,13 @@
 //! What the hub says about itself: logs as JSON lines, and counters.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -56,13 +57,23 @@ pub fn start_logs(filter: EnvFilter) {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Named {
-    name: String,
+    name: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
-    method: String,
-    code: String,
+    method: &'static str,
+    code: OfCode,
+}
+
+/// A gRPC code, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OfCode(tonic::Code);
+
+impl EncodeLabelValue for OfCode {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{:?}", self.0)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -120,8 +131,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// Sessions open now.
     pub sessions: Gauge,
-    /// Pushes that wait for their answer now.
-    pub pushes_waiting: Gauge,
+    pushes_waiting: Gauge,
     /// Connections that stand now.
     pub connections: Gauge,
     connections_closed: Family<Named, Counter>,
@@ -218,24 +228,30 @@ impl Metrics {
     }
 
     /// Counts a call that was answered.
-    pub fn called(&self, method: &str, code: tonic::Code) {
-        let call = Call { method: method.to_owned(), code: format!("{code:?}") };
-        self.calls.get_or_create(&call).inc();
+    pub fn called(&self, method: &'static str, code: tonic::Code) {
+        self.calls.get_or_create(&Call { method, code: OfCode(code) }).inc();
     }
 
     /// Counts a connection that the hub closed.
-    pub fn connection_closed(&self, cause: &str) {
-        self.connections_closed.get_or_create(&Named { name: cause.to_owned() }).inc();
+    pub fn connection_closed(&self, cause: &'static str) {
+        self.connections_closed.get_or_create(&Named { name: cause }).inc();
     }
 
     /// Counts a refusal.
     pub fn refused(&self, reason: Reason) {
-        self.refusals.get_or_create(&Named { name: reason.as_str().to_owned() }).inc();
+        self.refusals.get_or_create(&Named { name: reason.as_str() }).inc();
     }
 
     /// Counts conflicts about which the resolver was asked, or was to be, by what came of it.
-    pub fn resolver(&self, outcome: &str, conflicts: u64) {
-        self.resolver.get_or_create(&Named { name: outcome.to_owned() }).inc_by(conflicts);
+    pub fn resolver(&self, outcome: &'static str, conflicts: u64) {
+        self.resolver.get_or_create(&Named { name: outcome }).inc_by(conflicts);
+    }
+
+    /// Counts a push that waits for its answer, until it is dropped.
+    #[must_use]
+    pub fn push_waits(&self) -> PushWaits {
+        self.pushes_waiting.inc();
+        PushWaits(self.pushes_waiting.clone())
     }
 
     /// Counts a push and what became of its mutations.
@@ -244,7 +260,7 @@ impl Metrics {
         self.push_seconds.observe(took.as_secs_f64());
         for result in &results.outcomes {
             let name = result.outcome.as_ref().map_or("already_confirmed", Outcome::name);
-            self.mutations.get_or_create(&Named { name: name.to_owned() }).inc();
+            self.mutations.get_or_create(&Named { name }).inc();
         }
         if let Some(waits) = &results.waits {
             self.refused(waits.reason);
@@ -309,6 +325,16 @@ impl Metrics {
         // Writing to a string does not fail.
         encode(&mut text, &self.registry).unwrap_or_default();
         text
+    }
+}
+
+/// A push that waits for its answer.
+#[derive(Debug)]
+pub struct PushWaits(Gauge);
+
+impl Drop for PushWaits {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

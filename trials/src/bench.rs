@@ -90,7 +90,7 @@ struct Run {
     /// Scenarios whose name contains one of these, separated by commas; all without it.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Cases of them whose name contains one of these; all without it.
+    /// Cases of them whose row of the document, `| case | system |`, contains one of these; all without it.
     #[arg(long, value_delimiter = ';')]
     case: Vec<String>,
     /// The scenarios beside peers, instead of the others; `scripts/peers` gets their servers.
@@ -179,7 +179,7 @@ async fn measure(run: Run) {
     let mut scenarios = if run.peers { peers::scenarios(&settings) } else { scenario::all(&settings) };
     scenarios.retain(|scenario| is_one_of(&run.only, scenario.name));
     for scenario in &mut scenarios {
-        scenario.trials.retain(|trial| is_one_of(&run.case, trial.case()));
+        scenario.trials.retain(|trial| is_one_of(&run.case, &trial.row()));
     }
     let keeps = match (run.resume, run.case.is_empty()) {
         (true, _) => Keeps::Rounds,

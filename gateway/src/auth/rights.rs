@@ -149,6 +149,12 @@ pub fn wait_of(path: &str) -> Wait {
     row_of(path).map_or(Wait::Never, |(.., wait)| *wait)
 }
 
+/// The path as the table has it, if that call is served.
+#[must_use]
+pub fn known_path(path: &str) -> Option<&'static str> {
+    row_of(path).map(|(known, ..)| *known)
+}
+
 fn row_of(path: &str) -> Option<&'static (&'static str, Right, Wait)> {
     TABLE.binary_search_by_key(&path, |(known, ..)| known).ok().and_then(|at| TABLE.get(at))
 }

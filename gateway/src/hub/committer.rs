@@ -23,7 +23,7 @@ use super::heavy;
 use super::known::{Known, Missing};
 use super::limits::GATHER_MS;
 use super::plan::{Plan, plan};
-use super::queue::{Place, Queue};
+use super::queue::{Lead, Place, Queue};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
 use crate::store::{Append, Appended, LOAD_KEYS_MAX, Prepared, Shared, Store, StoreError, TenantIo, Wanted};
@@ -119,8 +119,9 @@ impl Committer {
     /// OVERLOADED when the queue is full or the head could not be moved; store errors. After an error the work
     /// may or may not have been done: asking again is safe, dots and expected revisions see to that.
     pub async fn submit(&self, means: &Means, feed: &Feed, work: Work) -> Result<Answer, HubError> {
-        let queued = self.enqueue(work)?;
-        self.answered(means, feed, queued).await
+        let mut queued = self.enqueue(work)?;
+        let lead = queued.turn().await;
+        self.answered(means, feed, queued, lead).await
     }
 
     /// Puts work at the end of the queue, behind what came before. What stands there is waited for without a pause: it may
@@ -132,14 +133,15 @@ impl Committer {
         Queue::enqueue(&self.queue, work)
     }
 
-    /// Waits until what stands in the queue is done, and does it when nobody else does.
+    /// Waits until what stands in the queue is done, and does it for all who wait where it leads.
     pub(super) async fn answered(
         &self,
         means: &Means,
         feed: &Feed,
         mut queued: Place,
+        lead: Option<Lead>,
     ) -> Result<Answer, HubError> {
-        if let Some(lead) = queued.turn().await {
+        if let Some(lead) = lead {
             while !queued.is_answered() {
                 self.lead(means, feed).await;
             }

@@ -41,7 +41,7 @@ impl Hub {
     ///
     /// # Errors
     /// As [`Hub::push`], but for what the commit says.
-    pub(super) async fn begin_push(
+    pub(crate) async fn begin_push(
         &self,
         who: &Principal,
         push: Push,
@@ -70,7 +70,7 @@ impl Hub {
 
 /// A push on its way.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(crate) struct Begun {
     writer: Writer,
     /// From where on it waits anyway.
     waits: Option<Transient>,
@@ -79,8 +79,17 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// Waits until the outcomes are durable, or it is its turn to commit them, with what else waits: whether it is. Who goes
+    /// away then breaks that commit off.
+    pub(crate) async fn leads(&mut self) -> bool {
+        match &mut self.entered {
+            Some(entered) => entered.leads().await,
+            None => false,
+        }
+    }
+
     /// Waits until the outcomes are durable.
-    pub(super) async fn results(self) -> Result<Results, HubError> {
+    pub(crate) async fn results(self) -> Result<Results, HubError> {
         let Self { writer, waits, entered } = self;
         let Some(entered) = entered else { return Ok(Results { writer, outcomes: Vec::new(), waits }) };
         match entered.answer().await? {

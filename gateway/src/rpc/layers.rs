@@ -31,13 +31,13 @@ use semantics::ids::TenantId;
 use semantics::reason::Reason;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::status;
 use crate::access::{AccessLog, Who};
 use crate::ambient::{Entropy, Stopwatch};
 use crate::auth::Caller;
-use crate::auth::rights::right_of;
+use crate::auth::rights::known_path;
 use crate::hub::error::HubError;
 use crate::telemetry::Metrics;
 use crate::tls::Peer;
@@ -110,14 +110,15 @@ async fn trace<A: Answer>(
     next: impl FnOnce(Request) -> A + Send,
 ) -> Response {
     let id = request_id(request.headers(), layers.entropy.as_ref());
-    let method = request.uri().path().to_owned();
+    // A path that nobody serves is the caller's invention: it becomes no label and no log line.
+    let method = known_path(request.uri().path()).unwrap_or("refused");
     let watch = Stopwatch::start();
     let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
     let answered = async { (next(request).await, status::refused(), status::caller()) };
     let (mut response, refused, caller) = status::within(id.clone(), answered).await;
     let code = code_of(response.headers());
-    // A path that nobody serves is the caller's invention: it becomes no label and no log line.
-    let method = if right_of(&method).is_some() { method.as_str() } else { "refused" };
+    // Of nodes and those who ask whether it serves there are as many calls as writes.
+    let is_usual = code == Code::Ok && !matches!(caller, Some(Caller::Operator(_)));
     layers.metrics.called(method, code);
     if let Some(refusal) = &refused {
         layers.metrics.refused(refusal.reason);
@@ -128,7 +129,11 @@ async fn trace<A: Answer>(
     }
     let took_ms = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
     let reason = refused.map(|refusal| refusal.reason.as_str());
-    info!(request_id = id, method, ?code, reason, took_ms, "call");
+    if is_usual {
+        debug!(request_id = id, method, ?code, took_ms, "call");
+    } else {
+        info!(request_id = id, method, ?code, reason, took_ms, "call");
+    }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

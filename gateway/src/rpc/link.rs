@@ -202,12 +202,10 @@ impl Link {
     /// Has a push committed in a task of its own, which may do so for others too: it does not wait for this session's
     /// pages, nor end with it.
     fn commit(&mut self, size: Size, watch: Stopwatch, pushed: Pushed) {
-        self.gate.metrics.pushes_waiting.inc();
-        let metrics = self.gate.metrics.clone();
+        let waits = self.gate.metrics.push_waits();
         let work = async move {
-            let results = pushed.results().await;
-            metrics.pushes_waiting.dec();
-            results
+            let _waits = waits;
+            pushed.results().await
         };
         let task = self.gate.tasks.spawn(status::within(status::request_id(), work));
         self.pushes.push(size, watch, task);

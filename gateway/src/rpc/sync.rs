@@ -69,7 +69,7 @@ impl SyncService for SyncHandler {
     async fn push(&self, request: Request<v1::PushRequest>) -> Reply<v1::PushResponse> {
         let (who, _) = node_of(&request)?;
         let push = Push::try_from(request.into_inner()).map_err(status::shape)?;
-        let results = self.push_whole(who, push).await.map_err(status::of)?;
+        let results = self.push_whole(&who, push).await.map_err(status::of)?;
         Ok(Response::new(results))
     }
 
@@ -159,21 +159,21 @@ impl SyncHandler {
         Ok(())
     }
 
-    /// Takes a push in a task of its own: a caller that goes away does not stop a commit half-way.
-    async fn push_whole(&self, who: Principal, push: Push) -> Result<v1::PushResponse, HubError> {
-        self.0.check_open()?;
-        let (hub, metrics) = (Arc::clone(&self.0.hub), self.0.metrics.clone());
-        let work = async move {
-            let watch = Stopwatch::start();
-            metrics.pushes_waiting.inc();
-            let results = hub.push(&who, push).await;
-            metrics.pushes_waiting.dec();
-            let results = results?;
-            metrics.pushed(&results, watch.elapsed());
-            Ok(results.into())
+    /// Takes a push. Who commits for all who wait does so in a task of its own: a caller that goes away does not stop a
+    /// commit half-way.
+    async fn push_whole(&self, who: &Principal, push: Push) -> Result<v1::PushResponse, HubError> {
+        let gate = &self.0;
+        gate.check_open()?;
+        let (watch, _waits) = (Stopwatch::start(), gate.metrics.push_waits());
+        let mut begun = gate.hub.begin_push(who, push, None).await?;
+        let results = if begun.leads().await {
+            let leading = gate.tasks.spawn(status::within(status::request_id(), begun.results()));
+            leading.await.unwrap_or_else(|error| Err(HubError::internal(error.to_string())))?
+        } else {
+            begun.results().await?
         };
-        let done = self.0.tasks.spawn(status::within(status::request_id(), work)).await;
-        done.unwrap_or_else(|error| Err(HubError::internal(error.to_string())))
+        gate.metrics.pushed(&results, watch.elapsed());
+        Ok(results.into())
     }
 }
 

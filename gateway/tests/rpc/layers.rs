@@ -1,25 +1,31 @@
 //! What surrounds calls, and the probes beside them.
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::post;
 use gateway::ambient::SystemEntropy;
+use gateway::auth::{Caller, Operator};
 use gateway::config::Given;
 use gateway::rpc::layers::{CALLS_MAX, Layers};
 use gateway::rpc::shares::{CALLS_OF_NODE_MAX, CALLS_OF_OPERATOR_MAX};
+use gateway::rpc::status;
 use gateway::telemetry::Metrics;
 use http::{Request, Response};
 use proto::v1;
 use proto::v1::admin_service_client::AdminServiceClient;
 use proto::v1::sync_service_client::SyncServiceClient;
+use semantics::ids::TenantId;
 use semantics::reason::Reason;
+use semantics::role::Role;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tower::ServiceExt;
+use tracing::Level;
 
 use super::slow::viewer;
 use super::world::{Node, SOON, World, channel, reason, with_token};
@@ -34,6 +40,21 @@ fn router(metrics: &Metrics, calls_max: usize) -> Router {
 
 async fn panics() {
     panic!("a bug");
+}
+
+/// What was logged.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn call(router: Router, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
@@ -57,6 +78,38 @@ async fn a_panic_is_one_failed_call_that_tells_nothing() {
     let message = response.headers()["grpc-message"].to_str().unwrap();
     assert!(message.contains("r-1") && !message.contains("bug"), "{message}");
     assert!(metrics.text().contains("hubward_refusals_total{name=\"INTERNAL\"} 1"));
+}
+
+#[tokio::test]
+async fn calls_of_operators_and_refused_ones_are_logged_and_those_of_nodes_only_where_it_is_asked_for() {
+    let by_an_operator = || async {
+        let tenant = TenantId::new("acme").unwrap();
+        status::note_caller(Caller::Operator(Operator {
+            tenant,
+            name: "ann".to_owned(),
+            role: Role::Viewer,
+        }));
+        "ok"
+    };
+    let layers = |calls_max| Layers::new(Metrics::new(), Arc::new(SystemEntropy), calls_max);
+    let routes = || Router::new().route("/a", post(|| async { "ok" })).route("/b", post(by_an_operator));
+    for (level, told) in [(Level::INFO, ["b", "c"].as_slice()), (Level::DEBUG, &["a", "b", "c"])] {
+        let log = Log::default();
+        let writes = log.clone();
+        let logs = tracing_subscriber::fmt().with_ansi(false).with_max_level(level);
+        let logging = tracing::subscriber::set_default(logs.with_writer(move || writes.clone()).finish());
+        for (path, id, calls_max) in [("/a", "a", 1), ("/b", "b", 1), ("/a", "c", 0)] {
+            call(layers(calls_max).around(routes()), path, &[("x-request-id", id)]).await;
+        }
+        drop(logging);
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let is_told = |id: &&&str| log.lines().any(|line| line.contains(&format!("request_id=\"{id}\"")));
+        assert_eq!(
+            ["a", "b", "c"].iter().filter(is_told).collect::<Vec<_>>(),
+            told.iter().collect::<Vec<_>>(),
+            "{log}"
+        );
+    }
 }
 
 #[tokio::test]

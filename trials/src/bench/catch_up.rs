@@ -14,7 +14,7 @@ use super::echo::{self, Echo};
 use super::fan_out::{Reader, Subscriber as _};
 use super::figures::Figures;
 use super::ground::{Ground, On, Settings, Under};
-use super::machine::of_process;
+use super::machine::Watched;
 use super::push::{fill, fill_with};
 use super::scenario::Scenario;
 use super::stream::Mix;
@@ -101,8 +101,8 @@ async fn stream(under: &Under, records: usize) -> Figures {
 
 async fn stream_to(under: &Under, member: Member, records: usize) -> Figures {
     let bearer = member.bearer().await.unwrap_or_else(|e| panic!("an access token: {e}"));
-    let server = under.hub.process().id();
-    let used = of_process(server);
+    let watched = Watched::server(under.hub.process().id());
+    let watch = watched.begin();
     let begin = Instant::now();
     let mut request =
         Request::new(v1::PullRequest { from: Some(v1::pull_request::From::Start(v1::Start {})) });
@@ -116,11 +116,12 @@ async fn stream_to(under: &Under, member: Member, records: usize) -> Figures {
         first_ms.get_or_insert(begin.elapsed().as_secs_f64() * 1e3);
     }
     assert!(seen >= records, "{seen} of {records} records came");
-    took(begin, records)
-        .with("MB", bytes as f64 / 1e6)
+    let took = took(begin, records);
+    let server_us = watch.end().get("server").copied().unwrap_or_default();
+    took.with("MB", bytes as f64 / 1e6)
         .with("first page ms", first_ms.unwrap_or_default())
-        .with("server ms", (of_process(server) - used) / 1e3)
-        .with("server µs each", (of_process(server) - used) / records as f64)
+        .with("server ms", server_us / 1e3)
+        .with("server µs each", server_us / records as f64)
 }
 
 /// A spoke that joins and syncs, as a process: what it took until its replica has everything.

@@ -242,14 +242,14 @@ async fn bystanders(under: &Under, count: usize) -> JoinSet<()> {
     reading
 }
 
-async fn told(figures: (Audience, Vec<Instant>, u64), times: &Times, used: (Used, Used)) -> Figures {
+async fn told(figures: (Audience, Vec<Instant>, u64), times: &Times, used: &Used) -> Figures {
     let (audience, due, first) = figures;
     let all = audience.end().await;
     let latency = receipts(&due, first, times, &all);
     let mut figures = Figures::default();
     figures.latencies(&latency);
     figures.set("deliveries", latency.len() as f64);
-    figures.used(&used.0, &used.1, due.len() as f64);
+    figures.used(used, due.len() as f64);
     figures
 }
 
@@ -325,10 +325,10 @@ pub(crate) async fn paced<F: Future<Output = ()>>(
     first: u64,
     write: impl FnMut(u64) -> F,
 ) -> Figures {
-    let used = watched.used();
+    let watch = watched.begin();
     let due = open(times, write).await;
     audience.reach(first + due.len() as u64 - 1).await;
-    told((audience, due, first), times, (used, watched.used())).await
+    told((audience, due, first), times, &watch.end()).await
 }
 
 pub(crate) async fn bare_receipt(ground: &Ground, room: Room) -> Figures {

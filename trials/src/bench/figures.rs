@@ -34,10 +34,10 @@ impl Figures {
     }
 
     /// Processor time, microseconds for each operation: of each process, and of all that serve together.
-    pub(crate) fn used(&mut self, before: &Used, after: &Used, ops: f64) {
+    pub(crate) fn used(&mut self, used: &Used, ops: f64) {
         let mut serving = 0.0;
-        for (name, after) in after {
-            let used = (after - before.get(name).copied().unwrap_or_default()) / ops.max(1.0);
+        for (name, used) in used {
+            let used = used / ops.max(1.0);
             serving += if *name == "load" { 0.0 } else { used };
             self.set(&format!("{name} µs/op"), used);
         }

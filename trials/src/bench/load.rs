@@ -101,9 +101,9 @@ pub(crate) async fn closed_again<C: Client>(
         running.spawn(run(client, from, until));
     }
     tokio::time::sleep_until(from.into()).await;
-    let before = watched.used();
+    let watch = watched.begin();
     tokio::time::sleep_until(until.into()).await;
-    let used = watched.used();
+    let used = watch.end();
     let (mut ops, mut latency, mut counted) = (0, histogram(), BTreeMap::<&str, f64>::new());
     let mut clients = Vec::new();
     while let Some(ran) = running.join_next().await {
@@ -116,7 +116,7 @@ pub(crate) async fn closed_again<C: Client>(
     let mut figures = Figures::default();
     figures.set("ops/s", ops as f64 / times.measure.as_secs_f64());
     figures.latencies(&latency);
-    figures.used(&before, &used, ops as f64);
+    figures.used(&used, ops as f64);
     counted.into_iter().for_each(|(name, value)| figures.set(name, value));
     (figures, clients)
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Instant;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::ground::Ground;
@@ -17,6 +17,8 @@ const TICK_US: f64 = 10_000.0;
 const FLUSHES: usize = 200;
 /// Bytes that each of them writes.
 const FLUSH_BYTES: usize = 4_096;
+/// Names a program that runs beside each measurement of a server, with the server's process id; SIGINT ends it.
+const BESIDE: &str = "BENCH_BESIDE";
 
 /// As it is told beside the figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +84,7 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Processor time so far, microseconds, by what is watched.
+/// Processor time, microseconds, by what is watched.
 pub(crate) type Used = BTreeMap<&'static str, f64>;
 
 /// Processes whose processor time is told: `load` is this one.
@@ -99,10 +101,44 @@ impl Watched {
         Self { server: Some(id), database: None }
     }
 
-    pub(crate) fn used(&self) -> Used {
+    /// From here on it counts.
+    pub(crate) fn begin(&self) -> Watch<'_> {
+        let beside = self.server.zip(std::env::var_os(BESIDE)).map(|(id, program)| {
+            let started = Command::new(&program).arg(id.to_string()).spawn();
+            started.unwrap_or_else(|e| panic!("{}: {e}", program.display()))
+        });
+        Watch { watched: self, before: self.used(), beside }
+    }
+
+    fn used(&self) -> Used {
         let mut used = Used::from([("load", of_process(std::process::id()))]);
         used.extend(self.server.map(|id| ("server", of_process(id))));
         used.extend(self.database.map(|id| ("database", of_family(id))));
+        used
+    }
+}
+
+/// What is being measured.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    watched: &'a Watched,
+    before: Used,
+    beside: Option<Child>,
+}
+
+impl Watch<'_> {
+    /// Processor time used meanwhile.
+    pub(crate) fn end(self) -> Used {
+        let Self { watched, before, beside } = self;
+        let since = |(name, after): (&'static str, f64)| {
+            (name, after - before.get(name).copied().unwrap_or_default())
+        };
+        let used = watched.used().into_iter().map(since).collect();
+        if let Some(mut beside) = beside {
+            // It may have ended by itself.
+            let _ = kill_process(Pid::from_child(&beside), Signal::INT);
+            let _ = beside.wait();
+        }
         used
     }
 }

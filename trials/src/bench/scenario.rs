@@ -68,8 +68,9 @@ impl Trial {
         Self { case, system, measure: Box::new(move |ground| Box::pin(measure(ground))) }
     }
 
-    pub(crate) fn case(&self) -> &str {
-        &self.case
+    /// As the document names it.
+    pub(crate) fn row(&self) -> String {
+        format!("| {} | {} |", self.case, self.system)
     }
 }
 
