@@ -143,7 +143,8 @@ impl Committer {
     ) -> Result<Answer, HubError> {
         if let Some(lead) = lead {
             while !queued.is_answered() {
-                self.lead(means, feed).await;
+                // Boxed: those who lead nothing, nearly all, keep no room for it.
+                Box::pin(self.lead(means, feed)).await;
             }
             drop(lead);
         }

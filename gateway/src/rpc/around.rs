@@ -40,22 +40,23 @@ impl Around {
 
 async fn call(State(around): State<Arc<Around>>, request: Request, next: Next) -> Response {
     let Around { layers, rights, shares, inflow, turns, outflow } = around.as_ref();
-    let answered = move |request| next.run(request);
+    let answered = move |request: Box<Request>| next.run(*request);
     let counted_out = move |request| outflow::bound(outflow, request, answered);
     let in_turn = move |request| turns::bound(turns, request, counted_out);
     let counted_in = move |request| inflow::bound(inflow, request, in_turn);
     let within_share = move |request| shares::bound(shares, request, counted_in);
-    let allowed = move |mut request: Request| async move {
+    let allowed = move |mut request: Box<Request>| async move {
         match rights.admit(&mut request).await {
             Ok(()) => within_share(request).await,
             Err(refused) => refused.into_http(),
         }
     };
-    layers::in_use(request, move |request| layers.run(request, allowed)).await
+    layers::in_use(Box::new(request), move |request| layers.run(request, allowed)).await
 }
 
 /// Tells the connection that it is used, where nothing else is around a call.
 pub fn in_use(routes: axum::Router) -> axum::Router {
-    let call = |request: Request, next: Next| layers::in_use(request, move |request| next.run(request));
+    let call =
+        |request: Request, next: Next| layers::in_use(Box::new(request), move |request| next.run(*request));
     routes.layer(from_fn(call))
 }

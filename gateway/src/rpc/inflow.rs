@@ -65,14 +65,15 @@ impl Inflow {
 /// Counts what comes in of a call.
 pub(super) async fn bound<A: Answer>(
     inflow: &Inflow,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    mut request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let owner = Owner::of(request.extensions());
     let says = Says::of(request.uri().path());
     let share = Arc::new(Mutex::new(inflow.share(owner, says)));
     let counted = Arc::clone(&share);
-    let request = request.map(|body| Body::from_stream(counting(body.into_data_stream(), counted)));
+    let body = std::mem::take(request.body_mut()).into_data_stream();
+    *request.body_mut() = Body::from_stream(counting(body, counted));
     match says {
         Says::Many => {
             drop(share);

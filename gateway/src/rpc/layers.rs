@@ -52,6 +52,7 @@ const REQUEST_ID: &str = "x-request-id";
 
 /// What is around a call takes what comes of it inside. Each layer is a function of the request and of the one within it,
 /// so that what surrounds a call is one future: a service of its own for each would be cloned and boxed with every call.
+/// The request is boxed, because each of them would keep room for it.
 pub(super) trait Answer: Future<Output = Response> + Send {}
 
 impl<A: Future<Output = Response> + Send> Answer for A {}
@@ -81,7 +82,7 @@ impl Layers {
     /// Puts the layers around a router, but for rights.
     pub fn around(self, router: axum::Router) -> axum::Router {
         let call = |State(layers): State<Arc<Self>>, request: Request, next: Next| async move {
-            layers.run(request, |request| next.run(request)).await
+            layers.run(Box::new(request), |request| next.run(*request)).await
         };
         router.layer(axum::middleware::from_fn_with_state(Arc::new(self), call))
     }
@@ -89,8 +90,8 @@ impl Layers {
     /// A call within them.
     pub(super) async fn run<A: Answer>(
         &self,
-        request: Request,
-        next: impl FnOnce(Request) -> A + Send,
+        request: Box<Request>,
+        next: impl FnOnce(Box<Request>) -> A + Send,
     ) -> Response {
         let known = move |request| reason(request, next);
         let admitted = move |request| overload(self, request, known);
@@ -106,8 +107,8 @@ fn refuse(error: HubError) -> Response {
 
 async fn trace<A: Answer>(
     layers: &Layers,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let id = request_id(request.headers(), layers.entropy.as_ref());
     // A path that nobody serves is the caller's invention: it becomes no label and no log line.
@@ -162,7 +163,7 @@ fn code_of(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-async fn panic<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
+async fn panic<A: Answer>(request: Box<Request>, next: impl FnOnce(Box<Request>) -> A + Send) -> Response {
     match AssertUnwindSafe(next(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => refuse(HubError::internal("a handler panicked")),
@@ -171,8 +172,8 @@ async fn panic<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Se
 
 /// Whoever handles a call may keep its [`crate::tls::Call`] for as long as it lasts; else it ends when it is answered.
 pub(super) async fn in_use<A: Answer>(
-    mut request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    mut request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let call = request.extensions().get::<Peer>().map(|peer| peer.calls.begin());
     if let Some(call) = &call {
@@ -181,7 +182,7 @@ pub(super) async fn in_use<A: Answer>(
     next(request).await
 }
 
-async fn deadline<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
+async fn deadline<A: Answer>(request: Box<Request>, next: impl FnOnce(Box<Request>) -> A + Send) -> Response {
     let most = Duration::from_millis(UNARY_MS_MAX);
     let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.to_str().ok()?));
     // What a caller asks for is the time of the whole call: a stream is answered long before its end.
@@ -220,8 +221,8 @@ fn timeout(text: &str) -> Option<Duration> {
 
 async fn overload<A: Answer>(
     layers: &Layers,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let Ok(_permit) = layers.calls.try_acquire() else {
         return refuse(HubError::transient(Reason::Overloaded, "too many calls at once", 200));
@@ -231,7 +232,7 @@ async fn overload<A: Answer>(
 
 /// A message that is too large, or no message at all, never reaches a handler; nor does a call that is another
 /// listener's.
-async fn reason<A: Answer>(request: Request, next: impl FnOnce(Request) -> A + Send) -> Response {
+async fn reason<A: Answer>(request: Box<Request>, next: impl FnOnce(Box<Request>) -> A + Send) -> Response {
     let path = request.uri().path().to_owned();
     let response = next(request).await;
     match Status::from_header_map(response.headers()) {

@@ -206,8 +206,8 @@ impl Drop for Piece {
 /// Counts what goes out of a call.
 pub(super) async fn bound<A: layers::Answer>(
     outflow: &Outflow,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     if is_long(request.uri().path()) {
         return next(request).await;

@@ -126,8 +126,8 @@ impl Default for Shares {
 /// Lets calls through for which there is a place.
 pub(super) async fn bound<A: Answer>(
     shares: &Shares,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let is_stream = is_stream(request.uri().path());
     let owner = Owner::of(request.extensions());
@@ -150,8 +150,8 @@ pub(super) async fn bound<A: Answer>(
 async fn known<A: Answer>(
     places: &Places<Owner>,
     owner: Owner,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     match places.take(owner) {
         Err(error) => status::of(error).into_http::<Body>(),

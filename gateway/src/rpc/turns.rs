@@ -176,8 +176,8 @@ impl Default for Queues {
 /// Has a call wait for its turn, if it is one that does, and keeps it until the layers inside have counted the answer.
 pub(super) async fn bound<A: Answer>(
     queues: &Queues,
-    request: Request,
-    next: impl FnOnce(Request) -> A + Send,
+    request: Box<Request>,
+    next: impl FnOnce(Box<Request>) -> A + Send,
 ) -> Response {
     let turns = match wait_of(request.uri().path()) {
         Wait::Never => return next(request).await,
@@ -185,14 +185,14 @@ pub(super) async fn bound<A: Answer>(
         Wait::ToWrite => &queues.writes,
     };
     let owner = Owner::of(request.extensions());
-    let (parts, body) = request.into_parts();
+    let (parts, body) = (*request).into_parts();
     let message = match whole(body).await {
         Ok(message) => message,
         Err(refused) => return refused.into_http::<Body>(),
     };
     match turns.take(owner).await {
         Err(error) => status::of(error).into_http::<Body>(),
-        Ok(_turn) => next(Request::from_parts(parts, Body::from(message))).await,
+        Ok(_turn) => next(Box::new(Request::from_parts(parts, Body::from(message)))).await,
     }
 }
 
