@@ -131,6 +131,7 @@ macro_rules! hub_tests {
                     a_topology_is_set_for_active_nodes_and_known_kinds_and_by_compare_and_set,
                 }
                 arbiter {
+                    what_a_commit_opened_that_nobody_was_told_of_is_judged_all_the_same,
                     a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,

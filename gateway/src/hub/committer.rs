@@ -15,7 +15,7 @@ use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 
-use super::docket::{Cases, Docket};
+use super::docket::{Cases, Coming, Docket};
 use super::error::HubError;
 use super::feed::{Batch, Feed};
 use super::gather::Gathering;
@@ -259,6 +259,7 @@ impl Committer {
         if let Some(Change { append, prepared, batch, cases }) = change {
             let commit = append.commit.number.0;
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
+            let coming = means.docket.coming(&self.tenant, cases);
             let appending = io.append_prepared(&append, prepared);
             let (appended, decided) = match all {
                 // An exclusive section waits for nothing but its end.
@@ -268,26 +269,15 @@ impl Committer {
                 _ => (appending.await, None),
             };
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
-            match appended {
-                Ok(Appended::Yes) => {}
-                _ if Fault::AnswerBeforeCommit.is_planted() => {}
-                Ok(Appended::HeadMoved) => return Ok(Step::Missed),
-                Err(StoreError::Contended) => return Ok(Step::Missed),
-                Err(StoreError::Unknown(_)) if Fault::UnknownAsFailed.is_planted() => {
-                    let standing = Standing { known: Known::at(before), next: None };
-                    let answers = all.into_iter().flatten().map(refused).collect();
-                    return Ok(Step::Done(Box::new(standing), answers));
-                }
-                Err(StoreError::Unknown(_)) if !self.has_happened(means, &append).await? => {
-                    return Ok(Step::Missed);
-                }
-                Err(StoreError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
+            if Fault::UnknownAsFailed.is_planted() && matches!(appended, Err(StoreError::Unknown(_))) {
+                let standing = Standing { known: Known::at(before), next: None };
+                let answers = all.into_iter().flatten().map(refused).collect();
+                return Ok(Step::Done(Box::new(standing), answers));
+            }
+            if !self.is_done(means, &append, appended, coming).await? {
+                return Ok(Step::Missed);
             }
             feed.push(batch);
-            if let Some(cases) = cases {
-                means.docket.add(&self.tenant, cases);
-            }
             next = decided;
         }
         Ok(match all {
@@ -378,6 +368,35 @@ impl Committer {
         }
         known.absorb(missing, loaded, commits, rows);
         Ok(known)
+    }
+
+    /// Whether an append is in the log. Where that is not learned, its cases are looked for.
+    async fn is_done(
+        &self,
+        means: &Means,
+        append: &Append,
+        appended: Result<Appended, StoreError>,
+        coming: Coming<'_>,
+    ) -> Result<bool, HubError> {
+        match appended {
+            Ok(Appended::Yes) => {}
+            _ if Fault::AnswerBeforeCommit.is_planted() => {}
+            Ok(Appended::HeadMoved) | Err(StoreError::Contended) => {
+                coming.void();
+                return Ok(false);
+            }
+            // What is not in the log may come into it yet.
+            Err(StoreError::Unknown(_)) if !self.has_happened(means, append).await? => return Ok(false),
+            Err(StoreError::Unknown(_)) => {}
+            Err(error) => {
+                if error.has_written_nothing() {
+                    coming.void();
+                }
+                return Err(error.into());
+            }
+        }
+        coming.came();
+        Ok(true)
     }
 
     /// After a connection died in the middle of an append: whether the log holds it.

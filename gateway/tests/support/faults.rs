@@ -19,6 +19,8 @@ pub enum Fault {
     LostAfter,
     /// The connection dies before the append happened.
     LostBefore,
+    /// The append happens, and whoever asked for it waits without end.
+    HangsAfter,
     /// Another transaction was in the way.
     Contended,
 }
@@ -31,6 +33,7 @@ pub struct FaultStore {
     keeps_pruned: AtomicBool,
     waits: AtomicBool,
     stands: AtomicBool,
+    hangs: AtomicBool,
     time_ms: AtomicU64,
     prepared: AtomicU64,
     tries: AtomicU64,
@@ -49,6 +52,7 @@ impl FaultStore {
             keeps_pruned: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             stands: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             time_ms: AtomicU64::new(0),
             prepared: AtomicU64::new(0),
             tries: AtomicU64::new(0),
@@ -99,6 +103,12 @@ impl FaultStore {
     /// Lets appends stand still, or go on.
     pub fn stand(&self, stands: bool) {
         self.stands.store(stands, Ordering::SeqCst);
+    }
+    /// Waits until an append hangs.
+    pub async fn hung(&self) {
+        while !self.hangs.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
     }
     /// Spoils the next appends.
     pub fn fail(&self, faults: &[Fault]) {
@@ -170,6 +180,11 @@ impl Store for FaultStore {
             Some(Fault::LostAfter) => {
                 self.inner.append_prepared(tenant, append, prepared).await?;
                 Err(StoreError::Unknown("lost".to_owned()))
+            }
+            Some(Fault::HangsAfter) => {
+                self.inner.append_prepared(tenant, append, prepared).await?;
+                self.hangs.store(true, Ordering::SeqCst);
+                std::future::pending().await
             }
         }
     }
