@@ -18,6 +18,8 @@ mod arbiter;
 mod clocks;
 #[path = "hub/collection.rs"]
 mod collection;
+#[path = "hub/committer.rs"]
+mod committer;
 #[path = "hub/compare.rs"]
 mod compare;
 #[path = "hub/conflicts.rs"]
@@ -198,12 +200,15 @@ macro_rules! hub_tests {
                     a_registration_that_a_newer_gateway_wrote_is_left_and_said_to_be_newer,
                     a_revocation_is_not_taken_back_by_what_is_done_beside_it,
                 }
+                committer {
+                    what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
+                    a_commit_of_writers_alone_is_not_taken_for_another_one,
+                }
                 gateways {
                     one_gateway_at_a_time_looks_after_a_tenant,
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
-                    what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
                     who_was_answered_together_is_committed_together_again,
                     a_contended_store_is_tried_again,
                     a_full_queue_refuses_and_takes_again,

@@ -399,8 +399,12 @@ impl Committer {
         Ok(true)
     }
 
-    /// After a connection died in the middle of an append: whether the log holds it.
+    /// After a connection died in the middle of an append: whether the log holds it. The chain does not tell writers: a
+    /// commit of writers alone may be another gateway's, and is decided anew, which changes nothing where it was this.
     async fn has_happened(&self, means: &Means, append: &Append) -> Result<bool, HubError> {
+        if append.rows.is_empty() && append.commit.outcomes.is_empty() {
+            return Ok(false);
+        }
         let before = CommitNumber(append.expected.0);
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))

@@ -12,6 +12,9 @@ use gateway::store::{
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
+/// The epoch that another gateway opens.
+pub const ANOTHER: Writer = Writer { node: NodeId([8; 16]), epoch: 1 };
+
 /// What happens to an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -19,6 +22,8 @@ pub enum Fault {
     LostAfter,
     /// The connection dies before the append happened.
     LostBefore,
+    /// Another gateway opens an epoch with a commit of the same number and time, and the connection dies.
+    LostToAnother,
     /// The append happens, and whoever asked for it waits without end.
     HangsAfter,
     /// Another transaction was in the way.
@@ -179,6 +184,12 @@ impl Store for FaultStore {
             Some(Fault::LostBefore) => Err(StoreError::Unknown("lost".to_owned())),
             Some(Fault::LostAfter) => {
                 self.inner.append_prepared(tenant, append, prepared).await?;
+                Err(StoreError::Unknown("lost".to_owned()))
+            }
+            Some(Fault::LostToAnother) => {
+                let of_another = |row: &WriterRow| WriterRow { writer: ANOTHER, ..row.clone() };
+                let writers = append.writers.iter().map(of_another).collect();
+                self.inner.append(tenant, &Append { writers, ..append.clone() }).await?;
                 Err(StoreError::Unknown("lost".to_owned()))
             }
             Some(Fault::HangsAfter) => {
