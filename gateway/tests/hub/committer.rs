@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use gateway::ambient::Clock as _;
 use gateway::hub::committer::{Committer, Means};
 use gateway::hub::feed::Feed;
@@ -113,5 +114,50 @@ pub async fn a_commit_of_writers_alone_is_not_taken_for_another_one(engine: &Eng
     }
     let second = Writer { epoch: 2, ..own };
     assert_eq!(writers().await, [(own, false), (second, false), (ANOTHER, false)]);
+    world.check().await;
+}
+
+/// What a gateway knows of a tenant outlasts a call that goes away before anything is written for it, wherever it had got.
+pub async fn what_is_known_outlasts_a_call_that_goes_away_before_it_writes(engine: &Engine) {
+    let world = World::new(engine).await;
+    let faulty = Arc::new(FaultStore::slow(engine.store()));
+    let (committer, means) = committer(&world, &faulty);
+    let feed = Feed::default();
+    let set = async |name: &str, expected, is_there| match committer
+        .submit(&means, &feed, sets(name, expected, is_there))
+        .await
+        .unwrap()
+    {
+        Answer::Control(revision) => revision.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let [one, two, three] = ["one", "two", "three"];
+    let (mut at, beside) = (set(one, Revision::ZERO, true).await, set(two, Revision::ZERO, true).await);
+    // One goes away while something is read for it, one while the head is looked at that refuses it.
+    for gone in [sets(three, Revision::ZERO, true), sets(one, Revision(1_000), true)] {
+        let before = faulty.loads();
+        assert!(committer.submit(&means, &feed, gone).now_or_never().is_none());
+        assert_eq!(faulty.loads(), before + 1);
+        at = set(one, at, true).await;
+        assert_eq!(faulty.loads(), before + 1, "nothing is read anew");
+    }
+    // One goes away once it was decided ahead, which is taken back.
+    let (prepared, before) = (faulty.prepared(), faulty.loads());
+    faulty.stand(true);
+    let gone = async {
+        tokio::select! {
+            biased;
+            answer = committer.submit(&means, &feed, sets(two, beside, false)) => panic!("{answer:?}"),
+            () = async { while faulty.prepared() < prepared + 2 { tokio::task::yield_now().await } } => {}
+        }
+        faulty.stand(false);
+    };
+    (at, ()) = futures::join!(set(three, Revision::ZERO, true), gone);
+    assert_eq!(faulty.loads(), before + 1, "what is asked for the first time is read");
+    set(three, at, false).await;
+    assert_eq!(faulty.loads(), before + 2, "what is gone is the sum of the cell that it would have changed");
+    assert!(world.current(&rule(two)).await.is_some_and(|rule| !rule.pointer.deleted));
+    set(two, beside, false).await;
+    assert_eq!(faulty.loads(), before + 3, "and the rule itself");
     world.check().await;
 }

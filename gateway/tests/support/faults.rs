@@ -45,6 +45,7 @@ pub struct FaultStore {
     turns: AtomicU64,
     plain: AtomicU64,
     log_pages: AtomicU64,
+    loads: AtomicU64,
     plain_until: AtomicU64,
     written_before: Mutex<Option<Vec<u8>>>,
 }
@@ -64,6 +65,7 @@ impl FaultStore {
             turns: AtomicU64::new(0),
             plain: AtomicU64::new(0),
             log_pages: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             plain_until: AtomicU64::new(u64::MAX),
             written_before: Mutex::default(),
         }
@@ -71,6 +73,11 @@ impl FaultStore {
     /// Pages of the log that were read.
     pub fn log_pages(&self) -> u64 {
         self.log_pages.load(Ordering::SeqCst)
+    }
+
+    /// Times that what a commit is decided on was read.
+    pub fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
     }
 
     /// Times that plain rows were asked for or changed.
@@ -151,6 +158,7 @@ impl Store for FaultStore {
         self.inner.head(tenant).await
     }
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         let mut loaded = self.inner.load(tenant, wanted).await?;
         match self.time_ms.load(Ordering::SeqCst) {
