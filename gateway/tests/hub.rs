@@ -18,6 +18,8 @@ mod arbiter;
 mod clocks;
 #[path = "hub/collection.rs"]
 mod collection;
+#[path = "hub/committer.rs"]
+mod committer;
 #[path = "hub/compare.rs"]
 mod compare;
 #[path = "hub/conflicts.rs"]
@@ -131,6 +133,7 @@ macro_rules! hub_tests {
                     a_topology_is_set_for_active_nodes_and_known_kinds_and_by_compare_and_set,
                 }
                 arbiter {
+                    what_a_commit_opened_that_nobody_was_told_of_is_judged_all_the_same,
                     a_collapsed_state_does_not_overwrite_a_healthy_one,
                     a_side_that_nobody_can_read_leaves_it_to_a_person,
                     states_of_a_consensus_kind_vote,
@@ -197,12 +200,16 @@ macro_rules! hub_tests {
                     a_registration_that_a_newer_gateway_wrote_is_left_and_said_to_be_newer,
                     a_revocation_is_not_taken_back_by_what_is_done_beside_it,
                 }
+                committer {
+                    what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
+                    a_commit_of_writers_alone_is_not_taken_for_another_one,
+                    what_is_known_outlasts_a_call_that_goes_away_before_it_writes,
+                }
                 gateways {
                     one_gateway_at_a_time_looks_after_a_tenant,
                     rejections_only,
                     two_gateways_fair,
                     commit_unknown,
-                    what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
                     who_was_answered_together_is_committed_together_again,
                     a_contended_store_is_tried_again,
                     a_full_queue_refuses_and_takes_again,

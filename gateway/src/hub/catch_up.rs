@@ -352,7 +352,8 @@ impl Hub {
         }
     }
 
-    /// Whether a resume position goes on from this cursor.
+    /// Whether a resume position goes on from this cursor. One of another log does where there is a cut before it, and the
+    /// page that is asked for says which log it is; where there is none, nothing of that log was ever shown.
     ///
     /// # Errors
     /// LOG_FORKED when its last page was of commits that the log does not have; store errors.
@@ -366,6 +367,9 @@ impl Hub {
             Ok(position) if position.origin.as_ref() != cursor => Ok(false),
             Ok(mut position) => {
                 let head = self.store().head(&who.tenant).await?;
+                if position.origin.is_none() && position.log_id != head.log_id {
+                    return Ok(false);
+                }
                 // Below the horizon, or of another log id: the page that is asked for says it.
                 if position.check(&head).is_ok() {
                     self.check_position(who, &mut position, &head).await?;

@@ -15,7 +15,7 @@ use semantics::fault::Fault;
 use semantics::ids::{CommitNumber, Revision, TenantId};
 use semantics::reason::{Reason, Refusal};
 
-use super::docket::{Cases, Docket};
+use super::docket::{Cases, Coming, Docket};
 use super::error::HubError;
 use super::feed::{Batch, Feed};
 use super::gather::Gathering;
@@ -26,7 +26,10 @@ use super::plan::{Plan, plan};
 use super::queue::{Lead, Place, Queue};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
-use crate::store::{Append, Appended, LOAD_KEYS_MAX, Prepared, Shared, Store, StoreError, TenantIo, Wanted};
+use crate::store::{
+    Append, Appended, CommitRow, LOAD_KEYS_MAX, Loaded, LogRow, Prepared, Shared, Store, StoreError,
+    TenantIo, Wanted,
+};
 
 /// Head misses in a row after which the committer takes the head for itself.
 const MISSES_MAX: usize = 2;
@@ -157,17 +160,20 @@ impl Committer {
 
     async fn lead(&self, means: &Means, feed: &Feed) {
         self.gather(means).await;
-        // Taken out while it leads: a caller that goes away in the middle leaves nothing half true.
+        // Taken out while it leads: a caller that goes away in the middle leaves nothing half true ([`Reading`]).
         let standing = self.standing().take();
         let next = standing.as_ref().and_then(|standing| standing.next.as_ref());
         let batch = self.queue.drain(next.map_or(&[], |next| next.numbers.as_slice()));
         let is_of = |next: &Decided| batch.iter().map(|waiting| &waiting.number).eq(&next.numbers);
-        let from = match standing {
-            Some(Standing { known, next: None }) => Some((known, None)),
-            Some(Standing { known, next: Some(next) }) if is_of(&next) => Some((known, Some(next.ready))),
-            // What is known is what that commit would have left.
-            _ => None,
-        };
+        let from = standing.map(|Standing { mut known, next }| match next {
+            Some(next) if is_of(&next) => (known, Some(next.ready)),
+            // Whoever has gone away since asked for what is begun no more.
+            Some(Decided { ready: Ready { before, change, .. }, .. }) => {
+                change.iter().for_each(|change| known.step_back(before, &change.append));
+                (known, None)
+            }
+            None => (known, None),
+        });
         let (works, senders): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.work, w.answer)).unzip();
         match self.commit_all(means, feed, from, &works).await {
             Ok((standing, answers)) => {
@@ -255,13 +261,19 @@ impl Committer {
             return Ok(Step::Missed);
         };
         let mut next = None;
-        if change.is_none() && was_known && io.load(&Wanted::default()).await?.head != known.head {
-            // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
-            return Ok(Step::Missed);
+        if change.is_none() && was_known {
+            let reading = Reading::on(self, Some(known));
+            let head = io.load(&Wanted::default()).await?.head;
+            known = match reading.done() {
+                Some(known) if known.head == head => known,
+                // Nothing to append, so nothing has proved what was remembered: another gateway has moved the head.
+                _ => return Ok(Step::Missed),
+            };
         }
         if let Some(Change { append, prepared, batch, cases }) = change {
             let commit = append.commit.number.0;
             tracing::debug!(commit, rows = append.rows.len(), "append begins");
+            let coming = means.docket.coming(&self.tenant, cases);
             let appending = io.append_prepared(&append, prepared);
             let (appended, decided) = match all {
                 // An exclusive section waits for nothing but its end.
@@ -271,26 +283,15 @@ impl Committer {
                 _ => (appending.await, None),
             };
             tracing::debug!(commit, is_done = matches!(appended, Ok(Appended::Yes)), "append ends");
-            match appended {
-                Ok(Appended::Yes) => {}
-                _ if Fault::AnswerBeforeCommit.is_planted() => {}
-                Ok(Appended::HeadMoved) => return Ok(Step::Missed),
-                Err(StoreError::Contended) => return Ok(Step::Missed),
-                Err(StoreError::Unknown(_)) if Fault::UnknownAsFailed.is_planted() => {
-                    let standing = Standing { known: Known::at(before), next: None };
-                    let answers = all.into_iter().flatten().map(refused).collect();
-                    return Ok(Step::Done(Box::new(standing), answers));
-                }
-                Err(StoreError::Unknown(_)) if !self.has_happened(means, &append).await? => {
-                    return Ok(Step::Missed);
-                }
-                Err(StoreError::Unknown(_)) => {}
-                Err(error) => return Err(error.into()),
+            if Fault::UnknownAsFailed.is_planted() && matches!(appended, Err(StoreError::Unknown(_))) {
+                let standing = Standing { known: Known::at(before), next: None };
+                let answers = all.into_iter().flatten().map(refused).collect();
+                return Ok(Step::Done(Box::new(standing), answers));
+            }
+            if !self.is_done(means, &append, appended, coming).await? {
+                return Ok(Step::Missed);
             }
             feed.push(batch);
-            if let Some(cases) = cases {
-                means.docket.add(&self.tenant, cases);
-            }
             next = decided;
         }
         Ok(match all {
@@ -336,32 +337,29 @@ impl Committer {
         known: Option<Known>,
         works: &[Arc<Work>],
     ) -> Result<Option<(Known, Ready)>, HubError> {
-        let mut known = known;
+        let mut reading = Reading::on(self, known);
         let mut moves = 0;
         for _ in 0..READ_ROUNDS_MAX {
-            let missing = match known.as_mut().map(|known| self.ready(means, known, works)) {
+            let missing = match reading.known.as_mut().map(|known| self.ready(means, known, works)) {
                 None => Missing::default(),
                 Some(Err(missing)) => *missing,
-                Some(Ok(ready)) => return Ok(known.map(|known| (known, ready))),
+                Some(Ok(ready)) => return Ok(reading.done().map(|known| (known, ready))),
             };
-            let before = known.as_ref().map(|known| known.head);
-            let read = self.read(means, io, known, &missing.first(LOAD_KEYS_MAX)).await?;
-            moves += usize::from(before.is_some_and(|before| before != read.head));
+            let missing = missing.first(LOAD_KEYS_MAX);
+            let read = self.read(means, io, &missing).await?;
+            let before = reading.known.as_ref().map(|known| known.head);
+            moves += usize::from(before.is_some_and(|before| before != read.loaded.head));
+            let known = learned(means, reading.done(), &missing, read);
             if moves >= MISSES_MAX {
                 return Ok(None);
             }
-            known = Some(read);
+            reading = Reading::on(self, Some(known));
         }
+        drop(reading.done());
         Err(HubError::internal("a plan keeps missing what was read"))
     }
 
-    async fn read(
-        &self,
-        means: &Means,
-        io: &mut dyn TenantIo,
-        known: Option<Known>,
-        missing: &Missing,
-    ) -> Result<Known, HubError> {
+    async fn read(&self, means: &Means, io: &mut dyn TenantIo, missing: &Missing) -> Result<Read, HubError> {
         let loaded = io.load(&missing.wanted).await?;
         let commits =
             if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
@@ -372,22 +370,94 @@ impl Committer {
             // Rows never change: it does not matter that these are read beside what is read at the head.
             means.store.rows(&self.tenant, &named).await?
         };
-        let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
-        let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));
-        known.head = loaded.head;
-        known.version_writers_kept = means.version_writers_kept;
-        if let Some(time_ms) = loaded.time_ms {
-            known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
-        }
-        known.absorb(missing, loaded, commits, rows);
-        Ok(known)
+        Ok(Read { loaded, commits, rows })
     }
 
-    /// After a connection died in the middle of an append: whether the log holds it.
+    /// Whether an append is in the log. Where that is not learned, its cases are looked for.
+    async fn is_done(
+        &self,
+        means: &Means,
+        append: &Append,
+        appended: Result<Appended, StoreError>,
+        coming: Coming<'_>,
+    ) -> Result<bool, HubError> {
+        match appended {
+            Ok(Appended::Yes) => {}
+            _ if Fault::AnswerBeforeCommit.is_planted() => {}
+            Ok(Appended::HeadMoved) | Err(StoreError::Contended) => {
+                coming.void();
+                return Ok(false);
+            }
+            // What is not in the log may come into it yet.
+            Err(StoreError::Unknown(_)) if !self.has_happened(means, append).await? => return Ok(false),
+            Err(StoreError::Unknown(_)) => {}
+            Err(error) => {
+                if error.has_written_nothing() {
+                    coming.void();
+                }
+                return Err(error.into());
+            }
+        }
+        coming.came();
+        Ok(true)
+    }
+
+    /// After a connection died in the middle of an append: whether the log holds it. The chain does not tell writers: a
+    /// commit of writers alone may be another gateway's, and is decided anew, which changes nothing where it was this.
     async fn has_happened(&self, means: &Means, append: &Append) -> Result<bool, HubError> {
+        if append.rows.is_empty() && append.commit.outcomes.is_empty() {
+            return Ok(false);
+        }
         let before = CommitNumber(append.expected.0);
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
+    }
+}
+
+/// What a plan missed.
+struct Read {
+    loaded: Loaded,
+    commits: Vec<CommitRow>,
+    rows: Vec<LogRow>,
+}
+
+/// What is known with what was read, which holds at the head that was read with it.
+fn learned(means: &Means, known: Option<Known>, missing: &Missing, read: Read) -> Known {
+    let Read { loaded, commits, rows } = read;
+    let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
+    let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));
+    known.head = loaded.head;
+    known.version_writers_kept = means.version_writers_kept;
+    if let Some(time_ms) = loaded.time_ms {
+        known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
+    }
+    known.absorb(missing, loaded, commits, rows);
+    known
+}
+
+/// What is known while more is read. Dropped, because who leads went away or the store failed, it is left to whoever leads
+/// next: nothing was begun on it.
+struct Reading<'a> {
+    committer: &'a Committer,
+    known: Option<Known>,
+}
+
+impl<'a> Reading<'a> {
+    fn on(committer: &'a Committer, known: Option<Known>) -> Self {
+        Self { committer, known }
+    }
+
+    fn done(mut self) -> Option<Known> {
+        self.known.take()
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(mut known) = self.known.take() {
+            known.trim();
+            *self.committer.standing() = Some(Standing { known, next: None });
+        }
     }
 }
 

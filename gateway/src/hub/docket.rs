@@ -4,11 +4,13 @@
 //! - At most [`CASES_MAX`] wait for each tenant; past that the tenant's whole inbox is looked through instead, so that
 //!   none is forgotten.
 //! - `a_rule_that_is_set_speaks_of_what_is_open`: a commit that sets a policy or declares a kind has the inbox looked through.
+//! - `what_a_commit_opened_that_nobody_was_told_of_is_judged_all_the_same`: a commit whose outcome is not learned has the
+//!   inbox looked through, and so has the next one that is known to have happened: only then the first has, or never will.
 //! - What waits is lost with the gateway: a gateway that looks after a tenant for the first time looks through its
 //!   inbox.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indexmap::IndexMap;
 use semantics::conflict::Conflict;
@@ -51,7 +53,43 @@ impl Cases {
 pub struct Docket {
     waiting: Mutex<BTreeMap<TenantId, Cases>>,
     seen: Mutex<BTreeSet<TenantId>>,
+    /// Tenants with an append whose outcome was not learned.
+    unlearned: Mutex<BTreeSet<TenantId>>,
     came: Notify,
+}
+
+/// The cases of an append that is under way. Dropped, its outcome was not learned.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Coming<'a> {
+    docket: &'a Docket,
+    tenant: &'a TenantId,
+    cases: Option<Cases>,
+}
+
+impl Coming<'_> {
+    /// The append has happened.
+    pub(super) fn came(mut self) {
+        let was_unlearned = self.docket.unlearned().remove(self.tenant);
+        let cases = self.cases.take();
+        if let Some(cases) = if was_unlearned { Some(Cases::All) } else { cases } {
+            self.docket.add(self.tenant, cases);
+        }
+    }
+
+    /// The append has not happened, and never will.
+    pub(super) fn void(mut self) {
+        self.cases = None;
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if self.cases.is_some() {
+            self.docket.unlearned().insert(self.tenant.clone());
+            self.docket.add(self.tenant, Cases::All);
+        }
+    }
 }
 
 impl Docket {
@@ -69,6 +107,15 @@ impl Docket {
         waiting.insert(tenant.clone(), all);
         drop(waiting);
         self.came.notify_one();
+    }
+
+    /// Before an append that brings these cases, if any.
+    pub(super) fn coming<'a>(&'a self, tenant: &'a TenantId, cases: Option<Cases>) -> Coming<'a> {
+        Coming { docket: self, tenant, cases }
+    }
+
+    fn unlearned(&self) -> MutexGuard<'_, BTreeSet<TenantId>> {
+        self.unlearned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a tenant's whole inbox looked through, the first time that this gateway looks after it.
@@ -121,6 +168,22 @@ mod tests {
         docket.first(&tenant);
         assert_eq!(docket.take(), [(tenant.clone(), Cases::All)].into());
         docket.first(&tenant);
+        assert!(docket.take().is_empty());
+    }
+
+    #[test]
+    fn what_came_of_an_append_that_nobody_was_told_of_is_looked_for() {
+        let (docket, tenant) = (Docket::default(), TenantId::new("acme").unwrap());
+        docket.coming(&tenant, Some(ids(0..1))).void();
+        drop(docket.coming(&tenant, None));
+        assert!(docket.take().is_empty(), "nothing can have been missed");
+        docket.coming(&tenant, Some(ids(0..1))).came();
+        assert_eq!(docket.take(), [(tenant.clone(), ids(0..1))].into());
+        drop(docket.coming(&tenant, Some(ids(0..1))));
+        assert_eq!(docket.take(), [(tenant.clone(), Cases::All)].into(), "it may have happened");
+        docket.coming(&tenant, None).came();
+        assert_eq!(docket.take(), [(tenant.clone(), Cases::All)].into(), "now it has, or it never will");
+        docket.coming(&tenant, None).came();
         assert!(docket.take().is_empty());
     }
 }

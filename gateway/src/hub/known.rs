@@ -282,6 +282,19 @@ impl Known {
         self.answered.extend(append.commit.outcomes.iter().map(|answer| (answer.dot, answer.clone())));
     }
 
+    /// Steps back to the head before an append that was never begun: what it would have changed is not known any more.
+    pub fn step_back(&mut self, before: Head, append: &Append) {
+        self.head = before;
+        for key in append.pointers.iter().map(|pointer| &pointer.key) {
+            let held = self.current.swap_remove(key).flatten();
+            self.bytes = self.bytes.saturating_sub(held.map_or(0, |held| held.record.weight()));
+            self.learn(key);
+        }
+        append.writers.iter().for_each(|row| drop(self.writers.remove(&row.writer)));
+        append.cells.iter().for_each(|row| drop(self.cells.remove(&row.cell)));
+        append.commit.outcomes.iter().for_each(|answer| drop(self.answered.swap_remove(&answer.dot)));
+    }
+
     /// Lets go of what has grown past its bound. Not while a plan is being made: it needs what it has read.
     pub fn trim(&mut self) {
         self.rows.clear();

@@ -20,6 +20,9 @@ pub const GATHER_MS: u64 = 1;
 pub const QUEUE_MAX: usize = 4096;
 /// Most bytes of mutations that wait for one tenant's committer; one push may pass it.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of what waits so many bytes are decided together, by the same count; one push may pass it. What is refused takes no room
+/// in a commit, and is looked at all the same.
+pub const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most records a gateway keeps in memory for deciding, for one tenant.
 pub const CACHE_RECORDS_MAX: usize = 20_000;
 /// Most bytes of records a gateway keeps in memory for deciding, for one tenant.

@@ -14,7 +14,7 @@ use semantics::reason::Reason;
 use tokio::sync::{Notify, oneshot};
 
 use super::error::HubError;
-use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX};
+use super::limits::{COMMIT_MUTATIONS_MAX, QUEUE_BYTES_MAX, TOGETHER_BYTES_MAX};
 use super::work::{Answer, Work};
 
 type Answered = Result<Answer, HubError>;
@@ -46,6 +46,16 @@ struct Line {
     /// Who leads is told once so many mutations wait.
     awaited: Option<usize>,
     is_led: bool,
+}
+
+/// What of the line goes together.
+#[derive(Debug, Default)]
+struct Together {
+    /// So many from the front.
+    count: usize,
+    mutations: usize,
+    /// Whether the next one of the line has no room.
+    is_full: bool,
 }
 
 /// What is no push goes alone, as a full commit does.
@@ -80,25 +90,28 @@ impl Line {
         self.awaited.take_if(|awaited| *awaited <= self.mutations).is_some()
     }
 
-    /// How many of the line go together, and how many mutations they hold: pushes up to the bound, anything else alone,
-    /// because it changes the rules that others are decided by.
-    fn together(&self) -> (usize, usize) {
-        let (mut count, mut mutations) = (0, 0);
+    /// What of the line goes together: pushes up to the bounds, anything else alone, because it changes the rules that
+    /// others are decided by.
+    fn together(&self) -> Together {
+        let mut all = Together::default();
+        let mut bytes = 0_usize;
         for waiting in &self.waiting {
-            let size = match waiting.work.as_ref() {
-                Work::Push(push) => push.items.len(),
-                _ if count == 0 => COMMIT_MUTATIONS_MAX,
-                _ => break,
-            };
-            if count > 0 && mutations + size > COMMIT_MUTATIONS_MAX {
+            if !matches!(waiting.work.as_ref(), Work::Push(_)) && all.count > 0 {
                 break;
             }
-            (count, mutations) = (count + 1, mutations + size);
-            if mutations >= COMMIT_MUTATIONS_MAX {
+            let passes = all.mutations + waiting.mutations > COMMIT_MUTATIONS_MAX
+                || bytes.saturating_add(waiting.bytes) > TOGETHER_BYTES_MAX;
+            if all.count > 0 && passes {
+                all.is_full = true;
+                break;
+            }
+            (all.count, all.mutations) = (all.count + 1, all.mutations + waiting.mutations);
+            bytes = bytes.saturating_add(waiting.bytes);
+            if all.mutations >= COMMIT_MUTATIONS_MAX {
                 break;
             }
         }
-        (count, mutations)
+        all
     }
 
     /// Who leads next; `None` = nobody, for now.
@@ -215,8 +228,8 @@ impl Queue {
     fn ahead(&self, mutations_min: usize) -> Option<Vec<(u64, Arc<Work>)>> {
         let mut line = self.line();
         line.let_go();
-        let (count, mutations) = line.together();
-        let is_enough = count > 0 && mutations >= mutations_min;
+        let Together { count, mutations, is_full } = line.together();
+        let is_enough = count > 0 && (is_full || mutations >= mutations_min);
         line.awaited = (!is_enough).then_some(mutations_min.max(line.mutations + 1));
         let of = |waiting: &Waiting| (waiting.number, Arc::clone(&waiting.work));
         is_enough.then(|| line.waiting.iter().take(count).map(of).collect())
@@ -251,7 +264,8 @@ impl Queue {
         line.let_go();
         let is_as_it_was =
             line.waiting.iter().map(|waiting| &waiting.number).take(looked_at.len()).eq(looked_at);
-        let count = if is_as_it_was && !looked_at.is_empty() { looked_at.len() } else { line.together().0 };
+        let count =
+            if is_as_it_was && !looked_at.is_empty() { looked_at.len() } else { line.together().count };
         let batch: Vec<Waiting> = line.waiting.drain(..count).collect();
         line.bytes -= batch.iter().map(|waiting| waiting.bytes).sum::<usize>();
         line.mutations -= batch.iter().map(|waiting| waiting.mutations).sum::<usize>();
@@ -437,6 +451,20 @@ mod tests {
         );
         assert_eq!(queue.line().bytes, 0);
         drop(more);
+    }
+
+    #[tokio::test]
+    async fn what_goes_together_is_bounded_by_what_it_weighs() {
+        let queue = Arc::new(Queue::new(9));
+        let places = [(); 4].map(|()| push(&queue).unwrap());
+        let weigh = |each: usize| queue.line().waiting.iter_mut().for_each(|waiting| waiting.bytes = each);
+        weigh(TOGETHER_BYTES_MAX / 2);
+        let ahead = queue.ahead(COMMIT_MUTATIONS_MAX).map(|ahead| ahead.len());
+        assert_eq!(ahead, Some(2), "no more has room, however few mutations they hold");
+        assert_eq!(queue.drain(&[]).len(), 2);
+        weigh(TOGETHER_BYTES_MAX + 1);
+        assert_eq!([queue.drain(&[]).len(), queue.drain(&[]).len()], [1, 1], "one may pass it");
+        drop(places);
     }
 
     #[tokio::test]

@@ -275,6 +275,6 @@ pub enum Answer {
     Control(Result<Revision, Refusal>),
     /// Where both stand, or why not.
     Settled(Result<Settled, Refusal>),
-    /// Done. For an epoch: whether it was still free.
+    /// Done. For an epoch: whether it is open, and as it was asked for.
     Done(bool),
 }

@@ -41,3 +41,11 @@ pub enum StoreError {
     #[error("store error: {0}")]
     Internal(String),
 }
+
+impl StoreError {
+    /// Whether an append that ended so has certainly not happened, and never will.
+    #[must_use]
+    pub const fn has_written_nothing(&self) -> bool {
+        matches!(self, Self::Contended | Self::Unavailable(_) | Self::Busy(_) | Self::Full(_))
+    }
+}

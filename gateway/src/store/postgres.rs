@@ -193,7 +193,6 @@ fn off(name: &str) -> (&str, &str) {
     (name, "off")
 }
 
-/// Runs the migrations that have not run.
 /// Whether a URL names servers as [`PostgresStore`] reads it; else what is wrong with it, without repeating it.
 ///
 /// # Errors

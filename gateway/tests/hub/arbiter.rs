@@ -1,5 +1,7 @@
 //! Conflicts that the hub settles by a rule: precedents, and votes.
 
+use std::sync::Arc;
+
 use gateway::hub::error::HubError;
 use gateway::hub::work::{Settled, Settler};
 use semantics::conflict::Conflict;
@@ -15,6 +17,7 @@ use serde_json::json;
 use super::resolutions::{Quarrel, conflict, resolve, undo};
 use crate::support::author::put;
 use crate::support::engine::Engine;
+use crate::support::faults::{Fault, FaultStore};
 use crate::support::rows::key;
 use crate::support::world::World;
 
@@ -136,6 +139,35 @@ pub async fn a_precedent_that_is_revoked_settles_nothing_more(engine: &Engine) {
     let again = world.hub.revoke_precedent(&world.tenant, author, &binding).await.unwrap_err();
     assert_eq!(again.reason(), Reason::NotFound);
     assert!(!conflict(&world, &id).await.1.open, "what was decided stays so");
+    world.check().await;
+}
+
+/// The call that led its commit went away while the store was about to say that it had happened.
+pub async fn what_a_commit_opened_that_nobody_was_told_of_is_judged_all_the_same(engine: &Engine) {
+    let world = World::new(engine).await;
+    let first = notes(&world, "first", "early", "late").await;
+    let id = first.id(&world).await;
+    decide(&world, &id, Choice::Side(first.early.dot)).await.unwrap();
+    let faulty = Arc::new(FaultStore::new(engine.store()));
+    let hub = world.hub_on(Arc::<FaultStore>::clone(&faulty));
+    let subject = key("note", "second");
+    let mut one = world.author("one", "default").await;
+    let mut two = world.author("two", "default").await.at(&hub);
+    one.put(&subject, r#"{"t":"0"}"#).await;
+    let seen = world.current(&subject).await;
+    let [early, late] = texts("other", "words");
+    let early = one.write(&subject, seen.as_ref(), early);
+    world.clock.advance(10);
+    let late = [two.write(&subject, seen.as_ref(), late)];
+    one.settle(&[early]).await;
+    faulty.fail(&[Fault::HangsAfter]);
+    tokio::select! {
+        answered = two.push(&late) => panic!("{answered:?}"),
+        () = faulty.hung() => {}
+    }
+    assert_eq!(world.body(&subject).await.as_deref(), Some(r#"{"t":"words"}"#));
+    assert_eq!(hub.arbitrate().await.unwrap(), 1);
+    assert_eq!(world.body(&subject).await.as_deref(), Some(r#"{"t":"other"}"#));
     world.check().await;
 }
 

@@ -4,20 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
-use gateway::ambient::Clock as _;
 use gateway::hub::Hub;
-use gateway::hub::committer::{Committer, Means};
-use gateway::hub::feed::{Feed, Live};
+use gateway::hub::feed::Live;
 use gateway::hub::limits::{Bounds, KEEPER_MS, RING_BATCHES_MAX};
-use gateway::hub::work::{Answer, Work};
 use semantics::envelope::BODY_BYTES_MAX;
-use semantics::ids::{CommitNumber, NodeId, Writer};
+use semantics::ids::CommitNumber;
 use semantics::outcome::Outcome;
 use semantics::reason::Reason;
 use semantics::session::PAGE_BYTES_MAX;
-use semantics::version::VERSION_WRITERS_KEPT;
 
-use crate::support::ambient::TestClock;
 use crate::support::author::{Author, outcomes, put, revision};
 use crate::support::engine::Engine;
 use crate::support::faults::{Fault, FaultStore};
@@ -148,52 +143,6 @@ pub async fn commit_unknown(engine: &Engine) {
     for (all, answered) in expected {
         assert_eq!(author.push(&all).await.unwrap(), answered);
         assert_eq!(author.at(&world.another_hub()).push(&all).await.unwrap(), answered);
-    }
-}
-
-/// What is decided while an append is under way is written as it was decided where that append happened, and decided anew
-/// where it did not.
-pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(engine: &Engine) {
-    let world = World::new(engine).await;
-    let faulty = Arc::new(FaultStore::new(engine.store()));
-    let committer = Committer::new(world.tenant.clone(), 8);
-    let means = Means {
-        store: Arc::<FaultStore>::clone(&faulty),
-        clock: Arc::<TestClock>::clone(&world.clock),
-        commit_bytes_max: BODY_BYTES_MAX,
-        version_writers_kept: VERSION_WRITERS_KEPT,
-        ahead_mutations_min: 1,
-        gather_works_min: 1,
-        docket: Arc::default(),
-    };
-    let feed = Feed::default();
-    for (epoch, fault, is_decided_anew) in
-        [(1, None, false), (2, Some(Fault::LostAfter), false), (3, Some(Fault::LostBefore), true)]
-    {
-        let writer = Writer { node: NodeId([7; 16]), epoch };
-        let before = world.store.head(&world.tenant).await.unwrap();
-        let now_ms = world.clock.now_ms();
-        faulty.fail(fault.as_slice());
-        let prepared = faulty.prepared();
-        // Each goes alone; the second is decided while the first is appended.
-        faulty.stand(true);
-        let open = committer.submit(&means, &feed, Work::OpenEpoch(writer));
-        let close = committer.submit(&means, &feed, Work::CloseEpochs(vec![writer]));
-        let later = async {
-            while faulty.prepared() < prepared + 2 {
-                tokio::task::yield_now().await;
-            }
-            world.clock.advance(1_000);
-            faulty.stand(false);
-        };
-        let (opened, closed, ()) = futures::join!(open, close, later);
-        assert!(matches!((opened.unwrap(), closed.unwrap()), (Answer::Done(true), Answer::Done(true))));
-        let commits = world.store.commits_after(&world.tenant, before.commit, 3).await.unwrap();
-        let [first, second] = &commits[..] else { panic!("two commits: {commits:?}") };
-        assert_eq!(second.time_ms - now_ms, if is_decided_anew { 1_000 } else { 0 }, "epoch {epoch}");
-        assert_eq!(first.number, before.commit.next());
-        world.clock.advance(1_000);
-        world.check().await;
     }
 }
 

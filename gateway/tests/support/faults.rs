@@ -12,6 +12,9 @@ use gateway::store::{
 use semantics::commit::Head;
 use semantics::ids::{CommitNumber, NodeId, Revision, TenantId, Writer};
 
+/// The epoch that another gateway opens.
+pub const ANOTHER: Writer = Writer { node: NodeId([8; 16]), epoch: 1 };
+
 /// What happens to an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -19,6 +22,10 @@ pub enum Fault {
     LostAfter,
     /// The connection dies before the append happened.
     LostBefore,
+    /// Another gateway opens an epoch with a commit of the same number and time, and the connection dies.
+    LostToAnother,
+    /// The append happens, and whoever asked for it waits without end.
+    HangsAfter,
     /// Another transaction was in the way.
     Contended,
 }
@@ -31,12 +38,14 @@ pub struct FaultStore {
     keeps_pruned: AtomicBool,
     waits: AtomicBool,
     stands: AtomicBool,
+    hangs: AtomicBool,
     time_ms: AtomicU64,
     prepared: AtomicU64,
     tries: AtomicU64,
     turns: AtomicU64,
     plain: AtomicU64,
     log_pages: AtomicU64,
+    loads: AtomicU64,
     plain_until: AtomicU64,
     written_before: Mutex<Option<Vec<u8>>>,
 }
@@ -49,12 +58,14 @@ impl FaultStore {
             keeps_pruned: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             stands: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             time_ms: AtomicU64::new(0),
             prepared: AtomicU64::new(0),
             tries: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             plain: AtomicU64::new(0),
             log_pages: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             plain_until: AtomicU64::new(u64::MAX),
             written_before: Mutex::default(),
         }
@@ -62,6 +73,11 @@ impl FaultStore {
     /// Pages of the log that were read.
     pub fn log_pages(&self) -> u64 {
         self.log_pages.load(Ordering::SeqCst)
+    }
+
+    /// Times that what a commit is decided on was read.
+    pub fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
     }
 
     /// Times that plain rows were asked for or changed.
@@ -100,6 +116,12 @@ impl FaultStore {
     pub fn stand(&self, stands: bool) {
         self.stands.store(stands, Ordering::SeqCst);
     }
+    /// Waits until an append hangs.
+    pub async fn hung(&self) {
+        while !self.hangs.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+    }
     /// Spoils the next appends.
     pub fn fail(&self, faults: &[Fault]) {
         self.faults.lock().unwrap().extend(faults);
@@ -136,6 +158,7 @@ impl Store for FaultStore {
         self.inner.head(tenant).await
     }
     async fn load(&self, tenant: &TenantId, wanted: &Wanted) -> Result<Loaded, StoreError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
         self.wait().await;
         let mut loaded = self.inner.load(tenant, wanted).await?;
         match self.time_ms.load(Ordering::SeqCst) {
@@ -170,6 +193,17 @@ impl Store for FaultStore {
             Some(Fault::LostAfter) => {
                 self.inner.append_prepared(tenant, append, prepared).await?;
                 Err(StoreError::Unknown("lost".to_owned()))
+            }
+            Some(Fault::LostToAnother) => {
+                let of_another = |row: &WriterRow| WriterRow { writer: ANOTHER, ..row.clone() };
+                let writers = append.writers.iter().map(of_another).collect();
+                self.inner.append(tenant, &Append { writers, ..append.clone() }).await?;
+                Err(StoreError::Unknown("lost".to_owned()))
+            }
+            Some(Fault::HangsAfter) => {
+                self.inner.append_prepared(tenant, append, prepared).await?;
+                self.hangs.store(true, Ordering::SeqCst);
+                std::future::pending().await
             }
         }
     }

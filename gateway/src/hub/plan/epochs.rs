@@ -11,12 +11,16 @@ const fn fresh(writer: Writer) -> WriterRow {
 }
 
 impl Draft<'_> {
+    /// Whether it is open, and nobody has used it.
     pub(super) fn open_epoch(&mut self, writer: Writer) -> bool {
-        if self.writer(&writer).is_some() {
-            return false;
+        let opened = fresh(writer);
+        match self.writer(&writer) {
+            Some(row) => *row == opened,
+            None => {
+                self.writers.insert(writer, opened);
+                true
+            }
         }
-        self.writers.insert(writer, fresh(writer));
-        true
     }
 
     /// Whether it is open, and has consumed this much. The outcomes may have gone while it was closed: they are with
