@@ -1,7 +1,7 @@
 """What each part of the hub costs, from what perf or callgrind wrote: a table, the dearest part first.
 
 profile_parts.py perf SYMBOLS EACH      of `perf report -F overhead,dso,symbol -t '~'`; EACH: microseconds of an operation
-profile_parts.py callgrind FILE ENTRY   of callgrind's own file; an operation is a call of a function whose name has ENTRY in it
+profile_parts.py callgrind FILE ENTRY   of callgrind's own file; an operation is a call of the function whose name ENTRY fits
 """
 
 import re
@@ -71,9 +71,9 @@ def callgrind(path: str, entry: str) -> None:
             if not is_call:
                 rows[part(inside)] += int(line.split()[1])
             is_call = False
-    count = max((n for name, n in calls.items() if entry in name), default=0)
+    count = max((n for name, n in calls.items() if re.search(entry, name)), default=0)
     if count == 0:
-        sys.exit(f"no function has {entry} in its name")
+        sys.exit(f"no function is named as {entry}")
     allocations = sum(n for name, n in calls.items() if re.fullmatch(r"mi_(malloc|zalloc|calloc)\w*|__rust_alloc\w*", name))
     told({title: cost / count for title, cost in rows.items()}, "instructions each")
     print(f"\n{count} operations, {allocations / count:.1f} allocations each")

@@ -6,6 +6,7 @@
 //! - `what_is_given_back_is_forgotten`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use semantics::ids::TenantId;
 
@@ -26,7 +27,7 @@ impl Bounds {
     /// For one caller.
     pub(super) const fn of(&self, owner: &Owner) -> usize {
         match owner {
-            Owner::Node(_) | Owner::Operator(..) => self.of_known,
+            Owner::Node(..) | Owner::Operator(..) => self.of_known,
             Owner::Unknown(_) => self.of_unknown,
         }
     }
@@ -69,10 +70,14 @@ impl Held {
         if after > before && !self.has_room(owner, after - before) {
             return false;
         }
-        for (holder, _) in self.holders(owner).collect::<Vec<_>>() {
-            match self.bytes(&holder).saturating_sub(before).saturating_add(after) {
-                0 => drop(self.of.remove(&holder)),
-                bytes => drop(self.of.insert(holder, bytes)),
+        for (holder, _) in self.holders(owner) {
+            let mut held = match self.of.entry(holder) {
+                Entry::Occupied(held) => held,
+                Entry::Vacant(none) => none.insert_entry(0),
+            };
+            match held.get().saturating_sub(before).saturating_add(after) {
+                0 => drop(held.remove()),
+                bytes => drop(held.insert(bytes)),
             }
         }
         true
@@ -85,7 +90,7 @@ impl Held {
     fn holders(&self, owner: &Owner) -> impl Iterator<Item = (Holder, usize)> + use<> {
         let all = self.bounds.all;
         let group = match owner {
-            Owner::Node(_) | Owner::Operator(..) => (Holder::Known, all - all / 4),
+            Owner::Node(..) | Owner::Operator(..) => (Holder::Known, all - all / 4),
             Owner::Unknown(_) => (Holder::Unknown, all / 4),
         };
         let tenant = owner.tenant().map(|tenant| (Holder::Tenant(tenant.clone()), all / 2));
@@ -100,12 +105,11 @@ mod tests {
     use semantics::ids::NodeId;
 
     use super::*;
-    use crate::hub::Principal;
 
     const BOUNDS: Bounds = Bounds { all: 80, of_known: 30, of_unknown: 10 };
 
     fn node(tenant: &str, name: u8) -> Owner {
-        Owner::Node(Principal { tenant: TenantId::new(tenant).unwrap(), node: NodeId([name; 16]) })
+        Owner::Node(NodeId([name; 16]), TenantId::new(tenant).unwrap())
     }
 
     fn unknown(last: u8) -> Owner {

@@ -156,7 +156,7 @@ fn request_id(headers: &HeaderMap, entropy: &dyn Entropy) -> String {
         !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(is_ok)
     };
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
-    given.map_or_else(|| hex::encode(entropy.bytes16()), ToOwned::to_owned)
+    given.map_or_else(|| format!("{:032x}", u128::from_be_bytes(entropy.bytes16())), ToOwned::to_owned)
 }
 
 fn code_of(headers: &HeaderMap) -> Code {

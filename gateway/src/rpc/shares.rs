@@ -132,7 +132,7 @@ pub(super) async fn bound<A: Answer>(
     let is_stream = is_stream(request.uri().path());
     let owner = Owner::of(request.extensions());
     let (places, address) = match owner {
-        Owner::Node(_) => return known(&shares.nodes, owner, request, next).await,
+        Owner::Node(..) => return known(&shares.nodes, owner, request, next).await,
         Owner::Operator(..) => return known(&shares.operators, owner, request, next).await,
         Owner::Unknown(address) if is_stream => (&shares.streams, address),
         Owner::Unknown(address) => (&shares.calls, address),

@@ -216,10 +216,9 @@ mod tests {
     use semantics::ids::NodeId;
 
     use super::*;
-    use crate::hub::Principal;
 
     fn node(tenant: &str, n: u8) -> Owner {
-        Owner::Node(Principal { tenant: TenantId::new(tenant).unwrap(), node: NodeId([n; 16]) })
+        Owner::Node(NodeId([n; 16]), TenantId::new(tenant).unwrap())
     }
 
     fn turns(turns: usize) -> Turns {
