@@ -107,7 +107,10 @@ impl Hub {
     }
 
     /// A turn at putting a page together.
-    pub(super) async fn page_turn(&self) -> Result<SemaphorePermit<'_>, HubError> {
+    ///
+    /// # Errors
+    /// INTERNAL when the hub gives out no more.
+    pub async fn page_turn(&self) -> Result<SemaphorePermit<'_>, HubError> {
         self.pages.acquire().await.map_err(|e| HubError::internal(e.to_string()))
     }
 

@@ -224,7 +224,13 @@ impl Link {
                 permit.send(Ok(Box::new(answer)));
                 continue;
             }
-            let Some(next) = self.session.next().await? else { return Ok(false) };
+            // It may wait for its turn at a page: who is gone in between needs none.
+            let next = tokio::select! {
+                biased;
+                next = self.session.next() => next?,
+                () = self.outgoing.closed() => return Err(End::Gone),
+            };
+            let Some(next) = next else { return Ok(false) };
             permit.send(Ok(Box::new(encode(&self.gate, next))));
         }
         Ok(true)

@@ -40,7 +40,15 @@ pub(super) struct PerKey {
     pub(super) one: &'static str,
     /// For many keys: the columns' arrays are `$2` and on.
     pub(super) many: &'static str,
+    /// For as many keys as each says, the fewest first: their columns in turn, the tenant behind them. A key whose columns
+    /// are null finds nothing.
+    pub(super) in_turn: Option<[(usize, &'static str); KEYS_IN_TURN.len()]>,
 }
+
+/// For how many keys there is a statement that takes them in turn.
+pub(super) const KEYS_IN_TURN: [usize; 4] = [4, 16, 64, KEYS_IN_TURN_MAX];
+/// For how many at most.
+pub(super) const KEYS_IN_TURN_MAX: usize = 256;
 
 /// A connection of either engine.
 pub(super) trait Connection: Send {

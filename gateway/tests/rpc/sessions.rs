@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gateway::hub::limits::PAGES_AT_ONCE_MAX;
 use gateway::rpc::pushes::PUSHES_MAX;
 use proto::v1;
 use proto::v1::node_service_client::NodeServiceClient;
@@ -170,14 +171,34 @@ async fn a_node_that_speaks_and_never_listens_can_still_be_cut_off() {
     assert_eq!(sessions(), 1);
     let request = v1::RevokeNodeRequest { tenant: "acme".to_owned(), node: "a".to_owned() };
     world.admin().revoke_node(world.by_operator(request)).await.unwrap();
-    let ended = async {
-        while sessions() > 0 {
+    open(&world, 0).await;
+    chatter.abort();
+    drop(talk);
+}
+
+/// Waits until so many sessions are open.
+async fn open(world: &World, sessions: i64) {
+    let open = async {
+        while world.running.gate.metrics.sessions.get() != sessions {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(1), ended).await.expect("the session goes on");
-    chatter.abort();
+    tokio::time::timeout(SOON, open).await.expect("as many sessions are open");
+}
+
+#[tokio::test]
+async fn who_is_gone_does_not_wait_for_its_turn_at_a_page() {
+    let world = World::new().await;
+    let node = world.node("a").await;
+    let mut turns = Vec::new();
+    for _ in 0..PAGES_AT_ONCE_MAX {
+        turns.push(world.running.gate.hub.page_turn().await.unwrap());
+    }
+    let mut talk = node.open(Say::Hello(hello())).await.unwrap();
+    assert!(matches!(talk.next().await, Heard::Welcome(_)));
+    open(&world, 1).await;
     drop(talk);
+    open(&world, 0).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use gateway::store::{
     Appended, CellRow, LOAD_KEYS_MAX, LogEntry, LogQuery, Only, PAGE_CELLS_MAX, PointerQuery, Prune,
     ShownRow, Wanted,
 };
-use semantics::ids::{CommitNumber, Kind, NodeId, Revision, Writer};
+use semantics::ids::{CommitNumber, Key, Kind, NodeId, Revision, Writer};
 use semantics::lthash::LtHash;
 
 use crate::support::engine::Engine;
@@ -297,6 +297,19 @@ pub async fn load_takes_as_many_keys_as_it_says(engine: &Engine) {
     let keys = (0..LOAD_KEYS_MAX).map(|n| note(&format!("{n}"))).collect();
     let loaded = store.load(&log.tenant, &Wanted { keys, ..Wanted::default() }).await.unwrap();
     assert_eq!(loaded.current.keys().collect::<Vec<_>>(), [&note("0"), &note("4095")]);
+    // An engine may ask for so many at once, and for what is left in several ways.
+    let ids: Vec<String> = (0..300).map(|n| format!("{n:03}")).collect();
+    log.put_each(&*store, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for count in [1, 2, 4, 5, 16, 17, 64, 65, 256, 257, 300] {
+        let keys: BTreeSet<Key> = ids[..count].iter().map(|id| note(id)).collect();
+        let revisions = (3..=count as u64 + 2).map(Revision).collect();
+        let loaded =
+            store.load(&log.tenant, &Wanted { keys: keys.clone(), ..Wanted::default() }).await.unwrap();
+        assert_eq!(loaded.current.into_keys().collect::<BTreeSet<_>>(), keys);
+        assert_eq!(loaded.head, log.head);
+        let rows = store.rows(&log.tenant, &revisions).await.unwrap();
+        assert_eq!(rows.into_iter().map(|row| row.record.key).collect::<BTreeSet<_>>(), keys);
+    }
 }
 
 pub async fn rows_come_by_revision(engine: &Engine) {

@@ -33,6 +33,7 @@ static PRUNE_ROWS: PerKey = PerKey {
     many: "delete from log where ctid = any(array(select found.ctid from unnest($2::bigint[]) as wanted(revision) \
            cross join lateral (select l.ctid from log l where l.tenant = $1 and l.revision = wanted.revision \
            offset 0) found)) returning revision",
+    in_turn: None,
 };
 /// What changed meanwhile has another revision, wherever it lies.
 static PRUNE_TOMBSTONES: PerKey = PerKey {
@@ -43,6 +44,7 @@ static PRUNE_TOMBSTONES: PerKey = PerKey {
            cross join lateral (select p.ctid from records p where p.tenant = $1 and p.kind = wanted.kind \
            and p.id = wanted.id and p.revision = wanted.revision and p.deleted = 1 offset 0) found)) \
            and deleted = 1 and revision = any($4) returning revision",
+    in_turn: None,
 };
 
 fn place(tenant: &TenantId, space: Space, key: &[u8]) -> Vec<Value> {

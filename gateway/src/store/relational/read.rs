@@ -9,7 +9,7 @@ use semantics::ids::{CommitNumber, Key, NodeId, Revision, TenantId, Writer};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Connection, PerKey};
+use super::{Connection, KEYS_IN_TURN, PerKey};
 use crate::store::codec::{Cursor, Value, cell_key, read, write};
 use crate::store::table::{CELLS, COMMITS, LOG, RECORDS, WRITERS};
 use crate::store::{
@@ -44,7 +44,20 @@ pub(super) fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)]
         names.join(", "),
         joined.join(" and "),
     );
-    PerKey { one: one.leak(), many: many.leak() }
+    let in_turn = KEYS_IN_TURN.map(|count| -> (usize, &'static str) {
+        let key = format!("({})", vec!["?"; keys.len()].join(", "));
+        let joined: Vec<String> = (keys.iter().zip(1..))
+            .map(|((column, _), at)| format!("{alias}.{column} = wanted.column{at}"))
+            .collect();
+        let in_turn = format!(
+            "select {list} from (values {}) wanted cross join {from}{behind} where {alias}.tenant = ${} and {}",
+            vec![key; count].join(", "),
+            count * keys.len() + 1,
+            joined.join(" and "),
+        );
+        (count, in_turn.leak())
+    });
+    PerKey { one: one.leak(), many: many.leak(), in_turn: Some(in_turn) }
 }
 
 const KEY: &[(&str, &str)] = &[("kind", "bytea"), ("id", "bytea")];
@@ -52,9 +65,8 @@ const KEY: &[(&str, &str)] = &[("kind", "bytea"), ("id", "bytea")];
 static CURRENT: LazyLock<PerKey> = LazyLock::new(|| {
     let list = named(&[("l", &LOG), ("p", &RECORDS)]);
     let behind = |joins: Joins| format!(" {}", joins.look_up("join", "log", "l", LOG_OF_RECORD));
-    let one = per_key(&list, "records p", "p", KEY, &behind(Joins::Plain)).one;
     let many = per_key(&list, "records p", "p", KEY, &behind(Joins::Lateral)).many;
-    PerKey { one, many }
+    PerKey { many, ..per_key(&list, "records p", "p", KEY, &behind(Joins::Plain)) }
 });
 static LOG_ROW: LazyLock<PerKey> =
     LazyLock::new(|| per_key(&LOG.list("l"), "log l", "l", &[("revision", "bigint")], ""));
@@ -151,15 +163,21 @@ impl Pages {
             )
         };
         let is_shown = format!("(p.revision = l.revision or {DEPARTED})");
-        let currents = |found: &str| -> &'static str {
+        let currents = |found: &str, tenant: usize| -> &'static str {
             let found = match joins {
                 Joins::Plain => format!("({found})"),
                 Joins::Lateral => format!("lateral ({found})"),
             };
+            let head = head.replace("$1", &format!("${tenant}"));
             format!("select found.*, head.* from ({head}) head left join {found} found on true").leak()
         };
+        let in_turn = |(count, found)| (count, currents(found, count * KEY.len() + 1));
         Self {
-            currents: PerKey { one: currents(CURRENT.one), many: currents(CURRENT.many) },
+            currents: PerKey {
+                one: currents(CURRENT.one, 1),
+                many: currents(CURRENT.many, 1),
+                in_turn: CURRENT.in_turn.map(|all| all.map(in_turn)),
+            },
             log: format!(
                 "select {of_log}, {of_records} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"

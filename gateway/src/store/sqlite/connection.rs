@@ -12,7 +12,7 @@ use crate::store::codec::rows::{Rows, Stored};
 use crate::store::codec::write::{AppendRows, Keys};
 use crate::store::codec::{Columns, Value};
 use crate::store::relational::read::{self, Pages};
-use crate::store::relational::{Connection, PerKey};
+use crate::store::relational::{Connection, KEYS_IN_TURN_MAX, PerKey};
 use crate::store::table::{CELLS, COMMITS, HELD, LOG, RECORDS, Table, WRITERS};
 use crate::store::{Appended, StoreError};
 
@@ -113,6 +113,12 @@ async fn insert(
     Ok(())
 }
 
+/// The statement for the fewest keys that takes all of so many, or as many as one takes.
+fn in_turn(sql: &PerKey, keys: usize) -> Option<(usize, &'static str)> {
+    let all = sql.in_turn.filter(|_| keys > 1)?;
+    all.into_iter().find(|(count, _)| *count >= keys).or(all.last().copied())
+}
+
 /// Runs statements whose last parameter is the tenant.
 async fn run_in_turn<'a>(
     connection: &mut SqliteConnection,
@@ -133,7 +139,7 @@ impl Connection for SqliteConnection {
 
     const LATEST: &'static str = "select count(*), cast(coalesce(group_concat(revision, ','), '') as blob) \
          from (select revision from records where tenant = $1 limit $2) found";
-    const KEYS_AT_ONCE: usize = 1;
+    const KEYS_AT_ONCE: usize = KEYS_IN_TURN_MAX;
 
     fn pages() -> &'static Pages {
         &read::SQLITE
@@ -149,10 +155,19 @@ impl Connection for SqliteConnection {
         tenant: &TenantId,
         keys: Keys,
     ) -> Result<Vec<SqliteRow>, StoreError> {
-        let mut found = Vec::new();
-        for key in keys {
-            let values = [Value::text(tenant.as_str())].into_iter().chain(key).collect();
-            found.extend(self.fetch(sql.one, values).await?);
+        let (mut left, width) = (keys.len(), keys.first().map_or(0, Vec::len));
+        let (mut columns, mut found) = (keys.into_iter().flatten(), Vec::new());
+        while left > 0 {
+            let tenant = [Value::text(tenant.as_str())].into_iter();
+            if let Some((count, sql)) = in_turn(sql, left) {
+                let some = columns.by_ref().chain(std::iter::repeat(Value::Int(None))).take(count * width);
+                found.extend(self.fetch(sql, some.chain(tenant).collect()).await?);
+                left = left.saturating_sub(count);
+            } else {
+                let one = tenant.chain(columns.by_ref().take(width)).collect();
+                found.extend(self.fetch(sql.one, one).await?);
+                left -= 1;
+            }
         }
         Ok(found)
     }
