@@ -80,7 +80,9 @@ impl SqliteStore {
             .connect_with(options.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")))
             .await
             .map_err(|error| error::of(&error))?;
-        let readers = pool().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true));
+        // A page's rows wait in the driver: its thread does not stop for each few of them.
+        let options = options.read_only(true).row_buffer_size(read::ROWS_PER_READ + 1);
+        let readers = pool().max_connections(READERS_MAX).connect_lazy_with(options);
         let readers = Lender::new(readers);
         let inner = Inner { folder: folder.to_path_buf(), writer, readers, _lock: lock };
         let store = Self { inner: Arc::new(inner) };

@@ -18,7 +18,7 @@ use crate::store::{
 };
 
 /// Most rows that one statement reads of a page: each is done well within an engine's time for a statement.
-pub(super) const ROWS_PER_READ: usize = 512;
+pub(in crate::store) const ROWS_PER_READ: usize = 512;
 /// Records that weigh no more come with the look at where they are, bytes: so one statement brings at most
 /// [`ROWS_PER_READ`] times as much, whatever there is room for.
 pub(super) const LIGHT_BYTES_MAX: usize = 16 * 1024;
