@@ -36,12 +36,16 @@ pub(crate) async fn taken(id: u32, before: f64, count: usize, quiet: Duration) -
 }
 
 pub(crate) async fn idle(ground: &Ground, on: On, count: usize) -> Option<Figures> {
-    let under = Under::start(ground, on).await?;
-    let first = readers(under.members("first", ground.settings.pick(2, FIRST, FIRST)).await).await.0;
+    let mut under = Under::start(ground, on).await?;
+    let first = under.members("first", ground.settings.pick(2, FIRST, FIRST)).await;
+    let members = under.members("idle", count).await;
+    // What joining leaves behind is of no session: the hub that is measured knows its nodes from its store.
+    under.hub.restart();
+    let first = readers(first).await.0;
     let id = under.hub.process().id();
     let before = resident_kib(id);
     let begin = Instant::now();
-    let sessions = readers(under.members("idle", count).await).await.0;
+    let sessions = readers(members).await.0;
     let opened = begin.elapsed().as_secs_f64();
     // All of them read on: nothing waits in the hub, and soon it keeps nothing for others who come.
     let mut reading = JoinSet::new();
@@ -79,10 +83,10 @@ pub(crate) fn idle_scenario(settings: &Settings) -> Scenario {
     let counts = settings.pick(vec![10], vec![1_000], vec![1_000]);
     let mut scenario = Scenario::new(
         "idle-session",
-        "Sessions at the head, with nothing to say: resident memory of the hub for each more of them, its connection and \
-         what the hub keeps of its node included, and what keeping them costs, once the hub has let go of the pages that it \
-         keeps for others who come at the same time. `open s`: joining, connecting and the first \
-         cut of all, 16 side by side. Beside it a stream each way on a connection of its own to bare tonic.",
+        "Sessions at the head, with nothing to say, of nodes that joined before the hub was started: resident memory of the \
+         hub for each more of them, its connection and what the hub keeps of its node included, and what keeping them costs, \
+         once the hub has let go of the pages that it keeps for others who come at the same time. `open s`: connecting and the \
+         first cut of all, 16 side by side. Beside it a stream each way on a connection of its own to bare tonic.",
     );
     for count in counts {
         let case = format!("{count} sessions");
