@@ -202,10 +202,6 @@ impl ReplicaTxn for Txn {
         }
         Ok(())
     }
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError> {
-        self.writable()?.confirmed = Arc::default();
-        Ok(())
-    }
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError> {
         Ok(page(&self.state.confirmed, range, limit))
     }

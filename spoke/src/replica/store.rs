@@ -289,8 +289,6 @@ pub trait ReplicaTxn: Send {
     async fn confirmed_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError>;
     /// Removes confirmed rows; absent ones are no error (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError>;
-    /// Removes every confirmed row (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError>;
     /// Confirmed rows of a range in key order, tombstones included
     /// (`a_range_is_a_kind_a_prefix_and_a_start_and_no_pattern`).
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError>;

@@ -94,9 +94,6 @@ impl ReplicaTxn for Txn {
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError> {
         layers::delete(self.writable()?, "confirmed", keys).await
     }
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError> {
-        self.clear("delete from confirmed").await
-    }
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError> {
         layers::rows_page(self.conn(), "confirmed", range, limit).await
     }
