@@ -339,6 +339,44 @@ async fn a_catch_up_that_an_older_version_began_begins_again() {
     pool.close().await;
 }
 
+/// Columns, indexes with their columns, and triggers of a table, whatever their names are.
+async fn shape(pool: &sqlx::SqlitePool, table: &str) -> Vec<String> {
+    let mut shape = Vec::new();
+    for sql in [
+        "select format('column %d %s %s %d %s %d %d', cid, name, type, \"notnull\", dflt_value, pk, hidden) \
+         from pragma_table_xinfo($1) order by cid",
+        "select format('index %d %s %d: %d %s %d %s %d', i.\"unique\", i.origin, i.partial, c.seqno, c.name, c.desc, c.coll, c.key) \
+         from pragma_index_list($1) i join pragma_index_xinfo(i.name) c order by 1",
+        "select format('%s %s', type, sql) from sqlite_schema where tbl_name = $1 and sql is not null and type <> 'table' \
+         order by 1",
+        "select format('table %d %d', wr, strict) from pragma_table_list where schema = 'main' and name = $1",
+    ] {
+        shape.extend(sqlx::query_scalar::<_, String>(sql).bind(table).fetch_all(pool).await.unwrap());
+    }
+    shape
+}
+
+#[tokio::test]
+async fn the_tables_that_change_places_have_one_shape() {
+    let scratch = Scratch::new();
+    let (store, _) = replica(&scratch.file()).await;
+    let pool = sqlite(&scratch).await;
+    for round in 0..3 {
+        let confirmed = shape(&pool, "confirmed").await;
+        assert!(confirmed.len() >= 6, "four columns, the key's index, the table: {confirmed:?}");
+        assert_eq!(shape(&pool, "arrived").await, confirmed, "after {round} swaps");
+        let mut txn = store.begin(Mode::Write).await.unwrap();
+        txn.staging_confirm().await.unwrap();
+        txn.commit().await.unwrap();
+    }
+    // What would make them two shapes is seen.
+    for sql in ["create index more on arrived (revision)", "alter table confirmed add column more blob"] {
+        let before = [shape(&pool, "arrived").await, shape(&pool, "confirmed").await];
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        assert_ne!([shape(&pool, "arrived").await, shape(&pool, "confirmed").await], before, "{sql}");
+    }
+}
+
 #[tokio::test]
 async fn a_file_of_a_newer_version_is_left_alone() {
     let scratch = Scratch::new();

@@ -231,7 +231,8 @@ fn staged_of((key, revision, digest, record): ConfirmedColumns) -> Result<Staged
     Ok(Staged::Change(Box::new(Change { revision, record })))
 }
 
-/// The two tables change their names, so that no row is written a second time.
+/// The two tables change their names, so that no row is written a second time. They are of one shape
+/// (`the_tables_that_change_places_have_one_shape`).
 pub(super) async fn staging_confirm(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let statements = [
         "delete from arrived where length(record) = 0",
