@@ -260,6 +260,7 @@ async fn a_write_in_a_read_transaction_is_refused() {
     assert!(refused(txn.staging_clear().await));
     assert!(refused(txn.staging_confirm().await));
     assert!(refused(txn.visible_changed(&[key("note", "a")]).await));
+    assert!(refused(txn.all_changed().await));
     txn.commit().await.unwrap();
 }
 

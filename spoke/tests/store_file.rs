@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "store_file/anew.rs"]
+mod anew;
 mod support;
 
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};

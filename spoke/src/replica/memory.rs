@@ -372,6 +372,11 @@ impl ReplicaTxn for Txn {
         self.changed.extend(keys.iter().cloned());
         Ok(())
     }
+    async fn all_changed(&mut self) -> Result<(), StoreError> {
+        self.writable()?;
+        self.changed.extend(self.state.confirmed.keys().cloned());
+        Ok(())
+    }
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError> {
         Ok(self.state.changes.after(position, limit.min(ROWS_MAX)))
     }

@@ -149,6 +149,33 @@ async fn what_is_staged_takes_the_place_of_the_confirmed_rows() {
 }
 
 #[tokio::test]
+async fn of_every_confirmed_record_it_is_noted_that_it_changed() {
+    let store = TestStore::new().await;
+    let numbers = 0..ROWS_MAX + 5;
+    let keys: Vec<Key> = numbers.map(|n| key("note", &format!("{n:05}"))).collect();
+    let other = key("other", "o");
+    let mut txn = write(&store).await;
+    for keys in keys.chunks(ROWS_MAX) {
+        let rows: Vec<ConfirmedRow> = keys.iter().map(|key| row(key.clone(), 1, None)).collect();
+        txn.confirmed_put(&rows).await.unwrap();
+        txn.pending_put(&[record(other.clone(), None)]).await.unwrap();
+        txn.remnants_put(&[row(other.clone(), 1, None)]).await.unwrap();
+    }
+    txn.all_changed().await.unwrap();
+    txn.all_changed().await.unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = read(&store).await;
+    let (mut after, mut found) = (0, Vec::new());
+    loop {
+        let changes = txn.changes_after(after, ROWS_MAX).await.unwrap();
+        let Some(last) = changes.last() else { break };
+        after = last.position;
+        found.extend(changes.into_iter().map(|change| change.key));
+    }
+    assert_eq!(found, keys);
+}
+
+#[tokio::test]
 async fn lists_of_the_longest_length_are_taken() {
     let store = TestStore::new().await;
     let numbers = 1..=u64::try_from(ROWS_MAX).unwrap();

@@ -228,6 +228,11 @@ impl ReplicaTxn for Txn {
         self.changed.extend(keys.iter().cloned());
         Ok(())
     }
+    async fn all_changed(&mut self) -> Result<(), StoreError> {
+        let keys = layers::confirmed_keys(self.writable()?).await?;
+        self.changed.extend(keys);
+        Ok(())
+    }
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError> {
         changes::after(self.conn(), position, limit).await
     }
