@@ -260,6 +260,7 @@ async fn a_write_in_a_read_transaction_is_refused() {
     assert!(refused(txn.staging_clear().await));
     assert!(refused(txn.staging_confirm().await));
     assert!(refused(txn.visible_changed(&[key("note", "a")]).await));
+    assert!(refused(txn.all_changed().await));
     txn.commit().await.unwrap();
 }
 
@@ -344,7 +345,7 @@ async fn a_page_has_no_more_rows_than_asked_for_and_never_more_than_the_bound() 
     let keys: Vec<Key> = rows.iter().map(|row| row.record.key.clone()).collect();
     txn.confirmed_delete(&keys[..ROWS_MAX]).await.unwrap();
     assert_eq!(txn.confirmed_page(&Range::default(), ROWS_MAX).await.unwrap(), rows[ROWS_MAX..]);
-    txn.confirmed_clear().await.unwrap();
+    txn.confirmed_delete(&keys[ROWS_MAX..]).await.unwrap();
     assert!(txn.confirmed_page(&Range::default(), 1).await.unwrap().is_empty());
 }
 

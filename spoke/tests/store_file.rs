@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "store_file/anew.rs"]
+mod anew;
 mod support;
 
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -23,6 +25,12 @@ async fn replica(file: &Path) -> (Arc<SqliteReplica>, Replica) {
     let shared: Arc<dyn ReplicaStore> = store.clone();
     let replica = Replica::open(shared, identity(NODE, "here"), entropy).await.unwrap();
     (store, replica)
+}
+
+/// The file as SQLite has it, for what no replica would do to it.
+async fn sqlite(scratch: &Scratch) -> sqlx::SqlitePool {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+    sqlx::SqlitePool::connect_with(options).await.unwrap()
 }
 
 /// A closed file with one confirmed note.
@@ -264,8 +272,7 @@ async fn a_write_that_its_lists_do_not_hold_as_it_stands_is_found() {
         ("update outbox set place = place - 1", ""),
         ("update outbox_totals set queued = 0", "sums"),
     ] {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let pool = sqlite(&scratch).await;
         sqlx::query(sql).execute(&pool).await.unwrap();
         pool.close().await;
         let (store, _) = self::replica(&scratch.file()).await;
@@ -283,8 +290,7 @@ async fn a_row_that_is_missing_from_an_index_is_found() {
     replica.write(put("note", "n", json!({})), NOW).await.unwrap();
     store.close().await;
     // The index as it was when the outbox was empty.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     let mut connection = pool.acquire().await.unwrap();
     for sql in [
         "pragma writable_schema = on",
@@ -311,8 +317,7 @@ async fn a_catch_up_that_an_older_version_began_begins_again() {
     let mut hub = Hub::default();
     confirmed_note(&scratch, &mut hub).await;
     // The file as the version before left it in the middle of a catch-up.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     for sql in [
         "delete from _sqlx_migrations where version >= 4",
         "delete from meta where name = 'cursor'",
@@ -323,10 +328,55 @@ async fn a_catch_up_that_an_older_version_began_begins_again() {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
     pool.close().await;
-    let (_, replica) = replica(&scratch.file()).await;
+    let (store, replica) = replica(&scratch.file()).await;
     let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!("no hello") };
     assert_eq!(hello.resume, None);
     pull(&replica, &hub).await;
+    store.close().await;
+    // What it had fetched takes no room any more.
+    let pool = sqlite(&scratch).await;
+    for sql in ["select count(*) from staging", "select count(*) from meta where name = 'resume'"] {
+        assert_eq!(sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap(), 0, "{sql}");
+    }
+    pool.close().await;
+}
+
+/// Columns, indexes with their columns, and triggers of a table, whatever their names are.
+async fn shape(pool: &sqlx::SqlitePool, table: &str) -> Vec<String> {
+    let mut shape = Vec::new();
+    for sql in [
+        "select format('column %d %s %s %d %s %d %d', cid, name, type, \"notnull\", dflt_value, pk, hidden) \
+         from pragma_table_xinfo($1) order by cid",
+        "select format('index %d %s %d: %d %s %d %s %d', i.\"unique\", i.origin, i.partial, c.seqno, c.name, c.desc, c.coll, c.key) \
+         from pragma_index_list($1) i join pragma_index_xinfo(i.name) c order by 1",
+        "select format('%s %s', type, sql) from sqlite_schema where tbl_name = $1 and sql is not null and type <> 'table' \
+         order by 1",
+        "select format('table %d %d', wr, strict) from pragma_table_list where schema = 'main' and name = $1",
+    ] {
+        shape.extend(sqlx::query_scalar::<_, String>(sql).bind(table).fetch_all(pool).await.unwrap());
+    }
+    shape
+}
+
+#[tokio::test]
+async fn the_tables_that_change_places_have_one_shape() {
+    let scratch = Scratch::new();
+    let (store, _) = replica(&scratch.file()).await;
+    let pool = sqlite(&scratch).await;
+    for round in 0..3 {
+        let confirmed = shape(&pool, "confirmed").await;
+        assert!(confirmed.len() >= 6, "four columns, the key's index, the table: {confirmed:?}");
+        assert_eq!(shape(&pool, "arrived").await, confirmed, "after {round} swaps");
+        let mut txn = store.begin(Mode::Write).await.unwrap();
+        txn.staging_confirm().await.unwrap();
+        txn.commit().await.unwrap();
+    }
+    // What would make them two shapes is seen.
+    for sql in ["create index more on arrived (revision)", "alter table confirmed add column more blob"] {
+        let before = [shape(&pool, "arrived").await, shape(&pool, "confirmed").await];
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        assert_ne!([shape(&pool, "arrived").await, shape(&pool, "confirmed").await], before, "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -334,8 +384,7 @@ async fn a_file_of_a_newer_version_is_left_alone() {
     let scratch = Scratch::new();
     let (store, _) = replica(&scratch.file()).await;
     store.close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     let sql = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
                values (99, 'later', true, x'00', 0)";
     sqlx::query(sql).execute(&pool).await.unwrap();

@@ -352,6 +352,45 @@ async fn doctor_names_the_records_in_which_a_replica_differs_and_fetches_them_an
     );
 }
 
+/// Changes the byte before a text wherever the closed file of a replica has it: there stands how long the text is, so that
+/// what holds it cannot be read at all.
+async fn tear(spoke: &Spoke, text: &str) {
+    let path = std::path::Path::new(&spoke.data).join("replica.sqlite");
+    SqliteReplica::open(&path).await.expect("the replica opens").close().await;
+    let mut bytes = std::fs::read(&path).expect("the file is read");
+    let found: Vec<usize> = (1..bytes.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())).collect();
+    assert_ne!(found.len(), 0);
+    found.iter().for_each(|at| bytes[at - 1] = 120);
+    std::fs::write(&path, bytes).expect("the file is written");
+}
+
+#[tokio::test]
+async fn doctor_fetches_anew_what_cannot_be_read_at_all() {
+    let folder = Folder::new("doctor-unread");
+    let hub = Hub::start(&folder, false, None);
+    let (laptop, desktop) = (Spoke::join(&folder, &hub, "laptop"), Spoke::join(&folder, &hub, "desktop"));
+    put(&laptop, "note", "n07", &json!({"text": "find me"}));
+    laptop.ok(&["sync"]);
+    desktop.ok(&["sync"]);
+    put(&desktop, "note", "mine", &json!({"text": "waits in the outbox"}));
+    tear(&desktop, r#"{"text":"find me"}"#).await;
+    assert_eq!(desktop.run(&["get", "note", "n07"]).error()["error"]["reason"], "STORE_CORRUPT");
+    let ran = desktop.run(&["doctor"]);
+    assert_eq!((ran.code, &ran.error()["error"]["reason"]), (3, &json!("UNSOUND")));
+    let report: Value = serde_json::from_str(&ran.stdout).expect("a report");
+    assert!(report["records_are_wrong"] == json!(true), "{report}");
+    let named =
+        |problem: &Value| problem["detail"].as_str().is_some_and(|detail| detail.contains("note/n07"));
+    assert!(report["problems"].as_array().is_some_and(|problems| problems.iter().any(named)), "{report}");
+
+    let repaired = desktop.ok(&["doctor", "--repair"]).json();
+    assert!(repaired["healthy"] == json!(true), "{repaired}");
+    assert_eq!(desktop.body("note", "n07"), Some(json!({"text": "find me"})));
+    laptop.ok(&["sync"]);
+    assert_eq!(laptop.body("note", "mine"), Some(json!({"text": "waits in the outbox"})));
+    assert_eq!(laptop.digest(), desktop.digest());
+}
+
 #[tokio::test]
 async fn a_sync_that_gets_nowhere_says_when_the_replica_is_damaged() {
     let folder = Folder::new("stalled");

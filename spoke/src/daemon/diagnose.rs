@@ -4,7 +4,7 @@ use proto::v1;
 use semantics::compare::{Difference, Scope};
 use semantics::envelope::Cell;
 use semantics::ids::Key;
-use semantics::reason::Refusal;
+use semantics::reason::{Reason, Refusal};
 use serde_json::{Map, Value, json};
 
 use super::status;
@@ -17,6 +17,9 @@ const SYNC_MS: u64 = 20_000;
 const SYNC_MS_MAX: u64 = 600_000;
 /// A clock that differs by more is named, milliseconds: half of what a hub takes.
 const CLOCK_MS_MAX: u64 = semantics::clock::CLOCK_AHEAD_MS_MAX / 2;
+
+/// What to do about records that are not what came.
+const ANEW: &str = "fetch the records anew with `spoke doctor --repair`; check the disk if it comes again";
 
 /// What is wrong, and what to do.
 #[derive(Default)]
@@ -62,15 +65,17 @@ async fn report(spoke: &Spoke, about: &Map<String, Value>, stalled_ms: u64) -> R
             (spoke.replica().examine().await, None)
         }
     };
-    let here = match here {
-        Ok(here) => Some(here),
-        Err(error) => {
-            problems.refused("the replica cannot be read", &error.refusal());
-            None
+    let (here, unread) = match here.map_err(|error| error.refusal()) {
+        Ok(here) => (Some(here), None),
+        Err(refusal) if refusal.reason == Reason::StoreCorrupt => (None, Some(refusal)),
+        Err(refusal) => {
+            problems.refused("the replica cannot be read", &refusal);
+            (None, None)
         }
     };
     let status = status::of(spoke, about).await?;
     let before = problems.0.len();
+    unread.iter().for_each(|refusal| problems.add("damaged records", &refusal.detail, ANEW));
     here.iter().for_each(|here| look_here(here, &mut problems));
     beside.into_iter().for_each(|compared| look_beside(compared, &mut problems));
     let records_are_wrong = problems.0.len() > before;
@@ -95,8 +100,6 @@ async fn report(spoke: &Spoke, about: &Map<String, Value>, stalled_ms: u64) -> R
 
 /// What is wrong with the replica taken for itself.
 fn look_here(here: &Examined, problems: &mut Problems) {
-    const ANEW: &str =
-        "fetch the records anew with `spoke doctor --repair`; check the disk if it comes again";
     if let Some(first) = here.damaged.first() {
         let detail =
             format!("{} of them are not what came from the hub, the first is {first}", here.damaged.len());

@@ -202,10 +202,6 @@ impl ReplicaTxn for Txn {
         }
         Ok(())
     }
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError> {
-        self.writable()?.confirmed = Arc::default();
-        Ok(())
-    }
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError> {
         Ok(page(&self.state.confirmed, range, limit))
     }
@@ -374,6 +370,11 @@ impl ReplicaTxn for Txn {
     async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError> {
         self.writable()?;
         self.changed.extend(keys.iter().cloned());
+        Ok(())
+    }
+    async fn all_changed(&mut self) -> Result<(), StoreError> {
+        self.writable()?;
+        self.changed.extend(self.state.confirmed.keys().cloned());
         Ok(())
     }
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError> {

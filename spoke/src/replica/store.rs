@@ -289,8 +289,6 @@ pub trait ReplicaTxn: Send {
     async fn confirmed_put(&mut self, rows: &[ConfirmedRow]) -> Result<(), StoreError>;
     /// Removes confirmed rows; absent ones are no error (`rows_are_replaced_and_removed_and_absent_ones_are_no_error`).
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError>;
-    /// Removes every confirmed row (`clearing_takes_every_row_of_its_sort_and_of_no_other`).
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError>;
     /// Confirmed rows of a range in key order, tombstones included
     /// (`a_range_is_a_kind_a_prefix_and_a_start_and_no_pattern`).
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError>;
@@ -387,6 +385,10 @@ pub trait ReplicaTxn: Send {
     /// (`visible_changes_get_their_position_at_the_commit_once_each_in_key_order`). The oldest are
     /// forgotten, never one of the last [`CHANGES_KEPT`] (`the_last_changes_are_kept_and_the_oldest_forgotten`).
     async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError>;
+    /// Notes it of every confirmed record, whatever its row holds
+    /// (`of_every_confirmed_record_it_is_noted_that_it_changed`). One whose key cannot be read was shown to nobody, and
+    /// is left out (`what_cannot_be_read_is_replaced_by_what_is_fetched_anew`).
+    async fn all_changed(&mut self) -> Result<(), StoreError>;
     /// Committed changes after a position, in order
     /// (`visible_changes_get_their_position_at_the_commit_once_each_in_key_order`).
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError>;

@@ -71,9 +71,8 @@ async fn cells_hold_their_state_until_it_is_removed() {
 }
 
 /// How many rows there are of each sort that can be cleared.
-async fn counts(txn: &mut dyn ReplicaTxn) -> [usize; 4] {
+async fn counts(txn: &mut dyn ReplicaTxn) -> [usize; 3] {
     [
-        txn.confirmed_page(&Range::default(), 10).await.unwrap().len(),
         txn.remnants_page(None, 10).await.unwrap().len(),
         txn.staging_page(None, 10).await.unwrap().len(),
         txn.cells().await.unwrap().len(),
@@ -94,20 +93,20 @@ async fn clearing_takes_every_row_of_its_sort_and_of_no_other() {
     for facet in [None, Some("f")] {
         txn.cell_put(&a_cell(facet), Some(b"1")).await.unwrap();
     }
-    let mut left = [2; 4];
+    let mut left = [2; 3];
     assert_eq!(counts(&mut *txn).await, left);
     for sort in 0..left.len() {
         for _ in 0..2 {
             match sort {
-                0 => txn.confirmed_clear().await.unwrap(),
-                1 => txn.remnants_clear().await.unwrap(),
-                2 => txn.staging_clear().await.unwrap(),
+                0 => txn.remnants_clear().await.unwrap(),
+                1 => txn.staging_clear().await.unwrap(),
                 _ => txn.cells_clear().await.unwrap(),
             }
         }
         left[sort] = 0;
         assert_eq!(counts(&mut *txn).await, left, "{sort}");
     }
+    assert_eq!(txn.confirmed_page(&Range::default(), 10).await.unwrap(), rows);
     assert_eq!(txn.pending_page(&Range::default(), 10).await.unwrap().len(), 1);
     assert_eq!(txn.outbox_totals().await.unwrap().entries, 1);
 }
@@ -147,6 +146,33 @@ async fn what_is_staged_takes_the_place_of_the_confirmed_rows() {
     assert!(txn.confirmed_page(&Range::default(), 10).await.unwrap().is_empty());
     drop(txn);
     assert_eq!(read(&store).await.confirmed_page(&Range::default(), 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn of_every_confirmed_record_it_is_noted_that_it_changed() {
+    let store = TestStore::new().await;
+    let numbers = 0..ROWS_MAX + 5;
+    let keys: Vec<Key> = numbers.map(|n| key("note", &format!("{n:05}"))).collect();
+    let other = key("other", "o");
+    let mut txn = write(&store).await;
+    for keys in keys.chunks(ROWS_MAX) {
+        let rows: Vec<ConfirmedRow> = keys.iter().map(|key| row(key.clone(), 1, None)).collect();
+        txn.confirmed_put(&rows).await.unwrap();
+        txn.pending_put(&[record(other.clone(), None)]).await.unwrap();
+        txn.remnants_put(&[row(other.clone(), 1, None)]).await.unwrap();
+    }
+    txn.all_changed().await.unwrap();
+    txn.all_changed().await.unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = read(&store).await;
+    let (mut after, mut found) = (0, Vec::new());
+    loop {
+        let changes = txn.changes_after(after, ROWS_MAX).await.unwrap();
+        let Some(last) = changes.last() else { break };
+        after = last.position;
+        found.extend(changes.into_iter().map(|change| change.key));
+    }
+    assert_eq!(found, keys);
 }
 
 #[tokio::test]

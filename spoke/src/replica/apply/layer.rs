@@ -9,8 +9,7 @@ use semantics::lthash::{LtHash, Moves};
 use semantics::view::View;
 
 use crate::error::StoreError;
-use crate::replica::pages::ROWS_AT_ONCE;
-use crate::replica::store::{ConfirmedRow, Range, ReplicaTxn, Staged};
+use crate::replica::store::{ConfirmedRow, ReplicaTxn, Staged};
 use crate::sync::Counts;
 
 /// Digest states are held in memory for the length of a cut: two KiB for each cell of the view.
@@ -40,7 +39,8 @@ impl Layer {
 
     /// The replica starts anew, under a view: what the layer holds will be replaced by what is staged.
     pub(super) async fn anew(txn: &mut dyn ReplicaTxn, view: Option<View>) -> Result<Self, StoreError> {
-        note_all(txn).await?;
+        // Everything that was shown may be gone; what is given up is not read, be it damaged or not.
+        txn.all_changed().await?;
         txn.cells_clear().await?;
         Ok(Self { is_anew: true, view, ..Self::default() })
     }
@@ -156,18 +156,6 @@ impl Layer {
             sum.combine(state);
         }
         sum.finish()
-    }
-}
-
-/// Everything that was shown may be gone.
-async fn note_all(txn: &mut dyn ReplicaTxn) -> Result<(), StoreError> {
-    let mut range = Range::default();
-    loop {
-        let rows = txn.confirmed_page(&range, ROWS_AT_ONCE).await?;
-        let keys: Vec<Key> = rows.into_iter().map(|row| row.record.key).collect();
-        let Some(last) = keys.last() else { return Ok(()) };
-        range.after = Some(last.clone());
-        txn.visible_changed(&keys).await?;
     }
 }
 

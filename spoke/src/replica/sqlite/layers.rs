@@ -1,7 +1,8 @@
 //! Records by key: the confirmed layer, the pending layer, and what is staged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures::TryStreamExt as _;
 use semantics::cursor::{Change, Departure};
 use semantics::digest::record_digest;
 use semantics::envelope::Record;
@@ -78,6 +79,13 @@ pub(super) async fn confirmed_get(
         }
     }
     Ok(found)
+}
+
+/// The keys of all confirmed rows, and nothing else of them; those that cannot be read are left out.
+pub(super) async fn confirmed_keys(conn: &mut SqliteConnection) -> Result<BTreeSet<Key>, StoreError> {
+    let query = sqlx::query_scalar::<_, Vec<u8>>("select key from confirmed");
+    let keys = query.fetch(conn).try_filter_map(async |key| Ok(key_of(&key).ok()));
+    keys.try_collect().await.map_err(failed)
 }
 
 /// Inserts or replaces rows of the confirmed layer, or of what is left of an earlier one.
@@ -231,7 +239,8 @@ fn staged_of((key, revision, digest, record): ConfirmedColumns) -> Result<Staged
     Ok(Staged::Change(Box::new(Change { revision, record })))
 }
 
-/// The two tables change their names, so that no row is written a second time.
+/// The two tables change their names, so that no row is written a second time. They are of one shape
+/// (`the_tables_that_change_places_have_one_shape`).
 pub(super) async fn staging_confirm(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let statements = [
         "delete from arrived where length(record) = 0",

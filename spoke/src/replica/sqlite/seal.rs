@@ -1,7 +1,8 @@
 //! Sums over stored values. SQLite checks how its pages hang together and not what they hold: a bit that flips inside a
 //! value would be read as if it had been written, and sent to every node. A value is stored with a sum over itself and
-//! the place it belongs to, and compared wherever it is read. The confirmed layer, and what is staged to become it, has
-//! the hub's own digests for that.
+//! the place it belongs to, and compared wherever it is read. Records of the confirmed layer, and of what is staged to
+//! take its place, have no such sum: beside each stands the digest that it had when it came, of which the sums are made
+//! that are compared with the hub's.
 
 use sha2::{Digest as _, Sha256};
 

@@ -94,9 +94,6 @@ impl ReplicaTxn for Txn {
     async fn confirmed_delete(&mut self, keys: &[Key]) -> Result<(), StoreError> {
         layers::delete(self.writable()?, "confirmed", keys).await
     }
-    async fn confirmed_clear(&mut self) -> Result<(), StoreError> {
-        self.clear("delete from confirmed").await
-    }
     async fn confirmed_page(&mut self, range: &Range, limit: usize) -> Result<Vec<ConfirmedRow>, StoreError> {
         layers::rows_page(self.conn(), "confirmed", range, limit).await
     }
@@ -229,6 +226,11 @@ impl ReplicaTxn for Txn {
     async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError> {
         self.writable()?;
         self.changed.extend(keys.iter().cloned());
+        Ok(())
+    }
+    async fn all_changed(&mut self) -> Result<(), StoreError> {
+        let keys = layers::confirmed_keys(self.writable()?).await?;
+        self.changed.extend(keys);
         Ok(())
     }
     async fn changes_after(&mut self, position: u64, limit: usize) -> Result<Vec<VisibleChange>, StoreError> {
