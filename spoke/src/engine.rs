@@ -90,9 +90,11 @@ impl Engine {
                 Event::Staged { bytes }
             }
             Step::Apply(page) => match page.next.clone() {
-                Next::Cut(cut) => match replica.apply_cut(page, &cut).await? {
-                    Ok(applied) => Event::Applied(applied),
-                    Err(refusal) => Event::Halted(refusal),
+                Next::Cut(cut) => match replica.apply_cut(page, &cut).await {
+                    Ok(Ok(applied)) => Event::Applied(applied),
+                    Ok(Err(refusal)) => Event::Halted(refusal),
+                    Err(error @ ReplicaError::Staged(_)) => Event::StagedDamaged(error.refusal()),
+                    Err(error) => return Err(error),
                 },
                 Next::Resume(_) => return Ok(None),
             },

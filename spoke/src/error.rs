@@ -33,6 +33,16 @@ pub enum ReplicaError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was staged is not what came, or cannot be read: the hub can send it again.
+    #[error(transparent)]
+    Staged(StoreError),
+}
+
+impl ReplicaError {
+    /// An error met while what was staged is read.
+    pub(crate) fn of_staged(error: StoreError) -> Self {
+        if matches!(error, StoreError::Corrupt { .. }) { Self::Staged(error) } else { Self::Store(error) }
+    }
 }
 
 impl ReplicaError {
@@ -41,7 +51,7 @@ impl ReplicaError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal.clone(),
-            Self::Store(error) => {
+            Self::Store(error) | Self::Staged(error) => {
                 let reason = match error {
                     StoreError::Unavailable(_) => Reason::StoreUnavailable,
                     StoreError::Corrupt { .. } => Reason::StoreCorrupt,

@@ -115,6 +115,8 @@ pub struct Sync {
     nonce: u64,
     /// Whether the replica was rebuilt because its digest differed, and has not agreed since.
     was_rebuilt: bool,
+    /// Whether what was staged is fetched anew because it was damaged, and no cut has come since.
+    is_staged_anew: bool,
     /// Whether this reconciliation set entries aside because the hub could not tell what became of them: once is
     /// enough, a second refusal ends the attempt.
     gave_up: bool,
@@ -158,6 +160,7 @@ impl Sync {
             pushed: 0,
             nonce: 0,
             was_rebuilt: false,
+            is_staged_anew: false,
             gave_up: false,
             is_renewing: false,
             last_refusal: None,
@@ -337,6 +340,7 @@ impl Sync {
                 self.consumed(bytes)
             }
             (Event::Applied(applied), Phase::Live) => self.applied(applied),
+            (Event::StagedDamaged(refusal), Phase::Live) => self.staged_damaged(refusal),
             (Event::ResumeForgotten | Event::Rebootstrapped, Phase::Resetting) => {
                 let delay = self.backoff.delay(&self.config);
                 self.wait(delay)
@@ -426,6 +430,7 @@ impl Sync {
 
     fn applied(&mut self, applied: Applied) -> Vec<Action> {
         self.is_caught_up = true;
+        self.is_staged_anew = false;
         self.counts = self.counts.plus(applied.counts);
         match applied.digest_matches {
             Some(false) if !self.was_rebuilt => {

@@ -10,7 +10,8 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use semantics::reason::Reason;
+use semantics::ids::NodeId;
+use semantics::reason::{Reason, Refusal};
 use serde_json::json;
 use spoke::error::StoreError;
 use spoke::replica::sqlite::SqliteReplica;

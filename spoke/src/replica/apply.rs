@@ -42,7 +42,8 @@ impl Replica {
     /// another log.
     ///
     /// # Errors
-    /// [`ReplicaError::Store`].
+    /// [`ReplicaError::Staged`] where what was staged is damaged: nothing has changed, and once it is forgotten the hub
+    /// sends it again (`what_was_staged_and_is_damaged_is_fetched_anew`). [`ReplicaError::Store`].
     pub async fn apply_cut(&self, page: Page, cut: &Cut) -> Result<Result<Applied, Refusal>, ReplicaError> {
         let bytes = page_bytes(&page);
         let mut txn = self.write_txn().await?;
@@ -227,7 +228,7 @@ async fn take_items(
     layer: &mut Layer,
     taken: &mut Taken,
     page: Page,
-) -> Result<(), StoreError> {
+) -> Result<(), ReplicaError> {
     let items = staged(page.changes, page.departures);
     if layer.is_anew() {
         taken.is_anew = true;
@@ -235,7 +236,7 @@ async fn take_items(
         stage_items(txn, &items).await?;
         return take_all(txn, layer, taken).await;
     }
-    if txn.staging_page(None, 1).await?.is_empty() {
+    if txn.staging_page(None, 1).await.map_err(ReplicaError::of_staged)?.is_empty() {
         // The usual case in a live session: nothing staged, so nothing is staged now either.
         let mut latest: BTreeMap<Key, Staged> = BTreeMap::new();
         for item in items {
@@ -253,24 +254,28 @@ async fn take_items(
     stage_items(txn, &items).await?;
     let mut after = None;
     loop {
-        let items = txn.staging_page(after.as_ref(), ROWS_MAX).await?;
+        let items = txn.staging_page(after.as_ref(), ROWS_MAX).await.map_err(ReplicaError::of_staged)?;
         let Some(last) = items.last() else { break };
         after = Some(last.key().clone());
         let keys = layer.take(txn, &items).await?;
         taken.note(txn, &keys).await?;
     }
-    txn.staging_clear().await
+    Ok(txn.staging_clear().await?)
 }
 
 /// Makes what is staged the layer, but for what lies outside of its view.
-async fn take_all(txn: &mut dyn ReplicaTxn, layer: &mut Layer, taken: &mut Taken) -> Result<(), StoreError> {
+async fn take_all(
+    txn: &mut dyn ReplicaTxn,
+    layer: &mut Layer,
+    taken: &mut Taken,
+) -> Result<(), ReplicaError> {
     txn.staging_confirm().await?;
     let mut range = Range::default();
     loop {
-        let rows = txn.confirmed_page(&range, ROWS_MAX).await?;
+        let rows = txn.confirmed_page(&range, ROWS_MAX).await.map_err(ReplicaError::of_staged)?;
         let Some(last) = rows.last() else { return Ok(()) };
         range.after = Some(last.record.key.clone());
-        let (come, out) = layer.adopt(rows)?;
+        let (come, out) = layer.adopt(rows).map_err(ReplicaError::of_staged)?;
         txn.confirmed_delete(&out).await?;
         taken.note(txn, &come).await?;
     }

@@ -66,7 +66,13 @@ impl Replica {
         let cursor = state::cursor(&mut *txn).await?;
         let lineage = Lineage::of(state::lineage(&mut *txn).await?.as_ref(), cursor.as_ref());
         let resume = txn.meta_get(MetaKey::Resume).await?;
-        if resume.is_none() && !txn.staging_page(None, 1).await?.is_empty() {
+        let is_empty = match txn.staging_page(None, 1).await {
+            Ok(staged) => staged.is_empty(),
+            // What cannot be read has to go as well.
+            Err(StoreError::Corrupt { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if resume.is_none() && !is_empty {
             txn.staging_clear().await?;
             txn.commit().await?;
         }

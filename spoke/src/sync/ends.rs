@@ -58,6 +58,19 @@ impl Sync {
         actions
     }
 
+    /// What was staged is fetched anew, once: where it is damaged again before a cut stands, a person has to look at the
+    /// disk. A start after that is another try.
+    pub(super) fn staged_damaged(&mut self, refusal: Refusal) -> Vec<Action> {
+        if self.is_staged_anew {
+            self.is_staged_anew = false;
+            let detail = format!("{}; so it was before it was fetched anew: check the disk", refusal.detail);
+            return self.stop(Refusal::new(refusal.reason, detail));
+        }
+        self.is_staged_anew = true;
+        self.last_refusal = Some(refusal);
+        self.reset(Step::ForgetResume)
+    }
+
     /// An access token ends sooner than a session may last, and with the log that it was made in: the next connection
     /// shows a new one. Only when the hub does not take that either, a person has to look.
     pub(super) fn renew(&mut self) -> Vec<Action> {

@@ -63,6 +63,8 @@ pub enum Event {
     },
     /// A cut is applied.
     Applied(Applied),
+    /// What was staged is not what came; the cut had no effect.
+    StagedDamaged(Refusal),
     /// The staging area is empty and the resume position forgotten.
     ResumeForgotten,
     /// The replica starts anew; the outbox is kept.

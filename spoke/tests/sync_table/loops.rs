@@ -131,6 +131,37 @@ fn sessions_that_get_on_are_not_held_against_the_next() {
 }
 
 #[test]
+fn what_was_staged_and_is_damaged_is_fetched_anew_once() {
+    let damaged = || Event::StagedDamaged(Refusal::new(Reason::StoreCorrupt, "of no use"));
+    let anew = [Action::Close, Action::Step(Step::ForgetResume)];
+    let mut sync = Sync::new(config());
+    sync.on(Event::Start, 0);
+    for attempt in 0..3 {
+        welcomed(&mut sync);
+        assert_eq!(sync.on(damaged(), 0), anew, "attempt {attempt}");
+        assert_eq!(sync.status().last_refusal.unwrap().reason, Reason::StoreCorrupt);
+        assert!(delay(&sync.on(Event::ResumeForgotten, 0)) > 0);
+        welcomed(&mut sync);
+        sync.on(Event::Staged { bytes: 10 }, 0);
+        let actions = sync.on(damaged(), 0);
+        let [Action::Close, Action::Stop(refusal)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(refusal.reason, Reason::StoreCorrupt);
+        assert!(refusal.detail.starts_with("of no use; "), "{refusal}");
+        assert_eq!(sync.on(Event::TimerFired(Timer::Reconnect), 0), [], "it waits for a person");
+        sync.on(Event::Start, 0);
+    }
+    // A cut that stands ends it: what is damaged long after is fetched anew again.
+    for _ in 0..3 {
+        welcomed(&mut sync);
+        assert_eq!(sync.on(damaged(), 0), anew);
+        sync.on(Event::ResumeForgotten, 0);
+        welcomed(&mut sync);
+        sync.on(applied(1, 0, None), 0);
+        delay(&sync.on(Event::Disconnected(None), 0));
+    }
+}
+
+#[test]
 fn answers_that_settle_nothing_come_ever_less_often_and_say_why() {
     let mut sync = Sync::new(config());
     sync.on(Event::Start, 0);
