@@ -156,7 +156,6 @@ fn migrations() -> Migrator {
         (2, "kept", include_str!("../../../migrations/replica/0002_kept.sql")),
         (3, "sealed", include_str!("../../../migrations/replica/0003_sealed.sql")),
         (4, "arrived", include_str!("../../../migrations/replica/0004_arrived.sql")),
-        (5, "staging emptied", include_str!("../../../migrations/replica/0005_staging_emptied.sql")),
     ];
     let migration = |(number, name, text): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, text.into_sql_str(), false)
