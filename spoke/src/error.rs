@@ -2,6 +2,9 @@
 
 use semantics::reason::{Reason, Refusal};
 
+/// Where records lie that came and are not shown yet, for a person.
+pub(crate) const STAGED: &str = "staging area";
+
 /// Why a replica store did not do what was asked. Absence is never an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -39,13 +42,14 @@ pub enum ReplicaError {
 }
 
 impl ReplicaError {
-    /// An error met while what was staged is read.
+    /// An error met while what was staged is read, be it still in its own place or in that of the confirmed layer.
     pub(crate) fn of_staged(error: StoreError) -> Self {
-        if matches!(error, StoreError::Corrupt { .. }) { Self::Staged(error) } else { Self::Store(error) }
+        if let StoreError::Corrupt { detail, .. } = error {
+            return Self::Staged(StoreError::Corrupt { what: STAGED, detail });
+        }
+        Self::Store(error)
     }
-}
 
-impl ReplicaError {
     /// The error as a refusal, for reports and exit codes.
     #[must_use]
     pub fn refusal(&self) -> Refusal {

@@ -28,6 +28,12 @@ async fn replica(file: &Path) -> (Arc<SqliteReplica>, Replica) {
     (store, replica)
 }
 
+/// The file as SQLite has it, for what no replica would do to it.
+async fn sqlite(scratch: &Scratch) -> sqlx::SqlitePool {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
+    sqlx::SqlitePool::connect_with(options).await.unwrap()
+}
+
 /// A closed file with one confirmed note.
 async fn confirmed_note(scratch: &Scratch, hub: &mut Hub) {
     let (store, replica) = replica(&scratch.file()).await;
@@ -267,8 +273,7 @@ async fn a_write_that_its_lists_do_not_hold_as_it_stands_is_found() {
         ("update outbox set place = place - 1", ""),
         ("update outbox_totals set queued = 0", "sums"),
     ] {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        let pool = sqlite(&scratch).await;
         sqlx::query(sql).execute(&pool).await.unwrap();
         pool.close().await;
         let (store, _) = self::replica(&scratch.file()).await;
@@ -286,8 +291,7 @@ async fn a_row_that_is_missing_from_an_index_is_found() {
     replica.write(put("note", "n", json!({})), NOW).await.unwrap();
     store.close().await;
     // The index as it was when the outbox was empty.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     let mut connection = pool.acquire().await.unwrap();
     for sql in [
         "pragma writable_schema = on",
@@ -314,8 +318,7 @@ async fn a_catch_up_that_an_older_version_began_begins_again() {
     let mut hub = Hub::default();
     confirmed_note(&scratch, &mut hub).await;
     // The file as the version before left it in the middle of a catch-up.
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     for sql in [
         "delete from _sqlx_migrations where version >= 4",
         "delete from meta where name = 'cursor'",
@@ -375,8 +378,7 @@ async fn a_file_of_a_newer_version_is_left_alone() {
     let scratch = Scratch::new();
     let (store, _) = replica(&scratch.file()).await;
     store.close().await;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(scratch.file());
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let pool = sqlite(&scratch).await;
     let sql = "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
                values (99, 'later', true, x'00', 0)";
     sqlx::query(sql).execute(&pool).await.unwrap();

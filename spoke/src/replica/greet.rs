@@ -66,13 +66,7 @@ impl Replica {
         let cursor = state::cursor(&mut *txn).await?;
         let lineage = Lineage::of(state::lineage(&mut *txn).await?.as_ref(), cursor.as_ref());
         let resume = txn.meta_get(MetaKey::Resume).await?;
-        let is_empty = match txn.staging_page(None, 1).await {
-            Ok(staged) => staged.is_empty(),
-            // What cannot be read has to go as well.
-            Err(StoreError::Corrupt { .. }) => false,
-            Err(error) => return Err(error.into()),
-        };
-        if resume.is_none() && !is_empty {
+        if resume.is_none() && has_staged(&mut *txn).await? {
             txn.staging_clear().await?;
             txn.commit().await?;
         }
@@ -203,6 +197,15 @@ impl Replica {
         condition.stopped = Some(refusal.clone());
         state::save(&mut *txn, MetaKey::Condition, &condition).await?;
         Ok(txn.commit().await?)
+    }
+}
+
+/// Whether anything is staged, be it damaged or not.
+async fn has_staged(txn: &mut dyn ReplicaTxn) -> Result<bool, StoreError> {
+    match txn.staging_page(None, 1).await {
+        Ok(staged) => Ok(!staged.is_empty()),
+        Err(StoreError::Corrupt { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -386,8 +386,8 @@ pub trait ReplicaTxn: Send {
     /// forgotten, never one of the last [`CHANGES_KEPT`] (`the_last_changes_are_kept_and_the_oldest_forgotten`).
     async fn visible_changed(&mut self, keys: &[Key]) -> Result<(), StoreError>;
     /// Notes it of every confirmed record, whatever its row holds
-    /// (`of_every_confirmed_record_it_is_noted_that_it_changed`). One whose key cannot be read was shown to nobody, and
-    /// is left out (`what_cannot_be_read_is_replaced_by_what_is_fetched_anew`).
+    /// (`of_every_confirmed_record_it_is_noted_that_it_changed`). One whose key cannot be read any more is left out
+    /// (`what_cannot_be_read_is_replaced_by_what_is_fetched_anew`).
     async fn all_changed(&mut self) -> Result<(), StoreError>;
     /// Committed changes after a position, in order
     /// (`visible_changes_get_their_position_at_the_commit_once_each_in_key_order`).

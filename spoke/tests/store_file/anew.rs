@@ -48,8 +48,9 @@ async fn what_cannot_be_read_is_replaced_by_what_is_fetched_anew() {
 }
 
 /// Ways in which a disk makes of a staged row what did not come.
-const DAMAGES: [&str; 6] = [
+const DAMAGES: [&str; 7] = [
     "update arrived set record = x'ff'",
+    "update arrived set record = x''",
     "update arrived set record = replace(record, 'find', 'fine')",
     "update arrived set digest = x'00'",
     "update arrived set digest = x''",
@@ -143,6 +144,27 @@ async fn what_was_staged_and_is_damaged_is_fetched_anew() {
         assert_eq!(body(replica, "note", "n").await, Some(json!({"text": "find me"})), "{sql}");
         assert_eq!(replica.confirmed_digest().await.unwrap().1, session.hub.digest(), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn what_is_staged_without_a_position_goes_though_it_cannot_be_read() {
+    let (scratch, mut hub) = (Scratch::new(), Hub::default());
+    let away = other(2).await;
+    away.write(put("note", "n", json!({})), NOW).await.unwrap();
+    sync(&away, &mut hub).await;
+    let (store, replica) = replica(&scratch.file()).await;
+    replica.stage(hub.cut(None).changes, Vec::new(), b"half").await.unwrap();
+    store.close().await;
+    damage(&scratch, "update arrived set record = x'ff'").await;
+    damage(&scratch, "delete from meta where name = 'catch-up'").await;
+    let (store, replica) = super::replica(&scratch.file()).await;
+    let Greeting::Hello(hello) = replica.prepare_hello(1).await.unwrap() else { panic!("no hello") };
+    assert_eq!(hello.resume, None);
+    store.close().await;
+    let pool = sqlite(&scratch).await;
+    let left = sqlx::query_scalar::<_, i64>("select count(*) from arrived").fetch_one(&pool).await;
+    assert_eq!(left.unwrap(), 0);
+    pool.close().await;
 }
 
 #[tokio::test]

@@ -15,14 +15,11 @@ use super::codec::{
     revision_column, sealed_record, unsealed_record,
 };
 use super::error::{damaged, failed};
-use crate::error::StoreError;
+use crate::error::{STAGED, StoreError};
 use crate::replica::store::{ConfirmedRow, Range, Staged};
 
 type ConfirmedColumns = (Vec<u8>, i64, Vec<u8>, Vec<u8>);
 type PendingColumns = (Vec<u8>, Vec<u8>);
-
-/// Where staged records lie, for a person.
-const STAGED: &str = "staging area";
 
 /// Keys from the first (inclusive) to the second (exclusive).
 fn bounds(range: &Range) -> (Vec<u8>, Vec<u8>) {
@@ -240,10 +237,11 @@ fn staged_of((key, revision, digest, record): ConfirmedColumns) -> Result<Staged
 }
 
 /// The two tables change their names, so that no row is written a second time. They are of one shape
-/// (`the_tables_that_change_places_have_one_shape`).
+/// (`the_tables_that_change_places_have_one_shape`). A change whose record is gone is no departure: it stays, and is found
+/// to be damaged where it is read.
 pub(super) async fn staging_confirm(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     let statements = [
-        "delete from arrived where length(record) = 0",
+        "delete from arrived where length(record) = 0 and length(digest) = 0",
         "alter table confirmed rename to replaced",
         "alter table arrived rename to confirmed",
         "alter table replaced rename to arrived",
