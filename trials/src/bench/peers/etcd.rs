@@ -293,5 +293,5 @@ pub(super) async fn catch_up(records: usize) -> Option<Figures> {
         }
     }
     assert_eq!(seen, records + 1);
-    Some(took(begin, records))
+    Some(took(begin.elapsed(), records))
 }

@@ -268,5 +268,5 @@ pub(super) async fn catch_up(records: usize) -> Option<Figures> {
     for _ in 0..records {
         delivered.recv().await.expect("NATS goes on");
     }
-    Some(took(begin, records))
+    Some(took(begin.elapsed(), records))
 }
