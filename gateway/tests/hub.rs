@@ -202,6 +202,7 @@ macro_rules! hub_tests {
                 }
                 committer {
                     what_was_decided_ahead_stands_or_falls_with_the_append_before_it,
+                    what_is_decided_ahead_is_read_ahead,
                     a_commit_of_writers_alone_is_not_taken_for_another_one,
                     what_is_known_outlasts_a_call_that_goes_away_before_it_writes,
                 }

@@ -5,14 +5,16 @@
 //! as its engine sends it. Nobody is told of it before it is appended itself, at the head that the append before it left,
 //! which the chain names ([`crate::store::Store::append`]). Where that append did not happen, what was decided on it is
 //! dropped with what was known, and its works are still in the line.
+//!
+//! What it rests on is read meanwhile, where it is not known: what the append changes is known, and all else is the same
+//! before it and after it. What is not read by the end of the append is read in its turn.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use semantics::commit::Head;
 use semantics::fault::Fault;
-use semantics::ids::{CommitNumber, Revision, TenantId};
+use semantics::ids::{CommitNumber, TenantId};
 use semantics::reason::{Reason, Refusal};
 
 use super::docket::{Cases, Coming, Docket};
@@ -26,10 +28,11 @@ use super::plan::{Plan, plan};
 use super::queue::{Lead, Place, Queue};
 use super::work::{Answer, Work};
 use crate::ambient::Clock;
-use crate::store::{
-    Append, Appended, CommitRow, LOAD_KEYS_MAX, Loaded, LogRow, Prepared, Shared, Store, StoreError,
-    TenantIo, Wanted,
-};
+use crate::store::{Append, Appended, LOAD_KEYS_MAX, Prepared, Shared, Store, StoreError, TenantIo, Wanted};
+
+mod reading;
+
+use self::reading::{Reading, learned, learned_ahead, read};
 
 /// Head misses in a row after which the committer takes the head for itself.
 const MISSES_MAX: usize = 2;
@@ -38,6 +41,9 @@ const MISSES_MAX: usize = 2;
 /// mutation was made on takes a round for each of 32 rows; and all of it is read anew once, when another gateway moves the
 /// head.
 const READ_ROUNDS_MAX: usize = 120;
+/// Rounds of reading for what is decided ahead: a record, what is open about it, what a mutation of it was made on. What
+/// misses more is decided in its turn.
+const AHEAD_ROUNDS_MAX: usize = 4;
 /// Attempts at one batch before its callers are told to come again.
 const ATTEMPTS_MAX: usize = 16;
 
@@ -278,7 +284,7 @@ impl Committer {
             let (appended, decided) = match all {
                 // An exclusive section waits for nothing but its end.
                 Some(_) if !is_exclusive => {
-                    beside(appending, self.decide_next(means, &mut known, append.rows.len())).await
+                    beside(appending, self.decide_next(means, before, &mut known, append.rows.len())).await
                 }
                 _ => (appending.await, None),
             };
@@ -300,15 +306,29 @@ impl Committer {
         })
     }
 
-    /// Waits for enough work, and makes it ready on what will be known once the append of so many rows has happened; `None`
-    /// where something would have to be read first.
-    async fn decide_next(&self, means: &Means, known: &mut Known, rows: usize) -> Option<Decided> {
+    /// Waits for enough work, and makes it ready on what will be known once the append of so many rows has happened that goes
+    /// on from `before`; `None` where what it rests on could not be read.
+    async fn decide_next(
+        &self,
+        means: &Means,
+        before: Head,
+        known: &mut Known,
+        rows: usize,
+    ) -> Option<Decided> {
         // The append that is under way goes first.
         tokio::task::yield_now().await;
         let come = self.queue.comes(means.ahead_mutations_min.max(rows / 2)).await;
         let (numbers, works): (Vec<_>, Vec<_>) = come.into_iter().unzip();
-        let ready = self.ready(means, known, &works).ok()?;
-        Some(Decided { numbers, ready })
+        let mut io = Shared { store: means.store.as_ref(), tenant: &self.tenant };
+        for _ in 0..AHEAD_ROUNDS_MAX {
+            let missing = match self.ready(means, known, &works) {
+                Ok(ready) => return Some(Decided { numbers, ready }),
+                Err(missing) => missing.first(LOAD_KEYS_MAX),
+            };
+            let read = read(means, &self.tenant, &mut io, &missing).await.ok()?;
+            learned_ahead(before, known, &missing, read)?;
+        }
+        None
     }
 
     /// Plans a commit, and knows what it leaves.
@@ -346,7 +366,7 @@ impl Committer {
                 Some(Ok(ready)) => return Ok(reading.done().map(|known| (known, ready))),
             };
             let missing = missing.first(LOAD_KEYS_MAX);
-            let read = self.read(means, io, &missing).await?;
+            let read = read(means, &self.tenant, io, &missing).await?;
             let before = reading.known.as_ref().map(|known| known.head);
             moves += usize::from(before.is_some_and(|before| before != read.loaded.head));
             let known = learned(means, reading.done(), &missing, read);
@@ -357,20 +377,6 @@ impl Committer {
         }
         drop(reading.done());
         Err(HubError::internal("a plan keeps missing what was read"))
-    }
-
-    async fn read(&self, means: &Means, io: &mut dyn TenantIo, missing: &Missing) -> Result<Read, HubError> {
-        let loaded = io.load(&missing.wanted).await?;
-        let commits =
-            if missing.commits.is_empty() { Vec::new() } else { io.commits(&missing.commits).await? };
-        let named: BTreeSet<Revision> = missing.rows.union(&missing.bodies).copied().collect();
-        let rows = if named.is_empty() {
-            Vec::new()
-        } else {
-            // Rows never change: it does not matter that these are read beside what is read at the head.
-            means.store.rows(&self.tenant, &named).await?
-        };
-        Ok(Read { loaded, commits, rows })
     }
 
     /// Whether an append is in the log. Where that is not learned, its cases are looked for.
@@ -411,53 +417,6 @@ impl Committer {
         let before = CommitNumber(append.expected.0);
         let found = means.store.commits_after(&self.tenant, before, 1).await?;
         Ok(found.iter().any(|c| c.number == append.commit.number && c.chain == append.commit.chain))
-    }
-}
-
-/// What a plan missed.
-struct Read {
-    loaded: Loaded,
-    commits: Vec<CommitRow>,
-    rows: Vec<LogRow>,
-}
-
-/// What is known with what was read, which holds at the head that was read with it.
-fn learned(means: &Means, known: Option<Known>, missing: &Missing, read: Read) -> Known {
-    let Read { loaded, commits, rows } = read;
-    let holds = |known: &Known| known.head == loaded.head || Fault::CacheOverMiss.is_planted();
-    let mut known = known.filter(holds).unwrap_or(Known::at(loaded.head));
-    known.head = loaded.head;
-    known.version_writers_kept = means.version_writers_kept;
-    if let Some(time_ms) = loaded.time_ms {
-        known.store_ahead_ms = time_ms.saturating_sub(means.clock.now_ms());
-    }
-    known.absorb(missing, loaded, commits, rows);
-    known
-}
-
-/// What is known while more is read. Dropped, because who leads went away or the store failed, it is left to whoever leads
-/// next: nothing was begun on it.
-struct Reading<'a> {
-    committer: &'a Committer,
-    known: Option<Known>,
-}
-
-impl<'a> Reading<'a> {
-    fn on(committer: &'a Committer, known: Option<Known>) -> Self {
-        Self { committer, known }
-    }
-
-    fn done(mut self) -> Option<Known> {
-        self.known.take()
-    }
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        if let Some(mut known) = self.known.take() {
-            known.trim();
-            *self.committer.standing() = Some(Standing { known, next: None });
-        }
     }
 }
 

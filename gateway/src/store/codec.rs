@@ -5,7 +5,6 @@ use semantics::envelope::Cell;
 use semantics::ids::{Domain, Facet, IdError, Key, Kind, RecordId};
 
 use super::StoreError;
-use super::table::Table;
 
 pub(super) mod read;
 pub(super) mod rows;
@@ -60,9 +59,9 @@ impl<'a, R: Columns> Cursor<'a, R> {
     pub(super) fn new(row: &'a R, table: &'static str) -> Self {
         Self { row, table, at: 0 }
     }
-    /// Begins behind the columns of others.
-    pub(super) fn behind(row: &'a R, others: &[&Table], table: &'static str) -> Self {
-        Self { row, table, at: others.iter().map(|other| other.columns.len()).sum() }
+    /// Begins behind so many columns.
+    pub(super) fn behind(row: &'a R, columns: usize, table: &'static str) -> Self {
+        Self { row, table, at: columns }
     }
     /// Goes on with another table's columns.
     pub(super) fn table(&mut self, table: &'static str) {

@@ -47,12 +47,22 @@ fn sets(name: &str, expected: Revision, is_there: bool) -> Work {
 /// What is decided while an append is under way is written as it was decided where that append happened, and decided anew
 /// where it did not.
 pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(engine: &Engine) {
+    stands_or_falls(engine, |name, at| sets(name, at, false)).await;
+}
+
+/// The same for what rests on a record that nobody had asked for: it is read while the append is under way.
+pub async fn what_is_decided_ahead_is_read_ahead(engine: &Engine) {
+    stands_or_falls(engine, |name, _| sets(&format!("beside-{name}"), Revision::ZERO, true)).await;
+}
+
+/// Writes a rule, and what `next` makes of its name and revision while that is appended; well, and with its connection lost.
+async fn stands_or_falls(engine: &Engine, next: impl Fn(&str, Revision) -> Work) {
     let world = World::new(engine).await;
     let faulty = Arc::new(FaultStore::new(engine.store()));
     let (committer, means) = committer(&world, &faulty);
     let feed = Feed::default();
-    for (fault, is_decided_anew) in
-        [(None, false), (Some(Fault::LostAfter), false), (Some(Fault::LostBefore), true)]
+    for (name, fault, is_decided_anew) in
+        [("a", None, false), ("c", Some(Fault::LostAfter), false), ("d", Some(Fault::LostBefore), true)]
     {
         let before = world.store.head(&world.tenant).await.unwrap();
         let now_ms = world.clock.now_ms();
@@ -60,8 +70,8 @@ pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(en
         let prepared = faulty.prepared();
         // Each goes alone; the second is decided while the first is appended.
         faulty.stand(true);
-        let set = committer.submit(&means, &feed, sets("a", Revision::ZERO, true));
-        let deleted = committer.submit(&means, &feed, sets("a", before.revision.next(), false));
+        let set = committer.submit(&means, &feed, sets(name, Revision::ZERO, true));
+        let other = committer.submit(&means, &feed, next(name, before.revision.next()));
         let later = async {
             while faulty.prepared() < prepared + 2 {
                 tokio::task::yield_now().await;
@@ -69,8 +79,8 @@ pub async fn what_was_decided_ahead_stands_or_falls_with_the_append_before_it(en
             world.clock.advance(1_000);
             faulty.stand(false);
         };
-        let (set, deleted, ()) = futures::join!(set, deleted, later);
-        assert!(matches!((set.unwrap(), deleted.unwrap()), (Answer::Control(Ok(_)), Answer::Control(Ok(_)))));
+        let (set, other, ()) = futures::join!(set, other, later);
+        assert!(matches!((set.unwrap(), other.unwrap()), (Answer::Control(Ok(_)), Answer::Control(Ok(_)))));
         let commits = world.store.commits_after(&world.tenant, before.commit, 3).await.unwrap();
         let [first, second] = &commits[..] else { panic!("two commits: {commits:?}") };
         assert_eq!(second.time_ms - now_ms, if is_decided_anew { 1_000 } else { 0 }, "{fault:?}");

@@ -94,9 +94,13 @@ impl Server {
     pub(crate) async fn database(&self) -> (String, String) {
         let name = format!("bench{}", self.next.fetch_add(1, Ordering::Relaxed));
         admin(&self.server.url, &format!("create database {name}")).await;
-        let (base, _) = self.server.url.rsplit_once('/').expect("a URL with a database");
-        let url = format!("{base}/{name}");
+        let url = self.url_of(&name);
         (name, url)
+    }
+
+    fn url_of(&self, name: &str) -> String {
+        let (base, _) = self.server.url.rsplit_once('/').expect("a URL with a database");
+        format!("{base}/{name}")
     }
 
     pub(crate) async fn drop_database(&self, name: &str) {
@@ -187,6 +191,16 @@ impl Under {
         drop((hub, folder));
         if let (Some(name), Some(server)) = (database, &ground.postgres) {
             server.drop_database(&name).await;
+        }
+    }
+
+    /// Has its database do at once what is left to do after much was written: else that comes in the middle of what is
+    /// measured next.
+    pub(crate) async fn rest(&self, ground: &Ground) {
+        if let (Some(name), Some(server)) = (&self.database, &ground.postgres) {
+            let url = server.url_of(name);
+            admin(&url, "vacuum analyze").await;
+            admin(&url, "checkpoint").await;
         }
     }
 

@@ -37,6 +37,7 @@ async fn filled(ground: &Ground, on: On, records: usize, spokes: usize) -> Optio
         filling.spawn(session.fill(records.div_ceil(spokes)));
     }
     let sessions = filling.join_all().await;
+    under.rest(ground).await;
     let each = (under.stored(ground).await - before) / records as f64;
     Some(Full { under, sessions, each })
 }

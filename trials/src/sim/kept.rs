@@ -47,11 +47,11 @@ pub struct Kept {
     expires: bool,
 }
 
-/// A lease is another one when its floor is.
+/// What holds the horizon: a lease, which is another one when its floor is, or a writer's acknowledgement, once it has one.
 fn name(space: Space, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
     let mut name = key.to_vec();
     match space {
-        Space::Ack => {}
+        Space::Ack => drop(serde_json::from_slice::<Seen>(value).ok()?.cursor?),
         Space::Lease => name.extend(Lease::read(value)?.floor.0.to_be_bytes()),
         _ => return None,
     }

@@ -11,11 +11,16 @@ use semantics::lthash::LtHash;
 use semantics::outcome::DotOutcome;
 
 use super::{AnsweredList, Body, Columns, Cursor, Holder, Named, OpenList, OutcomeList, cell_of};
-use crate::store::table::{LOG, RECORDS};
+use crate::store::table::RECORDS;
 use crate::store::{
     AnsweredRange, CellRow, CommitRow, Current, Departed, LogEntry, LogRow, OpenConflict, PlainRow, Pointer,
     RowOutcome, Sent, ShownRow, StoreError, WriterRow,
 };
+
+/// What a record is, of its row `l` of the log, behind the columns of where it is: whether its body stands in its mutation, the
+/// mutation where it does, and the rest.
+pub(in crate::store) const OF_RECORD: [&str; 3] =
+    ["l.body_in_mutation", "case when l.body_in_mutation <> 0 then l.mutation end as mutation", "l.record"];
 
 /// A head, and the store's clock behind it.
 pub(in crate::store) fn head<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
@@ -24,7 +29,7 @@ pub(in crate::store) fn head<R: Columns>(row: &R) -> Result<(Head, Option<u64>),
 
 /// The same behind a record's columns.
 pub(in crate::store) fn head_behind<R: Columns>(row: &R) -> Result<(Head, Option<u64>), StoreError> {
-    head_at(&mut Cursor::behind(row, &[&LOG, &RECORDS], "heads"))
+    head_at(&mut Cursor::behind(row, RECORDS.columns.len() + OF_RECORD.len(), "heads"))
 }
 
 fn head_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<(Head, Option<u64>), StoreError> {
@@ -90,25 +95,31 @@ impl<'a, R: Columns> LookedAt<'a, R> {
 
 /// A record's bytes, with the body that stands in its mutation. That they are its bytes is seen by the name alone.
 fn wire<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision, key: &Key) -> Result<Bytes, StoreError> {
-    let broken = |error: &dyn std::fmt::Display| {
-        StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
-    };
     let is_held = at.flag()?;
     let (holder, stored) = (at.maybe_bytes()?, at.bytes()?);
-    let named = Named::decode(stored).map_err(|error| broken(&error))?;
+    let named = Named::decode(stored).map_err(|error| broken_record(revision, &error))?;
     if named.key.is_none_or(|named| named.kind != key.kind.as_str() || named.id != key.id.as_str()) {
         return Err(at.corrupt(format_args!("revision {revision} holds another record than its columns say")));
     }
     if !is_held {
         return Ok(Bytes::copy_from_slice(stored));
     }
-    let holder = holder.map(Holder::decode).transpose().map_err(|error| broken(&error))?;
-    let held = holder.and_then(|holder| holder.put).ok_or_else(|| broken(&"its mutation has no body"))?;
-    let body = Body { body: Some(held.body) };
+    let body = Body { body: Some(held_body(holder, revision)?) };
     let mut record = Vec::with_capacity(stored.len() + body.encoded_len());
     record.extend_from_slice(stored);
-    body.encode(&mut record).map_err(|error| broken(&error))?;
+    body.encode(&mut record).map_err(|error| broken_record(revision, &error))?;
     Ok(record.into())
+}
+
+/// The body of a record that stands in its mutation.
+fn held_body(mutation: Option<&[u8]>, revision: Revision) -> Result<Vec<u8>, StoreError> {
+    let holder = mutation.map(Holder::decode).transpose().map_err(|error| broken_record(revision, &error))?;
+    let held = holder.and_then(|holder| holder.put);
+    Ok(held.ok_or_else(|| broken_record(revision, &"its mutation has no body"))?.body)
+}
+
+fn broken_record(revision: Revision, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
 }
 
 /// A log row.
@@ -116,17 +127,25 @@ pub(in crate::store) fn log<R: Columns>(row: &R) -> Result<LogRow, StoreError> {
     log_at(&mut Cursor::new(row, "log"))
 }
 
-/// A log row and the pointer that stands at it.
+/// A record as it stands.
 pub(in crate::store) fn current<R: Columns>(row: &R) -> Result<Current, StoreError> {
-    let LogEntry { row, now } = entry(row)?;
-    let pointer =
-        now.ok_or_else(|| StoreError::Corrupt(format!("table records: none at {}", row.revision)))?;
-    Ok(Current { pointer, record: row.record })
+    maybe_current(row)?.ok_or_else(|| StoreError::Corrupt("table records: a row without a kind".to_owned()))
 }
 
 /// The same, of a row that is null there where a left join found none.
 pub(in crate::store) fn maybe_current<R: Columns>(row: &R) -> Result<Option<Current>, StoreError> {
-    Cursor::new(row, "log").maybe_int()?.map(|_| current(row)).transpose()
+    let mut at = Cursor::new(row, "records");
+    let Some(pointer) = maybe_pointer(&mut at)? else { return Ok(None) };
+    at.table("log");
+    let (revision, is_held, holder) = (pointer.revision, at.flag()?, at.maybe_bytes()?);
+    let body = is_held.then(|| held_body(holder, revision)).transpose()?;
+    let record = record(&mut at, revision, body.map(Bytes::from))?;
+    if record.key != pointer.key {
+        return Err(
+            at.corrupt(format_args!("revision {revision} holds another record than its pointer says"))
+        );
+    }
+    Ok(Some(Current { pointer, record }))
 }
 
 fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {
@@ -143,7 +162,14 @@ fn log_at<R: Columns>(at: &mut Cursor<'_, R>) -> Result<LogRow, StoreError> {
     let _weight = at.number()?;
     let body_in_mutation = at.flag()?;
     let mutation = mutation(at, revision)?;
-    let record = record(at, revision, mutation.as_ref().filter(|_| body_in_mutation))?;
+    let body = match mutation.as_ref().filter(|_| body_in_mutation).map(|mutation| &mutation.op) {
+        Some(Op::Put { body }) => Some(body.clone()),
+        Some(Op::Patch { .. } | Op::Delete) => {
+            return Err(broken_record(revision, &"its mutation has no body"));
+        }
+        None => None,
+    };
+    let record = record(at, revision, body)?;
     if record.key != key {
         return Err(at.corrupt(format_args!("revision {revision} holds another record than its columns say")));
     }
@@ -185,19 +211,11 @@ fn mutation<R: Columns>(at: &mut Cursor<'_, R>, revision: Revision) -> Result<Op
 fn record<R: Columns>(
     at: &mut Cursor<'_, R>,
     revision: Revision,
-    holder: Option<&Mutation>,
+    held: Option<Bytes>,
 ) -> Result<Record, StoreError> {
-    let broken = |error: &dyn std::fmt::Display| {
-        StoreError::Corrupt(format!("table log: record of revision {revision}: {error}"))
-    };
     let bytes = at.bytes()?;
-    let record = proto::v1::Record::decode(bytes).map_err(|error| broken(&error))?;
-    let held = holder.map(|mutation| match &mutation.op {
-        Op::Put { body } => Ok(body.clone()),
-        Op::Patch { .. } | Op::Delete => Err(broken(&"its mutation has no body")),
-    });
-    let held = held.transpose()?;
-    let mut record = Record::try_from(record).map_err(|error| broken(&error))?;
+    let record = proto::v1::Record::decode(bytes).map_err(|error| broken_record(revision, &error))?;
+    let mut record = Record::try_from(record).map_err(|error| broken_record(revision, &error))?;
     if let Some(body) = held {
         record.content = Content::Live(body);
     }

@@ -62,11 +62,14 @@ pub(super) fn per_key(list: &str, from: &str, alias: &str, keys: &[(&str, &str)]
 
 const KEY: &[(&str, &str)] = &[("kind", "bytea"), ("id", "bytea")];
 
+/// A record as it stands.
+static CURRENT_LIST: LazyLock<String> =
+    LazyLock::new(|| format!("{}, {}", RECORDS.list("p"), read::OF_RECORD.join(", ")));
 static CURRENT: LazyLock<PerKey> = LazyLock::new(|| {
-    let list = named(&[("l", &LOG), ("p", &RECORDS)]);
+    let list = CURRENT_LIST.as_str();
     let behind = |joins: Joins| format!(" {}", joins.look_up("join", "log", "l", LOG_OF_RECORD));
-    let many = per_key(&list, "records p", "p", KEY, &behind(Joins::Lateral)).many;
-    PerKey { many, ..per_key(&list, "records p", "p", KEY, &behind(Joins::Plain)) }
+    let many = per_key(list, "records p", "p", KEY, &behind(Joins::Lateral)).many;
+    PerKey { many, ..per_key(list, "records p", "p", KEY, &behind(Joins::Plain)) }
 });
 static LOG_ROW: LazyLock<PerKey> =
     LazyLock::new(|| per_key(&LOG.list("l"), "log l", "l", &[("revision", "bigint")], ""));
@@ -79,14 +82,6 @@ static COMMIT: LazyLock<PerKey> =
     LazyLock::new(|| per_key(&COMMITS.list("c"), "commits c", "c", &[("number", "bigint")], ""));
 static HELD: LazyLock<PerKey> =
     LazyLock::new(|| per_key("h.revision", "held h", "h", &[("revision", "bigint")], ""));
-
-/// Columns of several tables, each under a name of its own.
-fn named(tables: &[(&str, &crate::store::table::Table)]) -> String {
-    let columns = tables.iter().flat_map(|(alias, table)| {
-        table.columns.iter().map(move |(name, _)| format!("{alias}.{name} as {alias}_{name}"))
-    });
-    columns.collect::<Vec<_>>().join(", ")
-}
 
 const LOG_PAGE_WEIGHTS: &str =
     "select revision, weight from log where tenant = $1 and revision > $2 order by revision limit $3";
@@ -182,7 +177,7 @@ impl Pages {
                 "select {of_log}, {of_records} from log l {records} \
                  where l.tenant = $1 and l.revision > $2 and l.revision <= $3 order by l.revision"
             ),
-            pointers: format!("select {of_log}, {of_records} from records p {log} {POINTER_RANGE}"),
+            pointers: format!("select {} from records p {log} {POINTER_RANGE}", *CURRENT_LIST),
             shown: shown(
                 &shown_columns(&is_shown, &format!("{is_shown} and "), "p.revision, p.domain, p.facet"),
                 &records,
