@@ -1,8 +1,11 @@
 //! How large pushes are. One is under way at a time, so that whatever is urgent waits until it is answered: a push is to
-//! take little longer than the line does anyway.
+//! take little longer than the line does anyway. Where the line takes long, little is more: else it would carry nothing for
+//! most of the time.
 //!
 //! - `a_push_is_as_large_as_it_takes_little_longer_for`: it grows while it is answered within [`PUSH_MS`] beyond what the
 //!   line takes, and is halved where it is not.
+//! - `a_line_that_takes_long_is_filled`: there, within [`LINE_TIMES`] what the line takes, and at most [`PUSH_MS_MAX`], beyond
+//!   it.
 //! - `where_smaller_pushes_are_no_sooner_answered_they_grow_again`: then the line is what takes so long.
 //! - `a_line_that_has_become_faster_is_found_out`, by a small push now and then.
 
@@ -14,8 +17,12 @@ const ITEMS_FIRST: usize = 32;
 const ITEMS_MIN: usize = 16;
 /// One push in so many is of the smallest size, and tells what the line takes.
 const PROBE_EVERY: u32 = 32;
-/// Beyond what the line takes, a push is to be put together, answered and settled within this, milliseconds.
+/// Beyond what the line takes, a push is to be put together, answered and settled within this, milliseconds,
 const PUSH_MS: u64 = 20;
+/// or within so many times what the line takes, so that a quarter of the time at most goes to the line alone,
+const LINE_TIMES: u64 = 3;
+/// but within this, milliseconds: what is urgent waits no longer.
+const PUSH_MS_MAX: u64 = 250;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -58,7 +65,8 @@ impl Pace {
         let took_ms = now_ms.saturating_sub(begun_ms);
         self.line_ms = self.line_ms.min(took_ms);
         let slow = self.slow.take();
-        if took_ms <= self.line_ms.saturating_add(PUSH_MS) {
+        let beyond_ms = self.line_ms.saturating_mul(LINE_TIMES).clamp(PUSH_MS, PUSH_MS_MAX);
+        if took_ms <= self.line_ms.saturating_add(beyond_ms) {
             if items >= self.items {
                 self.items = self.items.saturating_add(self.items / 4).min(most());
             }
@@ -113,6 +121,21 @@ mod tests {
         pace.sent(3);
         pace.settled(5);
         assert_eq!(pace.items(), ITEMS_FIRST);
+    }
+
+    #[test]
+    fn a_line_that_takes_long_is_filled() {
+        // A hundred take as long as twice the line.
+        let filled = sizes(&mut Pace::new(), 60, 50, 100);
+        assert!(
+            filled[30..].iter().all(|items| *items == ITEMS_MIN || (100..=256).contains(items)),
+            "{filled:?}"
+        );
+        let narrow = sizes(&mut Pace::new(), 200, 400, 500);
+        assert!(
+            narrow[30..].iter().all(|items| (16..=88).contains(items)),
+            "what is urgent waits: {narrow:?}"
+        );
     }
 
     #[test]
