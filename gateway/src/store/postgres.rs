@@ -19,7 +19,7 @@ use self::failover::{Present, Watch};
 use self::primary::{Servers, Standing};
 
 use super::codec::Value;
-use super::relational::lender::Lender;
+use super::relational::lender::{Lender, begun};
 use super::relational::{Connection as _, Engine, busy};
 use super::{Appended, EXCLUSIVE_MS_MAX, StoreError, migrate};
 
@@ -247,7 +247,7 @@ impl Engine for PostgresStore {
 
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.commits.check()?;
-        Transaction::begin(self.safe().await?, None).await.map_err(|error| error::of(&error))
+        begun(self.safe().await?, None).await.map_err(|error| error::of(&error))
     }
 
     async fn lock(&self, tenant: &TenantId) -> Result<Transaction<'static, Postgres>, StoreError> {

@@ -233,12 +233,15 @@ impl Results {
         }
     }
 
-    /// The middle of a figure; of a case of the scenario, or else of any that has it.
+    /// The middle of a figure of a case of the scenario.
     pub(crate) fn middle(&self, scenario: &str, place: &Place) -> Option<f64> {
-        let middle = |s: &Series| s.spread(&place.figure).map(|s| s.median);
-        let own = self.series(scenario, &place.case, &place.system).and_then(middle);
-        let is_it = |s: &&Series| s.system == place.system && s.case == place.case;
-        own.or_else(|| self.series.iter().filter(is_it).find_map(middle))
+        self.series(scenario, &place.case, &place.system)?.spread(&place.figure).map(|s| s.median)
+    }
+
+    /// The same, or of any scenario that has it.
+    pub(crate) fn middle_of_any(&self, scenario: &str, place: &Place) -> Option<f64> {
+        let mut all = self.series.iter().map(|series| &series.scenario);
+        self.middle(scenario, place).or_else(|| all.find_map(|scenario| self.middle(scenario, place)))
     }
 
     pub(crate) fn add(&mut self, scenario: &str, case: &str, system: &str, figures: Figures) {

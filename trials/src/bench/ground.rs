@@ -323,7 +323,10 @@ pub(crate) fn hello(credit_bytes: u64, cursor: Option<v1::Cursor>) -> v1::Hello 
 /// The next message of a session.
 pub(crate) async fn hear(talk: &mut Talk) -> Hear {
     let heard = talk.1.message().await.unwrap_or_else(|e| panic!("a session ended: {e}"));
-    heard.and_then(|heard| heard.message).expect("the session goes on")
+    match heard.and_then(|heard| heard.message) {
+        Some(Hear::Goodbye(goodbye)) => panic!("the hub ended a session: {:?}", goodbye.refusal),
+        heard => heard.expect("the session goes on"),
+    }
 }
 
 /// The Welcome of a session.

@@ -25,6 +25,9 @@ const CONNECTIONS_MAX: usize = 16;
 /// Those who watch before memory is looked at: what the first ones need stays.
 const WATCHING_FIRST: usize = 20;
 
+/// Those whose flushes are never made slower: they do not flush through the C library, or not at all.
+pub(crate) const NOT_SLOWED: [&str; 4] = [etcd::NAME, nats::NAME, nats::ALWAYS, echo::NAME];
+
 /// A server that is not ours.
 #[derive(Debug)]
 struct Server {

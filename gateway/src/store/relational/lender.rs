@@ -4,12 +4,13 @@
 //!   is as dear as the statement is, and the session it meets has little at hand. So a statement's connection stays out
 //!   for the next statement.
 //! - It stays out only while nobody can be waiting for it, and for a bounded time.
+//! - A transaction is begun whole, or not: see [`begun`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Database, Pool, SqlSafeStr as _, Transaction};
+use sqlx::{Database, Pool, SqlSafeStr, Transaction};
 
 use crate::ambient::Stopwatch;
 
@@ -23,6 +24,17 @@ const OUT_MS_MAX: u64 = 60_000;
 pub(in crate::store) struct Lender<Db: Database> {
     pool: Pool<Db>,
     out: Arc<Mutex<Out<Db>>>,
+}
+
+/// Begins a transaction, also where nobody waits for it any more: left half-way, its connection would come back with a transaction
+/// open that the driver does not know of, and who is lent it next would read in that one's moment, and write what is never
+/// committed.
+pub(in crate::store) async fn begun<Db: Database>(
+    connection: PoolConnection<Db>,
+    sql: Option<&'static str>,
+) -> Result<Transaction<'static, Db>, sqlx::Error> {
+    let beginning = tokio::spawn(Transaction::begin(connection, sql.map(SqlSafeStr::into_sql_str)));
+    beginning.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// The connection that is out without use, and since when one is.
@@ -49,12 +61,12 @@ impl<Db: Database> Lender<Db> {
         &self.pool
     }
 
-    /// A transaction.
+    /// A transaction, as [`begun`] begins it.
     pub(in crate::store) async fn begin(
         &self,
         sql: &'static str,
     ) -> Result<Transaction<'static, Db>, sqlx::Error> {
-        Transaction::begin(self.acquire().await?, Some(sql.into_sql_str())).await
+        begun(self.acquire().await?, Some(sql)).await
     }
 
     /// A connection for more than one statement; dropped, it goes back.
